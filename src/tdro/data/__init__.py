@@ -1,0 +1,1 @@
+"""Data: tasks, where they come from, and which rows a step reads."""

@@ -1,0 +1,95 @@
+"""A task: one training data set, and the mixture of them.
+
+A row is a query, the passages that answer it (at least one), and hard negatives (possibly none yet). Rows stay in a
+``datasets.Dataset`` (Arrow, memory-mapped) so that a large task costs no memory. Rejected: a class per format; every
+source is brought to these four columns once, when it is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+COLUMNS = ("id", "query", "positives", "negatives")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training data set.
+
+    Attributes:
+        name: unique in its mixture; letters, digits, ``_``, ``-`` and ``.``.
+        rows: columns ``id`` (str), ``query`` (str), ``positives`` (list of str, at least one) and ``negatives``
+            (list of str, hard negatives, possibly empty).
+        instruction: what the query asks for, for the prompt ``Instruct: {instruction}\\nQuery: ``; empty for none.
+        symmetric: both sides are of one kind (duplicates, paraphrase, NLI): the prompt stands on both.
+        licence: of the texts, as the source states it.
+        source: where the texts come from, for people.
+    """
+
+    name: str
+    rows: Dataset
+    instruction: str = ""
+    symmetric: bool = False
+    licence: str = ""
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def prompt(self) -> str:
+        """The text before every query (the paper's template), or nothing."""
+        return f"Instruct: {self.instruction}\nQuery: " if self.instruction else ""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One held-out test set: a BEIR folder (``corpus.jsonl``, ``queries.jsonl``, ``qrels/test.tsv``).
+
+    Attributes:
+        name: unique in its mixture.
+        folder: path of the BEIR folder.
+        task: the training task it is the held-out part of, or empty where training never sees its task.
+        instruction: as in training.
+        symmetric: as in training.
+    """
+
+    __test__ = False  # pytest: not a test class
+
+    name: str
+    folder: str
+    task: str = ""
+    instruction: str = ""
+    symmetric: bool = False
+
+    @property
+    def trained(self) -> bool:
+        """Whether some training task is of this test set's kind."""
+        return bool(self.task)
+
+    @property
+    def prompt(self) -> str:
+        """The text before every query, the same as in training."""
+        return f"Instruct: {self.instruction}\nQuery: " if self.instruction else ""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The tasks to train on and the test sets to judge by, in a fixed order."""
+
+    tasks: list[Task]
+    tests: list[TestSet] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The tasks' names, in the order that every array over tasks uses."""
+        return [task.name for task in self.tasks]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each task."""
+        return [len(task) for task in self.tasks]

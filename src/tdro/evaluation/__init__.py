@@ -1,0 +1,1 @@
+"""Test sets, measures of ranking, and paired tests."""

@@ -1,0 +1,1 @@
+"""The report that a run leaves behind."""
