@@ -1,0 +1,130 @@
+"""The command line: each command parses, calls one function, and prints. No logic, nothing heavy at import.
+
+A :class:`UserError` is printed in its one or two lines with exit status 2; Ctrl-C ends with 130 and says how
+to go on; any other exception is a bug and keeps its traceback. Rejected: click and typer, for their import
+time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tdro import __version__
+from tdro.errors import UserError
+
+STAGES = {
+    "reference": "stage 0: train the reference with uniform weights",
+    "learn": "stage 1: learn the weights of the tasks",
+    "finetune": "stage 2: fine-tune by each mixture and seed",
+    "evaluate": "score every model on the test sets and compare the mixtures",
+    "report": "write the report, one HTML file",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command (``sys.argv`` if none is given) and return its exit status: 0, 2 or 130."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        options.function(options)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues the run", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tdro",
+        description="Learn how much of each data set to fine-tune an embedding model on (task-level DRO).",
+        epilog="Begin with: tdro run quickstart",
+    )
+    parser.add_argument("--version", action="version", version=f"tdro {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    run = commands.add_parser("run", help="run all stages of a recipe; done and unchanged ones are skipped")
+    _takes_recipe(run)
+    run.set_defaults(function=_run, stages=None)
+    for stage, text in STAGES.items():
+        command = commands.add_parser(stage, help=text, description=text)
+        _takes_recipe(command)
+        command.set_defaults(function=_run, stages=(stage,))
+
+    sample = commands.add_parser("sample", help="build the sample mixture of real text")
+    sample.add_argument(
+        "folder", metavar="FOLDER", nargs="?", type=Path, help="where (default: the user's cache)"
+    )
+    sample.set_defaults(function=_sample)
+
+    weights = commands.add_parser("weights", help="print learned weights as a table")
+    weights.add_argument("file", metavar="FILE", help='a weights file, or "paper"')
+    weights.add_argument("--top", metavar="P", type=float, help="the selection of the P %% largest instead")
+    weights.set_defaults(function=_weights)
+
+    recipe = commands.add_parser("recipe", help="print a built-in recipe, to save and edit")
+    recipe.add_argument("name", metavar="NAME", nargs="?", help="of the recipe (none: list their names)")
+    recipe.add_argument("--keys", action="store_true", help="print what every key of a recipe means instead")
+    recipe.set_defaults(function=_recipe)
+    return parser
+
+
+def _takes_recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of a built-in recipe")
+    command.add_argument(
+        "--force", action="store_true", help="do it anew, over the run folder of another recipe too"
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from tdro.recipe import load_recipe
+    from tdro.recipes import find
+
+    recipe = load_recipe(
+        find(options.recipe)
+    )  # whatever is wrong with it shows before anything heavy is imported
+    from tdro import pipeline
+
+    pipeline.run(recipe, options.stages, options.force)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from tdro.data.sample import build_sample, licence_table
+    from tdro.data.wheels import cache_folder
+
+    print(build_sample(options.folder or cache_folder() / "sample-mixture"))
+    print(licence_table())
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from tdro.dro.weights import TaskWeights
+    from tdro.weights_table import sizes_beside, weights_table
+
+    weights = TaskWeights.paper() if options.file == "paper" else TaskWeights.load(options.file)
+    selected = None if options.top is None else weights.top(options.top)
+    print(weights_table(weights, sizes_beside(Path(options.file), weights), selected))
+
+
+def _recipe(options: argparse.Namespace) -> None:
+    from tdro.recipes import built_in, built_in_file
+
+    if options.keys:
+        from tdro.recipe_keys import keys_as_markdown
+
+        print(keys_as_markdown(), end="")
+    elif options.name is None:
+        print("\n".join(built_in()))
+    else:
+        print(built_in_file(options.name).read_text(encoding="utf-8"), end="")

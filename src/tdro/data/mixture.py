@@ -1,0 +1,261 @@
+"""A mixture folder: ``mixture.json``, a JSONL file a training task, a BEIR folder a test set.
+
+Rows are checked while they are read, so that a wrong one is named by file and line before any model is loaded, and
+recorded checksums are compared with the files. Rejected: pyarrow's JSON reader (a few times faster, but its errors name
+neither line nor key, and a quarter of a million rows take seconds).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdro.data.task import COLUMNS, Mixture, Task, TestSet
+from tdro.errors import UserError
+from tdro.files import fingerprint, read_json, sha256
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FORMAT = "tdro-mixture/1"
+BEIR_FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
+
+_TASK = {
+    "name": str,
+    "file": str,
+    "instruction": str,
+    "symmetric": bool,
+    "licence": str,
+    "source": str,
+    "sha256": str,
+}
+_TEST = {"name": str, "folder": str, "task": str, "instruction": str, "symmetric": bool, "sha256": str}
+
+
+def read_mixture(folder: Path | str, tasks: Sequence[str] | None = None) -> Mixture:
+    """Read a mixture folder.
+
+    Args:
+        folder: where ``mixture.json`` stands; its paths are relative to it.
+        tasks: names of the training tasks to read, all if None. The mixture's own order is kept, and so are all test
+            sets; those of a task that is left out become untrained ones (``TestSet.task`` is empty).
+
+    Raises:
+        UserError: a missing or changed file, a wrong key, an unknown task, or a row that is not as in
+            :data:`tdro.data.task.COLUMNS`; named by file and line, or by key.
+    """
+    folder = Path(folder)
+    content = _contents(folder)
+    wanted = _chosen([entry["name"] for entry in content["tasks"]], tasks, folder / "mixture.json")
+    read = [_task(folder, entry) for entry in content["tasks"] if entry["name"] in wanted]
+    return Mixture(read, [_test(folder, entry, wanted) for entry in content["tests"]])
+
+
+def mixture_fingerprint(mixture: Mixture | Path | str) -> str:
+    """16 hex digits of a mixture's content: texts, names, instructions and symmetries, in order.
+
+    From a folder, files are taken by their bytes; for files that tdro wrote the result is that of :func:`read_mixture`.
+    """
+    if isinstance(mixture, Mixture):
+        tasks = [[t.name, t.instruction, t.symmetric, rows_sha256(t.rows)] for t in mixture.tasks]
+        tests = [[t.name, t.task, t.instruction, t.symmetric, beir_sha256(t.folder)] for t in mixture.tests]
+        return fingerprint([tasks, tests])
+    folder = Path(mixture)
+    content = _contents(folder)
+    tasks = [
+        [e["name"], e["instruction"], e["symmetric"], _sha256(folder / e["file"])] for e in content["tasks"]
+    ]
+    tests = [
+        [e["name"], e["task"], e["instruction"], e["symmetric"], beir_sha256(folder / e["folder"])]
+        for e in content["tests"]
+    ]
+    return fingerprint([tasks, tests])
+
+
+def rows_sha256(rows: Dataset) -> str:
+    """The SHA-256 that ``tdro.files.write_jsonl`` would give a file of these rows."""
+    digest = hashlib.sha256()
+    for batch in rows.iter(batch_size=10_000):
+        columns = [batch[name] for name in COLUMNS]
+        lines = [
+            json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False)
+            for row in zip(*columns, strict=True)
+        ]
+        digest.update("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    return digest.hexdigest()
+
+
+def beir_sha256(folder: Path | str) -> str:
+    """The checksum of a BEIR folder: SHA-256 over the hex digests of corpus, queries and qrels, in this order."""
+    return hashlib.sha256("".join(_sha256(Path(folder) / file) for file in BEIR_FILES).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    """``mixture.json``, checked, with every optional key filled in."""
+    path = folder / "mixture.json"
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path}: key 'format' must be {FORMAT!r}, found {found!r}")
+    return {
+        "tasks": _entries(path, content, "tasks", _TASK, ("name", "file")),
+        "tests": _entries(path, content, "tests", _TEST, ("name", "folder")),
+    }
+
+
+def _entries(
+    path: Path, content: dict[str, Any], key: str, types: dict[str, type], required: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The tasks' or the tests' entries, each key of the right type; names are unique."""
+    found = content.get(key, [])
+    if not isinstance(found, list):
+        raise UserError(f"{path}: key {key!r} must be a list, found {type(found).__name__}")
+    entries: list[dict[str, Any]] = []
+    for number, entry in enumerate(found):
+        where = f"{path}: {key}[{number}]"
+        if not isinstance(entry, dict):
+            raise UserError(f"{where} must be an object, found {type(entry).__name__}")
+        for name, kind in types.items():
+            if name in required and not entry.get(name):
+                raise UserError(f"{where}: key {name!r} is missing")
+            if not isinstance(entry.get(name, kind()), kind):
+                raise UserError(f"{where}: key {name!r} must be {kind.__name__}, found {entry[name]!r}")
+        if any(entry["name"] == other["name"] for other in entries):
+            raise UserError(f"{where}: a second entry is named {entry['name']!r}; give it another name")
+        entries.append(
+            {name: entry.get(name, kind()) for name, kind in types.items()} | {"rows": entry.get("rows")}
+        )
+    return entries
+
+
+def _chosen(known: list[str], tasks: Sequence[str] | None, path: Path) -> set[str]:
+    if tasks is None:
+        return set(known)
+    for name in tasks:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+            raise UserError(f"{path}: no task {name!r}; {hint}")
+    return set(tasks)
+
+
+def _task(folder: Path, entry: dict[str, Any]) -> Task:
+    path = folder / entry["file"]
+    rows = read_rows(path)
+    if entry["rows"] not in (None, len(rows)):
+        raise UserError(
+            f"{path}: {len(rows)} rows, but mixture.json says {entry['rows']}; restore or rebuild the file"
+        )
+    _same(path, entry["sha256"], sha256(path))
+    return Task(
+        entry["name"],
+        rows,
+        entry["instruction"],
+        entry["symmetric"],
+        licence=entry["licence"],
+        source=entry["source"],
+    )
+
+
+def _test(folder: Path, entry: dict[str, Any], trained: set[str]) -> TestSet:
+    place = folder / entry["folder"]
+    for file in BEIR_FILES:
+        if not (place / file).is_file():
+            raise UserError(f"{place / file}: no such file (test set {entry['name']!r})")
+    _same(place, entry["sha256"], beir_sha256(place))
+    task = entry["task"] if entry["task"] in trained else ""
+    return TestSet(entry["name"], str(place), task, entry["instruction"], entry["symmetric"])
+
+
+def _same(path: Path, recorded: str, found: str) -> None:
+    if recorded and recorded != found:
+        raise UserError(
+            f"{path}: its content is not the one that mixture.json has the checksum of.\n"
+            "Restore or rebuild it; if the change is meant, remove 'sha256' from its entry in mixture.json."
+        )
+
+
+def read_rows(path: Path | str) -> Dataset:
+    """The rows of one task's JSONL file, columns in the order of :data:`tdro.data.task.COLUMNS`.
+
+    ``id`` may be missing (then the line's number) and so may ``negatives`` (then none); other keys are ignored.
+
+    Raises:
+        UserError: naming file and line of the first row that is wrong, or the file if it has none.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
+    path = Path(path)
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.isspace():
+                    continue
+                for name, value in zip(COLUMNS, _row(line, f"{path}, line {number}", number), strict=True):
+                    columns[name].append(value)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not columns["id"]:
+        raise UserError(f"{path}: no rows")
+    texts = pa.list_(pa.string())
+    kinds = {"id": pa.string(), "query": pa.string(), "positives": texts, "negatives": texts}
+    try:
+        table = pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()})
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{path}: half of a surrogate pair (\\ud800 to \\udfff) is not text; remove it"
+        ) from error
+    return Dataset(table)
+
+
+def _row(line: str, where: str, number: int) -> tuple[str, str, list[str], list[str]]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON ({error.msg})") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    for name in ("query", "positives"):
+        if name not in row:
+            near = difflib.get_close_matches(name, row, 1)
+            raise UserError(
+                f"{where}: no key {name!r}" + (f"; did you mean it by {near[0]!r}?" if near else "")
+            )
+    identity, query = row.get("id", str(number)), row["query"]
+    for name, value in (("id", identity), ("query", query)):
+        if not isinstance(value, str):
+            raise UserError(f"{where}: key {name!r} must be a string, found {type(value).__name__}")
+    if not query.strip():
+        raise UserError(f"{where}: the query is empty")
+    if not row["positives"]:
+        raise UserError(f"{where}: 'positives' is empty; a row needs at least one")
+    return (
+        identity,
+        query,
+        _texts(row["positives"], "positives", where),
+        _texts(row.get("negatives", []), "negatives", where),
+    )
+
+
+def _texts(value: Any, name: str, where: str) -> list[str]:
+    if not isinstance(value, list):
+        raise UserError(f"{where}: key {name!r} must be a list of strings, found {type(value).__name__}")
+    for text in value:
+        if not isinstance(text, str):
+            raise UserError(f"{where}: key {name!r} must hold strings, found {type(text).__name__}")
+        if not text.strip():
+            raise UserError(f"{where}: a text in {name!r} is empty")
+    return value

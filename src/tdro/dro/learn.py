@@ -1,0 +1,183 @@
+"""Stage 1: train the proxy on mixed batches and learn α from the reference's scores.
+
+The proxy is trained by the stock trainer with :class:`TDROLoss`; the reference is not in memory, its losses are read from
+the similarities that were scored ahead. Dropout is off: with it, α would depend on how the batch was cut.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tdro.data.plan import StepRows
+from tdro.dro.infonce import infonce_from_similarities
+from tdro.dro.learner import WeightLearner
+from tdro.dro.loss import StepRecord, TDROLoss
+from tdro.files import read_jsonl, write_json, write_jsonl
+from tdro.recipe import Weights
+from tdro.retriever.machine import Machine
+from tdro.retriever.steps import PlannedSteps
+from tdro.retriever.trainer import PlannedTrainer, ProgressBar, newest_checkpoint, training_log
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from tdro.data.index import StepTexts
+
+logger = logging.getLogger(__name__)
+_ROWS_PER_TASK = 16  # below it, one step's means are too noisy to divide
+
+
+def learn(
+    load: Callable[[], SentenceTransformer],
+    steps: PlannedSteps,
+    similarities: NDArray[np.float32] | None,
+    settings: Weights,
+    folder: Path,
+    machine: Machine,
+    seed: int,
+) -> WeightLearner:
+    """Learn the weights; leaves ``steps.jsonl``, ``health.json`` and ``training.json`` in ``folder``; continues if interrupted.
+
+    Args:
+        load: gives the proxy's base model, fresh, with dropout off.
+        steps: the mixed plan and its data; its ``labels`` are replaced.
+        similarities: the reference's, (T, B, 1 + N), from :func:`tdro.dro.reference.score_plan`; None for ``raw``.
+        settings: the recipe's ``weights``.
+        folder: where the results go; checkpoints lie in ``folder/training`` until it is done.
+        machine: device, precision and ranks.
+        seed: of whatever the model draws.
+
+    Returns:
+        The learner after the last step.
+
+    Raises:
+        UserError: a loss that is not finite.
+    """
+    started = time.monotonic()
+    names = [task.name for task in steps.data.index.tasks]
+    learner = WeightLearner(names, settings.eta_value, settings.max_norm, absent=settings.absent)
+    average = averaged_steps(settings, len(names))
+    logger.info(
+        "eta %.4g x %d steps = %.3g: about how far log alpha can move; measures averaged over %d step(s)",
+        settings.eta_value,
+        settings.steps,
+        settings.eta_value * settings.steps,
+        average,
+    )
+    steps.labels = reference_labels(similarities, settings.temperature)
+    model = load()
+    loss = TDROLoss(
+        model,
+        learner,
+        temperature=settings.temperature,
+        measure=settings.measure,
+        offset=settings.offset,
+        floor=settings.solved_below,
+        average_steps=average,
+        mini_batch_size=settings.chunk_rows,
+        gradient_caching=settings.gradient_caching,
+    )
+    working = folder / "training"
+    working.mkdir(parents=True, exist_ok=True)
+    log = StepLog(folder / "steps.jsonl", loss, newest_checkpoint(working))
+    trainer = PlannedTrainer(
+        model,
+        loss,
+        steps,
+        settings,
+        working,
+        seed,
+        bf16=machine.bf16,
+        device=machine.device,
+        callbacks=[ProgressBar("learning the weights"), *([log] if machine.main else [])],
+    )
+    trainer.run()
+    if machine.main:
+        write_json(folder / "health.json", loss.health.summary())
+        write_jsonl(folder / "log.jsonl", training_log(trainer))
+        write_json(
+            folder / "training.json",
+            {"seconds": round(time.monotonic() - started, 2), "averaged_steps": average, "eta": settings.eta_value},
+        )
+        shutil.rmtree(working)
+    trainer.accelerator.wait_for_everyone()
+    return learner
+
+
+def averaged_steps(settings: Weights, tasks: int) -> int:
+    """Over how many steps both means are averaged: as asked, or as many as give 16 rows a task."""
+    if settings.measure != "relative":
+        return 1
+    if settings.average_steps != "auto":
+        return settings.average_steps
+    return max(1, -(-_ROWS_PER_TASK * tasks // settings.batch))
+
+
+def reference_labels(
+    similarities: NDArray[np.float32] | None, temperature: float
+) -> Callable[[int, StepRows, StepTexts], NDArray]:
+    """Labels of :class:`TDROLoss`: task, the reference's loss, and the row's number in its task; (B, 3) float64."""
+
+    def labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
+        losses = np.full(len(rows), np.nan)
+        if similarities is not None:
+            scores = torch.from_numpy(np.array(similarities[step]))
+            losses = infonce_from_similarities(scores, temperature).double().numpy()
+        return np.stack([rows.task, losses, rows.row], axis=1).astype(np.float64)
+
+    return labels
+
+
+class StepLog(TrainerCallback):
+    """One line per step in ``steps.jsonl``, written as it happens; cut back to the checkpoint when a run continues."""
+
+    def __init__(self, path: Path, loss: TDROLoss, checkpoint: Path | None) -> None:
+        self.path, self.loss = path, loss
+        done = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
+        kept = [line for line in _whole_lines(path) if line["step"] < done] if done else []
+        write_jsonl(path, kept)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write the step that has just been done."""
+        if self.loss.last is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(as_line(self.loss.last)) + "\n")
+
+
+def as_line(record: StepRecord) -> dict[str, Any]:
+    """A step's record as JSON-able values; null where a task had no row."""
+    return {
+        "step": record.step,
+        "loss": record.loss,
+        "alpha": record.alpha.tolist(),
+        "rows": record.rows.tolist(),
+        **{
+            name: [None if np.isnan(value) else value for value in getattr(record, name).tolist()]
+            for name in ("measure", "proxy_loss", "reference_loss")
+        },
+        **({"warnings": record.warnings} if record.warnings else {}),
+    }
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log whose writer may have been killed in the middle of the last one."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return read_jsonl(path)

@@ -1,0 +1,230 @@
+"""Stage 1 as a loss: measure the tasks, move α, weigh the rows by the new α.
+
+:class:`TDROLoss` goes into a stock ``SentenceTransformerTrainer``. Because it sees the representations of the whole
+batch (of all ranks) before anything is back-propagated, one step is exactly the paper's at any micro-batch size and any
+number of ranks: per-row InfoNCE over the row's own hard negatives, the measure of each task against the reference, one
+step of exponential gradient ascent, and the proxy's loss Σ w_i L_i with w_i from the *new* α.
+
+Rejected: an optimizer for α (the released code's), which ties α to the model's optimizer and its checkpoints; moving α in a
+callback, which is one step late.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers.util import get_rank
+from torch import Tensor
+
+from tdro.dro.health import HealthMonitor
+from tdro.dro.infonce import hard_negative_infonce, row_weights
+from tdro.dro.live_reference import LiveReference
+from tdro.dro.measures import RollingMeans, measure, relative_of_means
+from tdro.errors import UserError
+from tdro.retriever.sorted_loss import SortedBatchLoss, gathered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sentence_transformers import SentenceTransformer
+
+    from tdro.dro.learner import WeightLearner
+
+logger = logging.getLogger(__name__)
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step did; arrays over the k tasks, NaN where a task had no row.
+
+    Attributes:
+        step: counted from 0.
+        alpha: the new weights.
+        measure: M_g of this step.
+        proxy_loss: mean over the task's rows, nats.
+        reference_loss: the same of the reference.
+        rows: how many rows each task had.
+        loss: the weighted loss that was back-propagated, over all ranks.
+        warnings: what health has to say that is new, one line each.
+    """
+
+    step: int
+    alpha: Floats
+    measure: Floats
+    proxy_loss: Floats
+    reference_loss: Floats
+    rows: NDArray[np.int64]
+    loss: float
+    warnings: list[str]
+
+
+class TDROLoss(SortedBatchLoss):
+    """The stage-1 loss (paper, section on task-level DRO; steps 1 to 4 of one update).
+
+    Columns: query, positive, then at least one hard negative column. Labels name the task of each row:
+
+    - (B,) integers, the task's position in ``learner.names``; the reference is then scored on the fly; or
+    - (B, 2) floats: the task, and the reference's loss of the row in nats (scored ahead); or
+    - (B, 3) floats: also a row id, named when a loss is not finite.
+
+    Every rank must bring equally many rows. Use ``mini_batch_size``, not the trainer's gradient accumulation: a
+    step's α must be computed from all of its rows.
+
+    Args:
+        model: the proxy.
+        learner: holds α; moved once a step.
+        reference: the frozen reference model, or None where the labels bring its losses (or the measure is ``raw``).
+        temperature: τ > 0.
+        measure: ``relative`` (the paper's), ``excess``, ``raw`` or ``relative_per_row``.
+        offset: nats added to both means of ``relative`` before dividing; keeps the ratio from running to solved tasks.
+        floor: nats; a task whose two means are below it counts as solved, M = 1.
+        average_steps: ``relative`` averages both means over the last n steps before dividing.
+        mini_batch_size: texts per micro-batch.
+        gradient_caching: see :class:`tdro.retriever.sorted_loss.SortedBatchLoss`.
+
+    Raises:
+        ValueError: a value out of range, no reference where the measure needs one, labels of another shape.
+        UserError: a loss that is not finite; names the step, the tasks and the rows.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        learner: WeightLearner,
+        reference: SentenceTransformer | None = None,
+        temperature: float = 0.02,
+        measure: str = "relative",
+        offset: float = 0.0,
+        floor: float = 1e-3,
+        average_steps: int = 1,
+        mini_batch_size: int = 64,
+        gradient_caching: bool = False,
+    ) -> None:
+        super().__init__(model, mini_batch_size, gradient_caching)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
+        if average_steps > 1 and measure != "relative":
+            raise ValueError(f"average_steps belongs to the measure 'relative', not to '{measure}'")
+        self.learner = learner
+        self.temperature = temperature
+        self.measure, self.offset, self.floor = measure, offset, floor
+        self.means = RollingMeans(len(learner.names), average_steps) if measure == "relative" else None
+        self.health = HealthMonitor(learner.names)
+        self.last: StepRecord | None = None
+        # Not a module, so that no optimizer, checkpoint or .train() finds the reference's parameters.
+        self._live = LiveReference(reference, model) if reference is not None else None
+        self._columns: list[dict[str, Tensor]] = []
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
+        """One step on the columns of a batch; moves α where gradients are on, and only measures otherwise."""
+        columns = [dict(column) for column in sentence_features]
+        if labels is None or len(columns) < 3:
+            raise ValueError(
+                "TDROLoss needs a query, a positive and at least one hard negative column, and a label column with each "
+                "row's task"
+            )
+        # The proxy writes into the features that it is given; the reference needs them as they came.
+        self._columns = [dict(column) for column in columns] if self._live else []
+        try:
+            return super().forward(columns, labels)
+        finally:
+            self._columns = []
+
+    def batch_loss(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
+        """Σ w_i L_i over this rank's rows, times the ranks (the trainer averages gradients over ranks)."""
+        assert labels is not None
+        losses = hard_negative_infonce(columns[0], torch.stack(columns[1:], dim=1), self.temperature)
+        rows = torch.stack([losses.detach().double(), *self._read_labels(labels, losses)], dim=1)
+        # One small exchange: every rank then computes the same α from the same numbers, in the order of the ranks.
+        everyone = gathered(rows).cpu().numpy()
+        alpha = self._update(everyone) if torch.is_grad_enabled() else self.learner.weights.values
+        weights = row_weights(torch.from_numpy(alpha[everyone[:, 2].astype(np.int64)]))
+        here = weights[get_rank() * len(losses) :][: len(losses)].to(losses)
+        return (here * losses).sum() * (len(everyone) // len(losses))
+
+    def dro_state(self) -> dict[str, Any]:
+        """Everything of α that a checkpoint must keep, as JSON-able values, exact to the bit."""
+        return {
+            "learner": self.learner.state_dict(),
+            "means": self.means.state_dict() if self.means else None,
+            "health": self.health.state_dict(),
+        }
+
+    def load_dro_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`dro_state`."""
+        self.learner.load_state_dict(state["learner"])
+        if self.means and state["means"]:
+            self.means.load_state_dict(state["means"])
+        self.health.load_state_dict(state["health"])
+
+    def _update(self, rows: Floats) -> Floats:
+        """Steps 2 and 3 for the rows of all ranks (loss, reference loss, task, row id): the new α, shape (k,)."""
+        proxy, reference, ids = rows[:, 0], rows[:, 1], rows[:, 3]
+        tasks = rows[:, 2].astype(np.int64)
+        self._refuse_non_finite(proxy, reference, tasks, ids)
+        count = len(self.learner.names)
+        if self.means is not None:
+            measured = relative_of_means(*self.means.update(proxy, reference, tasks), self.offset, self.floor)
+        else:
+            measured = measure(self.measure, proxy, reference, tasks, count)
+        before = self.learner.step
+        alpha = self.learner.update(measured).values
+        proxy_means, reference_means = task_means(proxy, tasks, count), task_means(reference, tasks, count)
+        weight_of_row = alpha[tasks]
+        self.last = StepRecord(
+            step=before,
+            alpha=alpha,
+            measure=measured,
+            proxy_loss=proxy_means,
+            reference_loss=reference_means,
+            rows=np.bincount(tasks, minlength=count),
+            loss=float((weight_of_row * proxy).sum() / weight_of_row.sum()),
+            warnings=self.health.update(before, alpha, measured, proxy_means, reference_means),
+        )
+        for warning in self.last.warnings:
+            logger.warning(warning)
+        return alpha
+
+    def _read_labels(self, labels: Tensor, losses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reference loss (NaN where the measure needs none), task and row id of this rank's rows, (B,) float64 each."""
+        table = labels.double() if labels.dim() == 2 else labels.double()[:, None]
+        if table.dim() != 2 or len(table) != len(losses) or not 1 <= table.shape[1] <= 3:
+            raise ValueError(f"labels must be (B,), (B, 2) or (B, 3) with B = {len(losses)}, not {tuple(labels.shape)}")
+        table = table.to(losses.device)
+        if int(table[:, 0].min()) < 0 or int(table[:, 0].max()) >= len(self.learner.names):
+            raise ValueError(f"a label names task {int(table[:, 0].max())}, but the learner has {len(self.learner.names)}")
+        if self._live is not None:
+            reference = self._live.losses(self._columns, self.temperature, self.mini_batch_size)
+        elif table.shape[1] > 1:
+            reference = table[:, 1]
+        elif self.measure == "raw":
+            reference = torch.full_like(losses, torch.nan, dtype=torch.float64)
+        else:
+            raise ValueError(f"the measure '{self.measure}' needs a reference: give TDROLoss one, or labels of shape (B, 2)")
+        ids = table[:, 2] if table.shape[1] > 2 else torch.arange(len(losses), device=losses.device).double()
+        return reference, table[:, 0], ids
+
+    def _refuse_non_finite(
+        self, proxy: Floats, reference: Floats, tasks: NDArray[np.int64], ids: Floats
+    ) -> None:
+        bad = ~np.isfinite(proxy) | (~np.isfinite(reference) if self.measure != "raw" else False)
+        if bad.any():
+            where = [f"{self.learner.names[task]} row {int(row)}" for task, row in zip(tasks[bad], ids[bad], strict=True)]
+            raise UserError(
+                f"step {self.learner.step}: the loss is not finite in {', '.join(where[:8])}"
+                f"{f' and {len(where) - 8} more' if len(where) > 8 else ''}.\n"
+                "Look at these rows, lower the learning rate or raise the temperature; the last checkpoint is kept."
+            )
+
+
+def task_means(losses: Floats, tasks: NDArray[np.int64], count: int) -> Floats:
+    """The mean loss of each task's rows, shape (k,), NaN where it has none."""
+    rows = np.bincount(tasks, minlength=count)
+    sums = np.bincount(tasks, weights=losses, minlength=count)
+    return np.divide(sums, rows, out=np.full(count, np.nan), where=rows > 0)

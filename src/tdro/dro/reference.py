@@ -1,0 +1,136 @@
+"""The frozen reference's similarities of the planned rows, computed once and kept on disk.
+
+The plan says ahead which rows stage 1 will read, so the reference scores them before it starts: every distinct text of a
+block once, sorted by length, in bf16 where the device has it. Kept are the cosine similarities (T, B, 1 + N), not the
+losses, so that a sweep over η, τ or the measure pays nothing; the store's name is made of the model, the plan and the
+texts. Blocks of steps that are done stay done. Rejected: the reference beside the proxy in every step (a third of the time
+and all of its memory), and keeping embeddings (larger by their dimension).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from tdro.data.plan import StepRows
+from tdro.files import fingerprint, write_atomic
+from tdro.retriever.encode import encode_tokens
+from tdro.retriever.machine import Machine
+from tdro.retriever.steps import PlannedSteps
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+# Texts scored before the result is put on disk; embeddings of a block are held in memory.
+_TEXTS_PER_BLOCK = 100_000
+
+
+Choice = Callable[[StepRows], NDArray[np.int64]]
+
+
+def one_reference(rows: StepRows) -> NDArray[np.int64]:
+    """The choice where there is one reference: it scores every row."""
+    return np.zeros(len(rows), dtype=np.int64)
+
+
+def score_plan(
+    models: dict[str, Callable[[], SentenceTransformer]],
+    steps: PlannedSteps,
+    folder: Path,
+    machine: Machine,
+    choose: Choice = one_reference,
+    title: str = "scoring the reference",
+) -> NDArray[np.float32]:
+    """Cosine similarities of every planned row, (T, B, 1 + N), the positive first, memory-mapped.
+
+    Args:
+        models: the references by fingerprint; loaded only if something is left to score.
+        steps: the plan and its data.
+        folder: where stores lie; this one's subfolder is named by models, plan, texts and precision.
+        machine: device and precision. Every rank scores its share of the blocks.
+        choose: which of the models (position in ``models``) scores each row of a step, shape (B,).
+        title: for the progress bar.
+    """
+    key = fingerprint([list(models), _plan_state(steps), machine.bf16, _digest(choose(steps.rows(0)[0]))])
+    store = folder / key
+    shape = (steps.plan.steps, steps.plan.batch, 1 + steps.negatives)
+    similarities = _open(store / "cosines.npy", shape)
+    per_block = max(1, _TEXTS_PER_BLOCK // (steps.plan.batch * (2 + steps.negatives)))
+    blocks = [range(start, min(start + per_block, shape[0])) for start in range(0, shape[0], per_block)]
+    missing = [number for number in range(len(blocks)) if not (store / f"block-{number}.done").exists()]
+    mine = missing[machine.rank :: machine.world]
+    if mine:
+        loaded = [load().eval() for load in models.values()]
+        total = sum(len(blocks[number]) for number in mine)
+        with tqdm(total=total * steps.plan.batch, desc=title, unit="row", disable=not machine.main) as bar:
+            for number in mine:
+                similarities[blocks[number].start : blocks[number].stop] = _score_block(
+                    loaded, choose, steps, blocks[number], machine, bar
+                )
+                similarities.flush()
+                write_atomic(store / f"block-{number}.done", "")
+    return similarities
+
+
+def _score_block(
+    models: list[SentenceTransformer],
+    choose: Choice,
+    steps: PlannedSteps,
+    block: range,
+    machine: Machine,
+    bar: tqdm,
+) -> NDArray[np.float32]:
+    """Similarities of a block of steps, (steps, B, 1 + N): each model embeds each distinct text of its rows once."""
+    planned = [steps.rows(step) for step in block]
+    chosen = np.stack([choose(rows) for rows, _ in planned])
+    query = np.stack([texts.query for _, texts in planned])
+    passages = np.stack([texts.passages for _, texts in planned])
+    result = np.empty(passages.shape, dtype=np.float32)
+    for number, model in enumerate(models):
+        here = chosen == number
+        if not here.any():
+            continue
+        own_queries, query_place = np.unique(query[here], return_inverse=True)
+        own_passages, passage_place = np.unique(passages[here], return_inverse=True)
+        texts, rows = len(own_queries) + len(own_passages), int(here.sum())
+
+        def advance(count: int, rows_per_text: float = rows / texts) -> None:
+            bar.update(count * rows_per_text)
+
+        queries = encode_tokens(model, steps.data.queries, own_queries, machine, done=advance)
+        found = encode_tokens(model, steps.data.passages, own_passages, machine, done=advance)
+        place = passage_place.reshape(rows, -1)
+        for column in range(place.shape[1]):
+            result[here, column] = np.einsum("rd,rd->r", queries[query_place], found[place[:, column]])
+    return result
+
+
+def _plan_state(steps: PlannedSteps) -> list[object]:
+    """What the planned texts depend on: the tokens, the rows, and the plan's rule."""
+    data, plan = steps.data, steps.plan
+    arrays = [data.queries.ids, data.queries.starts, data.passages.ids, data.passages.starts, *(steps.subset or [])]
+    for task in data.index.tasks:
+        arrays += [task.queries, task.positives.values, task.negatives.values, task.negatives.starts]
+    rule = [type(plan).__name__, plan.seed, plan.steps, plan.batch, getattr(plan, "sampling", ""), steps.negatives]
+    return [*rule, *(_digest(array) for array in arrays)]
+
+
+def _open(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """A memory-mapped array on disk, made if it is not there yet."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{os.getpid()}.npy")
+        np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
+        temporary.rename(path)
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+def _digest(array: NDArray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]

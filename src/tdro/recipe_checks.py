@@ -1,0 +1,213 @@
+"""Rules of the recipe that types cannot say: each takes a value, and returns it or raises with what to do.
+
+A rule that looks at several keys says which key its message is about, so that the message gets that key's
+line. A rule may look whether a file exists, and read the list of names in a mixture.json; nothing else is
+loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic_core import PydanticCustomError
+
+from tdro.files import read_json
+
+if TYPE_CHECKING:
+    from tdro.recipe import Base, Finetune, Recipe
+
+Items = TypeVar("Items", bound=Sequence[Hashable])
+PACKAGED = {"smollm2": "decoder", "minilm": "encoder"}  # models on the package index, and what they are
+
+
+def wrong(message: str, *key: str | int) -> PydanticCustomError:
+    """An error about a value; ``key`` is the path below the model that is being checked."""
+    return PydanticCustomError("tdro", "{message}", {"message": message, "key": key})
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """``; did you mean 'x'?``, or nothing where no known word is near."""
+    match = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def name(value: str) -> str:
+    """A name that is also a folder's."""
+    if not re.fullmatch(r"\w[\w.-]{0,99}", value):
+        raise wrong(
+            f"{short(value)} cannot name a folder; use letters, digits, '_', '-' and '.' only, no '.' first"
+        )
+    return value
+
+
+def short(value: str) -> str:
+    """A text as it may stand in a message: quoted, on one line, not too long."""
+    return repr(value if len(value) <= 60 else f"{value[:57]}...")
+
+
+def exists(value: str) -> bool:
+    """Whether there is such a file or folder; False too for what cannot be a path."""
+    try:
+        return bool(value) and Path(value).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def folder(value: Path) -> Path:
+    """A run folder: not the current folder itself, which a run would fill with its files."""
+    if value.expanduser().resolve() == Path.cwd().resolve() or "\0" in str(value):
+        raise wrong("cannot be the current folder; give a folder of its own, for instance runs/first")
+    return value
+
+
+def no_duplicates(values: Items) -> Items:
+    """A list without repeated items."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise wrong(f"{value!r} is listed twice", index)
+    return values
+
+
+def mixture(value: str) -> str:
+    """The built-in mixture, or a folder with a mixture.json."""
+    if value == "sample":
+        return value
+    if not exists(value):
+        raise wrong(f"no such folder: {short(value)}{nearest(value, ['sample'])}")
+    if not (Path(value).expanduser() / "mixture.json").is_file():
+        raise wrong(f"{short(value)} holds no mixture.json")
+    return value
+
+
+def names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -> None:
+    """Chosen tasks and tests exist, as far as a mixture on disk can tell before it is loaded."""
+    if mixture == "sample":
+        return
+    content = read_json(Path(mixture).expanduser() / "mixture.json")
+    for kind, names in chosen.items():
+        entries = content.get(kind) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or names is None:
+            continue
+        known = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
+        for index, wanted in enumerate(names):
+            if wanted not in known:
+                what = "task" if kind == "tasks" else "test set"
+                raise wrong(f"the mixture has no {what} {short(wanted)}{nearest(wanted, known)}", kind, index)
+
+
+def source(value: str) -> str:
+    """A packaged model, a folder that exists, or a hub id."""
+    if value in PACKAGED or exists(value):
+        return value
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", value):
+        raise wrong(f"no such folder: {short(value)}")
+    suggestion = nearest(value, PACKAGED, cutoff=0.75)
+    if "/" not in value and suggestion:
+        raise wrong(f"unknown model {short(value)}{suggestion}")
+    return value
+
+
+def base_fits_kind(base: Base) -> None:
+    """Keys that belong to one kind of model stand with no other."""
+    if base.kind != "static" and base.dimension is not None:
+        raise wrong(
+            f"only a static model has a free dimension; remove it or the kind {base.kind!r}", "dimension"
+        )
+    if base.kind != "decoder" and base.layers is not None:
+        raise wrong(f"only a decoder can be cut to its first layers; this one is {base.kind!r}", "layers")
+    if base.kind == "static" and base.lora is not None:
+        raise wrong("a static model has no layers for adapters; remove lora", "lora")
+    if base.kind == "static" and base.gradient_checkpointing:
+        raise wrong("a static model has no activations to recompute; remove it", "gradient_checkpointing")
+    packaged = PACKAGED.get(base.source, base.kind)
+    if base.kind != "static" and base.kind != packaged:
+        raise wrong(f"{base.source!r} is of kind {packaged!r}, not {base.kind!r}", "kind")
+
+
+def at_least_a_row_per_rank(value: int) -> int:
+    """A batch that every process of a torchrun has a part in."""
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks.isdecimal() and value < int(ranks):
+        raise wrong(f"a batch of {value} is smaller than the {ranks} ranks of this run")
+    return value
+
+
+def warmup_fits(warmup: float, steps: int) -> None:
+    """Warm-up is a share, or a whole number of steps, and ends before the training does."""
+    if warmup >= 1 and warmup != int(warmup):
+        raise wrong(f"expected a share below 1 or a whole number of steps, found {warmup:g}", "warmup_steps")
+    if warmup >= max(steps, 1) and warmup >= 1:
+        raise wrong(
+            f"a warm-up of {warmup:g} steps does not end within the {steps} steps of training", "warmup_steps"
+        )
+
+
+def weights_source(value: str) -> str:
+    """The paper's weights, or a weights file."""
+    if value != "paper" and not (exists(value) and Path(value).expanduser().is_file()):
+        raise wrong(f"no such file: {short(value)}{nearest(value, ['paper'])}")
+    return value
+
+
+def count_or_auto(value: Any) -> Any:
+    """A whole number above 0, or the word auto."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    found = short(value) if isinstance(value, str) else repr(value)
+    raise wrong(f"expected 'auto' or a whole number of at least 1, found {found[:60]}")
+
+
+def mixture_name(value: str) -> str:
+    """A word that says what a fine-tuning is trained on."""
+    if value in ("uniform", "proportional", "reweight"):
+        return value
+    selection = re.fullmatch(r"(top|bottom)[-_ ]?(\d{1,9})\s*%?", value)
+    if selection is None:
+        known = "; known: uniform, proportional, reweight, top-P, bottom-P"
+        suggestion = nearest(value, ["uniform", "proportional", "reweight"]) or known
+        raise wrong(f"unknown mixture {short(value)}{suggestion}")
+    side, percent = selection[1], int(selection[2])
+    if not 1 <= percent <= 100:
+        raise wrong(f"{short(value)} is impossible: P of top-P and bottom-P is a percentage from 1 to 100")
+    if value != f"{side}-{percent}":
+        raise wrong(f"unknown mixture {short(value)}; did you mean '{side}-{percent}'?")
+    return value
+
+
+def device(value: str) -> str:
+    """A device that torch knows by this name; whether it is there shows when it is used."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
+        suggestion = nearest(value, ["auto", "cpu", "mps", "cuda"])
+        raise wrong(f"unknown device {short(value)}{suggestion or '; known: auto, cpu, mps, cuda, cuda:N'}")
+    return value
+
+
+def groups_differ(groups: Sequence[Finetune]) -> None:
+    """Groups have different names (each is a folder)."""
+    for index, group in enumerate(groups):
+        if any(group.name == other.name for other in groups[:index]):
+            raise wrong(f"another group is named {group.name!r} too", "finetune", index, "name")
+
+
+def enough_negatives(recipe: Recipe) -> None:
+    """No training uses more hard negatives than mining leaves in a row."""
+    if recipe.negatives.mine == "none":
+        return
+    stages: list[tuple[tuple[str | int, ...], int]] = [
+        (("reference",), recipe.reference.negatives),
+        (("weights",), recipe.weights.negatives),
+        *((("finetune", index), group.negatives) for index, group in enumerate(recipe.finetune)),
+    ]
+    for key, wanted in stages:
+        if wanted > recipe.negatives.per_row:
+            raise wrong(
+                f"a row has {recipe.negatives.per_row} hard negatives after mining, not {wanted}; "
+                "raise negatives.per_row or lower this",
+                *key,
+                "negatives",
+            )

@@ -1,0 +1,194 @@
+"""Read a run folder into plain data.
+
+Every part is optional: a report can be written after any stage, so a missing file is ``None`` or empty here and one
+sentence on the page. A broken file is an error that names it. Nothing is computed beyond putting the lists of
+``steps.jsonl`` into arrays; rejected: formatting here, which would tie the reading to one page.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdro.errors import UserError
+from tdro.files import read_json, read_jsonl
+
+STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What ``run.json`` says of a task; ``rows`` is NaN where the file is missing."""
+
+    name: str
+    rows: float
+    licence: str = ""
+    source: str = ""
+    instruction: str = ""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Stage 1 over T steps and k tasks. Arrays are float64; NaN where a task was absent."""
+
+    step: np.ndarray  # (T,)
+    alpha: np.ndarray  # (T, k), like the four below
+    measure: np.ndarray
+    proxy_loss: np.ndarray
+    reference_loss: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Training:
+    """One fine-tuning: where its model stands, and its ``training.json``."""
+
+    group: str
+    mixture: str
+    seed: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as plain data; ``tasks`` is the order of every array over tasks."""
+
+    name: str
+    seed: Any
+    tasks: list[TaskFacts]
+    stages: list[dict[str, Any]]
+    recipe: str | None
+    versions: dict[str, Any] | None
+    weights: np.ndarray | None  # (k,)
+    steps: Steps | None
+    health: dict[str, Any] | None
+    trainings: list[Training]
+    comparisons: list[dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """The tasks' names."""
+        return [task.name for task in self.tasks]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each task, shape (k,)."""
+        return np.array([task.rows for task in self.tasks], dtype=float)
+
+
+def number(value: Any) -> float:
+    """``value`` as a float; NaN for null, text, and anything else that is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value)
+
+
+def dig(data: Any, *keys: str) -> Any:
+    """``data[key][key]...``, or ``None`` where a key is missing on the way."""
+    for key in keys:
+        if not isinstance(data, dict) or key not in data:
+            return None
+        data = data[key]
+    return data
+
+
+def collect(folder: Path | str) -> Run:
+    """Read what there is in the run folder. Raises :class:`UserError` if it is no folder or a file is broken."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
+    about = _object(folder / "run.json") or {}
+    stored = _object(folder / "weights" / "weights.json")
+    weights = dig(stored, "weights")
+    if stored is not None and not isinstance(weights, dict):
+        raise UserError(f"{folder / 'weights' / 'weights.json'}: no 'weights' of tasks in it; run `tdro learn` again")
+    tasks = _tasks(about, weights)
+    recipe = folder / "recipe.yaml"
+    return Run(
+        name=str(about.get("name") or folder.resolve().name),
+        seed=about.get("seed"),
+        tasks=tasks,
+        stages=[stage for stage in about.get("stages") or [] if isinstance(stage, dict)],
+        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
+        versions=_object(folder / "versions.json"),
+        weights=None if weights is None else np.array([number(weights.get(task.name)) for task in tasks]),
+        steps=_steps(folder / "weights" / "steps.jsonl", len(tasks)),
+        health=_object(folder / "weights" / "health.json"),
+        trainings=_trainings(folder / "models"),
+        comparisons=_comparisons(folder / "comparison"),
+    )
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _tasks(about: dict[str, Any], weights: dict[str, Any] | None) -> list[TaskFacts]:
+    """The tasks of ``run.json``; without it, those of the weights, sizes unknown."""
+    facts = [
+        TaskFacts(
+            name=str(task.get("name")),
+            rows=number(task.get("rows")),
+            licence=str(task.get("licence") or ""),
+            source=str(task.get("source") or ""),
+            instruction=str(task.get("instruction") or ""),
+        )
+        for task in about.get("tasks") or []
+        if isinstance(task, dict)
+    ]
+    return facts or [TaskFacts(name=str(name), rows=math.nan) for name in weights or {}]
+
+
+def _steps(path: Path, n_tasks: int) -> Steps | None:
+    lines = read_jsonl(path) if path.is_file() else []
+    if not lines:
+        return None
+    series: dict[str, np.ndarray] = {}
+    for key in STEP_SERIES:
+        rows = [line.get(key) or [None] * n_tasks for line in lines]
+        wrong = next((at for at, row in enumerate(rows) if len(row) != n_tasks), None)
+        if wrong is not None:
+            found = len(rows[wrong])
+            raise UserError(f"{path}, step line {wrong + 1}: {found} values of {key!r} for {n_tasks} tasks")
+        values = np.array([[number(value) for value in row] for row in rows], dtype=float)
+        series[key] = np.where(np.isfinite(values), values, np.nan)
+    return Steps(step=np.array([number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
+
+
+def _trainings(folder: Path) -> list[Training]:
+    found = []
+    for path in sorted(folder.glob("*/*/training.json")):
+        facts = _object(path) or {}
+        mixture, _, seed = path.parent.name.rpartition("-seed")
+        found.append(
+            Training(
+                group=path.parent.parent.name,
+                mixture=str(facts.get("mixture") or mixture),
+                seed=int(facts.get("seed") or (seed if seed.isdigit() else 0)),
+                facts=facts,
+            )
+        )
+    return found
+
+
+def _comparisons(folder: Path) -> list[dict[str, Any]]:
+    """Every group's comparison, the one with the most mixtures first."""
+    found = [_comparison(path) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda comparison: -len(comparison["rows"]))
+
+
+def _comparison(path: Path) -> dict[str, Any]:
+    comparison = _object(path) or {}
+    rows, tests = comparison.get("rows"), comparison.get("tests")
+    if not isinstance(rows, list) or not isinstance(tests, list):
+        raise UserError(f"{path}: no 'rows' and 'tests' lists in it; run `tdro evaluate` again")
+    return {**comparison, "group": str(comparison.get("group") or path.stem)}

@@ -1,0 +1,91 @@
+"""How the weights were learned, as plain rows: α over the steps, the losses, and the health of the reference.
+
+Beside the mean of a task's measure stand its spread, its median and the pooled ratio (all proxy loss over all reference
+loss): where they disagree, the weight came from a few heavy steps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tdro.report import charts
+from tdro.report.collect import Run, Steps, dig, number
+
+
+def learning_view(run: Run) -> dict[str, Any] | None:
+    """The α chart (wide and narrow) and a loss panel a task, largest final weight first; None without steps."""
+    steps = run.steps
+    if steps is None or not run.tasks:
+        return None
+    order = [int(g) for g in np.argsort(-np.nan_to_num(steps.alpha[-1], nan=-1.0), kind="stable")]
+    marked = order if len(order) <= 8 else order[:6] + order[-2:]
+    window = max(len(steps.step) // 20, 1)
+    proxy, reference = charts.smooth(steps.proxy_loss, window), charts.smooth(steps.reference_loss, window)
+    both = np.concatenate([proxy, reference])
+    highest, usual = (float(np.nanquantile(both, q)) if np.isfinite(both).any() else 1.0 for q in (1, 0.98))
+    cut = highest > 2 * usual > 0
+    high = max(1.05 * (usual if cut else highest), 1e-3)
+    return {
+        "alpha_wide": charts.alpha_chart(steps.step, steps.alpha, run.names, marked, 900, 380),
+        "alpha_narrow": charts.alpha_chart(steps.step, steps.alpha, run.names, marked, 340, 340),
+        "n_steps": len(steps.step),
+        "n_tasks": len(run.tasks),
+        "n_marked": len(marked),
+        "window": window,
+        "cut": cut,
+        "panels": [
+            {
+                "name": run.names[g],
+                "svg": charts.loss_panel(steps.step, proxy[:, g], reference[:, g], high, run.names[g]),
+                **_measure(run, g),
+            }
+            for g in order
+        ],
+    }
+
+
+def _measure(run: Run, g: int) -> dict[str, float]:
+    """Mean and spread of M (of the health file, else of the steps), its median and the pooled ratio."""
+    facts = dig(run.health, "tasks", run.names[g])
+    mean, std = number(dig(facts, "measure_mean")), number(dig(facts, "measure_std"))
+    median = pooled = math.nan
+    if run.steps is not None:
+        known = run.steps.measure[:, g][np.isfinite(run.steps.measure[:, g])]
+        if len(known):
+            median = float(np.median(known))
+            mean = mean if math.isfinite(mean) else float(known.mean())
+            std = std if math.isfinite(std) else float(known.std())
+        pooled = _pooled(run.steps, g)
+    return {"mean": mean, "std": std, "median": median, "pooled": pooled}
+
+
+def _pooled(steps: Steps, g: int) -> float:
+    proxy, reference, rows = steps.proxy_loss[:, g], steps.reference_loss[:, g], steps.rows[:, g]
+    both = np.isfinite(proxy) & np.isfinite(reference) & np.isfinite(rows)
+    total = float((rows[both] * reference[both]).sum())
+    return float((rows[both] * proxy[both]).sum()) / total if total > 0 else math.nan
+
+
+def health_view(run: Run) -> dict[str, Any] | None:
+    """The warnings, the run-wide figures and a row a task; None without ``health.json``."""
+    if run.health is None:
+        return None
+    rows = []
+    for g, name in enumerate(run.names):
+        facts = dig(run.health, "tasks", name)
+        keys = ("reference_loss", "untrained_loss", "seen_loss", "unseen_loss")
+        losses = {key: number(dig(facts, key)) for key in keys}
+        weak = losses["reference_loss"] >= losses["untrained_loss"]
+        rows.append({"name": name, "weak": weak, **losses, **_measure(run, g)})
+    return {
+        "warnings": [str(warning) for warning in run.health.get("warnings") or []],
+        "effective": number(run.health.get("effective_tasks")),
+        "entropy": number(run.health.get("entropy")),
+        "drift": number(run.health.get("drift_per_100_steps")),
+        "has_unseen": any(math.isfinite(row["unseen_loss"]) for row in rows),
+        "n_tasks": len(rows),
+        "rows": rows,
+    }

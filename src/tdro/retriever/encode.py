@@ -1,0 +1,62 @@
+"""Embed many texts that were tokenized once, length-sorted, in batches of equal numbers of tokens.
+
+For scoring by the frozen reference: no gradients, each distinct text once, almost no padding. Rejected for this:
+``model.encode``, which tokenizes again and cuts batches by rows, so that short texts leave the device idle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tdro.data.tokens import Tokens
+from tdro.retriever.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sentence_transformers import SentenceTransformer
+
+TOKENS_AT_ONCE = 4096
+
+
+def encode_tokens(
+    model: SentenceTransformer,
+    tokens: Tokens,
+    texts: NDArray[np.int64],
+    machine: Machine,
+    tokens_at_once: int = TOKENS_AT_ONCE,
+    done: Callable[[int], object] = lambda count: None,
+) -> NDArray[np.float32]:
+    """Unit-length embeddings of the texts, (len(texts), D), in the order asked for.
+
+    Args:
+        model: in evaluation mode, on its device.
+        tokens: all texts' tokens.
+        texts: which of them; shape (n,).
+        machine: its ``bf16`` says whether to autocast.
+        tokens_at_once: padded tokens in a batch.
+        done: called with the number of texts of each finished batch.
+    """
+    order = np.argsort(-tokens.lengths[texts], kind="stable")
+    result = np.empty((len(texts), model.get_embedding_dimension()), dtype=np.float32)
+    device = model.device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16):
+        for part in _batches(tokens.lengths[texts[order]], tokens_at_once):
+            features = {key: value.to(device) for key, value in tokens.features(texts[order[part]]).items()}
+            embedded = model(features)["sentence_embedding"].float()
+            result[order[part]] = torch.nn.functional.normalize(embedded, dim=1).cpu().numpy()
+            done(part.stop - part.start)
+    return result
+
+
+def _batches(lengths: NDArray[np.int64], tokens_at_once: int) -> Iterator[slice]:
+    """Consecutive parts of texts sorted by falling length, each at most ``tokens_at_once`` when padded."""
+    start = 0
+    while start < len(lengths):
+        rows = max(1, tokens_at_once // max(1, int(lengths[start])))
+        yield slice(start, min(start + rows, len(lengths)))
+        start += rows

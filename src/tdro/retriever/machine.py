@@ -1,0 +1,57 @@
+"""Where a run runs: device, precision and ranks, looked up once and handed down as a value."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from tdro.errors import UserError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Attributes: ``device`` (a torch device type), ``bf16`` (autocast to it), and this process among its ranks."""
+
+    device: str = "cpu"
+    bf16: bool = False
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+
+def this_machine(device: str = "auto", precision: str = "auto") -> Machine:
+    """The machine as it is, under the wishes of the recipe.
+
+    ``auto`` precision is bf16 where the device computes in it, and fp32 elsewhere. Ranks come from torchrun's or
+    accelerate's environment; their process group is made by the first trainer.
+
+    Raises:
+        UserError: a device that is not there.
+    """
+    kind = _device() if device == "auto" else device
+    if kind.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device: '{device}' is asked for, but torch sees no CUDA device; set device to auto or cpu")
+    bf16 = _has_bf16(kind) if precision == "auto" else precision == "bf16"
+    return Machine(kind, bf16, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "cpu"
+
+
+def _has_bf16(kind: str) -> bool:
+    if kind.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    # On other CPUs bf16 is emulated, and slower than float32.
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

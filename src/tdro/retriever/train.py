@@ -1,0 +1,131 @@
+"""Stages 0 and 2: fine-tune an embedder on homogeneous batches whose tasks are drawn by weight.
+
+The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so there is
+one function for both. A finished model is a folder that was renamed into place; beside it, while it is being trained, lie
+its checkpoints.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.data.plan import HomogeneousPlan
+from tdro.files import write_json, write_jsonl
+from tdro.recipe import Training
+from tdro.retriever.batches import draw_tasks
+from tdro.retriever.in_batch_loss import InBatchLoss
+from tdro.retriever.machine import Machine
+from tdro.retriever.steps import PlannedSteps, TokenizedMixture, passage_labels
+from tdro.retriever.trainer import PlannedTrainer, ProgressBar, check_finite, training_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sentence_transformers import SentenceTransformer
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fine-tuning.
+
+    Attributes:
+        title: for the progress bar.
+        mixture: the name of the weights, for the record.
+        weights: share of the batches that each task gets, shape (k,).
+        settings: steps, batch, learning rate and so on.
+        seed: of the order of the rows and of dropout.
+        draw: how the tasks of the batches are drawn.
+        subset: per task, the rows that may be read; None for all.
+    """
+
+    title: str
+    mixture: str
+    weights: NDArray[np.float64]
+    settings: Training
+    seed: int
+    draw: Literal["systematic", "random"] = "systematic"
+    subset: list[NDArray[np.int64]] | None = None
+
+    def plan(self, data: TokenizedMixture) -> HomogeneousPlan:
+        """The rows that this fine-tuning reads, by step."""
+        sizes = [len(rows) for rows in self.subset] if self.subset else [len(task) for task in data.index.tasks]
+        tasks = draw_tasks(self.weights, self.settings.steps, self.seed, self.draw)
+        return HomogeneousPlan(sizes, self.settings.batch, tasks, self.seed)
+
+
+def finetune(
+    load: Callable[[], SentenceTransformer], data: TokenizedMixture, job: Job, folder: Path, machine: Machine
+) -> None:
+    """Fine-tune a model and leave it in ``folder``, with ``training.json`` and ``log.jsonl``; continue if interrupted.
+
+    Args:
+        load: gives the base model, fresh.
+        data: the tasks' rows, tokenized for this model.
+        job: weights, settings and seed.
+        folder: the finished model's place; training goes on in ``<folder>.training`` beside it.
+        machine: device, precision and ranks.
+
+    Raises:
+        UserError: the trained parameters are not finite.
+    """
+    working = folder.with_name(folder.name + ".training")
+    started = time.monotonic()
+    plan = job.plan(data)
+    model = load()
+    loss = InBatchLoss(model, job.settings.temperature, job.settings.chunk_rows, job.settings.gradient_caching)
+    steps = PlannedSteps(
+        data, plan, job.settings.negatives, passage_labels, machine.rank, machine.world, job.subset
+    )
+    trainer = PlannedTrainer(
+        model,
+        loss,
+        steps,
+        job.settings,
+        working,
+        job.seed,
+        bf16=machine.bf16,
+        device=machine.device,
+        callbacks=[ProgressBar(job.title)],
+    )
+    trainer.run()
+    check_finite(model, job.title)
+    if machine.main:
+        log = training_log(trainer)
+        write_jsonl(working / "model" / "log.jsonl", log)
+        write_json(working / "model" / "training.json", record(job, data, plan, log, time.monotonic() - started))
+        model.save_pretrained(str(working / "model"), create_model_card=False)
+        if folder.exists():
+            shutil.rmtree(folder)
+        (working / "model").rename(folder)
+        shutil.rmtree(working)
+    trainer.accelerator.wait_for_everyone()
+
+
+def record(
+    job: Job, data: TokenizedMixture, plan: HomogeneousPlan, log: list[dict], seconds: float
+) -> dict[str, object]:
+    """What happened, as plain values: weights, rows drawn, epochs, losses and seconds."""
+    names = [task.name for task in data.index.tasks]
+    drawn = np.bincount(plan.tasks, minlength=len(names)) * plan.batch
+    return {
+        "mixture": job.mixture,
+        "seed": job.seed,
+        "weights": dict(zip(names, job.weights.tolist(), strict=True)),
+        "steps": plan.steps,
+        "batch": plan.batch,
+        "rows_drawn": dict(zip(names, drawn.tolist(), strict=True)),
+        "epochs": dict(zip(names, (drawn / plan.sizes).tolist(), strict=True)),
+        "seconds": round(seconds, 2),
+        "first_loss": log[0]["loss"] if log else None,
+        "last_loss": log[-1]["loss"] if log else None,
+        "settings": job.settings.model_dump(mode="json"),
+    }
+
+

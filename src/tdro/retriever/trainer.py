@@ -1,0 +1,242 @@
+"""sentence-transformers' trainer, reading a plan and writing checkpoints that are whole or not there.
+
+What is changed, and why:
+
+- the loader gives the plan's steps, each rank its slice; nothing is sharded or shuffled behind the plan's back;
+- a checkpoint is written beside its place and renamed, so a kill in the middle of writing leaves the one before; α and
+  everything that goes with it is in the same folder, so they are always of the same step;
+- the learning rate has a floor; a static embedding gets sparse gradients and SparseAdam, which touch only the rows seen.
+
+Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. Rejected: a training loop of our own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tdro.errors import UserError
+from tdro.files import read_json, write_json
+from tdro.recipe import Training
+from tdro.retriever.schedules import schedule
+from tdro.retriever.steps import PlannedSteps
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
+_KEPT_CHECKPOINTS = 2
+_STATE = "tdro_state.json"
+
+
+class PlannedTrainer(SentenceTransformerTrainer):
+    """Train a model on a plan.
+
+    Args:
+        model: what is trained.
+        loss: a loss over the columns of the plan's batches. If it has ``dro_state`` and ``load_dro_state``, they go
+            into every checkpoint.
+        steps: the plan's batches of this rank.
+        settings: the recipe's training settings.
+        folder: where checkpoints go; continued from the newest one.
+        seed: of dropout, and whatever else the model draws.
+        bf16: autocast to bfloat16.
+        device: ``auto``, ``cpu``, ``cuda``, …
+        callbacks: more callbacks.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        loss: nn.Module,
+        steps: PlannedSteps,
+        settings: Training,
+        folder: Path,
+        seed: int,
+        bf16: bool = False,
+        device: str = "auto",
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        self._steps, self._settings, self._folder = steps, settings, folder
+        self._writing = False
+        self._sparse = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
+        for module in self._sparse:
+            module.sparse = True
+        super().__init__(
+            model=model,
+            args=SentenceTransformerTrainingArguments(
+                output_dir=str(folder),
+                max_steps=settings.steps,
+                per_device_train_batch_size=max(1, settings.batch // steps.world),
+                learning_rate=settings.learning_rate,
+                weight_decay=settings.weight_decay,
+                max_grad_norm=0.0 if self._sparse else 1.0,
+                bf16=bf16,
+                use_cpu=device == "cpu",
+                seed=seed,
+                save_strategy="steps" if settings.checkpoint_steps else "no",
+                save_steps=settings.checkpoint_steps or settings.steps,
+                logging_steps=max(1, min(10, settings.steps // 10)),
+                logging_nan_inf_filter=False,
+                report_to="none",
+                disable_tqdm=True,
+                dataloader_pin_memory=device != "cpu" and torch.cuda.is_available(),
+                # Every parameter is used in every step; looking for unused ones costs a pass over the graph.
+                ddp_find_unused_parameters=False,
+                ddp_broadcast_buffers=False,
+            ),
+            loss=loss,
+            callbacks=callbacks,
+            optimizer_cls_and_kwargs=(torch.optim.SparseAdam, {"lr": settings.learning_rate}) if self._sparse else None,
+        )
+        self.remove_callback(PrinterCallback)
+
+    def run(self) -> None:
+        """Train, from the newest checkpoint if there is one, to the last step."""
+        checkpoint = newest_checkpoint(self._folder)
+        shutil.rmtree(self._folder / "writing", ignore_errors=True)
+        if checkpoint is not None and hasattr(self.loss, "load_dro_state"):
+            self.loss.load_dro_state(read_json(checkpoint / _STATE))
+        try:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            for module in self._sparse:
+                module.sparse = False
+
+    def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The plan's steps as they are: every rank reads its own slice, so nothing is left to shard."""
+        return self._steps.loader()
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The recipe's schedule, with warm-up and floor."""
+        if self.lr_scheduler is None:
+            self.lr_scheduler = schedule(
+                optimizer or self.optimizer,
+                self._settings.schedule,
+                num_training_steps,
+                self._settings.warmup,
+                self._settings.floor,
+            )
+        return self.lr_scheduler
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """The gradient's norm for the log; torch has none for sparse gradients."""
+        return None if self._sparse else super()._get_grad_norm(model, grad_norm=grad_norm)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Where the stock trainer puts a checkpoint: out of sight while it is being written."""
+        return str(self._folder / "writing") if self._writing else str(self._folder)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._writing = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._writing = False
+        name = f"checkpoint-{self.state.global_step}"
+        written = self._folder / "writing" / name
+        if self.is_world_process_zero() and hasattr(self.loss, "dro_state"):
+            write_json(written / _STATE, self.loss.dro_state())
+        # All ranks have written their random states before the folder gets its name.
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            _sync(written)
+            written.rename(self._folder / name)
+            for old in _checkpoints(self._folder)[:-_KEPT_CHECKPOINTS]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """The model without a model card (it has not been evaluated) and without pickled arguments."""
+        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+
+
+class ProgressBar(TrainerCallback):
+    """One bar with rate and ETA, and the last loss at its end."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bar: tqdm | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar, at the step that training continues from."""
+        if state.is_world_process_zero:
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, unit="step")
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """One step further."""
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the mean loss since the last time."""
+        if self.bar is not None and logs and "loss" in logs:
+            self.bar.set_postfix_str(f"loss {logs['loss']:.3f}")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the highest step in a folder. Every one there is whole: it was renamed into place."""
+    found = _checkpoints(folder)
+    return found[-1] if found else None
+
+
+def training_log(trainer: PlannedTrainer) -> list[dict[str, Any]]:
+    """What was logged, one dict per logged step: step, loss, learning_rate, grad_norm."""
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("checkpoint-*") if _CHECKPOINT.search(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+
+
+def _sync(folder: Path) -> None:
+    """Have the bytes on disk before the folder gets its name."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def check_finite(model: nn.Module, title: str) -> None:
+    """Raise :class:`UserError` if a trained model holds NaN or inf."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise UserError(
+                f"{title}: parameter {name} is not finite after training.\n"
+                "Lower learning_rate or raise temperature in the recipe."
+            )
+
+
+def append_json_line(path: Path, value: dict[str, Any]) -> None:
+    """Add one line to a log that grows while it runs."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value) + "\n")
