@@ -63,6 +63,11 @@ def test_noise_names_the_heavy_tailed_task():
     assert "task 'quiz' is noisy (mean 4.9, median 1" in said[0]
 
 
+def test_a_falling_measure_is_no_noise():
+    said = run(HealthMonitor(NAMES), 100, measures=lambda step: 1 + 9 * np.exp(-step / 8) * ONES)
+    assert said == []
+
+
 def test_solved_task():
     losses = np.array([1.0, 5e-4, 1.0, 1.0])
     said = run(HealthMonitor(NAMES), 40, proxy=losses, reference=losses)

@@ -1,6 +1,7 @@
 """Recipes: what they hold, and what a user reads where one is wrong."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -207,12 +208,20 @@ BAD = {
         "weights.measure: expected 'relative', 'excess', 'raw' or 'relative_per_row', found text 'relativ'; "
         "did you mean 'relative'?",
     ),
-    "precision": ("precision: fp16", 3, "precision: expected 'auto', 'bf16' or 'fp32', found text 'fp16'; did"),
+    "precision": (
+        "precision: fp16",
+        3,
+        "precision: expected 'auto', 'bf16' or 'fp32', found text 'fp16'; did",
+    ),
     "number of a choice": ("weights: {absent: 0}", 3, "weights.absent: expected 'last' or 'zero', found 0"),
     "infinite": ("weights: {offset: .inf}", 3, "weights.offset: expected a finite number, found inf"),
     "not a number": ("weights: {offset: .nan}", 3, "weights.offset: expected a finite number, found nan"),
     "temperature 0": ("weights: {temperature: 0}", 3, "weights.temperature: must be above 0, found 0"),
-    "temperature < 0": ("reference: {temperature: -1}", 3, "reference.temperature: must be above 0, found -1"),
+    "temperature < 0": (
+        "reference: {temperature: -1}",
+        3,
+        "reference.temperature: must be above 0, found -1",
+    ),
     "eta 0": ("weights: {eta: 0}", 3, "weights.eta: must be above 0, found 0"),
     "batch 1": ("reference: {batch: 1}", 3, "reference.batch: must be at least 2, found 1"),
     "steps 0": ("reference: {steps: 0}", 3, "reference.steps: must be at least 1, found 0"),
@@ -223,7 +232,8 @@ BAD = {
     "too many negatives": (
         "negatives: {per_row: 4}\nweights:\n  negatives: 5",
         5,
-        "weights.negatives: a row has 4 hard negatives after mining, not 5; raise negatives.per_row or lower this",
+        "weights.negatives: a row has 4 hard negatives after mining, "
+        "not 5; raise negatives.per_row or lower this",
     ),
     "negative seed": ("seed: -1", 3, "seed: must be at least 0, found -1"),
     "both etas": (
@@ -255,9 +265,14 @@ BAD = {
     "top-0": (
         "finetune: [{name: a, mixtures: [top-0]}]",
         3,
-        "finetune[0].mixtures[0]: 'top-0' is impossible: P of top-P and bottom-P is a percentage from 1 to 100",
+        "finetune[0].mixtures[0]: 'top-0' is impossible: P of top-P and bottom-P is "
+        "a percentage from 1 to 100",
     ),
-    "top-101": ("finetune: [{name: a, mixtures: [top-101]}]", 3, "finetune[0].mixtures[0]: 'top-101' is impos"),
+    "top-101": (
+        "finetune: [{name: a, mixtures: [top-101]}]",
+        3,
+        "finetune[0].mixtures[0]: 'top-101' is impos",
+    ),
     "top-70 %": (
         "finetune: [{name: a, mixtures: [top-70%]}]",
         3,
@@ -276,7 +291,8 @@ BAD = {
     "mixture word": (
         "finetune: [{name: a, mixtures: [xyz]}]",
         3,
-        "finetune[0].mixtures[0]: unknown mixture 'xyz'; known: uniform, proportional, reweight, top-P, bottom-P",
+        "finetune[0].mixtures[0]: unknown mixture 'xyz'; "
+        "known: uniform, proportional, reweight, top-P, bottom-P",
     ),
     "mixture twice": (
         "finetune: [{name: a, mixtures: [uniform, top-70, uniform]}]",
@@ -293,23 +309,40 @@ BAD = {
     "no mixtures": ("finetune: [{name: a, mixtures: []}]", 3, "finetune[0].mixtures: must not be empty"),
     "no tasks": ("data: {tasks: []}", 3, "data.tasks: must not be empty"),
     "unnamed group": ("finetune:\n- steps: 3", 4, "finetune[0].name: missing; this key is required"),
-    "misspelt required key": ("finetune:\n- nmae: a", 4, "finetune[0].nmae: unknown key; did you mean 'name'?"),
+    "misspelt required key": (
+        "finetune:\n- nmae: a",
+        4,
+        "finetune[0].nmae: unknown key; did you mean 'name'?",
+    ),
     "group with a slash": (
         "finetune: [{name: a/b}]",
         3,
-        "finetune[0].name: 'a/b' cannot name a folder; use letters, digits, '_', '-' and '.' only, no '.' first",
+        "finetune[0].name: 'a/b' cannot name a folder; "
+        "use letters, digits, '_', '-' and '.' only, no '.' first",
     ),
     "group ..": ("finetune: [{name: ..}]", 3, "finetune[0].name: '..' cannot name a folder"),
     "current folder": ("folder: .", 3, "folder: cannot be the current folder; give a folder of its own"),
     "no mixture": ("data: {mixture: nowhere}", 3, "data.mixture: no such folder: 'nowhere'"),
-    "near sample": ("data: {mixture: smaple}", 3, "data.mixture: no such folder: 'smaple'; did you mean 'sample'?"),
+    "near sample": (
+        "data: {mixture: smaple}",
+        3,
+        "data.mixture: no such folder: 'smaple'; did you mean 'sample'?",
+    ),
     "no mixture.json": ("data: {mixture: .}", 3, "data.mixture: '.' holds no mixture.json"),
     "NUL in a path": ('data: {mixture: "a\\0b"}', 3, r"data.mixture: no such folder: 'a\x00b'"),
     "no weights file": ("weights: {load: w.json}", 3, "weights.load: no such file: 'w.json'"),
-    "near paper": ("weights: {load: papers}", 3, "weights.load: no such file: 'papers'; did you mean 'paper'?"),
+    "near paper": (
+        "weights: {load: papers}",
+        3,
+        "weights.load: no such file: 'papers'; did you mean 'paper'?",
+    ),
     "device": ("device: gpu", 3, "device: unknown device 'gpu'; "),
     "device number": ("device: cuda:x", 3, "device: unknown device 'cuda:x'; did you mean 'cuda'?"),
-    "no model folder": ("finetune: [{name: a, base: {kind: encoder, source: ./m}}]", 3, "finetune[0].base.source: no"),
+    "no model folder": (
+        "finetune: [{name: a, base: {kind: encoder, source: ./m}}]",
+        3,
+        "finetune[0].base.source: no",
+    ),
     "near model": (
         "finetune: [{name: a, base: {kind: decoder, source: smolm2}}]",
         3,
@@ -328,7 +361,8 @@ BAD = {
     "dimension of a decoder": (
         "finetune: [{name: a, base: {kind: decoder, source: smollm2, dimension: 2}}]",
         3,
-        "finetune[0].base.dimension: only a static model has a free dimension; remove it or the kind 'decoder'",
+        "finetune[0].base.dimension: only a static model has a free dimension; "
+        "remove it or the kind 'decoder'",
     ),
     "static lora": (
         "finetune: [{name: a, base: {kind: static, source: smollm2, lora: {}}}]",
@@ -377,14 +411,17 @@ def test_what_is_wrong_is_said_with_its_line_and_key(text, line, message) -> Non
         ("\n- a\n", "r.yaml, line 2: is no recipe; expected lines of the form 'key: value'"),
         ("hello", "r.yaml, line 1: is no recipe; expected lines of the form 'key: value'"),
         ("base: {kind: static, source: smollm2}", "r.yaml, line 1: name: missing; this key is required"),
-        ("name: a/b\nbase: {kind: static, source: smollm2}", "r.yaml, line 1: name: 'a/b' cannot name a folder"),
+        (
+            "name: a/b\nbase: {kind: static, source: smollm2}",
+            "r.yaml, line 1: name: 'a/b' cannot name a folder",
+        ),
         ("name: x\nbase: {kind: static}", "r.yaml, line 2: base.source: missing; this key is required"),
         ("name: 3\nbase: {kind: static, source: smollm2}", "r.yaml, line 1: name: expected text, found 3"),
         (b"name: \xff\n", "r.yaml: cannot be read as UTF-8 text"),
         (b"name: \x07\n", "r.yaml: not YAML (unacceptable character"),
         ("name: a\n---\nname: b\n", "r.yaml, line 2: but found another document"),
         ("a: !!int b", "r.yaml: holds a value that YAML cannot read; remove explicit tags"),
-        ("a: " + "[" * 5000, "r.yaml: is nested too deeply to be a recipe"),
+        ("a: " + "[" * 900, "r.yaml: is nested too deeply to be a recipe"),
     ],
 )
 def test_files_that_are_no_recipe(text, message) -> None:
@@ -423,7 +460,11 @@ def test_a_batch_smaller_than_the_ranks(monkeypatch) -> None:
 def test_three_errors_in_the_order_of_the_file_and_a_count() -> None:
     text = "weights: {measure: x}\nseed: -1\ndata: {promts: true}\nfoo: 1\ndevice: tpu\n"
     lines = complaint(MINIMAL + text).splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["r.yaml, line 3", "r.yaml, line 4", "r.yaml, line 5"]
+    assert [line.split(":")[0] for line in lines[:3]] == [
+        "r.yaml, line 3",
+        "r.yaml, line 4",
+        "r.yaml, line 5",
+    ]
     assert lines[3:] == ["and 2 more"]
 
 
@@ -437,15 +478,35 @@ def test_a_recipe_is_refused_before_torch_is_imported() -> None:
     Path("r.yaml").write_text(MINIMAL + "sed: 1")
     code = """import sys; from tdro.errors import UserError; from tdro.recipe import load_recipe
 try: load_recipe("r.yaml")
-except UserError: sys.exit("torch" in sys.modules or "transformers" in sys.modules or "numpy" in sys.modules)
-sys.exit(3)"""
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+except UserError: print(sorted({"torch", "transformers", "datasets", "numpy"} & set(sys.modules)))"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "[]\n"
 
 
 # ---- whatever is in the file, the answer is a recipe or a short message
 
 QUICKSTART = find("quickstart").read_text(encoding="utf-8")
-SNIPPETS = ["\t", ":", "- ", "[", "{", "}", "&a ", "*a", "<<: ", "!!int ", "'", '"', "0", "-1", "1e999", "\n", "~", "#", "%"]
+SNIPPETS = [
+    "\t",
+    ":",
+    "- ",
+    "[",
+    "{",
+    "}",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!!int ",
+    "'",
+    '"',
+    "0",
+    "-1",
+    "1e999",
+    "\n",
+    "~",
+    "#",
+    "%",
+]
 
 
 def _short_or_fine(text: str) -> None:
@@ -462,11 +523,16 @@ def load_recipe_text(text: str) -> Recipe:
     return load_recipe("r.yaml")
 
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @QUICK
-@given(st.lists(st.tuples(st.integers(0, len(QUICKSTART)), st.sampled_from(SNIPPETS) | st.text(max_size=3)), max_size=3))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(QUICKSTART)), st.sampled_from(SNIPPETS) | st.text(max_size=3)),
+        max_size=3,
+    )
+)
 def test_mangled_text_gives_no_traceback(edits) -> None:
     text = QUICKSTART
     for place, snippet in edits:
@@ -475,7 +541,12 @@ def test_mangled_text_gives_no_traceback(edits) -> None:
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["top-70", "static"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["top-70", "static"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=5,
 )

@@ -1,4 +1,4 @@
-"""The report: what a reader relies on, with a made-up run folder (plausible numbers, invented here, used nowhere else)."""
+"""The report: what a reader relies on, from the made-up run of fake_run_folder.py."""
 
 import json
 import math
@@ -7,141 +7,21 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_run_folder import MIXTURES, NAMES, fake_run, names_for
 from tdro.errors import UserError
 from tdro.report import charts, text
 from tdro.report.collect import collect
 from tdro.report.html import write_report
 from tdro.report.tables import kept_tasks, selection_name
 
-NAMES = [
-    "cli_aws", "api_aws", "ui_ja_en", "ui_zh_en", "ui_title2desc_en", "ui_title2desc_de", "bio_term2def", "dict_en",
-    "dict_de", "dict_fr", "dialog_chitchat", "quotes_anime", "code_python", "ui_es_en", "ui_fr_en", "ui_ru_en",
-]  # fmt: skip
-SIZES = [7012, 15330, 3610, 4122, 2290, 2311, 45018, 70233, 159402, 433120, 95008, 13011, 6120, 4698, 4480, 4233]
-MIXTURES = ["uniform", "proportional", "top-70", "bottom-50", "reweight"]
 HOSTILE = '<script>alert("x")</script>&\'"'
-
-
-def names_for(n):
-    return [NAMES[at] if at < len(NAMES) else f"{NAMES[at % len(NAMES)]}_{at // len(NAMES)}" for at in range(n)]
-
-
-def fake_run(folder, names=None, steps=400, gains=(0.0098, 0.0089), seeds=(1, 2, 3), seed=0):
-    """Write a run folder as `tdro run` would leave it, with invented but plausible numbers. Returns the folder."""
-    rng = np.random.default_rng(seed)
-    names = names or NAMES
-    k = len(names)
-    sizes = [SIZES[at % len(SIZES)] for at in range(k)]
-    write = lambda path, value: (path.parent.mkdir(parents=True, exist_ok=True), path.write_text(json.dumps(value)))  # noqa: E731
-    stages = ["mixture", "reference", "scores", "learn", "finetune static", "evaluate static"]
-    write(folder / "run.json", {
-        "name": "quickstart", "seed": 1,
-        "tasks": [
-            {"name": name, "rows": size, "licence": "Apache-2.0", "source": "awscli 1.46, examples/**/*.rst",
-             "instruction": "Given a word, retrieve its definition"} for name, size in zip(names, sizes, strict=True)
-        ],
-        "stages": [{"name": s, "seconds": 3.7**at / 3, "fingerprint": f"{at:x}9f3a7c21b04de55"} for at, s in enumerate(stages)],
-    })  # fmt: skip
-    (folder / "recipe.yaml").write_text("name: quickstart\nstage1:\n  eta: 0.05  # <nats> & steps\n  steps: 400\n")
-    write(folder / "versions.json", {"python": "3.11.9", "torch": "2.13.0", "tdro": "0.1.0", "platform": "Linux"})
-
-    headroom = np.sort(rng.gamma(6, 0.2, k))[::-1] / 2 + 0.7
-    rng.shuffle(headroom)
-    base = rng.uniform(0.4, 2.6, k)
-    log_alpha, lines = np.full(k, -math.log(k)), []
-    for step in range(steps):
-        reference = base * rng.gamma(30, 1 / 30, k)
-        proxy = reference * (1 + (headroom - 1) * rng.gamma(5, 0.2, k)) * (1 + 0.8 * np.exp(-step / 60))
-        measure = proxy / reference
-        log_alpha = log_alpha + 0.05 * measure / np.linalg.norm(measure)
-        log_alpha -= np.log(np.exp(log_alpha).sum())
-        series = dict(measure=measure, proxy_loss=proxy, reference_loss=reference)
-        row = {key: [round(float(v), 5) for v in value] for key, value in series.items()}
-        if step % 37 == 5:
-            for key in row:
-                row[key][step % k] = None
-        lines.append({"step": step, "alpha": [float(a) for a in np.exp(log_alpha)], **row, "rows": [128 // k or 1] * k})
-    alpha = np.exp(log_alpha)
-    write(folder / "weights" / "weights.json", {
-        "format": "tdro-weights/1", "weights": dict(zip(names, map(float, alpha), strict=True)), "provenance": {"seed": 1},
-    })  # fmt: skip
-    (folder / "weights" / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    entropy = float(-(alpha * np.log(alpha)).sum())
-    write(folder / "weights" / "health.json", {
-        "effective_tasks": math.exp(entropy), "entropy": entropy, "drift_per_100_steps": 0.214,
-        "warnings": [
-            f"{names[0]}: the reference's loss on rows it was trained on is 0.14 nats, on unseen rows 1.32: it has memorised "
-            "the task. Use stage1_rows: held_out.",
-            f"α leaves {math.exp(entropy):.1f} effective tasks of {k}: select tasks (top-70) rather than sample by these ratios.",
-        ],
-        "tasks": {
-            name: {"measure_mean": headroom[at], "measure_std": 0.2 * headroom[at], "reference_loss": base[at],
-                   "untrained_loss": base[at] + 1.2 if at != 3 else base[at] - 0.1,
-                   "seen_loss": base[at] * 0.9, "unseen_loss": None if at == 5 else base[at] * 1.1}
-            for at, name in enumerate(names)
-        },
-    })  # fmt: skip
-
-    order = np.argsort(-alpha)
-    share = {
-        "uniform": np.full(k, 1 / k), "proportional": np.array(sizes) / sum(sizes), "reweight": alpha,
-        "top-70": np.isin(np.arange(k), order[: k * 70 // 100]) / max(k * 70 // 100, 1),
-        "bottom-50": np.isin(np.arange(k), order[-(k // 2) :]) / (k // 2),
-    }  # fmt: skip
-    tests = [
-        {"name": f"{name}{kind}", "task": name if kind == "" else "", "trained": kind == "", "queries": int(rng.integers(60, 900))}
-        for kind in ("", "_unseen") for name in (names if kind == "" else names[: max(k // 3, 1)])
-    ]  # fmt: skip
-    for group, gain in zip(("static", "smollm2"), gains, strict=False):
-        mixtures = MIXTURES if group == "static" else ["uniform", "top-70"]
-        some = seeds if group == "static" else seeds[:1]
-        for mixture in mixtures:
-            for s in some:
-                n_steps, batch = (400, 128) if group == "static" else (120, 64)
-                weights = {name: float(share[mixture][at]) for at, name in enumerate(names)}
-                drawn = {name: round(w * n_steps * batch) for name, w in weights.items()}
-                write(folder / "models" / group / f"{mixture}-seed{s}" / "training.json", {
-                    "mixture": mixture, "seed": s, "weights": weights, "steps": n_steps, "batch": batch, "rows_drawn": drawn,
-                    "epochs": {name: drawn[name] / size for name, size in zip(names, sizes, strict=True)},
-                    "seconds": 7.1, "first_loss": 4.83, "last_loss": 1.72,
-                })  # fmt: skip
-        write(folder / "comparison" / f"{group}.json", fake_comparison(rng, group, mixtures, some, tests, gain))
-    return folder
-
-
-def fake_comparison(rng, group, mixtures, seeds, tests, gain):
-    base = {test["name"]: float(rng.uniform(0.05, 0.5)) for test in tests}
-    shift = {"untrained": -0.151, "uniform": 0, "proportional": -0.008, "top-70": gain, "bottom-50": -0.05, "reweight": -0.04}
-
-    def cut(values, part):
-        return float(np.mean([values[t["name"]] for t in tests if part == "all" or t["trained"] == (part == "trained")]))
-
-    rows = []
-    for mixture in ["untrained", *mixtures]:
-        off = {name: 0.0 if mixture == "uniform" else float(shift[mixture] + rng.normal(0, 0.015)) for name in base}
-        moved = {name: max(base[name] + off[name], 0.004) for name in base}
-        spread = None if len(seeds) < 2 or mixture == "untrained" else 0.0021
-        parts = {
-            part: {"difference": (d := cut(off, part)), "low": d - w, "high": d + w, "p": math.erfc(1.96 * abs(d) / w / 2**0.5)}
-            for part, w in (("all", 0.0035), ("trained", 0.004), ("untrained", 0.0071))
-        }
-        each = {
-            name: {"difference": d, "low": d - 0.02, "high": d + 0.02, "p": 0.02 if abs(d) > 0.02 else 0.4,
-                   "p_holm": 0.03 if abs(d) > 0.03 else 0.8} for name, d in off.items()
-        }  # fmt: skip
-        measures = {
-            key: {"tests": moved, **{part: factor * cut(moved, part) for part in ("all", "trained", "untrained")}, "spread": spread}
-            for key, factor in (("ndcg@10", 1), ("recall@100", 1.9))
-        }
-        versus = None if mixture == "uniform" else {"ndcg@10": {**parts, "tests": each}}
-        rows.append({"mixture": mixture, "seeds": len(seeds), **measures, "versus_uniform": versus})
-    return {"group": group, "seeds": list(seeds), "tests": tests, "rows": rows}
 
 
 class Checker(HTMLParser):
@@ -189,8 +69,12 @@ def read(path):
     assert all(reference.startswith("#") and reference[1:] in checker.ids for reference in checker.references)
     style = page[page.index("<style>") : page.index("</style>")]
     assert "url(" not in style and "@import" not in style
-    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Undefined", " ".join(checker.words)), "a number was not formatted"
-    assert "nan" not in re.sub(r"<title>.*?</title>|aria-label=\"[^\"]*\"", "", "".join(re.findall(r"<svg.*?</svg>", page, re.S)))
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Undefined", " ".join(checker.words)), (
+        "a number was not formatted"
+    )
+    assert "nan" not in re.sub(
+        r"<title>.*?</title>|aria-label=\"[^\"]*\"", "", "".join(re.findall(r"<svg.*?</svg>", page, re.S))
+    )
     assert len(page.encode()) < 2_000_000
     return page, checker
 
@@ -256,13 +140,26 @@ def test_verdict_is_plain_either_way(copy, gain, interval, p, word, says):
 
     def change(comparison):
         (row,) = (row for row in comparison["rows"] if row["mixture"] == "top-70")
-        row["versus_uniform"]["ndcg@10"]["all"] = {"difference": gain, "low": interval[0], "high": interval[1], "p": p}
+        row["versus_uniform"]["ndcg@10"]["all"] = {
+            "difference": gain,
+            "low": interval[0],
+            "high": interval[1],
+            "p": p,
+        }
 
     edit(copy / "comparison" / "static.json", change)
     said = words(read(write_report(copy))[1])
-    assert f"static {word} {'' if word == 'Unknown' else 'top-70 '}" in said.replace(" top-70 has", " has") or word == "Unknown"
+    assert (
+        f"static {word} {'' if word == 'Unknown' else 'top-70 '}" in said.replace(" top-70 has", " has")
+        or word == "Unknown"
+    )
     assert says in said
-    heading = {"Yes": "selection beat uniform sampling.", "No": "did worse than", "Not shown": "does not show", "Unknown": "not known"}
+    heading = {
+        "Yes": "selection beat uniform sampling.",
+        "No": "did worse than",
+        "Not shown": "does not show",
+        "Unknown": "not known",
+    }
     assert heading[word] in said
 
 
@@ -283,10 +180,16 @@ def test_summary_counts_losses(found, says):
 @pytest.mark.parametrize(
     ("gone", "command"),
     [
-        ("run.json", "run"), ("recipe.yaml", "run"), ("versions.json", "run"), ("weights/weights.json", "learn"),
-        ("weights/steps.jsonl", "learn"), ("weights/health.json", "learn"), ("models", "finetune"), ("comparison", "evaluate"),
+        ("run.json", "run"),
+        ("recipe.yaml", "run"),
+        ("versions.json", "run"),
+        ("weights/weights.json", "learn"),
+        ("weights/steps.jsonl", "learn"),
+        ("weights/health.json", "learn"),
+        ("models", "finetune"),
+        ("comparison", "evaluate"),
     ],
-)  # fmt: skip
+)
 def test_a_missing_part_names_its_command(copy, gone, command):
     target = copy / gone
     shutil.rmtree(target) if target.is_dir() else target.unlink()
@@ -323,7 +226,10 @@ def test_hostile_names_stay_text(tmp_path):
     names = [HOSTILE, "</style><b>b", '" onload="x', "{{ run }}", *NAMES[:12]]
     folder = fake_run(tmp_path / "run", names=names, steps=30)
     edit(folder / "run.json", lambda value: value.update(name=HOSTILE))
-    edit(folder / "run.json", lambda value: value["tasks"][0].update(source=HOSTILE, licence=HOSTILE, instruction=HOSTILE))
+    edit(
+        folder / "run.json",
+        lambda value: value["tasks"][0].update(source=HOSTILE, licence=HOSTILE, instruction=HOSTILE),
+    )
     edit(folder / "weights" / "health.json", lambda value: value["warnings"].append(HOSTILE))
     (folder / "recipe.yaml").write_text(HOSTILE)
     (folder / "comparison" / "static.json").rename(folder / "comparison" / "other.json")
@@ -342,9 +248,8 @@ def test_nothing_known_is_a_dash(copy):
             return [blank(inner) for inner in value]
         return math.nan if isinstance(value, float) else value
 
-    for name in ("health.json", "weights.json"):
-        path = copy / "weights" / name
-        path.write_text(json.dumps(blank(json.loads(path.read_text()))))
+    path = copy / "weights" / "health.json"
+    path.write_text(json.dumps(blank(json.loads(path.read_text()))))
     for path in copy.glob("comparison/*.json"):
         path.write_text(json.dumps(blank(json.loads(path.read_text()))))
     steps = [blank(json.loads(line)) for line in (copy / "weights" / "steps.jsonl").read_text().splitlines()]
@@ -369,11 +274,16 @@ def test_selection_as_trained_wins_over_the_computed_one(copy):
     assert selection_name(run) == "top-70"
     assert sum(kept_tasks(run, "top-70")) == 11
     first = sorted(copy.glob("models/*/top-70-seed1/training.json"))[0]
-    edit(first, lambda value: value["weights"].update({name: 0.0 for name in NAMES[1:]}) or value["weights"].update(cli_aws=1.0))
+    edit(
+        first,
+        lambda value: (
+            value["weights"].update({name: 0.0 for name in NAMES[1:]}) or value["weights"].update(cli_aws=1.0)
+        ),
+    )
     assert kept_tasks(collect(copy), "top-70") == [name == "cli_aws" for name in NAMES]
     shutil.rmtree(copy / "models")
     kept = kept_tasks(collect(copy), "top-70")
-    weights = collect(copy).weights
+    weights = collect(copy).weights.on(NAMES)
     assert sum(kept) == 11 and min(weights[kept]) >= max(weights[~np.array(kept)])
 
 
@@ -385,7 +295,6 @@ def test_unequal_budgets_are_said(copy):
 def test_collapse_is_said(copy):
     collapsed = {name: 0.985 if at == 4 else 0.001 for at, name in enumerate(NAMES)}
     edit(copy / "weights/weights.json", lambda value: value.update(weights=collapsed))
-    edit(copy / "weights/health.json", lambda value: value.update(effective_tasks=1.1))
     said = words(read(write_report(copy))[1])
     assert "That is a collapse" in said and "98.5 % of the batches from ui_title2desc_en" in said
 
@@ -393,15 +302,27 @@ def test_collapse_is_said(copy):
 @pytest.mark.parametrize(
     ("formatted", "expected"),
     [
-        (text.points(0.2154), "21.5"), (text.signed(0.0098), "+0.98"), (text.signed(-0.0098), "−0.98"),
-        (text.signed(-0.00001), "0.00"), (text.p_value(0.00002), "< 0.001"), (text.p_value(0.034), "0.034"),
-        (text.p_phrase(None), "p unknown"), (text.percent(0.00001), "< 0.1 %"), (text.count(433120), "433\u202f120"),
-        (text.duration(7.06), "7.1 s"), (text.duration(125), "2 min 05 s"), (text.duration(3780), "1 h 03 min"),
-        (text.epochs(0.0), "0"), (text.epochs(8.31), "8.31"), (text.fixed(None), "–"), (text.fixed(True), "–"),
-        (text.fixed(math.inf), "–"), (text.describe("top-70"), "the 70 % of tasks with the largest α, equally often"),
+        (text.points(0.2154), "21.5"),
+        (text.signed(0.0098), "+0.98"),
+        (text.signed(-0.0098), "−0.98"),
+        (text.signed(-0.00001), "0.00"),
+        (text.p_value(0.00002), "< 0.001"),
+        (text.p_value(0.034), "0.034"),
+        (text.p_phrase(None), "p unknown"),
+        (text.percent(0.00001), "< 0.1 %"),
+        (text.count(433120), "433\u202f120"),
+        (text.duration(7.06), "7.1 s"),
+        (text.duration(125), "2 min 05 s"),
+        (text.duration(3780), "1 h 03 min"),
+        (text.epochs(0.0), "0"),
+        (text.epochs(8.31), "8.31"),
+        (text.fixed(None), "–"),
+        (text.fixed(True), "–"),
+        (text.fixed(math.inf), "–"),
+        (text.describe("top-70"), "the 70 % of tasks with the largest α, equally often"),
         (text.describe("mine"), ""),
     ],
-)  # fmt: skip
+)
 def test_formats(formatted, expected):
     assert formatted == expected
 
@@ -412,7 +333,7 @@ def test_labels_never_collide(wanted):
     gap = min(15, 300 / max(len(wanted) - 1, 1))
     assert all(-1e-6 <= place <= 300 + 1e-6 for place in places)
     ordered = sorted(places)
-    assert all(b - a >= gap - 1e-6 for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b - a >= gap - 1e-6 for a, b in pairwise(ordered))
     assert [places[at] for at in sorted(range(len(wanted)), key=lambda at: wanted[at])] == ordered
 
 

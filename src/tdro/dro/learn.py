@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tdro.data.plan import StepRows
+from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import infonce_from_similarities
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import StepRecord, TDROLoss
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from tdro.data.index import StepTexts
 
 logger = logging.getLogger(__name__)
-_ROWS_PER_TASK = 16  # below it, one step's means are too noisy to divide
 
 
 def learn(
@@ -46,8 +46,8 @@ def learn(
     folder: Path,
     machine: Machine,
     seed: int,
-) -> WeightLearner:
-    """Learn the weights; leaves ``steps.jsonl``, ``health.json`` and ``training.json`` in ``folder``; continues if interrupted.
+) -> tuple[WeightLearner, HealthMonitor]:
+    """Learn the weights; leaves ``steps.jsonl``, ``log.jsonl`` and ``training.json`` in ``folder``; continues if interrupted.
 
     Args:
         load: gives the proxy's base model, fresh, with dropout off.
@@ -59,7 +59,7 @@ def learn(
         seed: of whatever the model draws.
 
     Returns:
-        The learner after the last step.
+        The learner after the last step, and what health has to say.
 
     Raises:
         UserError: a loss that is not finite.
@@ -67,7 +67,7 @@ def learn(
     started = time.monotonic()
     names = [task.name for task in steps.data.index.tasks]
     learner = WeightLearner(names, settings.eta_value, settings.max_norm, absent=settings.absent)
-    average = averaged_steps(settings, len(names))
+    average = settings.averaged_steps(len(names)) if settings.measure == "relative" else 1
     logger.info(
         "eta %.4g x %d steps = %.3g: about how far log alpha can move; measures averaged over %d step(s)",
         settings.eta_value,
@@ -104,7 +104,6 @@ def learn(
     )
     trainer.run()
     if machine.main:
-        write_json(folder / "health.json", loss.health.summary())
         write_jsonl(folder / "log.jsonl", training_log(trainer))
         write_json(
             folder / "training.json",
@@ -112,16 +111,7 @@ def learn(
         )
         shutil.rmtree(working)
     trainer.accelerator.wait_for_everyone()
-    return learner
-
-
-def averaged_steps(settings: Weights, tasks: int) -> int:
-    """Over how many steps both means are averaged: as asked, or as many as give 16 rows a task."""
-    if settings.measure != "relative":
-        return 1
-    if settings.average_steps != "auto":
-        return settings.average_steps
-    return max(1, -(-_ROWS_PER_TASK * tasks // settings.batch))
+    return learner, loss.health
 
 
 def reference_labels(

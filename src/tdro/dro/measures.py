@@ -11,17 +11,17 @@ without importing torch.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
-MeasureKind = Literal["relative", "excess", "raw", "relative_per_row"]
+KINDS = ("relative", "excess", "raw", "relative_per_row")
 FLOOR = 1e-3  # nats; below it a task counts as solved
 _SMALLEST_SHARE = 1e-4  # the released code's guard: a smaller share of the batch's reference loss counts as 1
 
 
 def measure(
-    kind: MeasureKind,
+    kind: str,
     proxy_losses: Any,
     reference_losses: Any,
     task_ids: Any,
@@ -51,8 +51,8 @@ def measure(
         ValueError: for an unknown kind, lengths that differ, a task id out of range or a loss that is not
             finite.
     """
-    if kind not in get_args(MeasureKind):
-        raise ValueError(f"measure {kind!r}: must be one of {', '.join(get_args(MeasureKind))}")
+    if kind not in KINDS:
+        raise ValueError(f"measure {kind!r}: must be one of {', '.join(KINDS)}")
     proxy, ids = _losses("proxy", proxy_losses), _ids(task_ids, n_tasks)
     if kind == "raw":
         return _means(proxy, ids, n_tasks)

@@ -1,10 +1,11 @@
 """Charts as inline SVG: pure functions from numbers to strings.
 
-Two kinds. *Row charts* (weights, intervals) are one small SVG a row, laid out by the page's grid; their coordinates are
-percentages, so they stretch to any width while text and marks keep their size. *Line charts* have a fixed viewBox; the
-page holds a wide and a narrow drawing and shows one. Series differ by form (fill, outline, dash) before they differ by
-colour. Colours are the page's CSS classes, so dark mode needs no second drawing. Rejected: a plotting library
-(its SVG is heavy, does not adapt to the theme, and tdro does not need one otherwise).
+Two kinds. *Row charts* (weights, intervals) are one small SVG a row, laid out by the page's grid; their
+coordinates are percentages, so they stretch to any width while text and marks keep their size. *Line
+charts* have a fixed viewBox; the page holds a wide and a narrow drawing and shows one. Series differ by
+form (fill, outline, dash) before they differ by colour. Colours are the page's CSS classes, so dark mode
+needs no second drawing. Rejected: a plotting library (its SVG is heavy, does not adapt to the theme, and
+tdro does not need one otherwise).
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
         return [low] if math.isfinite(low) else []
     step = 10 ** math.floor(math.log10(span / most))
     step *= next(factor for factor in (1, 2, 5, 10, 20) if span / (step * factor) <= most)
-    return [round(at * step, 12) for at in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [
+        round(at * step, 12) for at in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    ]
 
 
 def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions nearest to ``wanted`` that keep ``gap`` between neighbours and stay in [low, high], in input order.
+    """Positions near ``wanted``, in its order, that keep ``gap`` between neighbours and stay in [low, high].
 
-    Neighbours that touch form a block around the mean of what they want (isotonic regression on ``wanted - i * gap``).
-    If the labels cannot fit, the gap shrinks to what fits.
+    Neighbours that touch form a block around the mean of what they want (isotonic regression on
+    ``wanted - i * gap``). If the labels cannot fit, the gap shrinks to what fits.
     """
     n = len(wanted)
     gap = min(gap, (high - low) / max(n - 1, 1))
@@ -58,7 +61,7 @@ def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) 
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred moving mean over axis 0, shape kept; NaN is left out of a mean and stays where nothing is near."""
+    """Centred moving mean over axis 0, shape kept; NaN is left out, and stays where nothing is near."""
     known = np.isfinite(values)
     totals = np.cumsum(np.pad(np.where(known, values, 0.0), [(1, 0)] + [(0, 0)] * (values.ndim - 1)), axis=0)
     counts = np.cumsum(np.pad(known.astype(float), [(1, 0)] + [(0, 0)] * (values.ndim - 1)), axis=0)
@@ -74,10 +77,11 @@ def short(name: str, most: int = LABEL) -> str:
 
 
 def _svg(body: str, label: str, size: str, css: str) -> str:
-    return f'<svg class="{css}" {size} role="img" aria-label="{escape(label)}"><title>{escape(label)}</title>{body}</svg>'
+    label = escape(label)
+    return f'<svg class="{css}" {size} role="img" aria-label="{label}"><title>{label}</title>{body}</svg>'
 
 
-# --- row charts -------------------------------------------------------------------------------------------------
+# ---- row charts
 
 
 def _mark(kind: str, at: float, y: float) -> str:
@@ -91,11 +95,11 @@ def _place(value: float, domain: tuple[float, float]) -> float:
 
 
 def weight_row(weight: float, by_size: float, uniform: float, top: float, kept: bool, label: str) -> str:
-    """One task: a bar for its weight, a dashed tick at uniform, a ring at its share of rows (an arrow if off scale)."""
-    body = f'<line class="tick" x1="{100 * uniform / top:.2f}%" x2="{100 * uniform / top:.2f}%" y1="0" y2="100%"/>'
-    if math.isfinite(weight):
-        css = "bar" if kept else "bar out"
-        body = f'<rect class="{css}" x="0" y="6" height="12" width="{max(100 * weight / top, 0.2):.2f}%"/>' + body
+    """One task: a bar for its weight, a dashed tick at uniform, a ring (off scale: an arrow) at its share of rows."""
+    middle = f"{100 * uniform / top:.2f}%"
+    body = f'<line class="tick" x1="{middle}" x2="{middle}" y1="0" y2="100%"/>'
+    css = "bar" if kept else "bar out"
+    body = f'<rect class="{css}" x="0" y="6" height="12" width="{max(100 * weight / top, 0.2):.2f}%"/>' + body
     if math.isfinite(by_size):
         body += _mark("arrow", 100, 12) if by_size > top else _mark("ring", 100 * by_size / top, 12)
     return _svg(body, label, 'width="100%" height="24"', "row")
@@ -110,14 +114,16 @@ def interval_row(
     if math.isfinite(low) and math.isfinite(high):
         left, right = _place(low, domain), _place(high, domain)
         body += f'<line class="reach" x1="{left:.2f}%" x2="{right:.2f}%" y1="12" y2="12"/>'
-        body += "".join(f'<line class="reach" x1="{x:.2f}%" x2="{x:.2f}%" y1="9" y2="15"/>' for x in (left, right))
+        body += "".join(
+            f'<line class="reach" x1="{x:.2f}%" x2="{x:.2f}%" y1="9" y2="15"/>' for x in (left, right)
+        )
     if math.isfinite(value):
         body += _mark(mark, _place(value, domain), 12)
     return _svg(body, label, 'width="100%" height="24"', "row")
 
 
 def axis_row(domain: tuple[float, float], labels: dict[float, str], pad: bool = True) -> str:
-    """The numbers under a row chart. ``pad`` as in :func:`interval_row`; without it the domain fills the width."""
+    """The numbers under a row chart; ``pad`` for :func:`interval_row`, else the domain fills the width."""
     body = ""
     for value, text in labels.items():
         at = _place(value, domain) if pad else 100 * (value - domain[0]) / (domain[1] - domain[0])
@@ -131,14 +137,14 @@ def domain_of(values: Sequence[float]) -> tuple[float, float]:
     """The range of the finite values and zero, rounded outwards to whole ticks; never empty."""
     known = [value for value in values if math.isfinite(value)] + [0.0]
     low, high = min(known), max(known)
-    marks = ticks(low, high, 5)
+    marks = ticks(low, high, 6)
     if len(marks) < 2:
         return -0.01, 0.01
     step = marks[1] - marks[0]
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
 
 
-# --- line charts ------------------------------------------------------------------------------------------------
+# ---- line charts
 
 
 def path(xs: Sequence[float], ys: Sequence[float]) -> str:
@@ -172,7 +178,7 @@ def alpha_chart(
         marked: indices of tasks, in the order in which they take the styles ``s0``, ``s1``, ... of the page.
         width: of the drawing in px, as is the height; text is 12 px.
     """
-    left, top, bottom = 44, 10, 34
+    left, top, bottom = 44, 10, 38
     values = width > 600  # room for the last value beside the name
     longest = max((min(len(names[g]), LABEL) for g in marked), default=4) + 7 * values
     right = max(6.9 * longest + 24, 90) if values else min(max(6.9 * longest + 22, 80), 130)
@@ -190,17 +196,20 @@ def alpha_chart(
 
     body = ""
     for tick in ticks(0, high, 5):
-        body += f'<line class="grid" x1="{left}" x2="{left + inner:.1f}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+        body += (
+            f'<line class="grid" x1="{left}" x2="{left + inner:.1f}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+        )
         body += f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{100 * tick:g} %</text>'
-    for tick in ticks(first, last, max(inner // 70, 2)):
-        body += f'<text x="{x(tick):.1f}" y="{height - 16}" text-anchor="middle">{tick:g}</text>'
-    body += f'<text x="{left + inner / 2:.1f}" y="{height - 1}" text-anchor="middle">step</text>'
+    for tick in ticks(first, last, max(int(inner // 70), 2)):
+        body += f'<text x="{x(tick):.1f}" y="{height - 21}" text-anchor="middle">{tick:g}</text>'
+    body += f'<text x="{left + inner / 2:.1f}" y="{height - 5}" text-anchor="middle">step</text>'
     xs = [x(float(step[t])) for t in keep]
     for g in [g for g in range(len(names)) if g not in marked] + list(reversed(list(marked))):
         css = f"line s{list(marked).index(g)}" if g in marked else "line other"
         d = path(xs, [y(float(alpha[t, g])) for t in keep])
         body += f'<path class="{css}" d="{d}"><title>{escape(names[g])}</title></path>'
-    body += f'<line class="tick" x1="{left}" x2="{left + inner:.1f}" y1="{y(uniform):.1f}" y2="{y(uniform):.1f}"/>'
+    level = f"{y(uniform):.1f}"
+    body += f'<line class="tick" x1="{left}" x2="{left + inner:.1f}" y1="{level}" y2="{level}"/>'
     ends = [(f"s{rank}", names[g], float(alpha[-1, g])) for rank, g in enumerate(marked)]
     ends = [end for end in ends if math.isfinite(end[2])] + [("tick", "uniform", uniform)]
     places = spread_labels([y(value) for _, _, value in ends], 15, top + 2, height - bottom)
@@ -216,7 +225,7 @@ def alpha_chart(
 
 
 def loss_panel(step: np.ndarray, proxy: np.ndarray, reference: np.ndarray, high: float, name: str) -> str:
-    """A task's proxy (solid) and reference (dashed) loss over the steps, 160 × 84; ``high`` nats at the top."""
+    """A task's proxy (solid) and reference (dashed) loss over the steps; ``high`` nats at the top."""
     width, height, left, top, bottom = 160, 84, 26, 6, 16
     keep = _thin(len(step), 70)
     first, last = float(step[0]), float(step[-1])

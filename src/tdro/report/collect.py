@@ -1,8 +1,9 @@
 """Read a run folder into plain data.
 
-Every part is optional: a report can be written after any stage, so a missing file is ``None`` or empty here and one
-sentence on the page. A broken file is an error that names it. Nothing is computed beyond putting the lists of
-``steps.jsonl`` into arrays; rejected: formatting here, which would tie the reading to one page.
+Every part is optional: a report can be written after any stage, so a missing file is ``None`` or empty here
+and one sentence on the page. A broken file is an error that names it. Nothing is computed beyond putting
+the lists of ``steps.jsonl`` into arrays; rejected: formatting here, which would tie the reading to one
+page.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
 
@@ -63,7 +65,7 @@ class Run:
     stages: list[dict[str, Any]]
     recipe: str | None
     versions: dict[str, Any] | None
-    weights: np.ndarray | None  # (k,)
+    weights: TaskWeights | None
     steps: Steps | None
     health: dict[str, Any] | None
     trainings: list[Training]
@@ -97,15 +99,13 @@ def dig(data: Any, *keys: str) -> Any:
 
 
 def collect(folder: Path | str) -> Run:
-    """Read what there is in the run folder. Raises :class:`UserError` if it is no folder or a file is broken."""
+    """Read what is in the run folder. Raises :class:`UserError` if it is no folder or a file is broken."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
     about = _object(folder / "run.json") or {}
-    stored = _object(folder / "weights" / "weights.json")
-    weights = dig(stored, "weights")
-    if stored is not None and not isinstance(weights, dict):
-        raise UserError(f"{folder / 'weights' / 'weights.json'}: no 'weights' of tasks in it; run `tdro learn` again")
+    stored = folder / "weights" / "weights.json"
+    weights = TaskWeights.load(stored) if stored.is_file() else None
     tasks = _tasks(about, weights)
     recipe = folder / "recipe.yaml"
     return Run(
@@ -115,7 +115,7 @@ def collect(folder: Path | str) -> Run:
         stages=[stage for stage in about.get("stages") or [] if isinstance(stage, dict)],
         recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
         versions=_object(folder / "versions.json"),
-        weights=None if weights is None else np.array([number(weights.get(task.name)) for task in tasks]),
+        weights=weights,
         steps=_steps(folder / "weights" / "steps.jsonl", len(tasks)),
         health=_object(folder / "weights" / "health.json"),
         trainings=_trainings(folder / "models"),
@@ -132,7 +132,7 @@ def _object(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _tasks(about: dict[str, Any], weights: dict[str, Any] | None) -> list[TaskFacts]:
+def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[TaskFacts]:
     """The tasks of ``run.json``; without it, those of the weights, sizes unknown."""
     facts = [
         TaskFacts(
@@ -145,7 +145,7 @@ def _tasks(about: dict[str, Any], weights: dict[str, Any] | None) -> list[TaskFa
         for task in about.get("tasks") or []
         if isinstance(task, dict)
     ]
-    return facts or [TaskFacts(name=str(name), rows=math.nan) for name in weights or {}]
+    return facts or [TaskFacts(name=name, rows=math.nan) for name in (weights.names if weights else ())]
 
 
 def _steps(path: Path, n_tasks: int) -> Steps | None:

@@ -1,8 +1,9 @@
 """The report: one HTML file that needs nothing else and can be mailed.
 
-Run folder → :mod:`collect` → plain rows (:mod:`tables`, :mod:`learning`) → ``page.html``, a Jinja template that escapes
-everything (task names are other people's text) and formats numbers with the functions of :mod:`text`. Only the charts
-are handed over as markup; they escape their own labels. Rejected: a plotting or page framework (megabytes, scripts).
+Run folder → :mod:`collect` → plain rows (:mod:`tables`, :mod:`learning`) → ``page.html``, a Jinja template
+that escapes everything (task names are other people's text) and formats numbers with the functions of
+:mod:`text`. Only the charts are handed over as markup; they escape their own labels. Rejected: a plotting
+or page framework (megabytes, scripts).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from markupsafe import Markup
 from tdro.files import write_atomic
 from tdro.report import text
 from tdro.report.collect import Run, Training, collect, dig
+from tdro.report.comparison import comparison_view
 from tdro.report.learning import health_view, learning_view
-from tdro.report.tables import comparison_view, epochs_view, selection_name, weights_view
+from tdro.report.tables import epochs_view, selection_name, weights_view
 
 HERE = Path(__file__).parent
 
@@ -42,7 +44,17 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("fixed", "points", "signed", "percent", "count", "p_value", "epochs", "duration", "describe"):
+    for name in (
+        "fixed",
+        "points",
+        "signed",
+        "percent",
+        "count",
+        "p_value",
+        "epochs",
+        "duration",
+        "describe",
+    ):
         environment.filters[name] = getattr(text, name)
     environment.filters["svg"] = Markup
     return environment.get_template("page.html").render(
@@ -66,8 +78,12 @@ def page(run: Run) -> dict[str, Any]:
         "health": health_view(run),
         "versions": sorted((str(key), str(value)) for key, value in (run.versions or {}).items()),
         "trainings": [_training_row(training) for training in run.trainings],
-        "stages": [{key: stage.get(key) for key in ("name", "seconds", "fingerprint")} for stage in run.stages],
-        "total_seconds": sum(seconds for stage in run.stages if isinstance(seconds := stage.get("seconds"), (int, float))),
+        "stages": [
+            {key: stage.get(key) for key in ("name", "seconds", "fingerprint")} for stage in run.stages
+        ],
+        "total_seconds": sum(
+            seconds for stage in run.stages if isinstance(seconds := stage.get("seconds"), (int, float))
+        ),
     }
 
 

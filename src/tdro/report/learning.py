@@ -1,7 +1,7 @@
 """How the weights were learned, as plain rows: α over the steps, the losses, and the health of the reference.
 
-Beside the mean of a task's measure stand its spread, its median and the pooled ratio (all proxy loss over all reference
-loss): where they disagree, the weight came from a few heavy steps.
+Beside the mean of a task's measure stand its spread, its median and the pooled ratio (all proxy loss over
+all reference loss): where they disagree, the weight came from a few heavy steps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tdro.report.collect import Run, Steps, dig, number
 
 
 def learning_view(run: Run) -> dict[str, Any] | None:
-    """The α chart (wide and narrow) and a loss panel a task, largest final weight first; None without steps."""
+    """The α chart (wide, narrow) and a loss panel a task, largest final weight first; None without steps."""
     steps = run.steps
     if steps is None or not run.tasks:
         return None
@@ -73,7 +73,7 @@ def health_view(run: Run) -> dict[str, Any] | None:
     """The warnings, the run-wide figures and a row a task; None without ``health.json``."""
     if run.health is None:
         return None
-    rows = []
+    rows: list[dict[str, Any]] = []
     for g, name in enumerate(run.names):
         facts = dig(run.health, "tasks", name)
         keys = ("reference_loss", "untrained_loss", "seen_loss", "unseen_loss")

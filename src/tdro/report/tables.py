@@ -1,7 +1,7 @@
-"""What each section of the page shows, as plain rows of numbers: one function a section.
+"""The weights and the epochs as plain rows, and the order and selection that all sections share.
 
-The template formats and escapes; nothing here is HTML except the charts' SVG. Rejected: computing in the template,
-where nothing can be tested.
+The template formats and escapes; nothing here is HTML except the charts' SVG. Rejected: computing in the
+template, where nothing can be tested.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import numpy as np
 
 from tdro.report import charts
 from tdro.report.collect import Run, Training, dig, number
-from tdro.report.text import describe, percent, plural, signed, significant, verdict
+from tdro.report.text import percent
 
-BASELINES = ("uniform", "untrained")
-PARTS = (("all", "all test sets", "disc"), ("trained", "trained tasks", "ring"), ("untrained", "new tasks", "diamond"))
 ORDER = ("untrained", "uniform", "proportional", "top", "bottom", "reweight")
 
 
 def selection_name(run: Run) -> str:
-    """The name of the selection that was judged: the first ``top-…`` that was compared or trained, or ``top-70``."""
+    """The selection that was judged: the first ``top-…`` that was compared or trained, or ``top-70``."""
     compared = [str(dig(row, "mixture")) for comparison in run.comparisons for row in comparison["rows"]]
     names = compared + [training.mixture for training in run.trainings]
     return next((name for name in names if name.startswith("top-")), "top-70")
@@ -34,7 +32,7 @@ def in_order(mixtures: list[str]) -> list[str]:
 
 
 def kept_tasks(run: Run, selection: str) -> list[bool]:
-    """Which tasks the selection keeps: as it was trained on, else the ⌊k·p/100⌋ largest weights (ties: first)."""
+    """Which tasks the selection keeps: as it was trained on, else as :meth:`TaskWeights.top` says."""
     for training in run.trainings:
         weights = dig(training.facts, "weights")
         if training.mixture == selection and isinstance(weights, dict):
@@ -42,182 +40,26 @@ def kept_tasks(run: Run, selection: str) -> list[bool]:
     if run.weights is None:
         return [False] * len(run.tasks)
     share = selection.partition("-")[2]
-    n = len(run.tasks) * int(share if share.isdigit() else 70) // 100
-    best = set(np.argsort(-np.nan_to_num(run.weights, nan=-1.0), kind="stable")[:n].tolist())
-    return [at in best for at in range(len(run.tasks))]
-
-
-# --- comparison -------------------------------------------------------------------------------------------------
-
-
-def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dict[str, Any]:
-    """The verdict, the table, the two interval charts and the table over test sets of one group."""
-    rows = {str(dig(row, "mixture")): row for row in comparison["rows"] if isinstance(row, dict)}
-    tests = [test for test in comparison["tests"] if isinstance(test, dict)]
-    names = in_order(list(rows))
-    challengers = [name for name in names if name not in BASELINES]
-    best = {
-        key: max((_score(rows[name], *key) for name in challengers + ["uniform"] if name in rows), default=math.nan)
-        for key in (("ndcg@10", "all"), ("ndcg@10", "trained"), ("ndcg@10", "untrained"), ("recall@100", "all"))
-    }
-    table = []
-    for name in names:
-        row = rows[name]
-        difference = dig(row, "versus_uniform", "ndcg@10", "all")
-        cells = [
-            {"value": _score(row, *key), "best": name != "untrained" and _score(row, *key) == value}
-            for key, value in best.items()
-        ]
-        table.append(
-            {
-                "name": name,
-                "what": describe(name),
-                "cells": cells,
-                "spread": [number(dig(row, key, "spread")) for key in ("ndcg@10", "recall@100")],
-                "difference": difference,
-                "significant": significant(difference),
-            }
-        )
-    word, sentence = ("Unknown", f"{selection} was not compared here.")
-    if selection in rows:
-        word, sentence = verdict(
-            selection,
-            dig(rows[selection], "versus_uniform", "ndcg@10", "all"),
-            _score(rows[selection], "ndcg@10", "all"),
-            _score(rows.get("uniform"), "ndcg@10", "all"),
-            len(tests),
-        )
-    return {
-        "group": comparison["group"],
-        "word": word,
-        "sentence": sentence,
-        "more": _more(rows, challengers, selection),
-        "setting": _setting(run, comparison, tests),
-        "table": table,
-        "has_spread": any(math.isfinite(value) for row in table for value in row["spread"]),
-        "forest": _forest(rows, challengers),
-        "selection": selection,
-        "test_forest": _test_forest(rows.get(selection), tests),
-        "challengers": challengers,
-        "has_untrained": "untrained" in rows,
-        "tests": _tests(rows, tests, challengers),
-        "n_tests": len(tests),
-    }
-
-
-def _score(row: Any, measure: str, part: str) -> float:
-    return number(dig(row, measure, part))
-
-
-def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
-    """What the verdict leaves out: where the difference lies, which mixture was best, whether training helps at all."""
-    said = []
-    parts = [dig(rows.get(selection), "versus_uniform", "ndcg@10", part, "difference") for part in ("trained", "untrained")]
-    if all(math.isfinite(number(part)) for part in parts):
-        said.append(f"{signed(parts[0])} on tasks that were trained on, {signed(parts[1])} on tasks that were not.")
-    scores = {name: _score(rows[name], "ndcg@10", "all") for name in [*challengers, "uniform"] if name in rows}
-    scores = {name: score for name, score in scores.items() if math.isfinite(score)}
-    if len(scores) > 2:
-        best = max(scores, key=lambda name: scores[name])
-        said.append(f"Best of the {len(scores)} mixtures: {best} ({100 * scores[best]:.1f}).")
-    base = _score(rows.get("untrained"), "ndcg@10", "all")
-    if math.isfinite(base) and "uniform" in scores:
-        said.append(f"The base model has {100 * base:.1f} before training, {100 * scores['uniform']:.1f} after uniform.")
-    return " ".join(said)
-
-
-def _setting(run: Run, comparison: dict[str, Any], tests: list[dict[str, Any]]) -> str:
-    """Under which conditions the mixtures were compared; says so if they were not the same."""
-    trainings = [training for training in run.trainings if training.group == comparison["group"]]
-    budgets = {(dig(training.facts, "steps"), dig(training.facts, "batch")) for training in trainings}
-    seeds = comparison.get("seeds") or []
-    said = f"{plural(len(seeds), 'seed')} a mixture. " if seeds else ""
-    if len(budgets) == 1:
-        steps, batch = budgets.pop()
-        said = f"Every mixture: {steps} steps of {batch} rows, {plural(len(seeds), 'seed')}. "
-    elif budgets:
-        said += "Careful: the mixtures were not trained for the same steps and batch. "
-    new = sum(not test.get("trained") for test in tests)
-    said += f"{plural(len(tests), 'test set')}, {new} of them of tasks that training never saw. "
-    if len(seeds) == 1:
-        said += "With one seed the intervals cover the choice of queries, not the luck of a training."
-    return said.strip()
-
-
-def _difference(row: Any, *keys: str) -> tuple[float, float, float]:
-    found = dig(row, "versus_uniform", "ndcg@10", *keys)
-    return number(dig(found, "difference")), number(dig(found, "low")), number(dig(found, "high"))
-
-
-def _axis(domain: tuple[float, float]) -> str:
-    return charts.axis_row(domain, {at: signed(at, 1) for at in charts.ticks(*domain, 5)})
-
-
-def _interval(label: str, values: tuple[float, float, float], domain: tuple[float, float], mark: str) -> dict[str, str]:
-    value, low, high = values
-    text = f"{label}: {signed(value)} points, interval {signed(low)} to {signed(high)}"
-    return {"svg": charts.interval_row(value, low, high, domain, mark, text), "value": signed(value)}
-
-
-def _forest(rows: dict[str, Any], challengers: list[str]) -> dict[str, Any] | None:
-    found = {(name, part): _difference(rows[name], part) for name in challengers for part, _, _ in PARTS}
-    if not any(math.isfinite(values[0]) for values in found.values()):
-        return None
-    domain = charts.domain_of([value for values in found.values() for value in values])
-    lines = [
-        {"name": name if part == "all" else "", "part": says, **_interval(f"{name}, {says}", found[name, part], domain, mark)}
-        for name in challengers
-        for part, says, mark in PARTS
-    ]
-    return {"lines": lines, "axis": _axis(domain)}
-
-
-def _test_forest(row: Any, tests: list[dict[str, Any]]) -> dict[str, Any] | None:
-    found = [(str(test.get("name")), bool(test.get("trained"))) for test in tests]
-    values = {name: _difference(row, "tests", name) for name, _ in found}
-    found = [(name, trained) for name, trained in found if math.isfinite(values[name][0])]
-    if not found:
-        return None
-    domain = charts.domain_of([value for name, _ in found for value in values[name]])
-    lines = [
-        {"name": name, "trained": trained, **_interval(name, values[name], domain, "disc" if trained else "diamond")}
-        for name, trained in sorted(found, key=lambda test: -values[test[0]][0])
-    ]
-    return {"lines": lines, "axis": _axis(domain)}
-
-
-def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[str]) -> list[dict[str, Any]]:
-    """Trained tasks first; a cell a challenger: the difference, Holm's p, and whether it counts."""
-    table = []
-    for test in sorted(tests, key=lambda test: not test.get("trained")):
-        name = str(test.get("name"))
-        cells = []
-        for mixture in challengers:
-            found = dig(rows[mixture], "versus_uniform", "ndcg@10", "tests", name)
-            holm = number(dig(found, "p_holm"))
-            cells.append({"difference": number(dig(found, "difference")), "holm": holm, "strong": holm < 0.05})
-        scores = {base: number(dig(rows.get(base), "ndcg@10", "tests", name)) for base in BASELINES}
-        table.append({"name": name, "trained": bool(test.get("trained")), "queries": test.get("queries"), "cells": cells, **scores})
-    return table
-
-
-# --- weights ----------------------------------------------------------------------------------------------------
+    kept = run.weights.top(float(share) if share.isdigit() else 70.0).names
+    return [name in kept for name in run.names]
 
 
 def weights_view(run: Run, selection: str) -> dict[str, Any] | None:
-    """The bars beside uniform and size, and what the selection and the ratios would do; None without weights."""
-    weights = run.weights
-    if weights is None or not np.isfinite(weights).any():
+    """The bars beside uniform and size, what selection and ratios would do; None without weights."""
+    if run.weights is None:
         return None
+    weights = run.weights.on(run.names)
     kept, sizes, uniform = kept_tasks(run, selection), run.sizes, 1 / len(weights)
     by_size = sizes / sizes.sum()
-    top = 1.06 * max(float(np.nanmax(weights)), uniform)
+    top = 1.06 * max(float(weights.max()), uniform)
     if np.nanmax(by_size, initial=0.0) <= 1.5 * top:
         top = max(top, 1.06 * float(np.nanmax(by_size, initial=0.0)))
     rows = []
-    for at in np.argsort(-np.nan_to_num(weights, nan=-1.0), kind="stable"):
+    for at in np.argsort(-weights, kind="stable"):
         weight, share = float(weights[at]), float(by_size[at])
-        label = f"{run.names[at]}: weight {percent(weight)}, uniform {percent(uniform)}, by size {percent(share)}"
+        label = (
+            f"{run.names[at]}: weight {percent(weight)}, uniform {percent(uniform)}, by size {percent(share)}"
+        )
         rows.append(
             {
                 "name": run.names[at],
@@ -227,16 +69,16 @@ def weights_view(run: Run, selection: str) -> dict[str, Any] | None:
                 "svg": charts.weight_row(weight, share, uniform, top, kept[at], label),
             }
         )
-    some = weights[weights > 0]
-    effective = number(dig(run.health, "effective_tasks"))
     n_kept = sum(kept)
     return {
         "rows": rows,
         "n_kept": n_kept,
         "n_tasks": len(weights),
         "prefix": all(row["kept"] for row in rows[:n_kept]),
-        "axis": charts.axis_row((0, top), {at: f"{100 * at:g} %" for at in charts.ticks(0, top, 4)}, pad=False),
-        "effective": effective if math.isfinite(effective) else float(np.exp(-(some * np.log(some)).sum())),
+        "axis": charts.axis_row(
+            (0, top), {at: f"{100 * at:g} %" for at in charts.ticks(0, top, 4)}, pad=False
+        ),
+        "effective": run.weights.effective_tasks,
         "largest": rows[0],
         "uniform": uniform,
         "task_share": n_kept / len(weights),
@@ -255,7 +97,11 @@ def epochs_view(run: Run) -> list[dict[str, Any]]:
         mixtures = in_order(list(dict.fromkeys(training.mixture for training in inside)))
         columns = [[training for training in inside if training.mixture == mixture] for mixture in mixtures]
         rows = [
-            {"name": task.name, "rows": task.rows, "epochs": [_epochs(column, task.name) for column in columns]}
+            {
+                "name": task.name,
+                "rows": task.rows,
+                "epochs": [_epochs(column, task.name) for column in columns],
+            }
             for task in run.tasks
         ]
         views.append({"group": group, "mixtures": mixtures, "rows": rows})

@@ -1,7 +1,7 @@
 """Numbers and verdicts as words: what the page says in sentences.
 
-The verdict is computed from the comparison alone and says "no" as plainly as "yes". A missing or non-finite number is
-an en dash everywhere. Rejected: the locale module (a report must read the same on every machine).
+The verdict is computed from the comparison alone and says "no" as plainly as "yes". A missing or non-finite
+number is an en dash everywhere. Rejected: the locale module (a report must read the same on every machine).
 """
 
 from __future__ import annotations
@@ -133,11 +133,17 @@ def verdict(mixture: str, difference: Any, score: Any, baseline: Any, n_tests: i
         f"{interval}, {p_phrase(dig(difference, 'p'))}"
     )
     if significant(difference):
-        return ("Yes", f"{mixture} beat uniform by {amount} ({evidence}).") if value > 0 else (
-            "No",
-            f"{mixture} did worse than uniform by {amount} ({evidence}).",
+        return (
+            ("Yes", f"{mixture} beat uniform by {amount} ({evidence}).")
+            if value > 0
+            else (
+                "No",
+                f"{mixture} did worse than uniform by {amount} ({evidence}).",
+            )
         )
-    ahead = "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
+    ahead = (
+        "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
+    )
     return "Not shown", f"{mixture} came out {ahead} uniform, too little to tell the two apart ({evidence})."
 
 
@@ -153,6 +159,8 @@ def summary(words: list[str]) -> str:
             "Not shown": "This run does not show that tDRO’s selection beats uniform sampling.",
         }.get(words[0], "Whether the selection helped is not known yet.")
     if wins == total:
-        return f"tDRO’s selection beat uniform sampling with {'both' if total == 2 else f'all {total}'} models."
+        return (
+            f"tDRO’s selection beat uniform sampling with {'both' if total == 2 else f'all {total}'} models."
+        )
     others = f", and did worse with {losses}" if losses else ""
     return f"tDRO’s selection beat uniform sampling with {wins or 'none'} of {total} models{others}."

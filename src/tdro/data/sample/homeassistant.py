@@ -1,8 +1,8 @@
 """Home Assistant's user interface in many languages (``homeassistant``, Apache-2.0).
 
-Each component has one file of strings a language, with the same keys in all of them: a string is paired with the
-English one of the same key, and a title with the description beside it. The group is the component, the same for every
-task, so that a test component is unseen in all languages.
+Each component has one file of strings a language, with the same keys in all of them: a string is paired with
+the English one of the same key, and a title with the description beside it. The group is the component, the
+same for every task, so that a test component is unseen in all languages.
 """
 
 from __future__ import annotations

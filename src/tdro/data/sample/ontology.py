@@ -1,7 +1,7 @@
 """Biomedical terms: a synonym becomes the definition (``cellxgene-ontology-guide``, MIT).
 
-Diseases, anatomy, cell types and experimental factors; the newest file of each. The group is the term's label, so that
-a term that two ontologies share is on one side.
+Diseases, anatomy, cell types and experimental factors; the newest file of each. The group is the term's
+label, so that a term that two ontologies share is on one side.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Code: a docstring becomes the function without it (the running interpreter's standard library, PSF).
 
-The files are parsed, never imported. They differ from one Python version to another, so this is the one task of the
-sample whose bytes depend on the interpreter. The group is the source file.
+The files are parsed, never imported. They differ from one Python version to another, so this is the one task
+of the sample whose bytes depend on the interpreter. The group is the source file.
 """
 
 from __future__ import annotations

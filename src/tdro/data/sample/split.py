@@ -1,10 +1,11 @@
 """Which pairs train and which test: whole groups to one side, and no test text on the other.
 
-A group's side is a hash of its name, so it is the same for every task (a component in all languages, a word in all
-dictionaries) and does not change when pairs come or go. Then texts: a test pair whose query or answer also occurs in
-its task's training groups leaves the tests, and a training row that has the query or an answer of a *chosen* test
-query of any task leaves training. :func:`leaks` proves the second on the built files. Rejected: a random split of rows
-(near-identical rows of one group on both sides) and a random state (a new row would move all others).
+A group's side is a hash of its name, so it is the same for every task (a component in all languages, a word
+in all dictionaries) and does not change when pairs come or go. Then texts: a test pair whose query or answer
+also occurs in its task's training groups leaves the tests, and a training row that has the query or an answer
+of a *chosen* test query of any task leaves training. :func:`leaks` proves the second on the built files.
+Rejected: a random split of rows (near-identical rows of one group on both sides) and a random state (a new
+row would move all others).
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ def is_test_group(group: str) -> bool:
 
 @dataclass(frozen=True)
 class Bench:
-    """A test set before it is written: queries and passages in order, and which passages answer which query."""
+    """A test set before it is written: queries, passages, and which passages answer which query."""
 
     queries: list[str]
     passages: list[str]
     relevant: list[tuple[int, int]]
 
     def protected(self) -> set[str]:
-        """The normalised texts that training may not have: queries and their positives, not the distractors."""
+        """The normalised texts that training may not have: queries and positives, not the distractors."""
         texts = {normalise(query) for query in self.queries}
         return texts | {normalise(self.passages[passage]) for _, passage in self.relevant}
 
@@ -65,8 +66,8 @@ def texts_of(pairs: Iterable[Pair]) -> set[str]:
 def bench(test: list[Pair], train: list[Pair]) -> Bench:
     """A test set: the first queries with all their answers, then distractors up to the size of the corpus.
 
-    Distractors come from the test side; where that is too small, passages of the training side fill up. They are only
-    ever wrong answers: no passage that answers a chosen query is among them.
+    Distractors come from the test side; where that is too small, passages of the training side fill up. They
+    are only ever wrong answers: no passage that answers a chosen query is among them.
     """
     asked: dict[str, str] = {}  # normalised query → query
     for pair in test:
@@ -104,9 +105,10 @@ def without(pairs: Iterable[Pair], protected: set[str]) -> list[Pair]:
 
 
 def leaks(folder: Path | str) -> list[str]:
-    """Every training row of a built mixture that has a test query or a test positive, as a sentence; [] is proof.
+    """Every training row of a built mixture that has a test query or positive, as a sentence; [] is proof.
 
-    Texts are compared normalised, each test with every task. Raises :class:`~tdro.errors.UserError` for broken files.
+    Texts are compared normalised, each test with every task. Raises :class:`~tdro.errors.UserError` for
+    broken files.
     """
     folder = Path(folder)
     mixture = read_json(folder / "mixture.json")

@@ -1,7 +1,7 @@
-"""The sample mixture's twenty tasks: what each is read from and asked as. Sixteen train, four are only tested.
+"""The sample mixture's twenty tasks: what each is read from and asked as. Four are only tested.
 
-The table is the whole configuration. Held out wholly are a language (Korean), a language of a trained kind (Spanish
-titles), a kind of its own (names of cities) and a many-languaged question-and-answer set.
+The table is the whole configuration. Held out wholly are a language (Korean), a language of a trained kind
+(Spanish titles), a kind of its own (names of cities) and a many-languaged question-and-answer set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tdro.data.sample.text import Pair
 
 @dataclass(frozen=True)
 class Package:
-    """Where texts come from: the package's licence as it states it, and what people should know beyond that."""
+    """Where texts come from: the licence as the package states it, and what the texts are."""
 
     licence: str
     source: str

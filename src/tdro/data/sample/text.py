@@ -31,7 +31,7 @@ def tidy(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """The form in which two texts count as the same: NFKC, case folded, one space, no punctuation at the ends."""
+    """The form in which two texts count as the same: NFKC, case folded, single spaces, bare ends."""
     text = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return _ENDS.sub("", text) or text
 

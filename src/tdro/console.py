@@ -1,0 +1,60 @@
+"""What a run says: progress bars and plain lines on the terminal, everything also in ``run.log``.
+
+Only rank 0 speaks. Libraries are asked to keep their own bars and chatter to themselves: a user should see the run's, not
+that a model of 20 tensors was loaded for the tenth time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Terminal(logging.Handler):
+    """Warnings above the progress bars, not through them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def quiet_libraries() -> None:
+    """Turn off the libraries' own progress bars and informational messages."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def log_to(folder: Path, main: bool) -> None:
+    """Send tdro's messages to ``folder/run.log``, and its warnings to the terminal; from rank 0 only."""
+    logger = logging.getLogger("tdro")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    if not main:
+        logger.addHandler(logging.NullHandler())
+        return
+    file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter(_FORMAT))
+    terminal = _Terminal(level=logging.WARNING)
+    logger.addHandler(file)
+    logger.addHandler(terminal)
+
+
+def say(message: str, main: bool = True) -> None:
+    """Print a line of the run, and log it."""
+    if main:
+        tqdm.write(message)
+    logging.getLogger("tdro").info(message)

@@ -1,0 +1,143 @@
+"""What the stages of a run share: the mixture with its negatives, base models, and tokens. Each is made once.
+
+Everything here is made when it is first asked for, so that a run whose stages are all done loads nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdro.data.index import MixtureIndex, index_mixture
+from tdro.data.mixture import mixture_fingerprint, read_mixture
+from tdro.data.negatives import mine_mixture
+from tdro.data.sample import build_sample
+from tdro.data.task import Mixture, TestSet
+from tdro.data.tokens import tokenize_cached
+from tdro.data.wheels import cache_folder
+from tdro.errors import UserError
+from tdro.files import fingerprint
+from tdro.recipe import Base, Recipe
+from tdro.retriever.base import build_base, load_model, set_dropout
+from tdro.retriever.check import check_embedder, model_fingerprint
+from tdro.retriever.machine import Machine
+from tdro.retriever.steps import TokenizedMixture
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model on disk: its folder, the fingerprint of its content, and its settings."""
+
+    path: Path
+    fingerprint: str
+    settings: Base
+
+
+class Prepared:
+    """Data and models of a recipe, made on first use.
+
+    Args:
+        recipe: the recipe.
+        folder: the run's folder; mined negatives and tokens are kept there.
+        machine: where the models are loaded.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, machine: Machine) -> None:
+        self.recipe, self.folder, self.machine = recipe, folder, machine
+        self._bases: dict[str, BaseModel] = {}
+        self._tokens: dict[str, TokenizedMixture] = {}
+
+    @functools.cached_property
+    def mixture(self) -> Mixture:
+        """The tasks, with negatives mined for the rows that lack them, and the chosen test sets."""
+        data, negatives = self.recipe.data, self.recipe.negatives
+        folder = build_sample(cache_folder() / "sample-mixture") if data.mixture == "sample" else Path(data.mixture).expanduser()
+        mixture = read_mixture(folder, data.tasks)
+        mixture = Mixture(mixture.tasks, _chosen_tests(mixture.tests, data.tests))
+        if negatives.mine == "none":
+            return mixture
+        return mine_mixture(mixture, negatives.per_row, self.recipe.seed, self.folder / "negatives")
+
+    @functools.cached_property
+    def index(self) -> MixtureIndex:
+        """The tasks' rows as numbers."""
+        index = index_mixture(self.mixture.tasks, prompts=self.recipe.data.prompts)
+        index.require_negatives(self.mixture)
+        return index
+
+    @functools.cached_property
+    def inputs(self) -> dict[str, Any]:
+        """What every training depends on besides its own settings."""
+        return {
+            "mixture": mixture_fingerprint(self.mixture),
+            "data": self.recipe.data.model_dump(mode="json", exclude={"mixture", "tests"}),
+            "negatives": self.recipe.negatives.model_dump(mode="json"),
+            "precision": "bf16" if self.machine.bf16 else "fp32",
+        }
+
+    def base(self, settings: Base) -> BaseModel:
+        """A base model as a sentence-transformers folder, built into the user's cache; checked when it is new."""
+        key = fingerprint([settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed])
+        if key not in self._bases:
+            path = cache_folder() / "bases" / key
+            if not (path / "modules.json").exists():
+                longest = max(self.recipe.data.query_tokens, self.recipe.data.passage_tokens)
+                build_base(
+                    settings, path, seed=self.recipe.seed, max_tokens=longest, trust_remote_code=self.recipe.trust_remote_code
+                )
+                for finding in check_embedder(load_model(path, device="cpu")):
+                    logger.info("%s: %s", settings.source, finding)
+            self._bases[key] = BaseModel(path, model_fingerprint(path), settings)
+        return self._bases[key]
+
+    def loader(self, base: BaseModel, dropout: bool = True) -> Callable[[], SentenceTransformer]:
+        """A function that loads the base fresh, with adapters and checkpointing as its settings say."""
+
+        def load() -> SentenceTransformer:
+            model = load_model(
+                base.path,
+                device=self.machine.device,
+                lora=base.settings.lora,
+                gradient_checkpointing=base.settings.gradient_checkpointing,
+                trust_remote_code=self.recipe.trust_remote_code,
+            )
+            if not dropout:
+                set_dropout(model, 0.0)
+            return model
+
+        return load
+
+    def load(self, path: Path) -> SentenceTransformer:
+        """A trained model of this run."""
+        return load_model(path, device=self.machine.device)
+
+    def tokens(self, base: BaseModel) -> TokenizedMixture:
+        """All texts of the mixture as tokens of a base model; made once and kept on disk."""
+        if base.fingerprint not in self._tokens:
+            model = load_model(base.path, device="cpu", trust_remote_code=self.recipe.trust_remote_code)
+            data, folder = self.recipe.data, self.folder / "tokens"
+            self._tokens[base.fingerprint] = TokenizedMixture(
+                self.index,
+                tokenize_cached(model, self.index.queries, data.query_tokens, folder, "queries"),
+                tokenize_cached(model, self.index.passages, data.passage_tokens, folder, "passages"),
+            )
+        return self._tokens[base.fingerprint]
+
+
+def _chosen_tests(tests: list[TestSet], names: tuple[str, ...] | None) -> list[TestSet]:
+    if names is None:
+        return tests
+    known = {test.name: test for test in tests}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(f"data.tests: the mixture has no test set '{unknown[0]}'; it has {', '.join(known)}")
+    return [known[name] for name in names]

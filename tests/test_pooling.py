@@ -1,0 +1,53 @@
+"""sentence-transformers' last-token pooling is right for every padding, so we use it as it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers.sentence_transformer.modules import Pooling
+
+GOLDENS = json.loads((Path(__file__).parent / "goldens" / "pooling.json").read_text("utf-8"))
+HIDDEN = torch.tensor(GOLDENS["last_hidden"])
+CASES = [case for case in GOLDENS["cases"] if case["strategy"] == "lasttoken"]
+
+
+def pool(hidden, mask, mode="lasttoken"):
+    features = {"token_embeddings": hidden, "attention_mask": mask}
+    return Pooling(hidden.shape[-1], mode)(features)["sentence_embedding"]
+
+
+def last_tokens(hidden, mask):
+    return torch.stack([row[int(own.nonzero().max())] for row, own in zip(hidden, mask, strict=True)])
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["padding"] for case in CASES])
+def test_last_token_under_each_padding(case):
+    mask = torch.tensor(case["attention_mask"])
+    torch.testing.assert_close(pool(HIDDEN, mask), last_tokens(HIDDEN, mask), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["padding"] != "mixed"], ids=lambda c: c["padding"])
+def test_agrees_with_the_authors_where_they_are_right(case):
+    torch.testing.assert_close(pool(HIDDEN, torch.tensor(case["attention_mask"])), torch.tensor(case["out"]))
+
+
+def test_differs_from_the_authors_where_they_are_wrong():
+    (mixed,) = [case for case in CASES if case["padding"] == "mixed"]
+    assert not torch.allclose(pool(HIDDEN, torch.tensor(mixed["attention_mask"])), torch.tensor(mixed["out"]))
+
+
+def test_mean_agrees_with_the_authors():
+    cases = [case for case in GOLDENS["cases"] if case["strategy"] == "mean"]
+    assert cases
+    for case in cases:
+        out = pool(HIDDEN, torch.tensor(case["attention_mask"]), "mean")
+        torch.testing.assert_close(out, torch.tensor(case["out"]))
+
+
+def test_gradient_reaches_the_last_token_only():
+    mask = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1]])
+    hidden = torch.randn(2, 4, 3, requires_grad=True)
+    pool(hidden, mask).sum().backward()
+    assert hidden.grad is not None
+    assert hidden.grad.abs().sum(-1).bool().tolist() == [[False, False, True, False], [False, False, False, True]]
