@@ -110,8 +110,8 @@ def fake_run(folder, names=None, steps=400, gains=(0.0098, 0.0089), seeds=(1, 2,
             "entropy": entropy,
             "drift_per_100_steps": 0.214,
             "warnings": [
-                f"{names[0]}: the reference's loss is 0.14 nats on rows it was trained on and 1.32 on unseen rows: "
-                "it has memorised the task. Use stage1_rows: held_out.",
+                f"{names[0]}: the reference's loss is 0.14 nats on rows it was trained on and 1.32 on "
+                "unseen rows: it has memorised the task. Use stage1_rows: held_out.",
                 f"α leaves {math.exp(entropy):.1f} effective tasks of {k}: select tasks (top-70) rather than "
                 "sample by these ratios.",
             ],

@@ -1,4 +1,4 @@
-"""Mining: BM25 agrees with a slow version of its own, scripts without spaces work, answers are never taken."""
+"""Mining: BM25 agrees with a slow version, scripts without spaces work, answers are never taken."""
 
 import json
 import math
@@ -21,7 +21,12 @@ FEATURES = Features({"id": Value("string"), "query": Value("string"), "positives
 def task(rows, name="toy"):
     """A task of (query, positives) or (query, positives, negatives)."""
     dicts = [
-        {"id": str(i), "query": row[0], "positives": row[1], "negatives": list(row[2]) if len(row) > 2 else []}
+        {
+            "id": str(i),
+            "query": row[0],
+            "positives": row[1],
+            "negatives": list(row[2]) if len(row) > 2 else [],
+        }
         for i, row in enumerate(rows)
     ]
     return Task(name, Dataset.from_list(dicts, features=FEATURES))
@@ -58,12 +63,17 @@ def test_scores_are_bm25():
     searcher = Searcher(CORPUS)
     documents = [tokens(text) for text in CORPUS]
     queries = ["volume of a lamp", "dim room zone", "set the lamp", "nothing here"]
-    ids = [[searcher.vocabulary[t] for t in dict.fromkeys(tokens(q)) if t in searcher.vocabulary] for q in queries]
+    ids = [
+        [searcher.vocabulary[t] for t in dict.fromkeys(tokens(q)) if t in searcher.vocabulary]
+        for q in queries
+    ]
     scores = searcher.scores(ids).toarray()
     for row, query in zip(scores, queries, strict=True):
         np.testing.assert_allclose(row, slow_bm25(documents, set(tokens(query))), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
-        searcher.own_scores(ids, [0, 3, 1, 2]), [scores[0, 0], scores[1, 3], scores[2, 1], scores[3, 2]], rtol=1e-6
+        searcher.own_scores(ids, [0, 3, 1, 2]),
+        [scores[0, 0], scores[1, 3], scores[2, 1], scores[3, 2]],
+        rtol=1e-6,
     )
 
 
@@ -104,7 +114,14 @@ def test_tokens(text, expected):
 
 
 def test_chinese_and_thai_find_their_neighbours():
-    passages = ["打开客厅的灯", "关闭客厅的灯光", "今天天气很好", "เปิดไฟในห้องนอน", "ปิดไฟในห้องครัว", "อากาศดีมาก"]
+    passages = [
+        "打开客厅的灯",
+        "关闭客厅的灯光",
+        "今天天气很好",
+        "เปิดไฟในห้องนอน",
+        "ปิดไฟในห้องครัว",
+        "อากาศดีมาก",
+    ]
     rows = [(f"q{i}", [text]) for i, text in enumerate(passages)]
     mined = mine_bm25(task(rows), 2, seed=0).rows
     assert mined[0]["negatives"][0] == passages[1]
@@ -125,7 +142,9 @@ def test_answers_are_never_taken():
     for place in (0, 1):
         found = {normalise(text) for text in mined[place]["negatives"]}
         assert not found & same_query
-        assert len(found) == len(mined[place]["negatives"]) == 3  # of six distinct passages, three are answers
+        assert (
+            len(found) == len(mined[place]["negatives"]) == 3
+        )  # of six distinct passages, three are answers
     assert "the red lamp on the wall" not in mined[2]["negatives"]
     assert "the red lamp" not in mined[4]["negatives"]
 
@@ -208,7 +227,10 @@ def test_impossible_settings(wrong):
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(
-        st.tuples(st.sampled_from("abc"), st.lists(st.text("xyz 猫犬", min_size=1, max_size=4), min_size=1, max_size=3)),
+        st.tuples(
+            st.sampled_from("abc"),
+            st.lists(st.text("xyz 猫犬", min_size=1, max_size=4), min_size=1, max_size=3),
+        ),
         min_size=1,
         max_size=12,
     ),
@@ -240,7 +262,9 @@ def test_mixture_is_kept_and_resumed(tmp_path, monkeypatch):
     assert lines == list(first.tasks[1].rows)
 
     calls = []
-    monkeypatch.setattr("tdro.data.negatives.mine_bm25", lambda t, *a, **k: calls.append(t.name) or mine_bm25(t, *a, **k))
+    monkeypatch.setattr(
+        "tdro.data.negatives.mine_bm25", lambda t, *a, **k: calls.append(t.name) or mine_bm25(t, *a, **k)
+    )
     again = mine_mixture(mixture, 3, 7, tmp_path)
     assert calls == []
     assert [t.rows[:] for t in again.tasks] == [t.rows[:] for t in first.tasks]

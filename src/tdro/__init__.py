@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tdro.dro.measures import measure
     from tdro.dro.weights import TaskWeights
     from tdro.recipe import load_recipe
-    from tdro.retriever.batches import WeightedTaskSampler
+    from tdro.retriever.sampler import WeightedTaskSampler
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,7 +39,7 @@ _MODULES = {
     "TaskWeights": "tdro.dro.weights",
     "TestSet": "tdro.data.task",
     "WeightLearner": "tdro.dro.learner",
-    "WeightedTaskSampler": "tdro.retriever.batches",
+    "WeightedTaskSampler": "tdro.retriever.sampler",
     "hard_negative_infonce": "tdro.dro.infonce",
     "load_recipe": "tdro.recipe",
     "measure": "tdro.dro.measures",

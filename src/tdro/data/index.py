@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tdro.data.plan import StepRows, pick
@@ -107,6 +109,8 @@ def _picked(lists: Lists, rows: StepRows, seed: int, wanted: int, what: int) -> 
 def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
     """Number every distinct text of the tasks.
 
+    Done by Arrow's dictionary encoding, which sees no Python string: 2 M texts in about a second.
+
     Args:
         tasks: the training tasks; their order is the order of every array over tasks.
         prompts: put each task's prompt before its queries, and before its passages where the task is symmetric.
@@ -114,33 +118,79 @@ def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
     Raises:
         UserError: a task without rows.
     """
-    queries: dict[str, int] = {}
-    passages: dict[str, int] = {}
-    return MixtureIndex(
-        tasks=[_index_task(task, queries, passages, prompts) for task in tasks],
-        queries=list(queries),
-        passages=list(passages),
+    read = [_read(task, prompts) for task in tasks]
+    queries = _numbered([columns.queries for columns in read])
+    passages = _numbered([texts for columns in read for texts in (columns.positives, columns.negatives)])
+    indexed = []
+    for number, (task, columns) in enumerate(zip(tasks, read, strict=True)):
+        positives = Lists(passages.places[2 * number], columns.positive_starts)
+        negatives = Lists(passages.places[2 * number + 1], columns.negative_starts)
+        indexed.append(IndexedTask(task.name, queries.places[number], positives, _without(negatives, positives)))
+    return MixtureIndex(queries.texts, passages.texts, indexed)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """One task's texts as Arrow arrays, the lists flattened."""
+
+    queries: pa.Array
+    positives: pa.Array
+    positive_starts: Ints
+    negatives: pa.Array
+    negative_starts: Ints
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """The distinct texts of some arrays, and where each array's texts are among them."""
+
+    texts: list[str]
+    places: list[Ints]
+
+
+def _read(task: Task, prompts: bool) -> _Columns:
+    if not len(task):
+        raise UserError(f"task '{task.name}' has no rows: leave it out of the recipe, or look at its file")
+    table = task.rows.with_format("arrow")[:]
+    prompt = task.prompt if prompts else ""
+    positives, positive_starts = _flat(table["positives"])
+    negatives, negative_starts = _flat(table["negatives"])
+    passage_prompt = prompt if task.symmetric else ""
+    return _Columns(
+        _after(prompt, table["query"].combine_chunks()),
+        _after(passage_prompt, positives),
+        positive_starts,
+        _after(passage_prompt, negatives),
+        negative_starts,
     )
 
 
-def _index_task(task: Task, queries: dict[str, int], passages: dict[str, int], prompts: bool) -> IndexedTask:
-    if not len(task):
-        raise UserError(f"task '{task.name}' has no rows: leave it out of the recipe, or look at its file")
-    prompt = task.prompt if prompts else ""
-    passage_prompt = prompt if task.symmetric else ""
-
-    def number(lists: Sequence[Sequence[str]]) -> list[list[int]]:
-        return [[passages.setdefault(passage_prompt + text, len(passages)) for text in texts] for texts in lists]
-
-    query = [queries.setdefault(prompt + text, len(queries)) for text in task.rows["query"]]
-    positives = number(task.rows["positives"])
-    negatives = number(task.rows["negatives"])
-    for own, wrong in zip(positives, negatives, strict=True):
-        if not set(own).isdisjoint(wrong):
-            wrong[:] = [text for text in wrong if text not in own]
-    return IndexedTask(task.name, np.asarray(query, dtype=np.int64), _lists(positives), _lists(negatives))
+def _flat(column: pa.ChunkedArray) -> tuple[pa.Array, Ints]:
+    lists = column.combine_chunks()
+    lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    return lists.flatten(), np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
 
 
-def _lists(lists: list[list[int]]) -> Lists:
-    starts = np.concatenate([[0], np.cumsum([len(one) for one in lists])]).astype(np.int64)
-    return Lists(np.asarray([value for one in lists for value in one], dtype=np.int64), starts)
+def _after(prompt: str, texts: pa.Array) -> pa.Array:
+    # 64-bit offsets: all passages together may pass 2 GiB. A task without negatives may come as an array of nulls.
+    texts = texts.cast(pa.large_string())
+    if not prompt:
+        return texts
+    large = [pa.scalar(part, pa.large_string()) for part in (prompt, "")]
+    return pc.binary_join_element_wise(large[0], texts, large[1])
+
+
+def _numbered(arrays: list[pa.Array]) -> _Numbered:
+    encoded = pa.concat_arrays(arrays).dictionary_encode()
+    places = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return _Numbered(encoded.dictionary.to_pylist(), np.split(places, np.cumsum([len(a) for a in arrays])[:-1]))
+
+
+def _without(negatives: Lists, positives: Lists) -> Lists:
+    """The negatives that are not also a positive of their row."""
+    row = np.repeat(np.arange(len(negatives.lengths)), negatives.lengths)
+    own = np.repeat(np.arange(len(positives.lengths)), positives.lengths)
+    span = max(negatives.values.max(initial=0), positives.values.max(initial=0)) + 1
+    kept = ~np.isin(row * span + negatives.values, own * span + positives.values)
+    counts = np.bincount(row[kept], minlength=len(negatives.lengths))
+    return Lists(negatives.values[kept], np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)]))

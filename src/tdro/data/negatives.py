@@ -1,15 +1,17 @@
 """Hard negatives: passages of the same task that look like the answer and are not.
 
-BM25 over the task's own distinct positives, searched with the row's query *and* its first positive: in a cross-lingual
-task the query shares no word with any passage, but its answer does. Half of what a row lacks comes from the best ranks,
-the other half at random, for negatives that are all hard make a weak model worse. Never taken: a passage whose
-normalised text is the row's query, one of its positives, or a positive of any row with the same query; and one that
-scores above a share of the row's own positive, which is most likely the same answer in other words.
+BM25 over the task's own distinct positives, searched with the row's query *and* its first positive: in a
+cross-lingual task the query shares no word with any passage, but its answer does. Half of what a row lacks
+comes from the best ranks, the other half at random, for negatives that are all hard make a weak model worse.
+Never taken: a passage whose normalised text is the row's query, one of its positives, or a positive of any
+row with the same query; and one that scores above a share of the row's own positive, which is most likely the
+same answer in other words.
 
-A search looks at the rarest words only (:data:`QUERY_TOKENS` and :data:`QUERY_POSTINGS`); common words cost nearly all of
-the time and decide nearly nothing. Rejected: mining with an embedding model (minutes on a CPU, and it hands that model's
-mistakes to the reference), stop words and stemmers (one language each), and bm25s' own ``retrieve`` (it scores every passage
-for every query: ten times slower than a sparse product over its index).
+A search looks at the rarest words only (:data:`QUERY_TOKENS` and :data:`QUERY_POSTINGS`); common words cost
+nearly all of the time and decide nearly nothing. Rejected: mining with an embedding model (minutes on a CPU,
+and it hands that model's mistakes to the reference), stop words and stemmers (one language each), and bm25s'
+own ``retrieve`` (it scores every passage for every query: ten times slower than a sparse product over its
+index).
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ PASSAGE_TOKENS = 256  # of a longer passage the rest is not indexed
 _ROWS_AT_ONCE = 1024
 _VERSION = 1  # of the algorithm: a change of what is mined changes it
 
-# Scripts that put no spaces between words (Hangul does, but inflects the words): pairs of neighbours stand for them.
+# Scripts that put no spaces between words (Hangul does, but inflects the words): pairs of neighbours stand
+# for them.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -111,7 +114,8 @@ class Searcher:
         self.vocabulary: dict[str, int] = {}
         known = self.vocabulary
         self.documents = [
-            [known.setdefault(token, len(known)) for token in tokens(text)[:PASSAGE_TOKENS]] for text in normalised
+            [known.setdefault(token, len(known)) for token in tokens(text)[:PASSAGE_TOKENS]]
+            for text in normalised
         ]
         known.setdefault("", len(known))  # bm25s wants at least one token
         index = bm25s.BM25(backend="numpy")
@@ -129,11 +133,13 @@ class Searcher:
         wanted = {self.vocabulary[token] for token in tokens(text) if token in self.vocabulary}
         wanted.update(self.documents[positive])
         frequency = self.frequency
-        own, shared = [], []
+        own: list[int] = []
+        shared: list[int] = []
         for token in wanted:
             (shared if frequency[token] > 1 else own).append(token)
         shared.sort(key=lambda token: (frequency[token], token))
-        searched, postings = [], 0
+        searched: list[int] = []
+        postings = 0
         for token in shared[:QUERY_TOKENS]:
             postings += frequency[token]
             if searched and postings > QUERY_POSTINGS:
@@ -154,7 +160,9 @@ class Searcher:
         from scipy.sparse import csr_matrix
 
         starts = np.concatenate([[0], np.cumsum([len(query) for query in queries])])
-        flat = np.fromiter((token for query in queries for token in query), dtype=np.int32, count=int(starts[-1]))
+        flat = np.fromiter(
+            (token for query in queries for token in query), dtype=np.int32, count=int(starts[-1])
+        )
         ones = np.ones(len(flat), dtype=np.float32)
         return csr_matrix((ones, flat, starts), shape=(len(queries), self.by_token.shape[0]))
 
@@ -166,16 +174,18 @@ def mine_bm25(
 
     Args:
         task: its rows' own positives are the passages to choose from.
-        per_row: negatives that a row has in the end. Fewer only where the task has no other passage left; a row all of
-            whose passages are its own answers keeps none.
+        per_row: negatives that a row has in the end. Fewer only where the task has no other passage left; a
+            row all of whose passages are its own answers keeps none.
         seed: row i's random negatives are a function of (seed, task name, i) and the task's passages.
         depth: look at so many best candidates of a row, in rank order.
         skip_top: leave out so many best ones (after the exclusions), where unlabelled answers are likely.
-        margin: leave out candidates that score above this share of the row's own positive. The positive also scores with
-            the words that only it has, so a passage that differs in one telling word stays a candidate.
+        margin: leave out candidates that score above this share of the row's own positive. The positive also
+            scores with the words that only it has, so a passage that differs in one telling word stays a
+            candidate.
 
     Raises:
-        UserError: a task with fewer than two distinct passages, or ``per_row``, ``depth``, ``skip_top`` or ``margin`` out of range.
+        UserError: a task with fewer than two distinct passages, or ``per_row``, ``depth``, ``skip_top`` or
+            ``margin`` out of range.
     """
     _check_settings(per_row, depth, skip_top, margin)
     queries = [normalise(query) for query in task.rows["query"][:]]
@@ -186,7 +196,7 @@ def mine_bm25(
     passages = passages_of(queries, task.rows["positives"][:])
     if len(passages.texts) < 2:
         raise UserError(
-            f"task '{task.name}' has {len(passages.texts)} distinct passage(s): negatives cannot be mined from it.\n"
+            f"task '{task.name}' has {len(passages.texts)} distinct passage(s): too few to mine.\n"
             "Give its rows negatives, or leave the task out."
         )
     taken = [{passages.number.get(normalise(text), -1) for text in own} for own in negatives]
@@ -197,7 +207,9 @@ def mine_bm25(
         for row, ranked in zip(rows, _ranked(searcher, passages, queries, rows, depth, margin), strict=True):
             barred = passages.forbidden[row] | taken[row]
             missing = per_row - len(negatives[row])
-            hard = [index for index in ranked if index not in barred][skip_top : skip_top + math.ceil(missing / 2)]
+            hard = [index for index in ranked if index not in barred][
+                skip_top : skip_top + math.ceil(missing / 2)
+            ]
             rest = random.draw(row, missing - len(hard), barred.union(hard))
             negatives[row] += [passages.texts[index] for index in [*hard, *rest]]
     return replace(task, rows=_with_negatives(task, negatives))
@@ -212,7 +224,12 @@ def _check_settings(per_row: int, depth: int, skip_top: int, margin: float) -> N
 
 
 def _ranked(
-    searcher: Searcher, passages: Passages, queries: Sequence[str], rows: Sequence[int], depth: int, margin: float
+    searcher: Searcher,
+    passages: Passages,
+    queries: Sequence[str],
+    rows: Sequence[int],
+    depth: int,
+    margin: float,
 ) -> list[list[int]]:
     """Candidates of each row, best first, equal scores in the passages' order."""
     positives = [passages.positive[row] for row in rows]

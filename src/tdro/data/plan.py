@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from tdro.data.permute import mix, permute
 
 Ints = NDArray[np.int64]
-# Separate streams for the separate uses of one seed.
-_ROWS, _PICKS, _TASKS = 1, 2, 3
+# Separate streams for the separate uses of one seed. Mixed and homogeneous plans shuffle differently: with one order,
+# stage 1 would read exactly the rows that the reference has been trained on.
+_MIXED_ROWS, _HOMOGENEOUS_ROWS, _PICKS, _TASKS = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,11 @@ class Plan(Protocol):
         ...
 
 
-def _rows(seed: int, task: Ints, ordinal: Ints, sizes: Ints) -> StepRows:
+def _rows(seed: int, stream: int, task: Ints, ordinal: Ints, sizes: Ints) -> StepRows:
     """The ``ordinal``-th row that each task gives: its pass, and its place in that pass's shuffle."""
     size = sizes[task]
     visit = ordinal // size
-    row = permute(ordinal % size, size, mix(seed, _ROWS, task, visit))
+    row = permute(ordinal % size, size, mix(seed, stream, task, visit))
     return StepRows(task, row, visit)
 
 
@@ -124,10 +125,10 @@ class MixedPlan:
         """The rows of a step, 0 <= step; in O(B + k) when steps are asked for in order."""
         if self.sampling == "stratified":
             slot = np.arange(step * self.batch, (step + 1) * self.batch, dtype=np.int64)
-            return _rows(self.seed, slot % len(self.sizes), slot // len(self.sizes), self.sizes)
+            return _rows(self.seed, _MIXED_ROWS, slot % len(self.sizes), slot // len(self.sizes), self.sizes)
         task = self._draw(step)
         before = self._before(step)
-        return _rows(self.seed, task, before[task] + _occurrence(task), self.sizes)
+        return _rows(self.seed, _MIXED_ROWS, task, before[task] + _occurrence(task), self.sizes)
 
     def _draw(self, step: int) -> Ints:
         slots = np.arange(self.batch)
@@ -161,7 +162,7 @@ class HomogeneousPlan:
     def step(self, step: int) -> StepRows:
         """The rows of a step, 0 <= step < steps."""
         ordinal = self._turn[step] * self.batch + np.arange(self.batch, dtype=np.int64)
-        return _rows(self.seed, np.full(self.batch, self.tasks[step]), ordinal, self.sizes)
+        return _rows(self.seed, _HOMOGENEOUS_ROWS, np.full(self.batch, self.tasks[step]), ordinal, self.sizes)
 
 
 def _occurrence(values: Ints) -> Ints:

@@ -210,7 +210,7 @@ def fetch_wheel(
             )
     raise UserError(
         f"{name} {pin.version} could not be downloaded in {ATTEMPTS} attempts: {reason}\n"
-        f"Connect to a package index (pip's settings are used) or copy {pin.file} into {folder}, and try again."
+        f"Connect to a package index (by pip's settings) or copy {pin.file} into {folder}, and try again."
     )
 
 

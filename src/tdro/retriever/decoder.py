@@ -1,13 +1,13 @@
-"""A causal language model becomes an embedder: first layers, a tokenizer that ends in EOS, last-token pooling.
+"""A causal language model becomes an embedder: first layers, EOS after every text, last-token pooling.
 
-What a decoder says of a text stands at its last token, so that token has to be one and the same sign in every text:
-the end-of-sequence token, appended by the tokenizer itself (a post-processor counts it when it truncates, so it
-survives truncation too). Padding is to the right, and the pad token is another one than EOS: transformers gives the
-pad token's embedding no gradient, and EOS's is the one that matters most. The chat template goes, for
-sentence-transformers would wrap every plain text in it.
+What a decoder says of a text stands at its last token, so that token has to be one and the same sign in every
+text: the end-of-sequence token, appended by the tokenizer itself (a post-processor counts it when it
+truncates, so it survives truncation too). Padding is to the right, and the pad token is another one than EOS:
+transformers gives the pad token's embedding no gradient, and EOS's is the one that matters most. The chat
+template goes, for sentence-transformers would wrap every plain text in it.
 
-Rejected: appending the EOS string to the texts (truncation cuts it off), padding with EOS (see above), and cutting the
-layer list of a loaded model (the configuration of a model read from GGUF cannot be saved).
+Rejected: appending the EOS string to the texts (truncation cuts it off), padding with EOS (see above), and
+cutting the layer list of a loaded model (the configuration of a model read from GGUF cannot be saved).
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import copy
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -34,7 +36,7 @@ from transformers import (
 
 from tdro.errors import UserError
 
-# Tokens that exist to pad, then ones that plain text never produces. Taken only where the vocabulary has them.
+# Tokens that exist to pad, then ones that no plain text produces. Taken where the vocabulary has them.
 PAD_TOKENS = ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>")
 
 
@@ -96,10 +98,10 @@ def _keep_layers(config: PretrainedConfig, layers: int | None, source: str | Pat
 
 
 def embedding_tokenizer(tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> PreTrainedTokenizerFast:
-    """The same vocabulary, ending every text in EOS, padding right with another token, without a chat template.
+    """The same vocabulary, EOS after every text, padding right with another token, no chat template.
 
-    A beginning-of-sequence token that the tokenizer puts itself stays. The result is of the generic class, whose
-    saved post-processor is loaded as it is; model-specific classes rebuild theirs and drop the EOS.
+    A beginning-of-sequence token that the tokenizer puts itself stays. The result is of the generic class,
+    whose saved post-processor is loaded as it is; model-specific classes rebuild theirs and drop the EOS.
 
     Raises:
         UserError: no fast tokenizer, or no EOS token.
@@ -136,7 +138,9 @@ def embedding_tokenizer(tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> str:
     """A pad token other than EOS: the tokenizer's own, an existing unused special token, or a new one."""
-    special = [token.content for _, token in sorted(backend.get_added_tokens_decoder().items()) if token.special]
+    special = [
+        token.content for _, token in sorted(backend.get_added_tokens_decoder().items()) if token.special
+    ]
     reserved = [token for token in special if "reserved" in token or "unused" in token]
     known = [token for token in PAD_TOKENS if token in special]
     for token in [tokenizer.pad_token, *known, *reserved]:
@@ -152,7 +156,7 @@ def _assemble(
 
     Reading anew makes the embedding layer with the new pad token's index, so that EOS has a gradient.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     if len(tokenizer) > rows:  # a new pad token; many models have spare rows
         model.resize_token_embeddings(len(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id

@@ -47,7 +47,7 @@ def sides(pairs: Iterable[Pair], all_test: bool = False) -> tuple[list[Pair], li
 
     A test pair with a text of the training side is dropped. With ``all_test`` every group is for testing.
     """
-    ordered = sorted(pairs, key=lambda pair: digest(pair.query, *pair.positives))
+    ordered = sorted(pairs, key=lambda pair: (digest(pair.query, *pair.positives), pair))
     train = [] if all_test else [pair for pair in ordered if not is_test_group(pair.group)]
     known = texts_of(train)
     candidates = ordered if all_test else [pair for pair in ordered if is_test_group(pair.group)]

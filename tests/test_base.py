@@ -1,0 +1,438 @@
+"""Base models: a plain sentence-transformers folder whose texts end in EOS and pool there."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tdro.errors import UserError
+from tdro.recipe import Base
+from tdro.retriever.base import build_base, load_model, set_dropout, use_sparse_gradients
+from tdro.retriever.check import check_embedder, model_fingerprint
+from tdro.retriever.decoder import embedding_tokenizer
+
+TEXTS = ["the lamp in the kitchen", "eine Lampe", "電池の残量", "set the volume of the zone to a value", ""]
+LORA = SimpleNamespace(r=4, alpha=8.0, dropout=0.1)
+LONG = "word " * 300
+
+
+def settings(kind, source, dimension=None, layers=None):
+    return SimpleNamespace(kind=kind, source=source, dimension=dimension, layers=layers)
+
+
+def backend(special=("<s>", "</s>", "<pad>", "<unk>")):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return tokenizer
+
+
+def write_causal_lm(folder, *, layers=3, special=("<s>", "</s>", "<pad>", "<unk>"), **tokens):
+    """A tiny Llama with tied embeddings, and its tokenizer with a chat template, left padding and no EOS."""
+    tokens = {"bos_token": "<s>", "eos_token": "</s>", **tokens}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend(special), padding_side="left", **tokens)
+    tokenizer.chat_template = "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        attention_dropout=0.25,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def causal_lm(tmp_path_factory):
+    return write_causal_lm(tmp_path_factory.mktemp("models") / "llama")
+
+
+@pytest.fixture(scope="module")
+def decoder(causal_lm, tmp_path_factory):
+    target = tmp_path_factory.mktemp("bases") / "decoder"
+    return build_base(settings("decoder", str(causal_lm), layers=2), target, max_tokens=32)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A bare BERT, as the hub has them."""
+    folder = tmp_path_factory.mktemp("models") / "bert"
+    tokenizer = backend(("[PAD]", "[CLS]", "[SEP]", "[UNK]"))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def build_static(causal_lm, target, seed=1, dimension=8):
+    return build_base(settings("static", str(causal_lm), dimension=dimension), target, seed=seed)
+
+
+# --- decoder
+
+
+def test_decoder_is_a_plain_folder_that_loads_without_us(decoder):
+    model = SentenceTransformer(str(decoder), device="cpu")
+    assert [type(module) for module in model] == [Transformer, Pooling]
+    assert model[1].pooling_mode == "lasttoken"
+    assert model.similarity_fn_name == "cosine"
+    assert model.tokenizer.chat_template is None
+    assert model.max_seq_length == 32
+    assert (decoder / "model.safetensors").exists()
+    assert not list(decoder.rglob("*.bin"))
+
+
+@pytest.mark.parametrize("text", [*TEXTS, LONG])
+def test_every_text_ends_in_eos(decoder, text):
+    model = load_model(decoder, device="cpu")
+    features = model.preprocess([text, LONG])
+    ids = features["input_ids"][0][features["attention_mask"][0].bool()].tolist()
+    assert ids[-1] == model.tokenizer.eos_token_id
+    assert ids.count(ids[-1]) == 1
+    assert len(ids) <= 32
+    assert features["attention_mask"][0][0] == 1  # padding is on the right
+
+
+def test_eos_survives_each_length(decoder):
+    model = load_model(decoder, device="cpu", max_tokens=5)
+    ids = model.preprocess([LONG])["input_ids"][0].tolist()
+    assert len(ids) == 5
+    assert ids[-1] == model.tokenizer.eos_token_id
+
+
+def test_layers_are_the_first_ones_and_the_norm_is_kept(decoder, causal_lm):
+    full = LlamaForCausalLM.from_pretrained(causal_lm).model.state_dict()
+    ours = load_model(decoder, device="cpu").transformers_model.state_dict()
+    assert {name.split(".")[1] for name in ours if name.startswith("layers")} == {"0", "1"}
+    assert "norm.weight" in ours
+    for name, value in ours.items():
+        assert torch.equal(value, full[name])
+
+
+def test_padding_does_not_change_an_embedding(decoder):
+    model = load_model(decoder, device="cpu")
+    alone, padded = model.encode(TEXTS[:1]), model.encode([TEXTS[0], LONG])[:1]
+    assert abs(alone - padded).max() < 1e-5
+
+
+def test_eos_has_a_gradient_and_padding_none(decoder):
+    model = load_model(decoder, device="cpu")
+    model(model.preprocess([*TEXTS, LONG]))["sentence_embedding"].square().sum().backward()
+    gradient = model.transformers_model.get_input_embeddings().weight.grad
+    assert gradient[model.tokenizer.eos_token_id].abs().sum() > 0
+    assert gradient[model.tokenizer.pad_token_id].abs().sum() == 0
+
+
+def test_check_passes_what_was_built(decoder):
+    assert check_embedder(load_model(decoder, device="cpu")) == []
+
+
+@pytest.mark.parametrize(
+    ("break_it", "finding"),
+    [
+        (
+            lambda m: setattr(m.tokenizer.backend_tokenizer, "post_processor", plain_processor()),
+            "end-of-sequence",
+        ),
+        (lambda m: setattr(m.tokenizer, "padding_side", "left"), "pads on the left"),
+        (lambda m: setattr(m.tokenizer, "pad_token", m.tokenizer.eos_token), "pad token"),
+        (lambda m: setattr(m[1], "forward", take_the_last_column), "pool is not the last token"),
+    ],
+)
+def test_check_finds_each_fault(decoder, break_it, finding):
+    model = load_model(decoder, device="cpu")
+    break_it(model)
+    assert any(finding in found for found in check_embedder(model))
+
+
+def test_check_finds_what_sentence_transformers_makes_of_a_chat_model(causal_lm):
+    transformer = Transformer(str(causal_lm))
+    naive = SentenceTransformer(modules=[transformer, Pooling(16, "lasttoken")], device="cpu")
+    naive.tokenizer.pad_token = "<pad>"
+    findings = " ".join(check_embedder(naive))
+    for fault in ("chat template", "pads on the left", "no end-of-sequence token at the end"):
+        assert fault in findings
+
+
+def plain_processor():
+    from tokenizers.processors import ByteLevel
+
+    return ByteLevel()
+
+
+def take_the_last_column(features):
+    return {**features, "sentence_embedding": features["token_embeddings"][:, -1]}
+
+
+def test_own_beginning_of_sequence_stays(tmp_path):
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = backend()
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    ids = embedding_tokenizer(fast, max_tokens=6)(LONG, truncation=True).input_ids
+    assert len(ids) == 6
+    assert (ids[0], ids[-1]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("special", "tokens", "pad"),
+    [
+        (("<s>", "</s>", "<pad>", "<unk>"), {"pad_token": "</s>"}, "<pad>"),
+        (("<s>", "</s>", "<|endoftext|>"), {"pad_token": "</s>"}, "<|endoftext|>"),
+        (("<s>", "</s>", "<|reserved_7|>"), {}, "<|reserved_7|>"),
+        (("<s>", "</s>", "[MINE]"), {"pad_token": "[MINE]"}, "[MINE]"),
+        (("<s>", "</s>"), {}, "<|pad|>"),
+    ],
+)
+def test_pad_token_is_another_than_eos(tmp_path, special, tokens, pad):
+    source = write_causal_lm(tmp_path / "lm", special=special, **tokens)
+    path = build_base(settings("decoder", str(source), layers=1), tmp_path / "base")
+    model = load_model(path, device="cpu")
+    assert model.tokenizer.pad_token == pad
+    embeddings = model.transformers_model.get_input_embeddings()
+    assert embeddings.padding_idx == model.tokenizer.pad_token_id
+    assert embeddings.num_embeddings == len(model.tokenizer)
+    assert model.encode(TEXTS).shape == (5, 16)
+
+
+@pytest.mark.parametrize("layers", [0, 4])
+def test_impossible_layers(causal_lm, tmp_path, layers):
+    with pytest.raises(UserError, match="layers must be 1 to 3"):
+        build_base(settings("decoder", str(causal_lm), layers=layers), tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tokenizer_without_eos(tmp_path):
+    source = write_causal_lm(tmp_path / "lm", eos_token=None)
+    with pytest.raises(UserError, match="no end-of-sequence token"):
+        build_base(settings("decoder", str(source)), tmp_path / "x")
+
+
+def test_all_layers_without_a_number(causal_lm, tmp_path):
+    model = load_model(build_base(settings("decoder", str(causal_lm)), tmp_path / "x"), device="cpu")
+    assert model.transformers_model.config.num_hidden_layers == 3
+
+
+# --- static
+
+
+def test_static_same_seed_same_bytes(causal_lm, tmp_path):
+    one = build_static(causal_lm, tmp_path / "one")
+    two = build_static(causal_lm, tmp_path / "two")
+    three = build_static(causal_lm, tmp_path / "three", seed=2)
+    weights = [(path / "model.safetensors").read_bytes() for path in (one, two, three)]
+    assert weights[0] == weights[1] != weights[2]
+    assert model_fingerprint(one) == model_fingerprint(two) != model_fingerprint(three)
+
+
+def test_static_takes_whole_texts_unless_told(causal_lm, tmp_path):
+    path = build_static(causal_lm, tmp_path / "static")
+    assert len(load_model(path, device="cpu").preprocess([LONG])["input_ids"]) > 300
+    assert len(load_model(path, device="cpu", max_tokens=7).preprocess([LONG])["input_ids"]) == 7
+
+
+def test_static_trains_with_sparse_gradients_and_saves_plain(causal_lm, tmp_path):
+    model = load_model(build_static(causal_lm, tmp_path / "static"), device="cpu")
+    dense_model = load_model(tmp_path / "static", device="cpu")
+    assert use_sparse_gradients(model)
+    before = model[0].embedding.weight.detach().clone()
+    optimizer = torch.optim.SparseAdam(model.parameters(), lr=0.01)
+    for trained in (model, dense_model):
+        embeddings = trained(trained.preprocess(TEXTS[:2]))["sentence_embedding"]
+        (-torch.cosine_similarity(embeddings[0], embeddings[1], dim=0)).backward()
+    gradient = model[0].embedding.weight.grad
+    assert gradient.is_sparse
+    torch.testing.assert_close(gradient.to_dense(), dense_model[0].embedding.weight.grad)
+    optimizer.step()
+    changed = (model[0].embedding.weight != before).any(dim=1)
+    seen = set(model.preprocess(TEXTS[:2])["input_ids"].tolist())
+    assert set(changed.nonzero().flatten().tolist()) == seen
+    model.save_pretrained(str(tmp_path / "trained"))
+    plain = SentenceTransformer(str(tmp_path / "trained"), device="cpu")
+    assert isinstance(plain[0], StaticEmbedding)
+    assert not plain[0].embedding.sparse
+    assert torch.equal(plain[0].embedding.weight, model[0].embedding.weight)
+
+
+def test_sparse_gradients_are_for_static_models_only(decoder):
+    assert not use_sparse_gradients(load_model(decoder, device="cpu"))
+
+
+# --- encoder
+
+
+def test_bare_encoder_gets_mean_pooling(encoder, tmp_path):
+    model = load_model(build_base(settings("encoder", str(encoder)), tmp_path / "base"), device="cpu")
+    assert model[1].pooling_mode == "mean"
+    assert check_embedder(model) == []
+    assert model.encode(TEXTS).shape == (5, 16)
+
+
+def test_sentence_transformers_folder_is_taken_as_it_is(decoder, tmp_path):
+    copy = build_base(settings("encoder", str(decoder)), tmp_path / "copy")
+    assert model_fingerprint(copy) == model_fingerprint(decoder)
+
+
+# --- loading for training
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_lora_trains_adapters_only(decoder, checkpointing):
+    model = load_model(decoder, device="cpu", lora=LORA, gradient_checkpointing=checkpointing)
+    model.train()
+    flags = [
+        module.gradient_checkpointing
+        for module in model.modules()
+        if hasattr(module, "gradient_checkpointing")
+    ]
+    assert any(flags) == checkpointing
+    model(model.preprocess(TEXTS))["sentence_embedding"].square().sum().backward()
+    trained = {name for name, value in model.named_parameters() if value.grad is not None}
+    assert trained
+    assert all("lora_" in name for name in trained)
+    assert {name for name, value in model.named_parameters() if value.requires_grad} == trained
+
+
+def test_checkpointing_gives_the_same_gradient(decoder):
+    gradients = []
+    for checkpointing in (False, True):
+        model = load_model(decoder, device="cpu", gradient_checkpointing=checkpointing)
+        set_dropout(model, 0.0)
+        model.train()
+        model(model.preprocess(TEXTS))["sentence_embedding"].square().sum().backward()
+        gradients.append([value.grad for value in model.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed)
+
+
+def test_lora_adapter_is_saved_and_loads(decoder, tmp_path):
+    model = load_model(decoder, device="cpu", lora=LORA)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                value.normal_()
+    model.save_pretrained(str(tmp_path / "adapter"))
+    again = load_model(tmp_path / "adapter", device="cpu")
+    assert abs(model.eval().encode(TEXTS) - again.encode(TEXTS)).max() < 1e-5
+    assert model_fingerprint(tmp_path / "adapter") != model_fingerprint(decoder)
+
+
+@pytest.mark.parametrize("key", [{"lora": LORA}, {"gradient_checkpointing": True}])
+def test_static_has_no_layers(causal_lm, tmp_path, key):
+    path = build_static(causal_lm, tmp_path / "static")
+    with pytest.raises(UserError, match=f"base.{next(iter(key))}"):
+        load_model(path, device="cpu", **key)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder", "static"])
+def test_missing_source(tmp_path, kind):
+    with pytest.raises(UserError, match="nowhere"):
+        build_base(settings(kind, str(tmp_path / "nowhere")), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_missing_model(tmp_path):
+    with pytest.raises(UserError, match="no such model folder"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_dropout_is_off_everywhere(encoder, decoder):
+    for path in (encoder, decoder):
+        model = load_model(path, device="cpu", lora=LORA)
+        model.train()
+        assert set_dropout(model, 0.0) > 0
+        features = model.preprocess(TEXTS)
+        once, twice = (model(dict(features))["sentence_embedding"] for _ in range(2))
+        assert torch.equal(once, twice)
+        set_dropout(model, 0.5)
+        once, twice = (model(dict(features))["sentence_embedding"] for _ in range(2))
+        assert not torch.equal(once, twice)
+
+
+def test_impossible_dropout(decoder):
+    with pytest.raises(UserError, match="dropout"):
+        set_dropout(load_model(decoder, device="cpu"), 1.0)
+
+
+# --- fingerprint
+
+
+def test_fingerprint_is_of_the_content(decoder, tmp_path):
+    copy = shutil.copytree(decoder, tmp_path / "copy")
+    first = model_fingerprint(decoder)
+    model = load_model(copy, device="cpu")
+    model.encode(TEXTS)  # leaves its padding in the tokenizer
+    assert model_fingerprint(model) == model_fingerprint(copy) == first
+    (copy / "README.md").write_text("a card")
+    (copy / "training.json").write_text("{}")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "transformers_version": "9"}))
+    assert model_fingerprint(copy) == first
+    pooling = json.loads((copy / "1_Pooling" / "config.json").read_text())
+    (copy / "1_Pooling" / "config.json").write_text(json.dumps({**pooling, "pooling_mode": "mean"}))
+    assert model_fingerprint(copy) != first
+
+
+def test_fingerprint_sees_one_weight(decoder):
+    model = load_model(decoder, device="cpu")
+    with torch.no_grad():
+        model.transformers_model.get_input_embeddings().weight[5, 5] += 1e-3
+    assert model_fingerprint(model) != model_fingerprint(decoder)
+
+
+def test_fingerprint_of_no_model(tmp_path):
+    with pytest.raises(UserError, match=r"no modules\.json"):
+        model_fingerprint(tmp_path)
+
+
+# --- real models
+
+
+@pytest.mark.real
+def test_smollm2_ends_in_eos(tmp_path):
+    path = build_base(Base(kind="decoder", source="smollm2", layers=2), tmp_path / "smollm2")
+    model = SentenceTransformer(str(path), device="cpu")
+    assert check_embedder(model) == []
+    assert model.tokenizer.eos_token == "<|im_end|>" != model.tokenizer.pad_token
+    assert model.transformers_model.config.num_hidden_layers == 2
+    similarity = model.similarity(*(model.encode([text]) for text in ("how tall is it", "how tall is it?")))
+    assert 0.5 < float(similarity) < 1.0
+
+
+@pytest.mark.real
+def test_minilm_knows_what_is_near(tmp_path):
+    path = build_base(Base(kind="encoder", source="minilm"), tmp_path / "minilm")
+    model = SentenceTransformer(str(path), device="cpu")
+    near, far = model.similarity(
+        model.encode("How do I delete a file?"), model.encode(["remove a file", "The weather is nice"])
+    )[0].tolist()
+    assert near > 0.5 > far

@@ -1,0 +1,205 @@
+"""Reading a mixture folder: good ones, and what is said about wrong ones."""
+
+import json
+
+import pytest
+
+from tdro.data.mixture import beir_sha256, mixture_fingerprint, read_mixture
+from tdro.errors import UserError
+from tdro.files import sha256, write_json, write_jsonl
+
+ROWS = [
+    {"id": "a", "query": "wie?", "positives": ["so", "oder so"], "negatives": []},
+    {"id": "b", "query": "why?\u2028", "positives": ["because"], "negatives": ["no", "never"]},
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two tasks, and a test set each for a trained and an untrained kind."""
+    place = tmp_path / "mixture"
+    for name in ("ui_de", "code"):
+        write_jsonl(place / "train" / f"{name}.jsonl", ROWS)
+    for name in ("ui_de", "geo"):
+        write_jsonl(place / "tests" / name / "corpus.jsonl", [{"_id": "p0", "title": "", "text": "such"}])
+        write_jsonl(place / "tests" / name / "queries.jsonl", [{"_id": "q0", "text": "which?"}])
+        (place / "tests" / name / "qrels").mkdir()
+        (place / "tests" / name / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tp0\t1\n")
+    tasks = [
+        {"name": name, "file": f"train/{name}.jsonl", "instruction": f"Find {name}",
+         "symmetric": False, "rows": 2, "licence": "MIT", "source": "here",
+         "sha256": sha256(place / "train" / f"{name}.jsonl")}
+        for name in ("ui_de", "code")
+    ]  # fmt: skip
+    tests = [
+        {"name": name, "folder": f"tests/{name}", "task": task, "instruction": "Find", "symmetric": True,
+         "queries": 1, "passages": 1, "sha256": beir_sha256(place / "tests" / name)}
+        for name, task in (("ui_de", "ui_de"), ("geo", ""))
+    ]  # fmt: skip
+    write_json(
+        place / "mixture.json", {"format": "tdro-mixture/1", "name": "toy", "tasks": tasks, "tests": tests}
+    )
+    return place
+
+
+def change(folder, function):
+    """Apply a function to ``mixture.json``."""
+    content = json.loads((folder / "mixture.json").read_text())
+    function(content)
+    write_json(folder / "mixture.json", content)
+
+
+def put_rows(folder, *lines):
+    """Other rows for the first task, without a recorded checksum."""
+    (folder / "train" / "ui_de.jsonl").write_text("\n".join(lines) + "\n")
+    change(folder, lambda content: [content["tasks"][0].pop(key) for key in ("sha256", "rows")])
+
+
+def test_what_is_written_is_read(folder):
+    mixture = read_mixture(folder)
+    assert mixture.names == ["ui_de", "code"]
+    assert mixture.sizes == [2, 2]
+    task = mixture.tasks[0]
+    assert task.rows.column_names == ["id", "query", "positives", "negatives"]
+    assert task.rows.to_list() == ROWS
+    assert (task.prompt, task.symmetric, task.licence, task.source) == (
+        "Instruct: Find ui_de\nQuery: ", False, "MIT", "here",
+    )  # fmt: skip
+    assert [(test.name, test.trained, test.symmetric) for test in mixture.tests] == [
+        ("ui_de", True, True),
+        ("geo", False, True),
+    ]
+    assert mixture.tests[1].folder == str(folder / "tests" / "geo")
+
+
+def test_a_subset_keeps_the_order_and_its_tests_know_what_was_trained(folder):
+    assert read_mixture(folder, ["code", "ui_de"]).names == ["ui_de", "code"]
+    mixture = read_mixture(folder, ["code"])
+    assert mixture.names == ["code"]
+    assert [test.task for test in mixture.tests] == ["", ""]
+
+
+def test_an_unknown_task_is_named_with_the_nearest(folder):
+    with pytest.raises(UserError, match="no task 'ui_ed'; did you mean 'ui_de'"):
+        read_mixture(folder, ["ui_ed"])
+    with pytest.raises(UserError, match="no task 'xyz'; it has ui_de, code"):
+        read_mixture(folder, ["xyz"])
+
+
+def test_missing_id_and_negatives_are_filled_in(folder):
+    put_rows(
+        folder, '{"query": "q", "positives": ["p"], "more": 1}', "", '{"query": "r", "positives": ["p"]}'
+    )
+    assert read_mixture(folder).tasks[0].rows.to_list() == [
+        {"id": "1", "query": "q", "positives": ["p"], "negatives": []},
+        {"id": "3", "query": "r", "positives": ["p"], "negatives": []},
+    ]
+
+
+GOOD = '{"query": "q", "positives": ["p"]}'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "expected a JSON object, found list"),
+        ('{"positives": ["p"]}', "no key 'query'"),
+        ('{"query": "q", "positive": ["p"]}', "no key 'positives'; did you mean it by 'positive'"),
+        ('{"query": 3, "positives": ["p"]}', "key 'query' must be a string, found int"),
+        ('{"id": 3, "query": "q", "positives": ["p"]}', "key 'id' must be a string, found int"),
+        ('{"query": " ", "positives": ["p"]}', "the query is empty"),
+        ('{"query": "q", "positives": []}', "'positives' is empty"),
+        ('{"query": "q", "positives": "p"}', "key 'positives' must be a list of strings, found str"),
+        ('{"query": "q", "positives": [null]}', "key 'positives' must hold strings, found NoneType"),
+        ('{"query": "q", "positives": ["p", ""]}', "a text in 'positives' is empty"),
+        ('{"query": "q", "positives": ["p"], "negatives": {}}', "key 'negatives' must be a list"),
+        (
+            '{"query": "q", "positives": ["p"], "negatives": [1]}',
+            "key 'negatives' must hold strings, found int",
+        ),
+    ],
+)
+def test_a_wrong_row_is_named_by_file_and_line(folder, line, message):
+    put_rows(folder, GOOD, line)
+    with pytest.raises(UserError, match=r"ui_de\.jsonl, line 2: ") as raised:
+        read_mixture(folder)
+    assert message in str(raised.value)
+
+
+def test_a_lone_surrogate_is_named(folder):
+    put_rows(folder, '{"query": "\\ud800", "positives": ["p"]}')
+    with pytest.raises(UserError, match=r"ui_de\.jsonl: half of a surrogate pair"):
+        read_mixture(folder)
+
+
+def test_files_without_rows_or_text_are_named(folder):
+    put_rows(folder, "")
+    with pytest.raises(UserError, match=r"ui_de\.jsonl: no rows"):
+        read_mixture(folder)
+    (folder / "train" / "ui_de.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"ui_de\.jsonl: cannot be read"):
+        read_mixture(folder)
+    (folder / "train" / "ui_de.jsonl").unlink()
+    with pytest.raises(UserError, match=r"ui_de\.jsonl: cannot be read"):
+        read_mixture(folder)
+
+
+def test_a_changed_file_is_named(folder):
+    path = folder / "train" / "code.jsonl"
+    text = path.read_text()
+    path.write_text(text.replace("because", "becauze"))
+    with pytest.raises(UserError, match=r"code\.jsonl: its content.*\n.*remove 'sha256'"):
+        read_mixture(folder)
+    path.write_text(text.splitlines()[0] + "\n")
+    with pytest.raises(UserError, match=r"code\.jsonl: 1 rows, but mixture\.json says 2"):
+        read_mixture(folder)
+    path.write_text(text)
+    (folder / "tests" / "geo" / "queries.jsonl").write_text("")
+    with pytest.raises(UserError, match="geo: its content"):
+        read_mixture(folder)
+    (folder / "tests" / "geo" / "queries.jsonl").unlink()
+    with pytest.raises(UserError, match=r"queries\.jsonl: no such file \(test set 'geo'\)"):
+        read_mixture(folder)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda c: c.update(format="tdro-mixture/9"),
+            "key 'format' must be 'tdro-mixture/1', found 'tdro-mixture/9'",
+        ),
+        (lambda c: c.update(tasks={}), "key 'tasks' must be a list"),
+        (lambda c: c["tasks"].append(3), r"tasks\[2\] must be an object"),
+        (lambda c: c["tasks"][1].pop("file"), r"tasks\[1\]: key 'file' is missing"),
+        (
+            lambda c: c["tasks"][1].update(symmetric="no"),
+            r"tasks\[1\]: key 'symmetric' must be bool, found 'no'",
+        ),
+        (lambda c: c["tests"][0].update(instruction=None), r"tests\[0\]: key 'instruction' must be str"),
+        (lambda c: c["tasks"][1].update(name="ui_de"), r"tasks\[1\]: a second entry is named 'ui_de'"),
+    ],
+)
+def test_a_wrong_key_is_named(folder, function, message):
+    change(folder, function)
+    with pytest.raises(UserError, match=message):
+        read_mixture(folder)
+
+
+def test_a_folder_without_a_mixture_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"mixture\.json: no such file"):
+        read_mixture(tmp_path)
+
+
+def test_the_fingerprint_is_of_the_content(folder):
+    first = mixture_fingerprint(folder)
+    assert first == mixture_fingerprint(read_mixture(folder)) == mixture_fingerprint(str(folder))
+    assert mixture_fingerprint(read_mixture(folder, ["code"])) != first
+    change(folder, lambda content: content["tasks"][0].update(licence="other", source="there"))
+    assert mixture_fingerprint(folder) == first
+    change(folder, lambda content: content["tasks"][0].update(instruction="Find another"))
+    second = mixture_fingerprint(folder)
+    assert second != first
+    put_rows(folder, GOOD)
+    assert mixture_fingerprint(folder) not in (first, second)

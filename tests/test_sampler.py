@@ -1,0 +1,396 @@
+"""WeightedTaskSampler inside stock trainers, by hand, and sharded over ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from accelerate.data_loader import BatchSamplerShard, SkipBatchSampler
+from datasets import Dataset, DatasetDict
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from torch.utils.data import ConcatDataset, RandomSampler
+
+import tdro
+from tdro import TaskWeights, WeightedTaskSampler
+from tdro.errors import UserError
+
+SIZES = {"a": 70, "b": 40, "c": 24}
+WEIGHTS = {"a": 0.5, "b": 0.3, "c": 0.2}
+STARTS = dict(zip(SIZES, np.cumsum([0, *SIZES.values()]).tolist(), strict=False))
+
+
+def data(sizes: dict[str, int] = SIZES) -> DatasetDict:
+    """A data set per task; a row's label is its place in the concatenation."""
+    made, label = {}, 0
+    for name, rows in sizes.items():
+        columns = [tiny.task(name, max(rows, 1), negatives=0).rows[key] for key in ("query", "positives")]
+        made[name] = Dataset.from_dict({
+            "query": columns[0][:rows],
+            "positive": [texts[0] for texts in columns[1]][:rows],
+            "label": list(range(label, label + rows)),
+        })  # fmt: skip
+        label += rows
+    return DatasetDict(made)
+
+
+def sampler(
+    parts: DatasetDict | None = None, inside: str = "default", batch: int = 8, drop_last: bool = True, seed: int = 0,
+    generator: torch.Generator | None = None, **options: Any,
+) -> WeightedTaskSampler:  # fmt: skip
+    """As the trainer makes it: one generator for all, and label columns known."""
+    parts = data() if parts is None else parts
+    generator = torch.Generator() if generator is None else generator
+    common = {"batch_size": batch, "drop_last": drop_last, "generator": generator, "seed": seed}
+    inner = [
+        NoDuplicatesBatchSampler(part, valid_label_columns=["label"], **common)
+        if inside == "no duplicates"
+        else DefaultBatchSampler(RandomSampler(part, generator=generator), **common)
+        for part in parts.values()
+    ]
+    options = {"names": parts, "weights": WEIGHTS, "steps": 40} | options
+    return WeightedTaskSampler.using(**options)(
+        ConcatDataset(parts.values()), batch_samplers=inner, generator=generator, seed=seed
+    )
+
+
+def task_of(batch: list[int]) -> str:
+    tasks = {next(name for name in reversed(STARTS) if row >= STARTS[name]) for row in batch}
+    assert len(tasks) == 1, "a batch of several tasks"
+    return tasks.pop()
+
+
+def own_epochs(batches: list[list[int]], name: str, per_epoch: int) -> list[list[int]]:
+    rows = [batch for batch in batches if task_of(batch) == name]
+    return [sum(rows[i : i + per_epoch], []) for i in range(0, len(rows), per_epoch)]
+
+
+# ---- what is drawn
+
+
+@pytest.mark.parametrize("inside", ["default", "no duplicates"])
+def test_batches_are_of_one_task_and_counts_follow_the_weights(inside: str):
+    made = sampler(inside=inside)
+    batches = list(made)
+    assert len(batches) == len(made) == 40
+    assert all(len(batch) == 8 for batch in batches)
+    counts = Counter(map(task_of, batches))
+    assert counts == {"a": 20, "b": 12, "c": 8}
+    assert made.rows_drawn == {name: 8 * count for name, count in counts.items()}
+    assert made.epochs == {"a": 160 / 70, "b": 96 / 40, "c": 64 / 24}
+
+
+@pytest.mark.parametrize("inside", ["default", "no duplicates"])
+def test_each_task_is_without_replacement_and_reshuffled_in_each_epoch_of_its_own(inside: str):
+    for name, per_epoch in {"a": 8, "b": 5, "c": 3}.items():
+        epochs = own_epochs(list(sampler(inside=inside)), name, per_epoch)[:2]
+        assert len(epochs) == 2
+        assert all(len(set(epoch)) == len(epoch) for epoch in epochs)
+        assert epochs[0] != epochs[1]
+        # Another order, not the same batches in another order.
+        assert set(epochs[0][:8]) != set(epochs[1][:8])
+
+
+def test_no_duplicates_keeps_its_promise():
+    rows = {"query": ["q"] * 20 + [f"q{i}" for i in range(20)], "positive": [f"p{i}" for i in range(40)]}
+    parts = DatasetDict({"a": Dataset.from_dict(rows), "b": Dataset.from_dict(rows)})
+    for batch in sampler(parts, "no duplicates", batch=4, drop_last=False, weights=None):
+        queries = [rows["query"][row % 40] for row in batch]
+        assert len(set(queries)) == len(queries)
+
+
+def test_no_weights_are_uniform_weights_and_weights_change_only_which_task_comes():
+    bare, uniform = sampler(weights=None), sampler(weights=TaskWeights.uniform(reversed(SIZES)))
+    assert list(bare) == list(uniform)
+    weighted = list(sampler())
+    for name in SIZES:
+        ours, theirs = ([batch for batch in each if task_of(batch) == name] for each in (list(bare), weighted))
+        assert ours[: len(theirs)] == theirs[: len(ours)]
+
+
+def test_no_weights_need_no_names():
+    made = sampler(weights=None, names=None)
+    assert made.names == ("0", "1", "2")
+    assert list(made) == list(sampler(weights=None))
+
+
+def test_order_depends_on_the_seed_and_the_pass_only():
+    made = sampler()
+    first = list(made)
+    assert list(made) == first
+    made.set_epoch(1)
+    second = list(made)
+    assert second != first
+    assert Counter(map(task_of, second)) == Counter(map(task_of, first))
+    made.set_epoch(0)
+    assert list(made) == first
+    assert list(sampler(seed=1)) != first
+
+
+def test_nobody_elses_random_numbers_are_touched():
+    generator = torch.Generator().manual_seed(5)
+    before = generator.get_state()
+    list(sampler(generator=generator))
+    assert torch.equal(generator.get_state(), before)
+    torch.manual_seed(7)
+    expected, state = list(sampler()), torch.get_rng_state()
+    # With no generator at all the batch samplers draw from torch's own, and the order is as pure.
+    parts = data()
+    inner = [DefaultBatchSampler(RandomSampler(part), batch_size=8, drop_last=True) for part in parts.values()]
+    made = WeightedTaskSampler(ConcatDataset(parts.values()), inner, weights=WEIGHTS, steps=40, names=parts)
+    orders = []
+    for seed in (7, 8):
+        torch.manual_seed(seed)
+        orders.append(list(made))
+    assert orders[0] == orders[1]
+    assert Counter(map(task_of, orders[0])) == Counter(map(task_of, expected))
+    torch.manual_seed(7)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_random_draws_are_independent_and_near_the_weights():
+    made = sampler(draw="random", steps=600)
+    counts = Counter(map(task_of, made))
+    assert counts != {"a": 300, "b": 180, "c": 120}
+    assert all(abs(counts[name] - 600 * weight) < 60 for name, weight in WEIGHTS.items())
+
+
+def test_short_batches_only_at_the_end_of_a_tasks_epoch():
+    batches = list(sampler(drop_last=False))
+    assert Counter(len(batch) for batch in batches if task_of(batch) == "a") == {8: 18, 6: 2}
+    assert sorted(own_epochs(batches, "a", 9)[0]) == list(range(70))
+
+
+def test_a_task_of_weight_zero_never_comes_and_may_be_tiny():
+    parts = data({"a": 70, "b": 40, "c": 2})
+    assert "c" not in set(map(task_of, sampler(parts, weights={"a": 0.5, "b": 0.5, "c": 0})))
+    assert list(sampler(data({"a": 70, "b": 40, "c": 0}), weights={"a": 0.5, "b": 0.5, "c": 0}))
+
+
+def test_max_epochs_hands_the_rest_to_the_others():
+    free, capped = sampler(), sampler(max_epochs=2.4)
+    list(free), list(capped)
+    assert free.epochs["c"] > 2.5
+    assert capped.epochs["c"] <= 2.4 + 8 / 24
+    assert capped.epochs["a"] > free.epochs["a"]
+    assert sum(capped.rows_drawn.values()) == 320
+    assert capped.weights.provenance["max_epochs"] == 2.4
+    with pytest.raises(UserError, match="allow 2"):
+        sampler(max_epochs=1)
+
+
+# ---- ranks and resuming, as accelerate does it
+
+
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("inside", ["default", "no duplicates"])
+def test_every_rank_is_in_the_same_task_at_a_step(world: int, inside: str):
+    shards = [
+        list(BatchSamplerShard(sampler(inside=inside, batch=4, drop_last=False, world=world, max_epochs=20),
+                               world, rank, even_batches=False))
+        for rank in range(world)
+    ]  # fmt: skip
+    assert [len(shard) for shard in shards] == [40] * world
+    for step in zip(*shards, strict=True):
+        assert len(set(map(task_of, step))) == 1
+        assert all(len(batch) == 4 for batch in step)
+    # No row comes twice before its task is exhausted, over all ranks (a's 70 rows make 17 batches of 4).
+    in_order = [batch for step in zip(*shards, strict=True) for batch in step]
+    first = own_epochs(in_order, "a", 17)[0]
+    assert len(set(first)) == len(first) == 68
+
+
+def test_stock_sampler_mixes_tasks_over_ranks_which_is_why_this_one_is_here():
+    shards = [list(BatchSamplerShard(sampler(world=1), 2, rank, even_batches=False)) for rank in range(2)]
+    assert any(task_of(a) != task_of(b) for a, b in zip(*shards, strict=True))
+
+
+def test_skipping_continues_with_the_batches_that_would_have_come():
+    assert list(SkipBatchSampler(sampler(inside="no duplicates"), 17)) == list(sampler(inside="no duplicates"))[17:]
+
+
+def test_a_second_pass_on_several_ranks_is_warned_of():
+    with pytest.warns(UserWarning, match="a second time"):
+        sampler(world=2).set_epoch(1)
+
+
+# ---- weights, names and options that are wrong
+
+
+def test_weights_from_a_file_and_a_selection_of_tasks(tmp_path: Path):
+    path = tmp_path / "weights.json"
+    TaskWeights.from_dict(WEIGHTS).save(path)
+    assert list(sampler(weights=path)) == list(sampler(weights=str(path))) == list(sampler())
+    TaskWeights.from_dict(WEIGHTS).top(70).save(path)
+    made = sampler(weights=path)
+    assert made.weights.as_dict() == {"a": 0.5, "b": 0.5, "c": 0}
+
+
+def test_weights_that_do_not_sum_to_one_are_normalised_and_it_is_said():
+    with pytest.warns(UserWarning, match="sum to 10, not 1: normalised"):
+        made = sampler(weights={"a": 5, "b": 3, "c": 2})
+    assert list(made) == list(sampler())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weights": WEIGHTS | {"d": 0.1}}, ["'d'", "not among the tasks"]),
+        ({"weights": {"a": 0.5, "b": 0.5}}, ["no weight for data set 'c'"]),
+        ({"weights": {"a": 1.5, "b": -0.5, "c": 0}}, ["'b'", "-0.5"]),
+        ({"weights": {"a": float("nan"), "b": 0.5, "c": 0.5}}, ["'a'", "nan"]),
+        ({"weights": {"a": "0.5", "b": 0.5, "c": 0.5}}, ["'a'", "not a number"]),
+        ({"weights": {"a": 0, "b": 0, "c": 0}}, ["all of them are zero"]),
+        ({"weights": {}}, ["no task"]),
+        ({"weights": "nowhere.json"}, ["nowhere.json", "no such file"]),
+        ({"names": None}, ["names=train_dataset"]),
+        ({"names": ["a", "b"]}, ["3 different ones"]),
+        ({"names": ["a", "b", "b"]}, ["3 different ones"]),
+        ({"steps": 0}, ["steps", "0"]),
+        ({"steps": 2.5}, ["steps", "2.5"]),
+        ({"draw": "sometimes"}, ["draw", "sometimes"]),
+        ({"world": 0}, ["world"]),
+        ({"batch": 32}, ["'c'", "24 rows", "full batch of 32", "weight 0"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:weights sum")
+def test_what_is_wrong_is_said(options: dict[str, Any], words: list[str]):
+    with pytest.raises(UserError) as error:
+        sampler(**options)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_task_that_makes_no_full_batch_for_the_ranks_is_an_error_and_no_endless_loop():
+    with pytest.raises(UserError, match="'c'"):
+        list(sampler(batch=32, drop_last=False, world=2))
+
+
+def test_it_is_a_public_name():
+    assert tdro.WeightedTaskSampler.__module__ == "tdro.retriever.sampler"
+
+
+# ---- inside stock trainers
+
+
+class Recorder(MultipleNegativesRankingLoss):
+    """The stock loss, keeping the labels (here: row numbers) of each batch."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__(model)
+        self.seen: list[list[int]] = []
+
+    def forward(self, sentence_features: Any, labels: torch.Tensor) -> torch.Tensor:
+        self.seen.append(labels.tolist())
+        return super().forward(sentence_features, labels)
+
+
+def trainer(model: SentenceTransformer, folder: Path, steps: int = 14, **options: Any) -> SentenceTransformerTrainer:
+    """A stock trainer; checkpoints after step 9, in the second epoch of task c."""
+    parts = data()
+    arguments = {
+        "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": 8, "learning_rate": 1e-2,
+        "use_cpu": True, "save_strategy": "steps", "save_steps": 9, "report_to": "none", "disable_tqdm": True,
+        "batch_sampler": "no_duplicates", "logging_strategy": "no",
+        "multi_dataset_batch_sampler": WeightedTaskSampler.using(WEIGHTS, steps=steps, names=parts),
+    }  # fmt: skip
+    return SentenceTransformerTrainer(
+        model=model, args=SentenceTransformerTrainingArguments(**arguments | options), train_dataset=parts,
+        loss=Recorder(model),
+    )  # fmt: skip
+
+
+def same(left: SentenceTransformer, right: SentenceTransformer) -> bool:
+    pairs = zip(left.parameters(), right.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_stock_trainer_resumes_to_the_bit(tmp_path: Path):
+    whole = trainer(tiny.encoder(tmp_path / "base", dropout=0.1), tmp_path / "out")
+    whole.train()
+    assert whole.state.global_step == len(whole.loss.seen) == 14
+    assert [task_of(batch) for batch in whole.loss.seen].count("a") == 7
+    again = trainer(tiny.encoder(tmp_path / "base", dropout=0.1), tmp_path / "out")
+    (tmp_path / "out" / "checkpoint-14").rename(tmp_path / "last")
+    again.train(resume_from_checkpoint=True)
+    assert again.loss.seen == whole.loss.seen[9:]
+    assert same(whole.model, again.model)
+    made = again.callback_handler.train_dataloader.batch_sampler
+    while not isinstance(made, WeightedTaskSampler):
+        made = made.batch_sampler
+    assert made.rows_drawn == {"a": 56, "b": 32, "c": 24}
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_names_come_from_the_trainer_where_it_tells_them(tmp_path: Path, given: bool):
+    names = list(SIZES) if given else None
+    using = WeightedTaskSampler.using(WEIGHTS, steps=14, names=names)
+    prompts = {name: {"query": f"{name}: "} for name in SIZES}
+    made = trainer(tiny.static_model(), tmp_path, prompts=prompts, multi_dataset_batch_sampler=using)
+    assert made.get_train_dataloader().batch_sampler.names == ("a", "b", "c")
+
+
+def test_names_in_another_order_than_the_trainers_are_an_error(tmp_path: Path):
+    using = WeightedTaskSampler.using(WEIGHTS, steps=14, names=["b", "a", "c"])
+    made = trainer(tiny.static_model(), tmp_path, prompts={"a": "a: "}, multi_dataset_batch_sampler=using)
+    with pytest.raises(UserError, match="'b' stands where the trainer's data set is 'a'"):
+        made.get_train_dataloader()
+
+
+def test_what_using_gives_can_be_pickled_as_the_trainer_does_with_its_arguments():
+    using = WeightedTaskSampler.using(WEIGHTS, steps=14, names=data())
+    copied = pickle.loads(pickle.dumps(using))  # noqa: S301
+    assert copied.keywords["weights"] == using.keywords["weights"]
+    assert len(pickle.dumps(using)) < 2000
+
+
+def test_two_ranks_of_a_stock_trainer(tmp_path: Path):
+    """torchrun, gloo: the same task on both ranks at each step, other rows on each, and a resume to the bit."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__, str(tmp_path)]
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    assert all(rank["world"] == 2 and rank["same"] for rank in ranks)
+    for whole, again in ((rank["whole"], rank["again"]) for rank in ranks):
+        assert len(whole) == 14
+        assert again == whole[9:]
+    for left, right in zip(ranks[0]["whole"], ranks[1]["whole"], strict=True):
+        assert task_of(left) == task_of(right)
+        assert not set(left) & set(right)
+    counts = Counter(task_of(batch) for batch in ranks[0]["whole"])
+    assert counts == {"a": 7, "b": 4, "c": 3}
+
+
+def _rank(folder: Path) -> None:
+    """What each process of the test above does."""
+    whole = trainer(tiny.static_model(), folder / "out")
+    whole.train()
+    whole.accelerator.wait_for_everyone()
+    again = trainer(tiny.static_model(), folder / "out")
+    again.train(resume_from_checkpoint=str(folder / "out" / "checkpoint-9"))
+    seen = {
+        "world": torch.distributed.get_world_size(), "whole": whole.loss.seen, "again": again.loss.seen,
+        "same": same(whole.model, again.model),
+    }  # fmt: skip
+    (folder / f"rank{torch.distributed.get_rank()}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    _rank(Path(sys.argv[1]))
