@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,10 @@ class Prepared:
         data, negatives = self.recipe.data, self.recipe.negatives
         folder = build_sample(cache_folder() / "sample-mixture") if data.mixture == "sample" else Path(data.mixture).expanduser()
         mixture = read_mixture(folder, data.tasks)
-        mixture = Mixture(mixture.tasks, _chosen_tests(mixture.tests, data.tests))
+        tests = _chosen_tests(mixture.tests, data.tests)
+        if not data.prompts:  # what is trained without prompts is judged without
+            tests = [replace(test, instruction="") for test in tests]
+        mixture = Mixture(mixture.tasks, tests)
         if negatives.mine == "none":
             return mixture
         return mine_mixture(mixture, negatives.per_row, self.recipe.seed, self.folder / "negatives")
