@@ -3,8 +3,8 @@
     python examples/weights_in_your_script.py [MODEL] [WEIGHTS.json]
 
 Without arguments it trains static embeddings, made on the spot, on made-up text, so that it runs anywhere
-in seconds. The weights are for the keys of the DatasetDict. Under torchrun all ranks are in the same data set
-at a step.
+in seconds. The weights are for the keys of the DatasetDict. With torchrun on several GPUs all of them are in
+the same data set at a step.
 """
 
 import random

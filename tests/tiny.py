@@ -12,7 +12,10 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
+from tdro.data.index import index_mixture
 from tdro.data.task import Task
+from tdro.data.tokens import tokenize
+from tdro.retriever.steps import TokenizedMixture
 
 WORDS = [f"w{i}" for i in range(200)]
 
@@ -82,3 +85,46 @@ def task(name: str, rows: int = 20, negatives: int = 3, seed: int = 0, instructi
             }
         )
     return Task(name, Dataset.from_list(made), instruction=instruction)
+
+
+def lora_decoder(folder: Path, seed: int = 0) -> SentenceTransformer:
+    """A decoder with adapters of random weights (fresh ones start at zero), and gradient checkpointing."""
+    from peft import LoraConfig
+
+    model = decoder(folder, seed)
+    model.add_adapter(LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear"))
+    inner = model.transformers_model
+    inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    inner.enable_input_require_grads()
+    torch.manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+MODELS = ("static", "encoder", "decoder", "lora")
+
+
+def model(kind: str, folder: Path, seed: int = 0) -> SentenceTransformer:
+    """One of :data:`MODELS` by name."""
+    if kind == "static":
+        return static_model(seed=seed)
+    return {"encoder": encoder, "decoder": decoder, "lora": lora_decoder}[kind](folder / f"{kind}-{seed}", seed)
+
+
+def tokenized(model: SentenceTransformer, tasks: list[Task], tokens: int = 24) -> TokenizedMixture:
+    """Tasks indexed and tokenized for a model."""
+    index = index_mixture(tasks)
+    return TokenizedMixture(index, tokenize(model, index.queries, tokens), tokenize(model, index.passages, tokens))
+
+
+def columns(batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """A planned batch as the columns that the trainer's collator hands to a loss."""
+    names = ["query", "positive", *(f"negative_{i}" for i in range(1, len(batch)))]
+    found = []
+    for name in names:
+        keys = [key for key in ("input_ids", "attention_mask", "offsets") if f"{name}_{key}" in batch]
+        if keys:
+            found.append({key: batch[f"{name}_{key}"] for key in keys})
+    return found

@@ -78,7 +78,11 @@ class MixtureIndex:
     tasks: list[IndexedTask]
 
     def gather(self, rows: StepRows, seed: int, negatives: int) -> StepTexts:
-        """The texts of planned rows: one positive and ``negatives`` hard negatives each, picked by (seed, row, visit)."""
+        """The texts of planned rows: one positive and ``negatives`` hard negatives each, picked by (seed, row, visit).
+
+        Raises:
+            UserError: a row without a hard negative where some are asked for.
+        """
         query = np.empty(len(rows), dtype=np.int64)
         passages = np.empty((len(rows), 1 + negatives), dtype=np.int64)
         for task in np.unique(rows.task):
@@ -86,6 +90,11 @@ class MixtureIndex:
             part = StepRows(rows.task[here], rows.row[here], rows.visit[here])
             indexed = self.tasks[task]
             query[here] = indexed.queries[part.row]
+            if negatives and (lacking := part.row[indexed.negatives.lengths[part.row] == 0]).size:
+                raise UserError(
+                    f"task '{indexed.name}', row {lacking[0]}: no hard negative, but {negatives} per row are asked for.\n"
+                    "Mine them first, or set negatives to 0 where the loss can do without."
+                )
             passages[here, :1] = _picked(indexed.positives, part, seed, 1, what=0)
             passages[here, 1:] = _picked(indexed.negatives, part, seed, negatives, what=1)
         return StepTexts(query, passages)

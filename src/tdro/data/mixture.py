@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,8 @@ def _entries(
                 raise UserError(f"{where}: key {name!r} is missing")
             if not isinstance(entry.get(name, kind()), kind):
                 raise UserError(f"{where}: key {name!r} must be {kind.__name__}, found {entry[name]!r}")
+        if not re.fullmatch(r"\w[\w.-]{0,99}", entry["name"]):  # it also names files of a run
+            raise UserError(f"{where}: name {entry['name']!r} may only have letters, digits, '_', '-' and '.'")
         if any(entry["name"] == other["name"] for other in entries):
             raise UserError(f"{where}: a second entry is named {entry['name']!r}; give it another name")
         entries.append(

@@ -8,6 +8,7 @@ disk for the next stage. Rejected: a ``datasets.map`` of the tokenizer over rows
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,4 +130,10 @@ def _rows(model: SentenceTransformer, texts: list[str]) -> tuple[NDArray[np.int6
 def _tokenizer_state(model: SentenceTransformer) -> str:
     tokenizer = model.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", getattr(tokenizer, "_tokenizer", tokenizer))
-    return fingerprint(backend.to_str()) if hasattr(backend, "to_str") else repr(tokenizer)
+    if not hasattr(backend, "to_str"):
+        return repr(tokenizer)
+    state = json.loads(backend.to_str())
+    if backend is not tokenizer:
+        # transformers sets these two with every call, so they say what was tokenized last.
+        state = {key: value for key, value in state.items() if key not in ("truncation", "padding")}
+    return fingerprint(state)

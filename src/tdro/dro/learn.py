@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +23,11 @@ from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import infonce_from_similarities
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import StepRecord, TDROLoss
-from tdro.files import read_jsonl, write_json, write_jsonl
+from tdro.files import write_json, write_jsonl
 from tdro.recipe import Weights
 from tdro.retriever.machine import Machine
 from tdro.retriever.steps import PlannedSteps
-from tdro.retriever.trainer import PlannedTrainer, ProgressBar, newest_checkpoint, training_log
+from tdro.retriever.trainer import PlannedTrainer, ProgressBar, newest_checkpoint, remove_whole, training_log
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -90,7 +89,8 @@ def learn(
     )
     working = folder / "training"
     working.mkdir(parents=True, exist_ok=True)
-    log = StepLog(folder / "steps.jsonl", loss, newest_checkpoint(working))
+    # On one rank only: another could read the log while this one writes it anew.
+    log = [StepLog(folder / "steps.jsonl", loss, newest_checkpoint(working))] if machine.main else []
     trainer = PlannedTrainer(
         model,
         loss,
@@ -100,7 +100,7 @@ def learn(
         seed,
         bf16=machine.bf16,
         device=machine.device,
-        callbacks=[ProgressBar("learning the weights"), *([log] if machine.main else [])],
+        callbacks=[ProgressBar("learning the weights"), *log],
     )
     trainer.run()
     if machine.main:
@@ -109,7 +109,7 @@ def learn(
             folder / "training.json",
             {"seconds": round(time.monotonic() - started, 2), "averaged_steps": average, "eta": settings.eta_value},
         )
-        shutil.rmtree(working)
+        remove_whole(working)
     trainer.accelerator.wait_for_everyone()
     return learner, loss.health
 
@@ -167,7 +167,4 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return read_jsonl(path)
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -30,6 +30,8 @@ class LiveReference:
     """
 
     def __init__(self, reference: SentenceTransformer, proxy: SentenceTransformer) -> None:
+        if reference is proxy:
+            raise ValueError("reference and proxy are the same object: the reference is frozen, so give it a copy")
         self.model = reference.eval().requires_grad_(False)
         self._enabled, self._dtype = False, torch.bfloat16
         proxy[0].register_forward_pre_hook(self._look)

@@ -197,8 +197,11 @@ class TDROLoss(SortedBatchLoss):
         if table.dim() != 2 or len(table) != len(losses) or not 1 <= table.shape[1] <= 3:
             raise ValueError(f"labels must be (B,), (B, 2) or (B, 3) with B = {len(losses)}, not {tuple(labels.shape)}")
         table = table.to(losses.device)
-        if int(table[:, 0].min()) < 0 or int(table[:, 0].max()) >= len(self.learner.names):
-            raise ValueError(f"a label names task {int(table[:, 0].max())}, but the learner has {len(self.learner.names)}")
+        wrong = table[:, 0][~torch.isin(table[:, 0], torch.arange(len(self.learner.names), device=losses.device).double())]
+        if len(wrong):
+            raise ValueError(
+                f"a label names task {wrong[0].item():g}, but the learner has {len(self.learner.names)}, counted from 0"
+            )
         if self._live is not None:
             reference = self._live.losses(self._columns, self.temperature, self.mini_batch_size)
         elif table.shape[1] > 1:

@@ -9,6 +9,7 @@ and all of its memory), and keeping embeddings (larger by their dimension).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -65,7 +66,8 @@ def score_plan(
     per_block = max(1, _TEXTS_PER_BLOCK // (steps.plan.batch * (2 + steps.negatives)))
     blocks = [range(start, min(start + per_block, shape[0])) for start in range(0, shape[0], per_block)]
     missing = [number for number in range(len(blocks)) if not (store / f"block-{number}.done").exists()]
-    mine = missing[machine.rank :: machine.world]
+    # By number, not by what is missing: another rank may have finished a block since this one started to look.
+    mine = [number for number in missing if number % machine.world == machine.rank]
     if mine:
         loaded = [load().eval() for load in models.values()]
         total = sum(len(blocks[number]) for number in mine)
@@ -117,7 +119,8 @@ def _plan_state(steps: PlannedSteps) -> list[object]:
     data, plan = steps.data, steps.plan
     arrays = [data.queries.ids, data.queries.starts, data.passages.ids, data.passages.starts, *(steps.subset or [])]
     for task in data.index.tasks:
-        arrays += [task.queries, task.positives.values, task.negatives.values, task.negatives.starts]
+        arrays += [task.queries]
+        arrays += [array for lists in (task.positives, task.negatives) for array in (lists.values, lists.starts)]
     rule = [type(plan).__name__, plan.seed, plan.steps, plan.batch, getattr(plan, "sampling", ""), steps.negatives]
     return [*rule, *(_digest(array) for array in arrays)]
 
@@ -128,7 +131,10 @@ def _open(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float32]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{os.getpid()}.npy")
         np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
-        temporary.rename(path)
+        # A link, unlike a rename, does not replace the array that another rank has made and begun to fill.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(temporary)
+        temporary.unlink()
     return np.lib.format.open_memmap(path, mode="r+")
 
 

@@ -1,13 +1,13 @@
 """Evaluate a model on test sets: a JSON file per test set, with every query's nDCG@10 and Recall@100.
 
-All texts of all test sets go through the model in one pass. A file whose inputs did not change is read, not made again;
-its fingerprint covers the model, the test set's files, the prompts and the precision. Rejected: sentence-transformers'
-``InformationRetrievalEvaluator``, which keeps no value per query (a paired test needs them), and breaks ties by chance.
+All texts of all test sets go through the model in one pass. A file whose inputs did not change is read, not
+made again; its fingerprint covers the model, the test set's files, the prompts and the precision. Rejected:
+sentence-transformers' ``InformationRetrievalEvaluator``, which keeps no value per query (a paired test needs
+them), and breaks ties by chance.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ from tdro.retriever.machine import Machine, this_machine
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_LOG = logging.getLogger(__name__)
 _VERSION = 1  # of the measures; part of every fingerprint
 
 
@@ -48,7 +47,7 @@ def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = N
     """
     machine = _machine(str(model.device), bf16)
     key = _key(model_fingerprint(model), test, machine)
-    return _results(model, [test], [key], machine, "", "encoding", progress=True)[0]
+    return _results(model, [test], [key], machine, "", None, progress=True)[0]
 
 
 def evaluate_all(
@@ -59,11 +58,13 @@ def evaluate_all(
     model_name: str,
     bf16: bool | None = None,
     device: str | None = None,
+    tokens_folder: Path | None = None,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Evaluate a model on every test set and write ``out_folder/model_name/<test>.json``.
 
-    What is there already with the same fingerprint is read instead; the model is loaded only if something is missing.
+    What is there already with the same fingerprint is read instead; the model is loaded only if something is
+    missing.
 
     Args:
         model: a sentence-transformers model, its folder, or a hub id.
@@ -72,12 +73,14 @@ def evaluate_all(
         model_name: ``<mixture>-seed<k>`` or ``untrained``, for :func:`tdro.evaluation.compare.compare`.
         bf16: autocast to bfloat16; None where the device computes in it.
         device: of a model given by folder or id, as torch names it; None for the best there is.
+        tokens_folder: where the texts' tokens are kept for the next model of the same tokenizer; None
+            tokenizes again.
         progress: show a bar if encoding takes more than 5 seconds.
 
     Returns:
-        One dict a test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``, ``data`` (the
-        test set's checksum), ``passages`` (how many), ``queries`` (ids), ``ndcg@10`` and ``recall@100`` (one value a
-        query, in [0, 1]), ``mean`` of both.
+        One dict a test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``,
+        ``data`` (the test set's checksum), ``passages`` (how many), ``queries`` (ids), ``ndcg@10`` and
+        ``recall@100`` (one value a query, in [0, 1]), ``mean`` of both.
 
     Raises:
         UserError: a test set or the model is broken.
@@ -93,7 +96,7 @@ def evaluate_all(
         if isinstance(model, (str, Path)):
             model = load_model(model, device=machine.device)
         chosen, new = [tests[place] for place in missing], [keys[place] for place in missing]
-        results = _results(model, chosen, new, machine, model_name, f"evaluating {model_name}", progress)
+        results = _results(model, chosen, new, machine, model_name, tokens_folder, progress)
         for place, result in zip(missing, results, strict=True):
             write_json(paths[place], result)
     return [read_json(path) for path in paths]
@@ -125,7 +128,7 @@ def _results(
     keys: Sequence[str],
     machine: Machine,
     name: str,
-    title: str,
+    tokens_folder: Path | None,
     progress: bool,
 ) -> list[dict[str, Any]]:
     sets = [read_beir(test.folder) for test in tests]
@@ -134,7 +137,8 @@ def _results(
         on_passages = test.prompt if test.symmetric else ""
         texts.append([test.prompt + query for query in data.queries])
         texts.append([on_passages + passage for passage in data.passages])
-    vectors = encode_texts(model, texts, machine, title=title, progress=progress)
+    title = f"evaluating {name}".rstrip()
+    vectors = encode_texts(model, texts, machine, tokens_folder=tokens_folder, title=title, progress=progress)
     return [
         {"test": test.name, "model": name, "task": test.task, "trained": test.trained, "fingerprint": key}
         | {"data": beir_sha256(test.folder)[:16], "passages": len(data.passages)}

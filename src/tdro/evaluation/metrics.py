@@ -1,7 +1,7 @@
 """nDCG@k and Recall@k per query, from ranks and judgements, as trec_eval defines them.
 
-Everything is an array over queries, so that a thousand queries cost what one does. Values equal pytrec_eval's to 1e-9
-(``tests/test_metrics.py``); it is not used here because it wants a dict per query and a compiler.
+Everything is an array over queries, so that a thousand queries cost what one does. Values equal pytrec_eval's
+to 1e-9 (``tests/test_metrics.py``); it is not used here because it wants a dict per query and a compiler.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tdro.evaluation.beir import BeirData
 
 @dataclass(frozen=True)
 class Judgements:
-    """Who is how relevant to whom; three arrays of one length, query and passage by their place in the test set."""
+    """Who is how relevant to whom; three arrays of one length, query and passage by their place in the test
+    set."""
 
     query: NDArray[np.int64]
     passage: NDArray[np.int64]
@@ -58,7 +59,8 @@ def gains(top: NDArray[np.int64], judged: Judgements) -> NDArray[np.int64]:
 
 
 def ndcg(gained: NDArray[np.int64], judged: Judgements, k: int = 10) -> NDArray[np.float64]:
-    """nDCG@k with gain = relevance and discount log2(rank + 1), as trec_eval's ``ndcg_cut``; shape (queries,).
+    """nDCG@k with gain = relevance and discount log2(rank + 1), as trec_eval's ``ndcg_cut``; shape
+    (queries,).
 
     Args:
         gained: what :func:`gains` returned, at least k ranks unless there are fewer passages.
@@ -70,7 +72,8 @@ def ndcg(gained: NDArray[np.int64], judged: Judgements, k: int = 10) -> NDArray[
 
 
 def recall(gained: NDArray[np.int64], judged: Judgements, k: int = 100) -> NDArray[np.float64]:
-    """The share of a query's relevant passages among the first k, as trec_eval's ``recall``; shape (queries,).
+    """The share of a query's relevant passages among the first k, as trec_eval's ``recall``; shape
+    (queries,).
 
     Arguments as in :func:`ndcg`.
     """

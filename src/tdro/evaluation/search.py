@@ -1,14 +1,15 @@
 """Exact search: every distinct text is encoded once, every passage is compared with every query.
 
-Texts are tokenized once and encoded in batches of equal numbers of tokens, sorted by tokens. Rejected: one call of
-``model.encode``, which sorts by characters: in a mixture of languages and code that is far from tokens, 1.5 to 2 times the
-tokens are padding, and it took 1.5 to 2 times as long (MiniLM in bf16 on two cores). Rejected too: an index that
-approximates; at these sizes the matrix product takes milliseconds.
+Texts are tokenized once and encoded in batches of equal numbers of tokens, sorted by tokens. Rejected: one
+call of ``model.encode``, which sorts by characters: in a mixture of languages and code that is far from
+tokens, 1.5 to 2 times the tokens are padding, and it took 1.5 to 2 times as long (MiniLM in bf16 on two
+cores). Rejected too: an index that approximates; at these sizes the matrix product takes milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tdro.data.tokens import tokenize
+from tdro.data.tokens import Tokens, tokenize, tokenize_cached
 from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData
 from tdro.retriever.encode import encode_tokens
@@ -35,6 +36,7 @@ def encode_texts(
     lists: Sequence[Sequence[str]],
     machine: Machine,
     *,
+    tokens_folder: Path | None = None,
     title: str = "encoding",
     progress: bool = True,
 ) -> list[Tensor]:
@@ -44,6 +46,8 @@ def encode_texts(
         model: as it comes; it is put into evaluation mode.
         lists: of texts with their prompts.
         machine: its ``bf16`` says whether to autocast. A static model computes in float32 in any case.
+        tokens_folder: where the tokens are kept for the next model with this tokenizer; None does not keep
+            them.
         title: what the progress bar says.
         progress: show a bar if it takes more than 5 seconds.
 
@@ -54,23 +58,52 @@ def encode_texts(
         UserError: the model gives numbers that are not finite.
     """
     place: dict[str, int] = {}
-    where = [np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64) for texts in lists]
-    model.eval()
-    tokens = tokenize(model, list(place), int(min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT)))
-    with tqdm(
-        total=len(place), desc=title, unit=" texts", leave=False, delay=_SECONDS_BEFORE_BAR, disable=not progress
-    ) as bar:
-        vectors = encode_tokens(model, tokens, np.arange(len(place)), machine, done=bar.update)
+    where = [
+        np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64) for texts in lists
+    ]
+    limit = int(min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT))
+    if tokens_folder is None:
+        tokens = tokenize(model, list(place), limit, "test sets")
+    else:
+        tokens = tokenize_cached(model, list(place), limit, tokens_folder, "test sets")
+    vectors = _encode(model.eval(), tokens, machine, title, progress)
     if not np.isfinite(vectors).all():
         raise UserError(f"{title}: the model's embeddings are not all finite numbers; it cannot be evaluated")
     return [torch.from_numpy(vectors[texts]) for texts in where]
 
 
-def search(queries: Tensor, passages: Tensor, data: BeirData, k: int = 100) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _encode(
+    model: SentenceTransformer, tokens: Tokens, machine: Machine, title: str, progress: bool
+) -> NDArray[np.float32]:
+    """Embeddings of all texts. The bar counts tokens: the longest texts come first."""
+    texts = np.arange(len(tokens.lengths))
+    ends = np.concatenate([[0], np.cumsum(np.sort(tokens.lengths)[::-1])])
+    done = 0
+    with tqdm(
+        total=int(ends[-1]),
+        desc=title,
+        unit=" tokens",
+        unit_scale=True,
+        leave=False,
+        delay=_SECONDS_BEFORE_BAR,
+        disable=not progress,
+    ) as bar:
+
+        def count(number: int) -> None:
+            nonlocal done
+            bar.update(int(ends[done + number] - ends[done]))
+            done += number
+
+        return encode_tokens(model, tokens, texts, machine, done=count)
+
+
+def search(
+    queries: Tensor, passages: Tensor, data: BeirData, k: int = 100
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k best passages of each query of a test set.
 
-    Equal scores are ordered by passage id, the larger first, as trec_eval does. A passage with the query's own id is left
-    out, as BEIR does.
+    Equal scores are ordered by passage id, the larger first, as trec_eval does. A passage with the query's
+    own id is left out, as BEIR does.
 
     Args:
         queries: (queries, D), unit length.
@@ -101,7 +134,8 @@ def top_k(
 ) -> tuple[Tensor, Tensor]:
     """The k largest inner products of each query, best first, of equal ones the first passage first.
 
-    The scores of all pairs are never in memory at once, only ``queries_at_once`` x ``passages_at_once`` of them.
+    The scores of all pairs are never in memory at once, only ``queries_at_once`` x ``passages_at_once`` of
+    them.
 
     Args:
         queries: (Q, D). passages: (N, D).
@@ -123,7 +157,9 @@ def top_k(
     return places.masked_fill(scores == -torch.inf, -1), scores
 
 
-def _top_of_part(queries: Tensor, passages: Tensor, k: int, own: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
+def _top_of_part(
+    queries: Tensor, passages: Tensor, k: int, own: Tensor, at_once: int
+) -> tuple[Tensor, Tensor]:
     best = torch.empty(len(queries), 0, dtype=torch.long)
     best_scores = torch.empty(len(queries), 0)
     for start in range(0, len(passages), at_once):

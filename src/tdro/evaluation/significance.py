@@ -1,9 +1,11 @@
 """Is one model better than another on these queries, or could it be chance? Paired over queries.
 
-Permutation: if both models were equally good, the sign of each query's difference would be a coin's, so signs are flipped
-within each test set (Smucker, Allan and Carterette 2007 on why this one for retrieval). Bootstrap: queries are drawn
-again with replacement within each test set. The test sets themselves are fixed: neither says what another test set would
-give. Rejected: the t-test over test sets, which has no more than 20 values, and Wilcoxon's, which tests another question.
+Permutation: if both models were equally good, the sign of each query's difference would be a coin's, so signs
+    are flipped
+within each test set (Smucker, Allan and Carterette 2007 on why this one for retrieval). Bootstrap: queries
+are drawn again with replacement within each test set. The test sets themselves are fixed: neither says what
+another test set would give. Rejected: the t-test over test sets, which has no more than 20 values, and
+Wilcoxon's, which tests another question.
 """
 
 from __future__ import annotations
@@ -23,15 +25,16 @@ def paired(
     """Test the unweighted mean over test sets of the mean difference over queries.
 
     Args:
-        differences: for each test set, the model's value minus the baseline's, one a query. Several seeds are averaged
-            per query before.
+        differences: for each test set, the model's value minus the baseline's, one a query. Several seeds are
+            averaged per query before.
         permutations: sign flips of all queries; the smallest p is 1 / (permutations + 1).
         resamples: of the bootstrap.
         seed: of both; the same input and seed give the same numbers.
 
     Returns:
-        ``difference``, ``low`` and ``high`` (95 % percentile interval), and ``p`` (two-sided, with the +1 that counts
-        the observed signs among the flipped: never 0, and no more than 5 % of null comparisons are below 0.05).
+        ``difference``, ``low`` and ``high`` (95 % percentile interval), and ``p`` (two-sided, with the +1
+        that counts the observed signs among the flipped: never 0, and no more than 5 % of null comparisons
+        are below 0.05).
 
     Raises:
         ValueError: no test set, one without queries, or a difference that is not finite.

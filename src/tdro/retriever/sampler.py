@@ -23,8 +23,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState, is_initialized
 from numpy.typing import NDArray
 from sentence_transformers.base.sampler import MultiDatasetDefaultBatchSampler
+from sentence_transformers.util import get_world_size
 from torch.utils.data import BatchSampler, ConcatDataset
 
 from tdro.data.permute import mix
@@ -53,10 +55,11 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
     The order is a pure function of the data sets, the arguments, the seed and the trainer's epoch, so a
     resumed trainer, which skips what it has read, continues with the very batches that it would have had.
 
-    With several ranks all batches are full: the trainer sets ``dataloader_drop_last``, and accelerate would
-    lose a short one together with its whole step. With one rank, the last batch of each of a task's epochs
-    may be short, unless ``dataloader_drop_last`` is set. Rows that one epoch drops come back in the next, in
-    another order.
+    With several ranks all batches are full (the trainer sets ``dataloader_drop_last``, and accelerate would
+    lose a short one together with its whole step) and what is left of a task's epoch after its last whole
+    step is dropped, so that no row is on two ranks at a step, unless its task has too few rows for one step.
+    With one rank, the last batch of a task's epoch may be short, unless ``dataloader_drop_last`` is set.
+    Rows that one epoch drops come back in the next, in another order.
 
     The trainer should read it once: ``steps`` = ``max_steps`` × ``gradient_accumulation_steps``. A second
     pass has a new order, with a fresh epoch of each task; but on several ranks a trainer that *resumes* in a
@@ -76,8 +79,8 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
             step drawn independently).
         max_epochs: how often a task's rows may be seen, to within one step; what is over goes to the other
             tasks in proportion. With ``draw="random"`` it holds on average.
-        world: how many ranks read batches in turn; by default those of ``torch.distributed``. 1 is right
-            where accelerate's ``split_batches`` cuts each batch among the ranks.
+        world: how many ranks read batches in turn; by default those of accelerate. 1 is right where
+            its ``split_batches`` cuts each batch among the ranks.
 
     Attributes:
         names: the tasks, in the order of the data sets.
@@ -131,7 +134,7 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         max_epochs: float | None = None,
         world: int | None = None,
     ) -> partial[WeightedTaskSampler]:
-        """What ``multi_dataset_batch_sampler`` takes; arguments as the class has them. Weights are read now.
+        """What ``multi_dataset_batch_sampler`` takes. Arguments as of the class; weights are read now.
 
         The result holds values and no data set, as the trainer saves its arguments with every checkpoint.
         """
@@ -151,8 +154,8 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         """Which pass of the trainer this is; a task's own epochs are counted inside it."""
         if epoch > 0 and self.world > 1 and epoch != self.epoch:
             warnings.warn(
-                f"the trainer reads the {self.steps} steps of WeightedTaskSampler a second time, where a resume "
-                "goes wrong on several ranks. Give it all steps: max_steps x gradient_accumulation_steps.",
+                f"the trainer reads the {self.steps} steps of WeightedTaskSampler a second time; a resume "
+                "there goes wrong on several ranks. Give it all: max_steps x gradient_accumulation_steps.",
                 stacklevel=2,
             )
         self.epoch = epoch
@@ -174,35 +177,47 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         """Rows of each batch, as positions in the concatenated data set."""
         self.rows_drawn = dict.fromkeys(self.names, 0)
-        streams = [self._batches(task) for task in range(len(self.names))]
+        streams = [self._steps(task) for task in range(len(self.names))]
         for task in self.tasks():
-            for _ in range(self.world):
-                batch = next(streams[task])
+            for batch in next(streams[task]):
                 self.rows_drawn[self.names[task]] += len(batch)
                 yield [row + self._offsets[task] for row in batch]
 
-    def _batches(self, task: int) -> Iterator[list[int]]:
-        """A task's batches, epoch after epoch of its own, without end."""
-        inner = self.batch_samplers[task]
-        least = self.batch_size if self.world > 1 else 1
+    def _steps(self, task: int) -> Iterator[list[list[int]]]:
+        """A task's steps, ``world`` batches each, epoch after epoch of its own, without end."""
+        step: list[list[int]] = []
         # No pass has more of a task's epochs than batches, so no two passes share an epoch's order.
         for epoch in count(self.epoch * len(self)):
-            if hasattr(inner, "set_epoch"):
-                inner.set_epoch(epoch)
-            found = False
-            randomness = _OwnRandomness(self.generator, int(mix(self.seed, _EPOCH, task, epoch)) >> 1)
-            with randomness:
-                batches = iter(inner)
-            while True:
-                with randomness:
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                if len(batch) >= least:
-                    found = True
-                    yield batch
-            if not found:
+            batches = whole_steps = 0
+            for batch in self._epoch(task, epoch):
+                step.append(batch)
+                batches += 1
+                if len(step) == self.world:
+                    whole_steps += 1
+                    yield step
+                    step = []
+            if not batches:
                 raise self._no_batch(task)
+            # What is left of an epoch would share a step with the next, and a row might meet itself there.
+            if whole_steps:
+                step = []
+
+    def _epoch(self, task: int, epoch: int) -> Iterator[list[int]]:
+        """The batches of one of a task's own epochs; full ones only, where there are several ranks."""
+        inner = self.batch_samplers[task]
+        least = self.batch_size if self.world > 1 else 1
+        randomness = _OwnRandomness(self.generator, int(mix(self.seed, _EPOCH, task, epoch)) >> 1)
+        if hasattr(inner, "set_epoch"):
+            inner.set_epoch(epoch)
+        with randomness:
+            batches = iter(inner)
+        while True:
+            with randomness:
+                batch = next(batches, None)
+            if batch is None:
+                return
+            if len(batch) >= least:
+                yield batch
 
     def _no_batch(self, task: int) -> UserError:
         return UserError(
@@ -308,6 +323,8 @@ def _check_options(steps: int, draw: str, world: int | None) -> None:
 
 
 def _world() -> int:
-    """How many ranks there are; 1 where nothing is distributed."""
-    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if ready else 1
+    """How many ranks read in turn: accelerate's, which hands out the batches, or else torch's."""
+    if is_initialized():
+        # On a CPU without use_cpu=True this is 1 even under torchrun, and every process reads all batches.
+        return AcceleratorState().num_processes
+    return get_world_size()

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from tdro.data.index import MixtureIndex, StepTexts
 from tdro.data.plan import Plan, StepRows
 from tdro.data.tokens import Tokens
+from tdro.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         rank: this process.
         world: how many processes there are.
         subset: per task, the rows that the plan's row numbers mean (shape (rows of the plan,)), or None for all.
+
+    Raises:
+        UserError: the batch cannot be cut into equal parts, one a rank.
     """
 
     def __init__(
@@ -61,6 +65,11 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         world: int = 1,
         subset: list[NDArray[np.int64]] | None = None,
     ) -> None:
+        if plan.batch % world:
+            raise UserError(
+                f"a batch of {plan.batch} rows cannot be cut into {world} equal parts, one a rank.\n"
+                f"Set batch to a multiple of {world} in the recipe, or start another number of processes."
+            )
         self.data, self.plan, self.negatives, self.labels = data, plan, negatives, labels
         self.rank, self.world, self.subset = rank, world, subset
 

@@ -23,7 +23,7 @@ from tdro.retriever.batches import draw_tasks
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
 from tdro.retriever.steps import PlannedSteps, TokenizedMixture, passage_labels
-from tdro.retriever.trainer import PlannedTrainer, ProgressBar, check_finite, training_log
+from tdro.retriever.trainer import PlannedTrainer, ProgressBar, check_finite, remove_whole, training_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ def finetune(
         if folder.exists():
             shutil.rmtree(folder)
         (working / "model").rename(folder)
-        shutil.rmtree(working)
+        remove_whole(working)
     trainer.accelerator.wait_for_everyone()
 
 

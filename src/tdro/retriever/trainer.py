@@ -13,6 +13,7 @@ Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -84,7 +85,8 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 seed=seed,
                 save_strategy="steps" if settings.checkpoint_steps else "no",
                 save_steps=settings.checkpoint_steps or settings.steps,
-                logging_steps=max(1, min(10, settings.steps // 10)),
+                # A window of the log must not straddle a checkpoint: a run continued there would average over less.
+                logging_steps=math.gcd(settings.checkpoint_steps, max(1, min(10, settings.steps // 10))),
                 logging_nan_inf_filter=False,
                 report_to="none",
                 disable_tqdm=True,
@@ -224,6 +226,14 @@ def _sync(folder: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove a folder in such a way that a kill leaves no half of it under its name, to be continued from."""
+    removed = folder.with_name(folder.name + ".removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    folder.rename(removed)
+    shutil.rmtree(removed)
 
 
 def check_finite(model: nn.Module, title: str) -> None:

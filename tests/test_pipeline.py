@@ -1,0 +1,169 @@
+"""Whole runs: stages in order, skipped when done, never over another's work, continued after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_mixture
+
+from tdro import pipeline
+from tdro.dro.weights import TaskWeights
+from tdro.errors import UserError
+from tdro.files import read_json, read_jsonl
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TDRO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TDRO_CACHE", str(folder / "cache"))
+        pipeline.run(tiny_mixture.recipe(folder))
+    return folder
+
+
+def stages(folder: Path) -> dict[str, str]:
+    return {stage["name"]: stage["fingerprint"] for stage in read_json(folder / "run" / "run.json")["stages"]}
+
+
+def test_a_run_leaves_everything_it_needs_to_be_repeated(finished: Path) -> None:
+    run = finished / "run"
+    for name in (
+        "recipe.yaml", "versions.json", "run.log", "reference/modules.json", "weights/weights.json",
+        "weights/steps.jsonl", "weights/health.json", "models/main/uniform-seed1/training.json",
+        "models/main/top-50-seed1/modules.json", "evaluation/main/untrained/unseen.json",
+        "comparison/main.json", "report.html",
+    ):  # fmt: skip
+        assert (run / name).exists(), name
+    assert not list(run.rglob("*.pt")) and not list(run.rglob("*.pkl")) and not list(run.rglob("*.bin"))
+    assert list(stages(finished)) == ["reference", "weights", "models/main/uniform-seed1", "models/main/top-50-seed1"]
+
+
+def test_weights_are_the_last_step_of_the_log_and_say_where_they_come_from(finished: Path) -> None:
+    weights = TaskWeights.load(finished / "run" / "weights" / "weights.json")
+    steps = read_jsonl(finished / "run" / "weights" / "steps.jsonl")
+    assert [step["step"] for step in steps] == list(range(6))
+    assert weights.values.tolist() == steps[-1]["alpha"]
+    assert weights.provenance["recipe"] == "tiny" and weights.provenance["seed"] == 13
+    health = read_json(finished / "run" / "weights" / "health.json")
+    assert set(health["tasks"]) == set(weights.names)
+    assert all(task["untrained_loss"] > 0 for task in health["tasks"].values())
+
+
+def test_the_selection_trains_on_its_tasks_only(finished: Path) -> None:
+    record = read_json(finished / "run" / "models" / "main" / "top-50-seed1" / "training.json")
+    kept = TaskWeights.load(finished / "run" / "weights" / "weights.json").top(50).names
+    assert {task for task, rows in record["rows_drawn"].items() if rows} == set(kept)
+    assert sum(record["rows_drawn"].values()) == 6 * 8
+
+
+def test_a_finished_run_trains_nothing_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
+    monkeypatch.setattr(pipeline, "finetune", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(pipeline, "learn", lambda *a, **k: pytest.fail("learned again"))
+    before = stages(finished)
+    pipeline.run(tiny_mixture.recipe(finished))
+    assert stages(finished) == before
+
+
+def test_settings_of_speed_do_not_count_as_changes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
+    monkeypatch.setattr(pipeline, "finetune", lambda *a, **k: pytest.fail("trained again"))
+    pipeline.run(tiny_mixture.recipe(finished, reference__chunk_rows=3, reference__checkpoint_steps=2), ["reference"])
+
+
+def test_more_seeds_are_added_and_the_rest_is_kept(tmp_path: Path) -> None:
+    pipeline.run(tiny_mixture.recipe(tmp_path))
+    before = stages(tmp_path)
+    pipeline.run(tiny_mixture.recipe(tmp_path, finetune__seeds=[1, 2]))
+    after = stages(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert "models/main/uniform-seed2" in after
+    row = read_json(tmp_path / "run" / "comparison" / "main.json")["rows"]
+    assert next(r for r in row if r["mixture"] == "uniform")["seeds"] == 2
+
+
+def test_what_other_settings_made_is_not_overwritten_without_force(tmp_path: Path) -> None:
+    pipeline.run(tiny_mixture.recipe(tmp_path), ["reference"])
+    changed = tiny_mixture.recipe(tmp_path, reference__learning_rate=0.02)
+    with pytest.raises(UserError, match=r"settings.learning_rate: 0.01 → 0.02(.|\n)*--force"):
+        pipeline.run(changed, ["reference"])
+    before = stages(tmp_path)["reference"]
+    pipeline.run(changed, ["reference"], force=True)
+    assert stages(tmp_path)["reference"] != before
+
+
+def test_another_recipes_folder_is_refused(tmp_path: Path) -> None:
+    pipeline.run(tiny_mixture.recipe(tmp_path), ["reference"])
+    with pytest.raises(UserError, match="holds the run 'tiny', not 'other'"):
+        pipeline.run(tiny_mixture.recipe(tmp_path, name="other"))
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    (stranger / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="not empty and not a run folder"):
+        pipeline.run(tiny_mixture.recipe(tmp_path, folder=str(stranger)))
+    assert [path.name for path in stranger.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(("stage", "command"), [("learn", "reference"), ("finetune", "learn"), ("evaluate", "finetune")])
+def test_a_stage_alone_says_which_command_it_needs_first(tmp_path: Path, stage: str, command: str) -> None:
+    with pytest.raises(UserError, match=f"tdro {command}"):
+        pipeline.run(tiny_mixture.recipe(tmp_path), [stage])
+
+
+def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_mixture.recipe(tmp_path)
+    for target in ("learn", "evaluate_all"):
+        real = getattr(pipeline, target)
+        calls: list[int] = []
+
+        def interrupted(*args: object, real: object = real, calls: list[int] = calls, **kwargs: object) -> object:
+            calls.append(1)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)  # type: ignore[operator]
+
+        monkeypatch.setattr(pipeline, target, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(recipe)
+    pipeline.run(recipe)
+    ours, theirs = (read_json(f / "run" / "comparison" / "main.json") for f in (tmp_path, finished))
+    assert json.dumps(ours) == json.dumps(theirs)
+
+
+@pytest.mark.parametrize("rows", ["held_out", "cross_fit"])
+def test_rows_that_the_reference_has_not_seen(tmp_path: Path, rows: str) -> None:
+    pipeline.run(tiny_mixture.recipe(tmp_path, weights__stage1_rows=rows), ["reference", "learn"])
+    health = read_json(tmp_path / "run" / "weights" / "health.json")["tasks"]
+    assert all(task["unseen_loss"] is not None for task in health.values())
+    assert all(task["seen_loss"] is None for task in health.values())
+    assert (tmp_path / "run" / "reference-2").exists() == (rows == "cross_fit")
+
+
+def test_loaded_weights_skip_stages_0_and_1(tmp_path: Path) -> None:
+    given = TaskWeights.from_dict({"task0": 0.1, "task1": 0.2, "task2": 0.3, "task3": 0.4})
+    given.save(tmp_path / "given.json")
+    pipeline.run(tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "given.json")))
+    assert not (tmp_path / "run" / "reference").exists()
+    record = read_json(tmp_path / "run" / "models" / "main" / "top-50-seed1" / "training.json")
+    assert {task for task, rows in record["rows_drawn"].items() if rows} == {"task2", "task3"}
+
+
+def test_weights_of_other_tasks_are_refused(tmp_path: Path) -> None:
+    TaskWeights.from_dict({"task0": 0.5, "nobody": 0.5}).save(tmp_path / "given.json")
+    with pytest.raises(UserError, match="nobody"):
+        pipeline.run(tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "given.json")))
+
+
+def test_a_small_task_is_capped(tmp_path: Path) -> None:
+    pipeline.run(tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.8, finetune__mixtures=["uniform"]))
+    record = read_json(tmp_path / "run" / "models" / "main" / "uniform-seed1" / "training.json")
+    assert record["weights"]["task0"] == pytest.approx(12 * 0.8 / 48)
