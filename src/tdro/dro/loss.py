@@ -24,7 +24,7 @@ from torch import Tensor
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import hard_negative_infonce, row_weights
 from tdro.dro.live_reference import LiveReference
-from tdro.dro.measures import RollingMeans, measure, relative_of_means
+from tdro.dro.measures import KINDS, RollingMeans, measure, relative_of_means
 from tdro.errors import UserError
 from tdro.retriever.sorted_loss import SortedBatchLoss, gathered
 
@@ -109,6 +109,8 @@ class TDROLoss(SortedBatchLoss):
         super().__init__(model, mini_batch_size, gradient_caching)
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, not {temperature}")
+        if measure not in KINDS:
+            raise ValueError(f"measure '{measure}' must be one of {', '.join(KINDS)}")
         if average_steps > 1 and measure != "relative":
             raise ValueError(f"average_steps belongs to the measure 'relative', not to '{measure}'")
         self.learner = learner
