@@ -42,9 +42,7 @@ def static_embeddings() -> SentenceTransformer:
     return SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=64)])
 
 
-train_dataset = DatasetDict(
-    {"questions": made_up(900, 1), "titles": made_up(300, 2), "code": made_up(150, 3)}
-)
+train_dataset = DatasetDict({"questions": made_up(900, 1), "titles": made_up(300, 2), "code": made_up(150, 3)})
 weights = sys.argv[2] if sys.argv[2:] else {"questions": 0.5, "titles": 0.2, "code": 0.3}  # tdro 2 of 3
 model = SentenceTransformer(sys.argv[1]) if sys.argv[1:] else static_embeddings()
 args = SentenceTransformerTrainingArguments(

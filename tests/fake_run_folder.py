@@ -33,9 +33,7 @@ def write(path, value):
 
 
 def names_for(n):
-    return [
-        NAMES[at] if at < len(NAMES) else f"{NAMES[at % len(NAMES)]}_{at // len(NAMES)}" for at in range(n)
-    ]
+    return [NAMES[at] if at < len(NAMES) else f"{NAMES[at % len(NAMES)]}_{at // len(NAMES)}" for at in range(n)]
 
 
 def fake_run(folder, names=None, steps=400, gains=(0.0098, 0.0089), seeds=(1, 2, 3), seed=0):
@@ -66,9 +64,7 @@ def fake_run(folder, names=None, steps=400, gains=(0.0098, 0.0089), seeds=(1, 2,
             ],
         },
     )
-    (folder / "recipe.yaml").write_text(
-        "name: quickstart\nstage1:\n  eta: 0.05  # <nats> & steps\n  steps: 400\n"
-    )
+    (folder / "recipe.yaml").write_text("name: quickstart\nstage1:\n  eta: 0.05  # <nats> & steps\n  steps: 400\n")
     write(
         folder / "versions.json",
         {"python": "3.11.9", "torch": "2.13.0", "tdro": "0.1.0", "platform": "Linux"},
@@ -89,9 +85,7 @@ def fake_run(folder, names=None, steps=400, gains=(0.0098, 0.0089), seeds=(1, 2,
         if step % 37 == 5:
             for key in row:
                 row[key][step % k] = None
-        lines.append(
-            {"step": step, "alpha": [float(a) for a in np.exp(log_alpha)], **row, "rows": [128 // k or 1] * k}
-        )
+        lines.append({"step": step, "alpha": [float(a) for a in np.exp(log_alpha)], **row, "rows": [128 // k or 1] * k})
     alpha = np.exp(log_alpha)
     write(
         folder / "weights" / "weights.json",
@@ -170,9 +164,7 @@ def fake_run(folder, names=None, steps=400, gains=(0.0098, 0.0089), seeds=(1, 2,
                         "last_loss": 1.72,
                     },
                 )
-        write(
-            folder / "comparison" / f"{group}.json", fake_comparison(rng, group, mixtures, some, tests, gain)
-        )
+        write(folder / "comparison" / f"{group}.json", fake_comparison(rng, group, mixtures, some, tests, gain))
     return folder
 
 
@@ -189,17 +181,12 @@ def fake_comparison(rng, group, mixtures, seeds, tests, gain):
 
     def cut(values, part):
         return float(
-            np.mean(
-                [values[t["name"]] for t in tests if part == "all" or t["trained"] == (part == "trained")]
-            )
+            np.mean([values[t["name"]] for t in tests if part == "all" or t["trained"] == (part == "trained")])
         )
 
     rows = []
     for mixture in ["untrained", *mixtures]:
-        off = {
-            name: 0.0 if mixture == "uniform" else float(shift[mixture] + rng.normal(0, 0.015))
-            for name in base
-        }
+        off = {name: 0.0 if mixture == "uniform" else float(shift[mixture] + rng.normal(0, 0.015)) for name in base}
         moved = {name: max(base[name] + off[name], 0.004) for name in base}
         spread = None if len(seeds) < 2 or mixture == "untrained" else 0.0021
         parts = {

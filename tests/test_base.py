@@ -309,11 +309,7 @@ def test_sentence_transformers_folder_is_taken_as_it_is(decoder, tmp_path):
 def test_lora_trains_adapters_only(decoder, checkpointing):
     model = load_model(decoder, device="cpu", lora=LORA, gradient_checkpointing=checkpointing)
     model.train()
-    flags = [
-        module.gradient_checkpointing
-        for module in model.modules()
-        if hasattr(module, "gradient_checkpointing")
-    ]
+    flags = [module.gradient_checkpointing for module in model.modules() if hasattr(module, "gradient_checkpointing")]
     assert any(flags) == checkpointing
     model(model.preprocess(TEXTS))["sentence_embedding"].square().sum().backward()
     trained = {name for name, value in model.named_parameters() if value.grad is not None}

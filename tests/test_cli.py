@@ -190,19 +190,14 @@ def test_weights_without_sizes(capsys) -> None:
     Path("w.json").write_text(json.dumps({"a": 0.25, "longer": 0.75}))
     assert main(["weights", "w.json"]) == 0
     assert capsys.readouterr().out == (
-        "task    weight  x uniform\n"
-        "longer  0.7500       1.50\n"
-        "a       0.2500       0.50\n"
-        "2 of 2 tasks, 1.8 effective\n"
+        "task    weight  x uniform\nlonger  0.7500       1.50\na       0.2500       0.50\n2 of 2 tasks, 1.8 effective\n"
     )
 
 
 def test_weights_of_a_run_folder_know_the_rows(capsys) -> None:
     Path("runs/x/weights").mkdir(parents=True)
     Path("runs/x/weights/weights.json").write_text(json.dumps({"a": 0.5, "b": 0.5}))
-    Path("runs/x/run.json").write_text(
-        json.dumps({"tasks": [{"name": "a", "rows": 10}, {"name": "b", "rows": 30}]})
-    )
+    Path("runs/x/run.json").write_text(json.dumps({"tasks": [{"name": "a", "rows": 10}, {"name": "b", "rows": 30}]}))
     assert main(["weights", "runs/x/weights/weights.json"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[1:3] == [["a", "0.5000", "1.00", "10", "2.00"], ["b", "0.5000", "1.00", "30", "0.67"]]

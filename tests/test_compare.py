@@ -93,9 +93,7 @@ def test_refuses_other_queries_other_texts_and_missing_files(group):
         compare(group / "nowhere", "static")
     for change in ({"data": "other texts"}, {"queries": 39}):
         write(group, "reweight-seed1", [0.2, 0.2, 0.2], **change)
-        with pytest.raises(
-            UserError, match=r"/aws.json and .*reweight-seed1/aws.json are of different queries"
-        ):
+        with pytest.raises(UserError, match=r"/aws.json and .*reweight-seed1/aws.json are of different queries"):
             compare(group, "static", **FEW)
     write(group, "reweight-seed1", [0.2, 0.2, 0.2])
     (group / "reweight-seed1" / "code.json").unlink()
@@ -125,9 +123,7 @@ def test_table_names_the_best_and_fits_the_terminal(group):
 def test_table_says_plainly_if_uniform_is_best(tmp_path):
     write(tmp_path, "uniform-seed1", [0.3, 0.3, 0.3])
     write(tmp_path, "top-70-seed1", [0.2, 0.3, 0.3])
-    assert "No mixture beats uniform: it has the highest nDCG@10 (30.0)." in table(
-        compare(tmp_path, "g", **FEW)
-    )
+    assert "No mixture beats uniform: it has the highest nDCG@10 (30.0)." in table(compare(tmp_path, "g", **FEW))
 
 
 def test_table_says_where_the_best_may_be_chance(tmp_path):

@@ -25,9 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]
         folder = tmp_path_factory.mktemp("example")
         if script == WEIGHTS:
             tiny.static_model().save_pretrained(str(folder / "base"))
-            TaskWeights.from_dict({"questions": 0.5, "titles": 0.5, "code": 0.0}).save(
-                folder / "weights.json"
-            )
+            TaskWeights.from_dict({"questions": 0.5, "titles": 0.5, "code": 0.0}).save(folder / "weights.json")
         environment = os.environ | {
             "PYTHONPATH": str(ROOT / "src"),
             "OMP_NUM_THREADS": "1",

@@ -153,9 +153,7 @@ def test_weak_reference():
 
 
 def test_memorisation():
-    said = memorisation_warnings(
-        {"quiz": 0.14, "news": 0.5, "code": 0.001}, {"quiz": 2.87, "news": 0.6, "code": 0.05}
-    )
+    said = memorisation_warnings({"quiz": 0.14, "news": 0.5, "code": 0.001}, {"quiz": 2.87, "news": 0.6, "code": 0.05})
     assert len(said) == 1
     assert "'quiz'" in said[0] and "held_out" in said[0]
 

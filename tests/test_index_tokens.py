@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiny
 from tdro.data.holdout import part_of, split_rows
 from tdro.data.index import index_mixture
 from tdro.data.plan import HomogeneousPlan, MixedPlan, StepRows
@@ -238,7 +238,11 @@ def test_held_out_rows_are_a_share_of_each_task(sizes, share, seed):
         assert abs(len(held) - size * share) <= 1
         assert kept.tolist() == sorted(kept.tolist()) and held.tolist() == sorted(held.tolist())
     again = split_rows(sizes, share, seed)
-    assert all(np.array_equal(a, b) for one, other in zip((first, second), again, strict=True) for a, b in zip(one, other, strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for one, other in zip((first, second), again, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def test_a_tasks_split_does_not_depend_on_the_other_tasks_sizes():

@@ -23,8 +23,7 @@ from tdro.dro.weights import TaskWeights
 
 GOLDENS = Path(__file__).parent / "goldens"
 INFONCE, ONE_STEP, ROBUST = (
-    json.loads((GOLDENS / f"{name}.json").read_text())
-    for name in ("infonce_hard_negatives", "one_step", "robust_loss")
+    json.loads((GOLDENS / f"{name}.json").read_text()) for name in ("infonce_hard_negatives", "one_step", "robust_loss")
 )
 
 
@@ -75,10 +74,7 @@ def test_golden_losses_and_gradients(case):
 def test_golden_whole_step(case):
     """Representations, losses, measure, α, weighted loss, gradients."""
     n, tau, ids = ONE_STEP["n_passages"], ONE_STEP["temperature"], ONE_STEP["domain_ids"]
-    raw = {
-        key: torch.tensor(ONE_STEP[f"{key}_raw"], dtype=dtype_of(case))
-        for key in ("q", "p", "q_ref", "p_ref")
-    }
+    raw = {key: torch.tensor(ONE_STEP[f"{key}_raw"], dtype=dtype_of(case)) for key in ("q", "p", "q_ref", "p_ref")}
     unit = {key: F.normalize(x, dim=-1) for key, x in raw.items()}
     q, p = (unit[key].requires_grad_() for key in "qp")
     proxy = infonce_from_similarities((q[:, None] * p.view(len(q), n, -1)).sum(-1), tau)
@@ -205,12 +201,8 @@ def test_mask_leaves_a_negative_out_of_loss_and_gradient():
     query, passages = torch.randn(2, 5), torch.randn(2, 4, 5, requires_grad=True)
     mask = torch.tensor([[False, False, True, False], [True, True, False, False]])  # a positive always stays
     ours = hard_negative_infonce(query, passages, 0.1, mask)
-    assert ours[0].item() == pytest.approx(
-        hard_negative_infonce(query[:1], passages[:1, [0, 1, 3]], 0.1).item()
-    )
-    assert ours[1].item() == pytest.approx(
-        hard_negative_infonce(query[1:], passages[1:, [0, 2, 3]], 0.1).item()
-    )
+    assert ours[0].item() == pytest.approx(hard_negative_infonce(query[:1], passages[:1, [0, 1, 3]], 0.1).item())
+    assert ours[1].item() == pytest.approx(hard_negative_infonce(query[1:], passages[1:, [0, 2, 3]], 0.1).item())
     ours.sum().backward()
     assert (passages.grad[0, 2] == 0).all() and (passages.grad[0, 1] != 0).any()
 
@@ -227,9 +219,7 @@ def test_bad_temperature(temperature):
         hard_negative_infonce(torch.randn(2, 3), torch.randn(2, 3, 3), temperature)
 
 
-@pytest.mark.parametrize(
-    "shapes", [((2, 3), (3, 4, 3)), ((2, 3), (2, 4, 5)), ((2, 3), (8, 3)), ((3,), (1, 2, 3))]
-)
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 4, 3)), ((2, 3), (2, 4, 5)), ((2, 3), (8, 3)), ((3,), (1, 2, 3))])
 def test_bad_shapes(shapes):
     with pytest.raises(ValueError, match="expected query"):
         hard_negative_infonce(torch.randn(*shapes[0]), torch.randn(*shapes[1]), 0.1)

@@ -4,10 +4,10 @@ import copy
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from sentence_transformers.sentence_transformer import losses as st_losses
 
+import tiny
 from tdro.data.plan import MixedPlan
 from tdro.dro.infonce import hard_negative_infonce
 from tdro.dro.learn import reference_labels
@@ -56,9 +56,7 @@ def slow_losses(parts):
     query, *passages = (np.asarray(part.detach(), dtype=np.float64) for part in parts)
     losses = []
     for row in range(len(query)):
-        cosines = [
-            query[row] @ p[row] / (np.linalg.norm(query[row]) * np.linalg.norm(p[row])) for p in passages
-        ]
+        cosines = [query[row] @ p[row] / (np.linalg.norm(query[row]) * np.linalg.norm(p[row])) for p in passages]
         shares = [np.exp(c / TAU) for c in cosines]
         losses.append(-np.log(shares[0] / sum(shares)))
     return np.array(losses)
@@ -118,7 +116,9 @@ def test_several_steps_against_the_slow_version(kind, tmp_path):
         absent += measures.count(None)
 
         plain_losses = hard_negative_infonce(parts[0], torch.stack(parts[1:], 1), TAU)
-        for optimizer, total in zip(optimizers, (value, (torch.tensor(weights).float() * plain_losses).sum()), strict=True):
+        for optimizer, total in zip(
+            optimizers, (value, (torch.tensor(weights).float() * plain_losses).sum()), strict=True
+        ):
             optimizer.zero_grad()
             total.backward()
         assert relative_difference(gradients(model), gradients(plain)) < 1e-5
@@ -129,9 +129,7 @@ def test_several_steps_against_the_slow_version(kind, tmp_path):
 
 def one_step(model, columns, labels, size, caching):
     """α and the gradient after two steps (the second starts from weights that are not uniform)."""
-    loss = TDROLoss(
-        model, WeightLearner(NAMES, 0.5), temperature=TAU, mini_batch_size=size, gradient_caching=caching
-    )
+    loss = TDROLoss(model, WeightLearner(NAMES, 0.5), temperature=TAU, mini_batch_size=size, gradient_caching=caching)
     for _ in range(2):
         model.zero_grad()
         value = loss([dict(column) for column in columns], labels)
@@ -399,7 +397,9 @@ def test_a_text_equal_to_the_positive_is_no_negative():
     batch = fine_tuning_batch(model)
     labels = batch["label"].clone()
     labels[1, 0] = labels[2, 2] = labels[0, 0]
-    query, *passages = (torch.nn.functional.normalize(x, dim=1).double() for x in embeddings(model, tiny.columns(batch)))
+    query, *passages = (
+        torch.nn.functional.normalize(x, dim=1).double() for x in embeddings(model, tiny.columns(batch))
+    )
     scores = (query @ torch.cat(passages).T / TAU).detach().numpy()
     texts = labels.T.flatten().tolist()
     expected = []

@@ -19,17 +19,13 @@ NAN = math.nan
 
 loss = st.one_of(st.floats(0, 20), st.floats(0, 1e-3), st.just(0.0))
 batches = st.integers(1, 6).flatmap(
-    lambda k: st.tuples(
-        st.just(k), st.lists(st.tuples(loss, loss, st.integers(0, k - 1)), min_size=1, max_size=30)
-    )
+    lambda k: st.tuples(st.just(k), st.lists(st.tuples(loss, loss, st.integers(0, k - 1)), min_size=1, max_size=30))
 )
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case['batch']}-{case['setting']}" for case in CASES])
 def test_goldens(case):
-    ours = measure(
-        OURS[case["setting"]], case["loss_proxy"], case["loss_ref"], case["domain_ids"], case["n_groups"]
-    )
+    ours = measure(OURS[case["setting"]], case["loss_proxy"], case["loss_ref"], case["domain_ids"], case["n_groups"])
     absent = [g not in case["domain_ids"] for g in range(case["n_groups"])]
     assert np.isnan(ours).tolist() == absent  # theirs is 0 for these
     assert np.nan_to_num(ours) == pytest.approx(case["group_measurement_fp64"], rel=1e-12)
@@ -68,9 +64,7 @@ def slow(kind, rows, k, offset, floor):
     return result
 
 
-@given(
-    batches, st.sampled_from(["raw", "excess", "relative", "relative_per_row"]), st.sampled_from([0.0, 1.0])
-)
+@given(batches, st.sampled_from(["raw", "excess", "relative", "relative_per_row"]), st.sampled_from([0.0, 1.0]))
 def test_slow_version(batch, kind, offset):
     k, rows = batch
     proxy, reference, ids = (list(column) for column in zip(*rows, strict=True))
@@ -150,16 +144,12 @@ def test_rolling_means_are_the_means_over_the_windows_rows(steps, window):
         expected = slow("raw", list(zip(losses, losses, ids, strict=True)), 6, 0, 0)
         assert mean == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True)
     if window == 1:
-        assert relative_of_means(*means) == pytest.approx(
-            measure("relative", proxy, reference, ids, 6), nan_ok=True
-        )
+        assert relative_of_means(*means) == pytest.approx(measure("relative", proxy, reference, ids, 6), nan_ok=True)
 
 
 def test_rolling_means_resume_to_the_bit():
     random = np.random.default_rng(0)
-    steps = [
-        (random.exponential(size=9), random.exponential(size=9), random.integers(0, 4, 9)) for _ in range(12)
-    ]
+    steps = [(random.exponential(size=9), random.exponential(size=9), random.integers(0, 4, 9)) for _ in range(12)]
     whole, before, after = (RollingMeans(4, 5) for _ in range(3))
     results = [whole.update(*step) for step in steps]
     for step in steps[:7]:

@@ -36,10 +36,7 @@ def test_equal_to_pytrec_eval(seed, passages, grades):
     top = np.argsort(random.random((5, passages)), axis=1)
     retrieved = random.integers(1, passages + 1)  # fewer than asked for
     data = data_of(relevance)
-    run = {
-        f"q{q}": {f"p{p}": float(passages - rank) for rank, p in enumerate(top[q, :retrieved])}
-        for q in range(5)
-    }
+    run = {f"q{q}": {f"p{p}": float(passages - rank) for rank, p in enumerate(top[q, :retrieved])} for q in range(5)}
     found = pytrec_eval.RelevanceEvaluator(data.qrels, {"ndcg_cut.10", "recall.20"}).evaluate(run)
     top[:, retrieved:] = -1
     judged = judgements(data)

@@ -36,9 +36,7 @@ def folder(tmp_path):
          "queries": 1, "passages": 1, "sha256": beir_sha256(place / "tests" / name)}
         for name, task in (("ui_de", "ui_de"), ("geo", ""))
     ]  # fmt: skip
-    write_json(
-        place / "mixture.json", {"format": "tdro-mixture/1", "name": "toy", "tasks": tasks, "tests": tests}
-    )
+    write_json(place / "mixture.json", {"format": "tdro-mixture/1", "name": "toy", "tasks": tasks, "tests": tests})
     return place
 
 
@@ -87,9 +85,7 @@ def test_an_unknown_task_is_named_with_the_nearest(folder):
 
 
 def test_missing_id_and_negatives_are_filled_in(folder):
-    put_rows(
-        folder, '{"query": "q", "positives": ["p"], "more": 1}', "", '{"query": "r", "positives": ["p"]}'
-    )
+    put_rows(folder, '{"query": "q", "positives": ["p"], "more": 1}', "", '{"query": "r", "positives": ["p"]}')
     assert read_mixture(folder).tasks[0].rows.to_list() == [
         {"id": "1", "query": "q", "positives": ["p"], "negatives": []},
         {"id": "3", "query": "r", "positives": ["p"], "negatives": []},

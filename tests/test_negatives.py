@@ -63,10 +63,7 @@ def test_scores_are_bm25():
     searcher = Searcher(CORPUS)
     documents = [tokens(text) for text in CORPUS]
     queries = ["volume of a lamp", "dim room zone", "set the lamp", "nothing here"]
-    ids = [
-        [searcher.vocabulary[t] for t in dict.fromkeys(tokens(q)) if t in searcher.vocabulary]
-        for q in queries
-    ]
+    ids = [[searcher.vocabulary[t] for t in dict.fromkeys(tokens(q)) if t in searcher.vocabulary] for q in queries]
     scores = searcher.scores(ids).toarray()
     for row, query in zip(scores, queries, strict=True):
         np.testing.assert_allclose(row, slow_bm25(documents, set(tokens(query))), rtol=1e-5, atol=1e-6)
@@ -142,9 +139,7 @@ def test_answers_are_never_taken():
     for place in (0, 1):
         found = {normalise(text) for text in mined[place]["negatives"]}
         assert not found & same_query
-        assert (
-            len(found) == len(mined[place]["negatives"]) == 3
-        )  # of six distinct passages, three are answers
+        assert len(found) == len(mined[place]["negatives"]) == 3  # of six distinct passages, three are answers
     assert "the red lamp on the wall" not in mined[2]["negatives"]
     assert "the red lamp" not in mined[4]["negatives"]
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny_mixture
 
+import tiny_mixture
 from tdro import pipeline
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
@@ -66,7 +66,7 @@ def test_the_selection_trains_on_its_tasks_only(finished: Path) -> None:
 def test_a_finished_run_trains_nothing_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
     monkeypatch.setattr(pipeline, "finetune", lambda *a, **k: pytest.fail("trained again"))
-    monkeypatch.setattr(pipeline, "learn", lambda *a, **k: pytest.fail("learned again"))
+    monkeypatch.setattr(pipeline, "learn_weights", lambda *a, **k: pytest.fail("learned again"))
     before = stages(finished)
     pipeline.run(tiny_mixture.recipe(finished))
     assert stages(finished) == before
@@ -111,7 +111,9 @@ def test_another_recipes_folder_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in stranger.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize(("stage", "command"), [("learn", "reference"), ("finetune", "learn"), ("evaluate", "finetune")])
+@pytest.mark.parametrize(
+    ("stage", "command"), [("learn", "reference"), ("finetune", "learn"), ("evaluate", "finetune")]
+)
 def test_a_stage_alone_says_which_command_it_needs_first(tmp_path: Path, stage: str, command: str) -> None:
     with pytest.raises(UserError, match=f"tdro {command}"):
         pipeline.run(tiny_mixture.recipe(tmp_path), [stage])
@@ -121,7 +123,7 @@ def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny_mixture.recipe(tmp_path)
-    for target in ("learn", "evaluate_all"):
+    for target in ("learn_weights", "evaluate_all"):
         real = getattr(pipeline, target)
         calls: list[int] = []
 

@@ -232,8 +232,7 @@ BAD = {
     "too many negatives": (
         "negatives: {per_row: 4}\nweights:\n  negatives: 5",
         5,
-        "weights.negatives: a row has 4 hard negatives after mining, "
-        "not 5; raise negatives.per_row or lower this",
+        "weights.negatives: a row has 4 hard negatives after mining, not 5; raise negatives.per_row or lower this",
     ),
     "negative seed": ("seed: -1", 3, "seed: must be at least 0, found -1"),
     "both etas": (
@@ -265,8 +264,7 @@ BAD = {
     "top-0": (
         "finetune: [{name: a, mixtures: [top-0]}]",
         3,
-        "finetune[0].mixtures[0]: 'top-0' is impossible: P of top-P and bottom-P is "
-        "a percentage from 1 to 100",
+        "finetune[0].mixtures[0]: 'top-0' is impossible: P of top-P and bottom-P is a percentage from 1 to 100",
     ),
     "top-101": (
         "finetune: [{name: a, mixtures: [top-101]}]",
@@ -291,8 +289,7 @@ BAD = {
     "mixture word": (
         "finetune: [{name: a, mixtures: [xyz]}]",
         3,
-        "finetune[0].mixtures[0]: unknown mixture 'xyz'; "
-        "known: uniform, proportional, reweight, top-P, bottom-P",
+        "finetune[0].mixtures[0]: unknown mixture 'xyz'; known: uniform, proportional, reweight, top-P, bottom-P",
     ),
     "mixture twice": (
         "finetune: [{name: a, mixtures: [uniform, top-70, uniform]}]",
@@ -317,8 +314,7 @@ BAD = {
     "group with a slash": (
         "finetune: [{name: a/b}]",
         3,
-        "finetune[0].name: 'a/b' cannot name a folder; "
-        "use letters, digits, '_', '-' and '.' only, no '.' first",
+        "finetune[0].name: 'a/b' cannot name a folder; use letters, digits, '_', '-' and '.' only, no '.' first",
     ),
     "group ..": ("finetune: [{name: ..}]", 3, "finetune[0].name: '..' cannot name a folder"),
     "current folder": ("folder: .", 3, "folder: cannot be the current folder; give a folder of its own"),
@@ -361,8 +357,7 @@ BAD = {
     "dimension of a decoder": (
         "finetune: [{name: a, base: {kind: decoder, source: smollm2, dimension: 2}}]",
         3,
-        "finetune[0].base.dimension: only a static model has a free dimension; "
-        "remove it or the kind 'decoder'",
+        "finetune[0].base.dimension: only a static model has a free dimension; remove it or the kind 'decoder'",
     ),
     "static lora": (
         "finetune: [{name: a, base: {kind: static, source: smollm2, lora: {}}}]",

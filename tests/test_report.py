@@ -69,9 +69,7 @@ def read(path):
     assert all(reference.startswith("#") and reference[1:] in checker.ids for reference in checker.references)
     style = page[page.index("<style>") : page.index("</style>")]
     assert "url(" not in style and "@import" not in style
-    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Undefined", " ".join(checker.words)), (
-        "a number was not formatted"
-    )
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Undefined", " ".join(checker.words)), "a number was not formatted"
     assert "nan" not in re.sub(
         r"<title>.*?</title>|aria-label=\"[^\"]*\"", "", "".join(re.findall(r"<svg.*?</svg>", page, re.S))
     )

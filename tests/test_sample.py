@@ -98,9 +98,7 @@ def test_api_operations_of_the_newest_version():
 
     zipped = archive(
         **{
-            "awscli/botocore/data/sqs/2012-11-05/service-2.json": model(
-                "<p>Adds a <a href='x'>q</a> &amp; r.</p>"
-            ),
+            "awscli/botocore/data/sqs/2012-11-05/service-2.json": model("<p>Adds a <a href='x'>q</a> &amp; r.</p>"),
             "awscli/botocore/data/sqs/2010-01-01/service-2.json": model("old"),
         }
     )
@@ -118,9 +116,7 @@ STRINGS = {
         "title": "Hub",
         "step": {"title": "Link hub", "description": "Press it", "count": "{n} hubs", "ok": "OK"},
     },
-    "de": {
-        "step": {"title": "Hub verbinden", "description": "Drücke", "count": "{n} Hubs", "ok": "OK", "x": "y"}
-    },
+    "de": {"step": {"title": "Hub verbinden", "description": "Drücke", "count": "{n} Hubs", "ok": "OK", "x": "y"}},
 }
 
 
@@ -134,9 +130,7 @@ def test_interface_strings():
         Pair("homeassistant hue", "Drücke", ("Press it",)),
     ]
     assert list(homeassistant.titles(zipped, "en")) == [Pair("homeassistant hue", "Link hub", ("Press it",))]
-    assert list(homeassistant.titles(zipped, "de")) == [
-        Pair("homeassistant hue", "Hub verbinden", ("Drücke",))
-    ]
+    assert list(homeassistant.titles(zipped, "de")) == [Pair("homeassistant hue", "Hub verbinden", ("Drücke",))]
 
 
 def test_ontology_takes_the_newest_file_and_one_synonym_a_term():
@@ -162,9 +156,7 @@ def test_ontology_takes_the_newest_file_and_one_synonym_a_term():
 
 
 def test_dictionary_takes_a_shared_definition_once():
-    text = (
-        "Foo\ta first definition, long | short | a second definition | a third definition | a fourth one, x\n"
-    )
+    text = "Foo\ta first definition, long | short | a second definition | a third definition | a fourth one, x\n"
     text += "bar\ta second definition\nbaz\ta definition of its own\n\n"
     zipped = archive(**{"x/data/glosses.txt.gz": gzip.compress(text.encode())})
     assert list(dictionary.definitions(zipped)) == [

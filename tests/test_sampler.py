@@ -82,9 +82,7 @@ def task_of(batch: list[int]) -> str:
 
 def own_epochs(batches: list[list[int]], name: str, per_epoch: int) -> list[list[int]]:
     rows = [batch for batch in batches if task_of(batch) == name]
-    return [
-        [row for batch in rows[i : i + per_epoch] for row in batch] for i in range(0, len(rows), per_epoch)
-    ]
+    return [[row for batch in rows[i : i + per_epoch] for row in batch] for i in range(0, len(rows), per_epoch)]
 
 
 # ---- what is drawn
@@ -126,9 +124,7 @@ def test_no_weights_are_uniform_weights_and_weights_change_only_which_task_comes
     assert list(bare) == list(uniform)
     weighted = list(sampler())
     for name in SIZES:
-        ours, theirs = (
-            [batch for batch in each if task_of(batch) == name] for each in (list(bare), weighted)
-        )
+        ours, theirs = ([batch for batch in each if task_of(batch) == name] for each in (list(bare), weighted))
         assert ours[: len(theirs)] == theirs[: len(ours)]
 
 
@@ -158,9 +154,7 @@ def test_nobody_elses_random_numbers_are_touched():
     assert torch.equal(generator.get_state(), before)
     # With no generator at all the batch samplers draw from torch's own, and the order is as pure.
     parts = data()
-    inner = [
-        DefaultBatchSampler(RandomSampler(part), batch_size=8, drop_last=True) for part in parts.values()
-    ]
+    inner = [DefaultBatchSampler(RandomSampler(part), batch_size=8, drop_last=True) for part in parts.values()]
     made = WeightedTaskSampler(ConcatDataset(parts.values()), inner, weights=WEIGHTS, steps=40, names=parts)
     torch.manual_seed(7)
     before = torch.get_rng_state()
@@ -238,10 +232,7 @@ def test_stock_sampler_mixes_tasks_over_ranks_which_is_why_this_one_is_here():
 
 
 def test_skipping_continues_with_the_batches_that_would_have_come():
-    assert (
-        list(SkipBatchSampler(sampler(inside="no duplicates"), 17))
-        == list(sampler(inside="no duplicates"))[17:]
-    )
+    assert list(SkipBatchSampler(sampler(inside="no duplicates"), 17)) == list(sampler(inside="no duplicates"))[17:]
 
 
 def test_a_second_pass_on_several_ranks_is_warned_of():
@@ -320,9 +311,7 @@ class Recorder(MultipleNegativesRankingLoss):
         return super().forward(sentence_features, labels)
 
 
-def trainer(
-    model: SentenceTransformer, folder: Path, steps: int = 14, **options: Any
-) -> SentenceTransformerTrainer:
+def trainer(model: SentenceTransformer, folder: Path, steps: int = 14, **options: Any) -> SentenceTransformerTrainer:
     """A stock trainer; checkpoints after step 9, in the second epoch of task c."""
     parts = data()
     arguments = {
@@ -386,9 +375,7 @@ def test_two_ranks_of_a_stock_trainer(tmp_path: Path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__, str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert all(rank["world"] == 2 and rank["same"] for rank in ranks)

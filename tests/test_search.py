@@ -24,9 +24,7 @@ WORDS = [f"w{number}" for number in range(60)]
 
 
 def tiny_model(dimension: int = 8) -> SentenceTransformer:
-    vocabulary = {
-        word: number for number, word in enumerate(["[UNK]", *WORDS, "Instruct", "Query", ":", "find"])
-    }
+    vocabulary = {word: number for number, word in enumerate(["[UNK]", *WORDS, "Instruct", "Query", ":", "find"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     torch.manual_seed(0)
@@ -89,9 +87,7 @@ def test_search_and_measures_equal_pytrec_eval_with_ties(seed):
     top, _ = search(queries, passages, data, k=20)
     judged = judgements(data)
     gained = gains(top, judged)
-    expected = np.array(
-        [[found[query]["ndcg_cut_10"], found[query]["recall_20"]] for query in data.query_ids]
-    )
+    expected = np.array([[found[query]["ndcg_cut_10"], found[query]["recall_20"]] for query in data.query_ids])
     np.testing.assert_allclose(ndcg(gained, judged, 10), expected[:, 0], atol=1e-9)
     np.testing.assert_allclose(recall(gained, judged, 20), expected[:, 1], atol=1e-9)
 
@@ -109,9 +105,7 @@ def test_encoding_gives_what_encode_gives_and_each_text_once(monkeypatch):
     expected = model.encode(texts, normalize_embeddings=True)
     seen = []
     inner = model.preprocess
-    monkeypatch.setattr(
-        model, "preprocess", lambda inputs, **more: (seen.extend(inputs), inner(inputs, **more))[1]
-    )
+    monkeypatch.setattr(model, "preprocess", lambda inputs, **more: (seen.extend(inputs), inner(inputs, **more))[1])
     first, second = encode_texts(model, [texts, ["w3", "w8"]], Machine("cpu", bf16=True))
     np.testing.assert_allclose(first.numpy(), expected, atol=1e-6)
     assert torch.equal(first[1], second[0])

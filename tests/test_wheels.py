@@ -71,9 +71,7 @@ def test_a_broken_file_in_the_cache_is_named_removed_and_fetched_again(tmp_path,
 
 def test_three_failures_keep_nothing_and_say_what_to_do(tmp_path):
     index = Index(GOOD[:5], None, GOOD[:5])
-    with pytest.raises(
-        UserError, match=r"toy 1\.0 could not be downloaded in 3 attempts: .*5 bytes.*\n.*copy"
-    ):
+    with pytest.raises(UserError, match=r"toy 1\.0 could not be downloaded in 3 attempts: .*5 bytes.*\n.*copy"):
         fetch(tmp_path, index)
     assert len(index.calls) == 3
     assert files(tmp_path) == []

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import tiny
-
 from tdro.files import write_atomic, write_json, write_jsonl
 from tdro.recipe import Recipe
 
@@ -29,9 +28,7 @@ def mixture(folder: Path, tasks: int = 4, negatives: int = 0) -> Path:
         )
         qrels = "".join(f"{r['id']}\td-{r['id']}\t1\n" for r in test.rows)
         write_atomic(place / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore\n" + qrels)
-        entries["tests"].append(
-            {"name": name, "folder": f"tests/{name}", "task": name if number < tasks else ""}
-        )
+        entries["tests"].append({"name": name, "folder": f"tests/{name}", "task": name if number < tasks else ""})
     write_json(folder / "mixture.json", {"format": "tdro-mixture/1", "name": "tiny", **entries})
     return folder
 

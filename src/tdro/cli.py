@@ -64,9 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(function=_run, stages=(stage,))
 
     sample = commands.add_parser("sample", help="build the sample mixture of real text")
-    sample.add_argument(
-        "folder", metavar="FOLDER", nargs="?", type=Path, help="where (default: the user's cache)"
-    )
+    sample.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="where (default: the user's cache)")
     sample.set_defaults(function=_sample)
 
     weights = commands.add_parser("weights", help="print learned weights as a table")
@@ -83,18 +81,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _takes_recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of a built-in recipe")
-    command.add_argument(
-        "--force", action="store_true", help="do it anew, over the run folder of another recipe too"
-    )
+    command.add_argument("--force", action="store_true", help="do it anew, over the run folder of another recipe too")
 
 
 def _run(options: argparse.Namespace) -> None:
     from tdro.recipe import load_recipe
     from tdro.recipes import find
 
-    recipe = load_recipe(
-        find(options.recipe)
-    )  # whatever is wrong with it shows before anything heavy is imported
+    recipe = load_recipe(find(options.recipe))  # whatever is wrong with it shows before anything heavy is imported
     from tdro import pipeline
 
     pipeline.run(recipe, options.stages, options.force)

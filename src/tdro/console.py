@@ -1,7 +1,7 @@
 """What a run says: progress bars and plain lines on the terminal, everything also in ``run.log``.
 
-Only rank 0 speaks. Libraries are asked to keep their own bars and chatter to themselves: a user should see the run's, not
-that a model of 20 tensors was loaded for the tenth time.
+Only rank 0 speaks. Libraries are asked to keep their own bars and chatter to themselves: a user should see the run's,
+not that a model of 20 tensors was loaded for the tenth time.
 """
 
 from __future__ import annotations

@@ -60,7 +60,11 @@ class Prepared:
     def mixture(self) -> Mixture:
         """The tasks, with negatives mined for the rows that lack them, and the chosen test sets."""
         data, negatives = self.recipe.data, self.recipe.negatives
-        folder = build_sample(cache_folder() / "sample-mixture") if data.mixture == "sample" else Path(data.mixture).expanduser()
+        folder = (
+            build_sample(cache_folder() / "sample-mixture")
+            if data.mixture == "sample"
+            else Path(data.mixture).expanduser()
+        )
         mixture = read_mixture(folder, data.tasks)
         tests = _chosen_tests(mixture.tests, data.tests)
         if not data.prompts:  # what is trained without prompts is judged without
@@ -89,13 +93,19 @@ class Prepared:
 
     def base(self, settings: Base) -> BaseModel:
         """A base model as a sentence-transformers folder, built into the user's cache; checked when it is new."""
-        key = fingerprint([settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed])
+        key = fingerprint(
+            [settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed]
+        )
         if key not in self._bases:
             path = cache_folder() / "bases" / key
             if not (path / "modules.json").exists():
                 longest = max(self.recipe.data.query_tokens, self.recipe.data.passage_tokens)
                 build_base(
-                    settings, path, seed=self.recipe.seed, max_tokens=longest, trust_remote_code=self.recipe.trust_remote_code
+                    settings,
+                    path,
+                    seed=self.recipe.seed,
+                    max_tokens=longest,
+                    trust_remote_code=self.recipe.trust_remote_code,
                 )
                 for finding in check_embedder(load_model(path, device="cpu")):
                     logger.info("%s: %s", settings.source, finding)

@@ -69,9 +69,7 @@ class Negatives(_Settings):
     """Hard negatives, mined once before training for the rows that lack them."""
 
     per_row: int = Field(default=8, ge=1, description="hard negatives that each row has after mining")
-    mine: Literal["bm25", "none"] = Field(
-        default="bm25", description="how to fill rows that have fewer; none: do not"
-    )
+    mine: Literal["bm25", "none"] = Field(default="bm25", description="how to fill rows that have fewer; none: do not")
 
 
 class Lora(_Settings):
@@ -94,9 +92,7 @@ class Base(_Settings):
     dimension: int | None = Field(
         default=None, ge=1, description="length of the vectors (static only; 256 if not given)"
     )
-    layers: int | None = Field(
-        default=None, ge=1, description="keep this many first layers (decoder only; null: all)"
-    )
+    layers: int | None = Field(default=None, ge=1, description="keep this many first layers (decoder only; null: all)")
     lora: Lora | None = Field(default=None, description="train adapters only (null: train every weight)")
     gradient_checkpointing: bool = Field(
         default=False,
@@ -163,9 +159,7 @@ class Training(_Settings):
 class Weights(Training):
     """Stage 1: the proxy is trained, and the weights of the tasks are learned."""
 
-    negatives: int = Field(
-        default=7, ge=1, description="hard negatives used of each row; stage 1 has no others"
-    )
+    negatives: int = Field(default=7, ge=1, description="hard negatives used of each row; stage 1 has no others")
     load: Annotated[str, AfterValidator(check.weights_source)] | None = Field(
         default=None, description='"paper" or a weights file: skip stages 0 and 1 and use these weights'
     )
@@ -262,9 +256,7 @@ class Finetune(Training):
 class Evaluate(_Settings):
     """The comparison of the mixtures on the test sets."""
 
-    permutations: int = Field(
-        default=10000, ge=1, description="sign flips of the paired test between two mixtures"
-    )
+    permutations: int = Field(default=10000, ge=1, description="sign flips of the paired test between two mixtures")
     bootstrap: int = Field(default=2000, ge=1, description="resamplings of the queries for the intervals")
 
 
@@ -276,24 +268,18 @@ class Recipe(_Settings):
         default=Path(),
         description="where everything of the run goes, relative to the current folder (default: runs/<name>)",
     )
-    seed: Seed = Field(
-        default=13, description="of everything random but the fine-tunings, which have their own"
-    )
+    seed: Seed = Field(default=13, description="of everything random but the fine-tunings, which have their own")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto", description="auto: bf16 where the device computes in it, else fp32"
     )
     device: Annotated[str, AfterValidator(check.device)] = Field(
         default="auto", description="auto, cpu, mps, cuda or cuda:N; auto: the best there is"
     )
-    trust_remote_code: bool = Field(
-        default=False, description="let a model's hub repository run its own code here"
-    )
+    trust_remote_code: bool = Field(default=False, description="let a model's hub repository run its own code here")
     data: Data = Field(default_factory=Data, description="what is trained on and judged by")
     negatives: Negatives = Field(default_factory=Negatives, description="mining of hard negatives")
     base: Base = Field(description="the proxy and the reference; also the default of the fine-tunings")
-    reference: Training = Field(
-        default_factory=Training, description="stage 0: the reference, uniform weights"
-    )
+    reference: Training = Field(default_factory=Training, description="stage 0: the reference, uniform weights")
     weights: Weights = Field(default_factory=Weights, description="stage 1: learning the weights")
     finetune: Annotated[tuple[Finetune, ...], Field(strict=False, min_length=1)] = Field(
         default_factory=lambda: (Finetune(name="main"),),

@@ -39,9 +39,7 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 def name(value: str) -> str:
     """A name that is also a folder's."""
     if not re.fullmatch(r"\w[\w.-]{0,99}", value):
-        raise wrong(
-            f"{short(value)} cannot name a folder; use letters, digits, '_', '-' and '.' only, no '.' first"
-        )
+        raise wrong(f"{short(value)} cannot name a folder; use letters, digits, '_', '-' and '.' only, no '.' first")
     return value
 
 
@@ -115,9 +113,7 @@ def source(value: str) -> str:
 def base_fits_kind(base: Base) -> None:
     """Keys that belong to one kind of model stand with no other."""
     if base.kind != "static" and base.dimension is not None:
-        raise wrong(
-            f"only a static model has a free dimension; remove it or the kind {base.kind!r}", "dimension"
-        )
+        raise wrong(f"only a static model has a free dimension; remove it or the kind {base.kind!r}", "dimension")
     if base.kind != "decoder" and base.layers is not None:
         raise wrong(f"only a decoder can be cut to its first layers; this one is {base.kind!r}", "layers")
     if base.kind == "static" and base.lora is not None:
@@ -142,9 +138,7 @@ def warmup_fits(warmup: float, steps: int) -> None:
     if warmup >= 1 and warmup != int(warmup):
         raise wrong(f"expected a share below 1 or a whole number of steps, found {warmup:g}", "warmup_steps")
     if warmup >= max(steps, 1) and warmup >= 1:
-        raise wrong(
-            f"a warm-up of {warmup:g} steps does not end within the {steps} steps of training", "warmup_steps"
-        )
+        raise wrong(f"a warm-up of {warmup:g} steps does not end within the {steps} steps of training", "warmup_steps")
 
 
 def weights_source(value: str) -> str:

@@ -62,9 +62,7 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], yaml.MappingNode]:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             found = "is empty" if node is None else f"line {node.start_mark.line + 1}: is no recipe"
-            raise UserError(
-                f"{path}{':' if node is None else ','} {found}; expected lines of the form 'key: value'"
-            )
+            raise UserError(f"{path}{':' if node is None else ','} {found}; expected lines of the form 'key: value'")
         _refuse_duplicates(node, path, (), set())
         return loader.construct_document(node), node
     except FileNotFoundError:
@@ -79,9 +77,7 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], yaml.MappingNode]:
         raise UserError(f"{path}: is nested too deeply to be a recipe") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         # PyYAML's constructors of explicit tags (`!!int abc`) and of endless numbers raise these bare.
-        raise UserError(
-            f"{path}: holds a value that YAML cannot read; remove explicit tags such as !!int"
-        ) from None
+        raise UserError(f"{path}: holds a value that YAML cannot read; remove explicit tags such as !!int") from None
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -200,9 +196,7 @@ def _message(details: ErrorDetails, model: type[BaseModel]) -> str:
         name, word = bounds[kind]
         return f"must be {word} {context[name]:g}, found {_found(value)}"
     if kind == "literal_error":
-        suggestion = (
-            nearest(value, re.findall(r"'(\w+)'", context["expected"])) if isinstance(value, str) else ""
-        )
+        suggestion = nearest(value, re.findall(r"'(\w+)'", context["expected"])) if isinstance(value, str) else ""
         return f"expected {context['expected']}, found {_found(value)}{suggestion}"
     plain = {"missing": "missing; this key is required", "too_short": "must not be empty"}
     return plain.get(kind, details["msg"])
@@ -259,9 +253,7 @@ def fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Mapping[str
     return model.model_fields
 
 
-def _sections(
-    model: type[BaseModel], loc: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+def _sections(model: type[BaseModel], loc: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     """Every model below ``model`` with its place."""
     yield loc, model.model_fields
     for name, field in model.model_fields.items():

@@ -1,8 +1,9 @@
 """A run's folder: what is done, from which inputs, and whose it is.
 
-A stage is done when its record stands in ``run.json`` with the fingerprint of its inputs. The same inputs are skipped, new
-outputs are added, and what other inputs have made is never overwritten without ``force``. Rejected: comparing whole
-recipes, which would refuse a run that only adds a seed, and modification times, which change with a copy.
+A stage is done when its record stands in ``run.json`` with the fingerprint of its inputs. The same inputs are
+skipped, new outputs are added, and what other inputs have made is never overwritten without ``force``. Rejected:
+comparing whole recipes, which would refuse a run that only adds a seed, and modification times, which change with a
+copy.
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, write_atomic, write_json
 from tdro.recipe import Recipe
 
-_PACKAGES = ("tdro", "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "peft", "numpy", "bm25s")
+_PACKAGES = (
+    "tdro",
+    "torch",
+    "sentence-transformers",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "peft",
+    "numpy",
+    "bm25s",
+)
 
 
 class RunFolder:
@@ -46,7 +57,9 @@ class RunFolder:
                     "Give the recipe another folder, or run with --force to take this one."
                 )
         elif self.path.exists() and any(self.path.iterdir()) and not force:
-            raise UserError(f"{self.path} is not empty and not a run folder.\nGive the recipe another folder, or use --force.")
+            raise UserError(
+                f"{self.path} is not empty and not a run folder.\nGive the recipe another folder, or use --force."
+            )
         else:
             self.content = {"stages": []}
         self.content |= {"name": recipe.name, "seed": recipe.seed}
@@ -62,8 +75,8 @@ class RunFolder:
             write_json(self.path / "versions.json", versions())
             self._save()
 
-    def stage(self, name: str, inputs: Any, make: Callable[[], None]) -> str:
-        """Do a stage unless the same inputs have done it; returns the fingerprint of its inputs.
+    def stage(self, name: str, inputs: Any, make: Callable[[], None]) -> bool:
+        """Do a stage unless the same inputs have done it; returns whether it was done now.
 
         Args:
             name: of the stage, unique in the run.
@@ -76,7 +89,7 @@ class RunFolder:
         key = fingerprint(inputs)
         known = next((stage for stage in self.content["stages"] if stage["name"] == name), None)
         if known and known["fingerprint"] == key:
-            return key
+            return False
         if known and not self.force:
             raise UserError(
                 f"{self.path}: '{name}' was made from other inputs ({_difference(known.get('inputs'), inputs)}).\n"
@@ -88,12 +101,14 @@ class RunFolder:
         self.content["stages"] = [other for other in self.content["stages"] if other["name"] != name] + [stage]
         if self.writes:
             self._save()
-        return key
+        return True
 
-    def require(self, name: str, command: str) -> None:
-        """Raise :class:`UserError` with the command to run if a stage is not done."""
-        if not any(stage["name"] == name for stage in self.content["stages"]):
+    def require(self, name: str, command: str) -> str:
+        """The fingerprint of a stage's inputs; raises :class:`UserError` with the command to run if it is not done."""
+        known = next((stage for stage in self.content["stages"] if stage["name"] == name), None)
+        if known is None:
             raise UserError(f"{self.path}: the stage '{name}' is not done yet; run `tdro {command} RECIPE` first")
+        return str(known["fingerprint"])
 
     def _save(self) -> None:
         write_json(self.path / "run.json", self.content)

@@ -1,8 +1,8 @@
 """Which rows stage 0 may read and which stage 1, so that the reference is judged on rows it has not memorised.
 
-A reference that has learned a small task by heart has almost no loss on it, and the ratio then up-weights the task for being
-small. ``held_out`` keeps a share of every task for stage 1 alone; ``cross_fit`` trains two references on halves, and
-each scores the other's rows. The split is a pure function of (seed, task, row).
+A reference that has learned a small task by heart has almost no loss on it, and the ratio then up-weights the task
+for being small. ``held_out`` keeps a share of every task for stage 1 alone; ``cross_fit`` trains two references on
+halves, and each scores the other's rows. The split is a pure function of (seed, task, row).
 """
 
 from __future__ import annotations

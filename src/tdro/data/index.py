@@ -92,7 +92,7 @@ class MixtureIndex:
             query[here] = indexed.queries[part.row]
             if negatives and (lacking := part.row[indexed.negatives.lengths[part.row] == 0]).size:
                 raise UserError(
-                    f"task '{indexed.name}', row {lacking[0]}: no hard negative, but {negatives} per row are asked for.\n"
+                    f"task '{indexed.name}', row {lacking[0]}: no hard negative, but {negatives} are asked for.\n"
                     "Mine them first, or set negatives to 0 where the loss can do without."
                 )
             passages[here, :1] = _picked(indexed.positives, part, seed, 1, what=0)
@@ -105,8 +105,8 @@ class MixtureIndex:
             lacking = np.flatnonzero(indexed.negatives.lengths == 0)
             if len(lacking):
                 raise UserError(
-                    f"task '{task.name}': {len(lacking)} of {len(indexed)} rows have no hard negative, the first is row "
-                    f"'{task.rows[int(lacking[0])]['id']}'.\nLet them be mined: set negatives.mine to bm25 in the recipe."
+                    f"task '{task.name}': {len(lacking)} of {len(indexed)} rows have no hard negative, the first is "
+                    f"'{task.rows[int(lacking[0])]['id']}'.\nSet negatives.mine to bm25, or take such rows out."
                 )
 
 

@@ -68,9 +68,7 @@ def mixture_fingerprint(mixture: Mixture | Path | str) -> str:
         return fingerprint([tasks, tests])
     folder = Path(mixture)
     content = _contents(folder)
-    tasks = [
-        [e["name"], e["instruction"], e["symmetric"], _sha256(folder / e["file"])] for e in content["tasks"]
-    ]
+    tasks = [[e["name"], e["instruction"], e["symmetric"], _sha256(folder / e["file"])] for e in content["tasks"]]
     tests = [
         [e["name"], e["task"], e["instruction"], e["symmetric"], beir_sha256(folder / e["folder"])]
         for e in content["tests"]
@@ -84,8 +82,7 @@ def rows_sha256(rows: Dataset) -> str:
     for batch in rows.iter(batch_size=10_000):
         columns = [batch[name] for name in COLUMNS]
         lines = [
-            json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False)
-            for row in zip(*columns, strict=True)
+            json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) for row in zip(*columns, strict=True)
         ]
         digest.update("".join(f"{line}\n" for line in lines).encode("utf-8"))
     return digest.hexdigest()
@@ -137,9 +134,7 @@ def _entries(
             raise UserError(f"{where}: name {entry['name']!r} may only have letters, digits, '_', '-' and '.'")
         if any(entry["name"] == other["name"] for other in entries):
             raise UserError(f"{where}: a second entry is named {entry['name']!r}; give it another name")
-        entries.append(
-            {name: entry.get(name, kind()) for name, kind in types.items()} | {"rows": entry.get("rows")}
-        )
+        entries.append({name: entry.get(name, kind()) for name, kind in types.items()} | {"rows": entry.get("rows")})
     return entries
 
 
@@ -158,9 +153,7 @@ def _task(folder: Path, entry: dict[str, Any]) -> Task:
     path = folder / entry["file"]
     rows = read_rows(path)
     if entry["rows"] not in (None, len(rows)):
-        raise UserError(
-            f"{path}: {len(rows)} rows, but mixture.json says {entry['rows']}; restore or rebuild the file"
-        )
+        raise UserError(f"{path}: {len(rows)} rows, but mixture.json says {entry['rows']}; restore or rebuild the file")
     _same(path, entry["sha256"], sha256(path))
     return Task(
         entry["name"],
@@ -220,9 +213,7 @@ def read_rows(path: Path | str) -> Dataset:
     try:
         table = pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()})
     except UnicodeEncodeError as error:
-        raise UserError(
-            f"{path}: half of a surrogate pair (\\ud800 to \\udfff) is not text; remove it"
-        ) from error
+        raise UserError(f"{path}: half of a surrogate pair (\\ud800 to \\udfff) is not text; remove it") from error
     return Dataset(table)
 
 
@@ -236,9 +227,7 @@ def _row(line: str, where: str, number: int) -> tuple[str, str, list[str], list[
     for name in ("query", "positives"):
         if name not in row:
             near = difflib.get_close_matches(name, row, 1)
-            raise UserError(
-                f"{where}: no key {name!r}" + (f"; did you mean it by {near[0]!r}?" if near else "")
-            )
+            raise UserError(f"{where}: no key {name!r}" + (f"; did you mean it by {near[0]!r}?" if near else ""))
     identity, query = row.get("id", str(number)), row["query"]
     for name, value in (("id", identity), ("query", query)):
         if not isinstance(value, str):

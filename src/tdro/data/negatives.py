@@ -114,8 +114,7 @@ class Searcher:
         self.vocabulary: dict[str, int] = {}
         known = self.vocabulary
         self.documents = [
-            [known.setdefault(token, len(known)) for token in tokens(text)[:PASSAGE_TOKENS]]
-            for text in normalised
+            [known.setdefault(token, len(known)) for token in tokens(text)[:PASSAGE_TOKENS]] for text in normalised
         ]
         known.setdefault("", len(known))  # bm25s wants at least one token
         index = bm25s.BM25(backend="numpy")
@@ -160,16 +159,12 @@ class Searcher:
         from scipy.sparse import csr_matrix
 
         starts = np.concatenate([[0], np.cumsum([len(query) for query in queries])])
-        flat = np.fromiter(
-            (token for query in queries for token in query), dtype=np.int32, count=int(starts[-1])
-        )
+        flat = np.fromiter((token for query in queries for token in query), dtype=np.int32, count=int(starts[-1]))
         ones = np.ones(len(flat), dtype=np.float32)
         return csr_matrix((ones, flat, starts), shape=(len(queries), self.by_token.shape[0]))
 
 
-def mine_bm25(
-    task: Task, per_row: int, *, seed: int, depth: int = 50, skip_top: int = 0, margin: float = 0.95
-) -> Task:
+def mine_bm25(task: Task, per_row: int, *, seed: int, depth: int = 50, skip_top: int = 0, margin: float = 0.95) -> Task:
     """Fill the negatives of the rows that have fewer than ``per_row``; the others stay as they are.
 
     Args:
@@ -207,9 +202,7 @@ def mine_bm25(
         for row, ranked in zip(rows, _ranked(searcher, passages, queries, rows, depth, margin), strict=True):
             barred = passages.forbidden[row] | taken[row]
             missing = per_row - len(negatives[row])
-            hard = [index for index in ranked if index not in barred][
-                skip_top : skip_top + math.ceil(missing / 2)
-            ]
+            hard = [index for index in ranked if index not in barred][skip_top : skip_top + math.ceil(missing / 2)]
             rest = random.draw(row, missing - len(hard), barred.union(hard))
             negatives[row] += [passages.texts[index] for index in [*hard, *rest]]
     return replace(task, rows=_with_negatives(task, negatives))

@@ -1,10 +1,10 @@
 """Random permutations that are evaluated point by point, so that a plan needs no memory.
 
-``permute(i, n, key)`` is a bijection of 0…n-1 for each key: a four-round Feistel network on the smallest even number of
-bits that covers n, walked until it lands below n (at most four steps in expectation). A thousand tasks of a million rows are
-shuffled without storing one index, and any step can be read without the ones before it. Rejected: ``rng.permutation``,
-which costs 8 bytes a row and has to be replayed or stored to resume; NumPy's generators, whose streams may change
-between versions.
+``permute(i, n, key)`` is a bijection of 0…n-1 for each key: a four-round Feistel network on the smallest even number
+of bits that covers n, walked until it lands below n (at most four steps in expectation). A thousand tasks of a
+million rows are shuffled without storing one index, and any step can be read without the ones before it. Rejected:
+``rng.permutation``, which costs 8 bytes a row and has to be replayed or stored to resume; NumPy's generators, whose
+streams may change between versions.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A plan has no state to save: resuming is starting at step t, ranks take slices of the same step, the reference can be
 scored ahead, and two runs that differ in η read the same rows. A row is not read again before its task is exhausted,
-and each pass over a task is shuffled anew. Rejected: samplers with iterators, which must be replayed to resume and drift
-apart between ranks.
+and each pass over a task is shuffled anew. Rejected: samplers with iterators, which must be replayed to resume and
+drift apart between ranks.
 
 Two plans: :class:`MixedPlan` (stage 1: rows of all tasks in a step) and :class:`HomogeneousPlan` (stages 0 and 2: all
 rows of a step from one task).

@@ -1,8 +1,9 @@
 """Texts tokenized once, kept as flat arrays, and put together to model inputs without a tokenizer.
 
 The tokenizer is the model's own (``model.preprocess``), so that special tokens, truncation and EOS are exactly what
-``model.encode`` would use; only the padding is taken off again. The arrays are small (4 bytes a token) and can be kept on
-disk for the next stage. Rejected: a ``datasets.map`` of the tokenizer over rows, which stores each repeated passage again.
+``model.encode`` would use; only the padding is taken off again. The arrays are small (4 bytes a token) and can be
+kept on disk for the next stage. Rejected: a ``datasets.map`` of the tokenizer over rows, which stores each repeated
+passage again.
 """
 
 from __future__ import annotations
@@ -111,9 +112,7 @@ def _is_bag(model: SentenceTransformer) -> bool:
     return "offsets" in model.preprocess(["a"])
 
 
-def _bags(
-    model: SentenceTransformer, texts: list[str], max_tokens: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _bags(model: SentenceTransformer, texts: list[str], max_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     features = model.preprocess(texts)
     ids, offsets = features["input_ids"].numpy(), features["offsets"].numpy()
     lengths = np.diff(np.append(offsets, len(ids)))

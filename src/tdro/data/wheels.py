@@ -194,9 +194,7 @@ def fetch_wheel(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); set TDRO_CACHE to another folder"
-        ) from error
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); set TDRO_CACHE to another folder") from error
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -205,9 +203,7 @@ def fetch_wheel(
             return _attempt(name, pin, folder, download)
         except DownloadError as error:
             reason = str(error)
-            logger.warning(
-                "%s %s: attempt %d of %d failed: %s", name, pin.version, attempt + 1, ATTEMPTS, reason
-            )
+            logger.warning("%s %s: attempt %d of %d failed: %s", name, pin.version, attempt + 1, ATTEMPTS, reason)
     raise UserError(
         f"{name} {pin.version} could not be downloaded in {ATTEMPTS} attempts: {reason}\n"
         f"Connect to a package index (by pip's settings) or copy {pin.file} into {folder}, and try again."

@@ -51,9 +51,7 @@ class HealthMonitor:
         self._measure = np.zeros((3, k))
         self._reference = np.zeros((2, k))
 
-    def update(
-        self, step: int, alpha: Any, measures: Any, proxy_means: Any, reference_means: Any
-    ) -> list[str]:
+    def update(self, step: int, alpha: Any, measures: Any, proxy_means: Any, reference_means: Any) -> list[str]:
         """Take in a step and return the warnings that are new.
 
         Args:
@@ -185,17 +183,13 @@ class HealthMonitor:
             "effective_tasks": weights.effective_tasks if weights else None,
             "entropy": weights.entropy if weights else None,
             "drift_per_100_steps": self.drift_per_100_steps,
-            "warnings": self.warnings
-            + reference_warnings(reference, untrained)
-            + memorisation_warnings(seen, unseen),
+            "warnings": self.warnings + reference_warnings(reference, untrained) + memorisation_warnings(seen, unseen),
             "tasks": tasks,
         }
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes with a step, JSON-able and exact to the bit."""
-        history = [
-            [[None if math.isnan(x) else x for x in row] for row in rows.tolist()] for rows in self._history
-        ]
+        history = [[[None if math.isnan(x) else x for x in row] for row in rows.tolist()] for rows in self._history]
         return {
             "names": list(self.names),
             "updates": self._updates,

@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def hard_negative_infonce(
-    query: Tensor, passages: Tensor, temperature: float, mask: Tensor | None = None
-) -> Tensor:
+def hard_negative_infonce(query: Tensor, passages: Tensor, temperature: float, mask: Tensor | None = None) -> Tensor:
     """``-log(exp(s_0 / τ) / Σ_j exp(s_j / τ))`` per row, s_j the cosine of the query and its passage j.
 
     Args:
@@ -72,9 +70,7 @@ def infonce_from_similarities(similarities: Tensor, temperature: float, mask: Te
     positive, negatives = scores[:, 0], scores[:, 1:]
     if mask is not None:
         if mask.shape != similarities.shape or mask.dtype != torch.bool:
-            raise ValueError(
-                f"mask must be bool {tuple(similarities.shape)}, not {mask.dtype} {tuple(mask.shape)}"
-            )
+            raise ValueError(f"mask must be bool {tuple(similarities.shape)}, not {mask.dtype} {tuple(mask.shape)}")
         left_out = mask[:, 1:]
         if left_out.all(-1).any():
             rows = left_out.all(-1).nonzero().flatten().tolist()
@@ -99,9 +95,7 @@ def row_weights(alpha_of_rows: Tensor) -> Tensor:
     """
     total = alpha_of_rows.sum()
     if alpha_of_rows.ndim != 1 or not total > 0:
-        raise ValueError(
-            f"row weights need (B,) task weights with a positive sum, not {tuple(alpha_of_rows.shape)}"
-        )
+        raise ValueError(f"row weights need (B,) task weights with a positive sum, not {tuple(alpha_of_rows.shape)}")
     return alpha_of_rows / total
 
 

@@ -1,7 +1,7 @@
 """Stage 1: train the proxy on mixed batches and learn α from the reference's scores.
 
-The proxy is trained by the stock trainer with :class:`TDROLoss`; the reference is not in memory, its losses are read from
-the similarities that were scored ahead. Dropout is off: with it, α would depend on how the batch was cut.
+The proxy is trained by the stock trainer with :class:`TDROLoss`; the reference is not in memory, its losses are read
+from the similarities that were scored ahead. Dropout is off: with it, α would depend on how the batch was cut.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def learn(
     machine: Machine,
     seed: int,
 ) -> tuple[WeightLearner, HealthMonitor]:
-    """Learn the weights; leaves ``steps.jsonl``, ``log.jsonl`` and ``training.json`` in ``folder``; continues if interrupted.
+    """Learn the weights, from where an interrupted run was; leaves ``steps.jsonl`` and two logs in ``folder``.
 
     Args:
         load: gives the proxy's base model, fresh, with dropout off.
@@ -138,9 +138,7 @@ class StepLog(TrainerCallback):
         kept = [line for line in _whole_lines(path) if line["step"] < done] if done else []
         write_jsonl(path, kept)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the step that has just been done."""
         if self.loss.last is not None:
             with self.path.open("a", encoding="utf-8") as file:

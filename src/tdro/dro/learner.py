@@ -62,9 +62,7 @@ class WeightLearner:
         alpha = start.values if initial is None else initial.on(self.names)
         if not alpha.all():
             task = self.names[int(np.argmin(alpha))]
-            raise UserError(
-                f"initial weights: task {task!r} has 0 and could never gain; give it some, or leave it out"
-            )
+            raise UserError(f"initial weights: task {task!r} has 0 and could never gain; give it some, or leave it out")
         self._log_alpha = np.log(alpha)
         self._sum = np.zeros(len(alpha))  # of α after each update
         self._ema = alpha.copy()
@@ -102,9 +100,7 @@ class WeightLearner:
             raise ValueError(f"step {self.step}: the measure of task {task!r} is infinite")
         present = ~np.isnan(measures)
         if not present.any():
-            raise ValueError(
-                f"step {self.step}: no task has a measure; the batch is empty or all its losses are NaN"
-            )
+            raise ValueError(f"step {self.step}: no task has a measure; the batch is empty or all its losses are NaN")
         if self.absent == "zero":
             return np.where(present, measures, 0.0)
         self._last[present] = measures[present]
@@ -143,9 +139,7 @@ class WeightLearner:
             UserError: if it is of other tasks, or of the same in another order.
         """
         if list(state["names"]) != list(self.names):
-            raise UserError(
-                f"the saved weights are of tasks {state['names']}, not of {list(self.names)}; start anew"
-            )
+            raise UserError(f"the saved weights are of tasks {state['names']}, not of {list(self.names)}; start anew")
         self.step = int(state["step"])
         self._log_alpha = np.array(state["log_alpha"], dtype=np.float64)
         self._sum = np.array(state["sum"], dtype=np.float64)
@@ -156,7 +150,5 @@ class WeightLearner:
 def eta_for(eta_times_steps: float, steps: int) -> float:
     """η for a run of ``steps`` steps in which α may move as far as ``eta_times_steps`` says (paper: 20)."""
     if not 0 < eta_times_steps < math.inf or steps < 1:
-        raise ValueError(
-            f"eta times steps {eta_times_steps} must be above 0 and finite, and steps {steps} at least 1"
-        )
+        raise ValueError(f"eta times steps {eta_times_steps} must be above 0 and finite, and steps {steps} at least 1")
     return eta_times_steps / steps

@@ -1,9 +1,10 @@
 """The reference scored on the fly, for those who plug the loss into a trainer of their own.
 
-It costs a forward pass of the reference at every step and keeps it in memory; :mod:`tdro.dro.reference` scores the plan
-ahead instead and is what ``tdro learn`` does. The reference runs in the proxy's micro-batches and under the proxy's
-autocast: a bf16 proxy against an fp32 reference would measure the rounding, not the headroom. Accelerate wraps the trained
-model only, so the autocast that the proxy really ran under is looked up inside its own forward pass.
+It costs a forward pass of the reference at every step and keeps it in memory; :mod:`tdro.dro.reference` scores the
+plan ahead instead and is what ``tdro learn`` does. The reference runs in the proxy's micro-batches and under the
+proxy's autocast: a bf16 proxy against an fp32 reference would measure the rounding, not the headroom. Accelerate
+wraps the trained model only, so the autocast that the proxy really ran under is looked up inside its own forward
+pass.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ batch (of all ranks) before anything is back-propagated, one step is exactly the
 number of ranks: per-row InfoNCE over the row's own hard negatives, the measure of each task against the reference, one
 step of exponential gradient ascent, and the proxy's loss Σ w_i L_i with w_i from the *new* α.
 
-Rejected: an optimizer for α (the released code's), which ties α to the model's optimizer and its checkpoints; moving α in a
-callback, which is one step late.
+Rejected: an optimizer for α (the released code's), which ties α to the model's optimizer and its checkpoints; moving
+α in a callback, which is one step late.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ class TDROLoss(SortedBatchLoss):
         columns = [dict(column) for column in sentence_features]
         if labels is None or len(columns) < 3:
             raise ValueError(
-                "TDROLoss needs a query, a positive and at least one hard negative column, and a label column with each "
-                "row's task"
+                "TDROLoss needs a query, a positive and at least one hard negative column, and a label column with "
+                "each row's task"
             )
         # The proxy writes into the features that it is given; the reference needs them as they came.
         self._columns = [dict(column) for column in columns] if self._live else []
@@ -199,7 +199,9 @@ class TDROLoss(SortedBatchLoss):
         if table.dim() != 2 or len(table) != len(losses) or not 1 <= table.shape[1] <= 3:
             raise ValueError(f"labels must be (B,), (B, 2) or (B, 3) with B = {len(losses)}, not {tuple(labels.shape)}")
         table = table.to(losses.device)
-        wrong = table[:, 0][~torch.isin(table[:, 0], torch.arange(len(self.learner.names), device=losses.device).double())]
+        wrong = table[:, 0][
+            ~torch.isin(table[:, 0], torch.arange(len(self.learner.names), device=losses.device).double())
+        ]
         if len(wrong):
             raise ValueError(
                 f"a label names task {wrong[0].item():g}, but the learner has {len(self.learner.names)}, counted from 0"
@@ -211,16 +213,18 @@ class TDROLoss(SortedBatchLoss):
         elif self.measure == "raw":
             reference = torch.full_like(losses, torch.nan, dtype=torch.float64)
         else:
-            raise ValueError(f"the measure '{self.measure}' needs a reference: give TDROLoss one, or labels of shape (B, 2)")
+            raise ValueError(
+                f"the measure '{self.measure}' needs a reference: give TDROLoss one, or labels of shape (B, 2)"
+            )
         ids = table[:, 2] if table.shape[1] > 2 else torch.arange(len(losses), device=losses.device).double()
         return reference, table[:, 0], ids
 
-    def _refuse_non_finite(
-        self, proxy: Floats, reference: Floats, tasks: NDArray[np.int64], ids: Floats
-    ) -> None:
+    def _refuse_non_finite(self, proxy: Floats, reference: Floats, tasks: NDArray[np.int64], ids: Floats) -> None:
         bad = ~np.isfinite(proxy) | (~np.isfinite(reference) if self.measure != "raw" else False)
         if bad.any():
-            where = [f"{self.learner.names[task]} row {int(row)}" for task, row in zip(tasks[bad], ids[bad], strict=True)]
+            where = [
+                f"{self.learner.names[task]} row {int(row)}" for task, row in zip(tasks[bad], ids[bad], strict=True)
+            ]
             raise UserError(
                 f"step {self.learner.step}: the loss is not finite in {', '.join(where[:8])}"
                 f"{f' and {len(where) - 8} more' if len(where) > 8 else ''}.\n"

@@ -106,9 +106,7 @@ class RollingMeans:
         self.window = window
         self._steps: deque[np.ndarray] = deque(maxlen=window)  # each (3, k): proxy sum, reference sum, rows
 
-    def update(
-        self, proxy_losses: Any, reference_losses: Any, task_ids: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def update(self, proxy_losses: Any, reference_losses: Any, task_ids: Any) -> tuple[np.ndarray, np.ndarray]:
         """Add a step's rows, each (B,); return both means (k,), NaN for a task absent from the whole window.
 
         Raises:

@@ -1,10 +1,10 @@
 """The frozen reference's similarities of the planned rows, computed once and kept on disk.
 
-The plan says ahead which rows stage 1 will read, so the reference scores them before it starts: every distinct text of a
-block once, sorted by length, in bf16 where the device has it. Kept are the cosine similarities (T, B, 1 + N), not the
-losses, so that a sweep over η, τ or the measure pays nothing; the store's name is made of the model, the plan and the
-texts. Blocks of steps that are done stay done. Rejected: the reference beside the proxy in every step (a third of the time
-and all of its memory), and keeping embeddings (larger by their dimension).
+The plan says ahead which rows stage 1 will read, so the reference scores them before it starts: every distinct text
+of a block once, sorted by length, in bf16 where the device has it. Kept are the cosine similarities (T, B, 1 + N),
+not the losses, so that a sweep over η, τ or the measure pays nothing; the store's name is made of the model, the plan
+and the texts. Blocks of steps that are done stay done. Rejected: the reference beside the proxy in every step (a
+third of the time and all of its memory), and keeping embeddings (larger by their dimension).
 """
 
 from __future__ import annotations
@@ -164,7 +164,13 @@ def _similarities(
 def _plan_state(steps: PlannedSteps) -> list[object]:
     """What the planned texts depend on: the tokens, the rows, and the plan's rule."""
     data, plan = steps.data, steps.plan
-    arrays = [data.queries.ids, data.queries.starts, data.passages.ids, data.passages.starts, *(steps.subset or [])]
+    arrays: list[NDArray] = [
+        data.queries.ids,
+        data.queries.starts,
+        data.passages.ids,
+        data.passages.starts,
+        *(steps.subset or []),
+    ]
     for task in data.index.tasks:
         arrays += [task.queries]
         arrays += [array for lists in (task.positives, task.negatives) for array in (lists.values, lists.starts)]
@@ -172,7 +178,7 @@ def _plan_state(steps: PlannedSteps) -> list[object]:
     return [*rule, *(_digest(array) for array in arrays)]
 
 
-def _open(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap:
     """A memory-mapped array on disk, made if it is not there yet."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,4 +192,4 @@ def _open(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float32]:
 
 
 def _digest(array: NDArray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]

@@ -59,9 +59,7 @@ class TaskWeights:
             raise UserError(f"weights: task {twice!r} is there twice")
         for name, value in zip(names, values, strict=True):
             if not math.isfinite(value) or value < 0:
-                raise UserError(
-                    f"weights: task {name!r} has weight {value}; it must be finite and not negative"
-                )
+                raise UserError(f"weights: task {name!r} has weight {value}; it must be finite and not negative")
         if not values.any():
             raise UserError("weights: all of them are zero; at least one task needs a positive weight")
         object.__setattr__(self, "names", names)
@@ -112,9 +110,7 @@ class TaskWeights:
         provenance: Any = {"file": Path(path).name}
         if "format" in content and not isinstance(content["format"], (int, float)):
             if content["format"] != FORMAT:
-                raise UserError(
-                    f"{path}: format {content['format']!r} is not {FORMAT!r}, the one this version reads"
-                )
+                raise UserError(f"{path}: format {content['format']!r} is not {FORMAT!r}, the one this version reads")
             weights, provenance = content.get("weights"), content.get("provenance", {})
         elif "domain_weights" in content:
             weights = content["domain_weights"]
@@ -122,9 +118,7 @@ class TaskWeights:
         else:
             weights = content
         if not isinstance(weights, dict) or not isinstance(provenance, dict):
-            raise UserError(
-                f"{path}: 'weights' must be an object of task: weight, and 'provenance' an object"
-            )
+            raise UserError(f"{path}: 'weights' must be an object of task: weight, and 'provenance' an object")
         try:
             return cls.from_dict(weights, provenance)
         except UserError as error:
@@ -230,9 +224,7 @@ class TaskWeights:
         if spec == "uniform":
             return TaskWeights.uniform(self.names)
         if spec == "proportional":
-            return TaskWeights.proportional(
-                dict(zip(self.names, self._rows(sizes or {}).tolist(), strict=True))
-            )
+            return TaskWeights.proportional(dict(zip(self.names, self._rows(sizes or {}).tolist(), strict=True)))
         if spec == "reweight":
             return TaskWeights(self.names, self.values, {**self.provenance, "transfer": "reweight"})
         if match := re.fullmatch(r"(top|bottom)-(\d+(?:\.\d+)?)", spec):
@@ -244,9 +236,7 @@ class TaskWeights:
         """Rows of each task (k,), every one of them known and positive."""
         for name in self.names:
             if not sizes.get(name, 0) > 0:
-                raise UserError(
-                    f"task {name!r}: its size must be known and at least 1 row, not {sizes.get(name)}"
-                )
+                raise UserError(f"task {name!r}: its size must be known and at least 1 row, not {sizes.get(name)}")
         return np.array([sizes[name] for name in self.names], dtype=np.float64)
 
     def epochs(self, sizes: Mapping[str, int], rows_drawn: int) -> dict[str, float]:

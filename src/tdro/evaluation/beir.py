@@ -55,13 +55,9 @@ def read_beir(folder: Path | str) -> BeirData:
     qrels = _read_qrels(folder / "qrels" / "test.tsv", queries, passages)
     qrels = {key: qrels[key] for key in queries if any(score > 0 for score in qrels.get(key, {}).values())}
     if not qrels:
-        raise UserError(
-            f"{folder / 'qrels' / 'test.tsv'}: no query has a relevant passage (a score of 1 or more)"
-        )
+        raise UserError(f"{folder / 'qrels' / 'test.tsv'}: no query has a relevant passage (a score of 1 or more)")
     if without := len(queries) - len(qrels):
-        _LOG.info(
-            "%s: %d of %d queries have no relevant passage and are left out", folder, without, len(queries)
-        )
+        _LOG.info("%s: %d of %d queries have no relevant passage and are left out", folder, without, len(queries))
     if own := sum(scores.get(key, 0) > 0 for key, scores in qrels.items()):
         _LOG.warning(
             "%s: %d queries have the id of a passage that is relevant to them. A passage with the query's "
@@ -69,9 +65,7 @@ def read_beir(folder: Path | str) -> BeirData:
             folder,
             own,
         )
-    return BeirData(
-        list(qrels), [queries[key] for key in qrels], list(passages), list(passages.values()), qrels
-    )
+    return BeirData(list(qrels), [queries[key] for key in qrels], list(passages), list(passages.values()), qrels)
 
 
 def _text(row: dict[str, Any], key: str) -> str:
@@ -84,9 +78,7 @@ def _by_id(path: Path, texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     for number, row in enumerate(read_jsonl(path)):
         key = row.get("_id")
         if not isinstance(key, str) or not key:
-            raise UserError(
-                f"{path}, line {_line(path, number)}: key '_id' must be a non-empty string, found {key!r}"
-            )
+            raise UserError(f"{path}, line {_line(path, number)}: key '_id' must be a non-empty string, found {key!r}")
         if key in found:
             raise UserError(
                 f"{path}, line {_line(path, number)}: a second line has the _id {key!r}; remove one of them"
@@ -95,9 +87,7 @@ def _by_id(path: Path, texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
             value = row.get(name, None if name == texts[-1] else "")
             if not isinstance(value, str) and not (name == "title" and value is None):
                 kind = "missing" if name not in row else type(value).__name__
-                raise UserError(
-                    f"{path}, line {_line(path, number)}: key {name!r} must be a string, it is {kind}"
-                )
+                raise UserError(f"{path}, line {_line(path, number)}: key {name!r} must be a string, it is {kind}")
         found[key] = row
     if not found:
         raise UserError(f"{path}: no rows")
@@ -133,12 +123,8 @@ def _read_qrels(path: Path, queries: dict[str, str], passages: dict[str, str]) -
         if query not in queries:
             raise UserError(f"{where}: no query {query!r} in queries.jsonl; remove the line or add the query")
         if passage not in passages:
-            raise UserError(
-                f"{where}: no passage {passage!r} in corpus.jsonl; remove the line or add the passage"
-            )
+            raise UserError(f"{where}: no passage {passage!r} in corpus.jsonl; remove the line or add the passage")
         if qrels.setdefault(query, {}).setdefault(passage, relevance) != relevance:
             before = qrels[query][passage]
-            raise UserError(
-                f"{where}: {query!r} and {passage!r} were judged {before} further up; keep one judgement"
-            )
+            raise UserError(f"{where}: {query!r} and {passage!r} were judged {before} further up; keep one judgement")
     return qrels

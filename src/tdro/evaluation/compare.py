@@ -9,7 +9,7 @@ seeds, which has three values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ def compare(
     group: str,
     baseline: str = "uniform",
     *,
+    models: Collection[str] | None = None,
+    test_sets: Collection[str] | None = None,
     permutations: int = 10_000,
     resamples: int = 2_000,
 ) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def compare(
         folder: holds a folder a model, named ``<mixture>-seed<k>`` or ``untrained``, with a file a test set.
         group: its name.
         baseline: the mixture that the others are tested against.
+        models: names of their folders; None for all that are there.
+        test_sets: names of the test sets; None for all that are there.
         permutations: sign flips, see :func:`tdro.evaluation.significance.paired`.
         resamples: of the bootstrap, see there.
 
@@ -70,16 +74,16 @@ def compare(
         UserError: nothing is there, a model lacks a test set, or two files have different queries or texts.
     """
     folder = Path(folder)
-    models = _read(folder)
-    names = list(models[0].tests)
-    tests = [_about(models[0].tests[name], name) for name in names]
+    found = _read(folder, models, test_sets)
+    names = list(found[0].tests)
+    tests = [_about(found[0].tests[name], name) for name in names]
     parts = {
         "all": names,
         "trained": [test["name"] for test in tests if test["trained"]],
         "untrained": [test["name"] for test in tests if not test["trained"]],
     }
     by_mixture: dict[str, list[_Results]] = {}
-    for model in models:
+    for model in found:
         by_mixture.setdefault(model.mixture, []).append(model)
     rows: list[dict[str, Any]] = []
     for mixture in sorted(by_mixture, key=_place):
@@ -91,15 +95,16 @@ def compare(
             versus = _versus(runs, by_mixture[baseline], parts, permutations, resamples)
             row["versus_uniform"] = {TESTED: versus}
         rows.append(row)
-    seeds = sorted({model.seed for model in models if model.seed is not None})
+    seeds = sorted({model.seed for model in found if model.seed is not None})
     return {"group": group, "seeds": seeds, "tests": tests, "rows": rows}
 
 
-def _read(folder: Path) -> list[_Results]:
+def _read(folder: Path, wanted: Collection[str] | None, test_sets: Collection[str] | None) -> list[_Results]:
     """Every model's results, checked to be about the same queries."""
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/*.json")):
-        if not path.parent.name.startswith("."):
+        chosen = wanted is None or path.parent.name in wanted
+        if chosen and (test_sets is None or path.stem in test_sets) and not path.parent.name.startswith("."):
             found.setdefault(path.parent.name, {})[path.stem] = path
     if not found:
         raise UserError(f"{folder}: no evaluations there; run `tdro evaluate` first")
@@ -114,8 +119,7 @@ def _read(folder: Path) -> list[_Results]:
             other, expected = first.setdefault(name, (path, content))
             if any(content.get(key) != expected.get(key) for key in ("queries", "data")):
                 raise UserError(
-                    f"{path} and {other} are of different queries or passages.\n"
-                    "Run `tdro evaluate` again for both."
+                    f"{path} and {other} are of different queries or passages.\nRun `tdro evaluate` again for both."
                 )
             tests[name] = content
         mixture, _, seed = model.rpartition("-seed")
@@ -128,17 +132,13 @@ def _results(path: Path) -> dict[str, Any]:
     """One file's content, with as many values as queries."""
     if not path.exists():
         raise UserError(
-            f"{path}: no such file, but other models have this test set.\n"
-            f"Run `tdro evaluate`, or remove {path.parent}"
+            f"{path}: no such file, but other models have this test set.\nRun `tdro evaluate`, or remove {path.parent}"
         )
     content = read_json(path)
     for key in _NEEDED:
         if not isinstance(content, dict) or key not in content:
             raise UserError(f"{path}: no key {key!r}; remove the file and run `tdro evaluate` again")
-    if (
-        any(len(content[measure]) != len(content["queries"]) for measure in MEASURES)
-        or not content["queries"]
-    ):
+    if any(len(content[measure]) != len(content["queries"]) for measure in MEASURES) or not content["queries"]:
         raise UserError(f"{path}: not one value a query; remove the file and run `tdro evaluate` again")
     return content
 
@@ -224,9 +224,7 @@ def _verdict(rows: list[dict[str, Any]]) -> list[str]:
     if best["versus_uniform"] is None:
         if best["mixture"] == "uniform":
             return [f"No mixture beats uniform: it has the highest nDCG@10 ({_points(best[TESTED]['all'])})."]
-        return [
-            f"Best nDCG@10: {best['mixture']} ({_points(best[TESTED]['all'])}). Uniform was not evaluated."
-        ]
+        return [f"Best nDCG@10: {best['mixture']} ({_points(best[TESTED]['all'])}). Uniform was not evaluated."]
     versus = best["versus_uniform"][TESTED]["all"]
     sure = "" if versus["p"] < 0.05 else " That may be chance."
     number = f"{_points(best[TESTED]['all'])}, against uniform {_difference(versus)}"

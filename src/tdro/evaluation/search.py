@@ -58,9 +58,7 @@ def encode_texts(
         UserError: the model gives numbers that are not finite.
     """
     place: dict[str, int] = {}
-    where = [
-        np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64) for texts in lists
-    ]
+    where = [np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64) for texts in lists]
     limit = int(min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT))
     if tokens_folder is None:
         tokens = tokenize(model, list(place), limit, "test sets")
@@ -157,9 +155,7 @@ def top_k(
     return places.masked_fill(scores == -torch.inf, -1), scores
 
 
-def _top_of_part(
-    queries: Tensor, passages: Tensor, k: int, own: Tensor, at_once: int
-) -> tuple[Tensor, Tensor]:
+def _top_of_part(queries: Tensor, passages: Tensor, k: int, own: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
     best = torch.empty(len(queries), 0, dtype=torch.long)
     best_scores = torch.empty(len(queries), 0)
     for start in range(0, len(passages), at_once):

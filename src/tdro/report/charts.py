@@ -32,9 +32,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
         return [low] if math.isfinite(low) else []
     step = 10 ** math.floor(math.log10(span / most))
     step *= next(factor for factor in (1, 2, 5, 10, 20) if span / (step * factor) <= most)
-    return [
-        round(at * step, 12) for at in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
-    ]
+    return [round(at * step, 12) for at in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -105,18 +103,14 @@ def weight_row(weight: float, by_size: float, uniform: float, top: float, kept: 
     return _svg(body, label, 'width="100%" height="24"', "row")
 
 
-def interval_row(
-    value: float, low: float, high: float, domain: tuple[float, float], mark: str, label: str
-) -> str:
+def interval_row(value: float, low: float, high: float, domain: tuple[float, float], mark: str, label: str) -> str:
     """A mark at ``value`` on a line from ``low`` to ``high``, with the zero line behind; empty if NaN."""
     zero = f"{_place(0.0, domain):.2f}%"
     body = f'<line class="zero" x1="{zero}" x2="{zero}" y1="0" y2="100%"/>'
     if math.isfinite(low) and math.isfinite(high):
         left, right = _place(low, domain), _place(high, domain)
         body += f'<line class="reach" x1="{left:.2f}%" x2="{right:.2f}%" y1="12" y2="12"/>'
-        body += "".join(
-            f'<line class="reach" x1="{x:.2f}%" x2="{x:.2f}%" y1="9" y2="15"/>' for x in (left, right)
-        )
+        body += "".join(f'<line class="reach" x1="{x:.2f}%" x2="{x:.2f}%" y1="9" y2="15"/>' for x in (left, right))
     if math.isfinite(value):
         body += _mark(mark, _place(value, domain), 12)
     return _svg(body, label, 'width="100%" height="24"', "row")
@@ -196,9 +190,7 @@ def alpha_chart(
 
     body = ""
     for tick in ticks(0, high, 5):
-        body += (
-            f'<line class="grid" x1="{left}" x2="{left + inner:.1f}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        )
+        body += f'<line class="grid" x1="{left}" x2="{left + inner:.1f}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         body += f'<text x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{100 * tick:g} %</text>'
     for tick in ticks(first, last, max(int(inner // 70), 2)):
         body += f'<text x="{x(tick):.1f}" y="{height - 21}" text-anchor="middle">{tick:g}</text>'

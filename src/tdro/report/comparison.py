@@ -28,9 +28,7 @@ def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dic
     names = in_order(list(rows))
     challengers = [name for name in names if name not in BASELINES]
     best = {
-        key: max(
-            (_score(rows[name], *key) for name in [*challengers, "uniform"] if name in rows), default=math.nan
-        )
+        key: max((_score(rows[name], *key) for name in [*challengers, "uniform"] if name in rows), default=math.nan)
         for key in (
             ("ndcg@10", "all"),
             ("ndcg@10", "trained"),
@@ -91,25 +89,18 @@ def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     """What the verdict leaves out: where it differs, the best mixture, whether training helps at all."""
     said = []
     parts = [
-        dig(rows.get(selection), "versus_uniform", "ndcg@10", part, "difference")
-        for part in ("trained", "untrained")
+        dig(rows.get(selection), "versus_uniform", "ndcg@10", part, "difference") for part in ("trained", "untrained")
     ]
     if all(math.isfinite(number(part)) for part in parts):
-        said.append(
-            f"{signed(parts[0])} on tasks that were trained on, {signed(parts[1])} on tasks that were not."
-        )
-    scores = {
-        name: _score(rows[name], "ndcg@10", "all") for name in [*challengers, "uniform"] if name in rows
-    }
+        said.append(f"{signed(parts[0])} on tasks that were trained on, {signed(parts[1])} on tasks that were not.")
+    scores = {name: _score(rows[name], "ndcg@10", "all") for name in [*challengers, "uniform"] if name in rows}
     scores = {name: score for name, score in scores.items() if math.isfinite(score)}
     if len(scores) > 2:
         best = max(scores, key=lambda name: scores[name])
         said.append(f"Best of the {len(scores)} mixtures: {best} ({points(scores[best])}).")
     base = _score(rows.get("untrained"), "ndcg@10", "all")
     if math.isfinite(base) and "uniform" in scores:
-        said.append(
-            f"The base model has {points(base)} before training, {points(scores['uniform'])} after uniform."
-        )
+        said.append(f"The base model has {points(base)} before training, {points(scores['uniform'])} after uniform.")
     return " ".join(said)
 
 
@@ -140,9 +131,7 @@ def _axis(domain: tuple[float, float]) -> str:
     return charts.axis_row(domain, {at: signed(at, 1) for at in charts.ticks(*domain, 8)})
 
 
-def _interval(
-    label: str, values: tuple[float, float, float], domain: tuple[float, float], mark: str
-) -> dict[str, str]:
+def _interval(label: str, values: tuple[float, float, float], domain: tuple[float, float], mark: str) -> dict[str, str]:
     value, low, high = values
     text = f"{label}: {signed(value)} points, interval {signed(low)} to {signed(high)}"
     return {"svg": charts.interval_row(value, low, high, domain, mark, text), "value": signed(value)}
@@ -192,9 +181,7 @@ def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[
         for mixture in challengers:
             found = dig(rows[mixture], "versus_uniform", "ndcg@10", "tests", name)
             holm = number(dig(found, "p_holm"))
-            cells.append(
-                {"difference": number(dig(found, "difference")), "holm": holm, "strong": holm < 0.05}
-            )
+            cells.append({"difference": number(dig(found, "difference")), "holm": holm, "strong": holm < 0.05})
         scores = {base: number(dig(rows.get(base), "ndcg@10", "tests", name)) for base in BASELINES}
         table.append(
             {

@@ -78,9 +78,7 @@ def page(run: Run) -> dict[str, Any]:
         "health": health_view(run),
         "versions": sorted((str(key), str(value)) for key, value in (run.versions or {}).items()),
         "trainings": [_training_row(training) for training in run.trainings],
-        "stages": [
-            {key: stage.get(key) for key in ("name", "seconds", "fingerprint")} for stage in run.stages
-        ],
+        "stages": [{key: stage.get(key) for key in ("name", "seconds", "fingerprint")} for stage in run.stages],
         "total_seconds": sum(
             seconds for stage in run.stages if isinstance(seconds := stage.get("seconds"), (int, float))
         ),

@@ -57,9 +57,7 @@ def weights_view(run: Run, selection: str) -> dict[str, Any] | None:
     rows = []
     for at in np.argsort(-weights, kind="stable"):
         weight, share = float(weights[at]), float(by_size[at])
-        label = (
-            f"{run.names[at]}: weight {percent(weight)}, uniform {percent(uniform)}, by size {percent(share)}"
-        )
+        label = f"{run.names[at]}: weight {percent(weight)}, uniform {percent(uniform)}, by size {percent(share)}"
         rows.append(
             {
                 "name": run.names[at],
@@ -75,9 +73,7 @@ def weights_view(run: Run, selection: str) -> dict[str, Any] | None:
         "n_kept": n_kept,
         "n_tasks": len(weights),
         "prefix": all(row["kept"] for row in rows[:n_kept]),
-        "axis": charts.axis_row(
-            (0, top), {at: f"{100 * at:g} %" for at in charts.ticks(0, top, 4)}, pad=False
-        ),
+        "axis": charts.axis_row((0, top), {at: f"{100 * at:g} %" for at in charts.ticks(0, top, 4)}, pad=False),
         "effective": run.weights.effective_tasks,
         "largest": rows[0],
         "uniform": uniform,

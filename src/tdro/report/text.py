@@ -141,9 +141,7 @@ def verdict(mixture: str, difference: Any, score: Any, baseline: Any, n_tests: i
                 f"{mixture} did worse than uniform by {amount} ({evidence}).",
             )
         )
-    ahead = (
-        "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
-    )
+    ahead = "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
     return "Not shown", f"{mixture} came out {ahead} uniform, too little to tell the two apart ({evidence})."
 
 
@@ -159,8 +157,6 @@ def summary(words: list[str]) -> str:
             "Not shown": "This run does not show that tDRO’s selection beats uniform sampling.",
         }.get(words[0], "Whether the selection helped is not known yet.")
     if wins == total:
-        return (
-            f"tDRO’s selection beat uniform sampling with {'both' if total == 2 else f'all {total}'} models."
-        )
+        return f"tDRO’s selection beat uniform sampling with {'both' if total == 2 else f'all {total}'} models."
     others = f", and did worse with {losses}" if losses else ""
     return f"tDRO’s selection beat uniform sampling with {wins or 'none'} of {total} models{others}."

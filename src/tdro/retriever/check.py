@@ -36,9 +36,7 @@ def check_embedder(model: SentenceTransformer) -> list[str]:
     """
     first = model[0]
     if isinstance(first, StaticEmbedding):
-        return (
-            [] if torch.isfinite(first.embedding.weight).all() else ["its vectors are not all finite numbers"]
-        )
+        return [] if torch.isfinite(first.embedding.weight).all() else ["its vectors are not all finite numbers"]
     findings: list[str] = []
     if "message" in getattr(first, "modality_config", {}):
         findings.append("a chat template wraps every text: set the tokenizer's chat_template to none")
@@ -55,9 +53,7 @@ def _check_last_token(model: SentenceTransformer, pooling: Pooling) -> list[str]
         return ["its tokenizer has no end-of-sequence token"]
     findings = []
     if tokenizer.pad_token_id in (None, eos):
-        findings.append(
-            "its pad token is missing or the end-of-sequence token itself, which then has no gradient"
-        )
+        findings.append("its pad token is missing or the end-of-sequence token itself, which then has no gradient")
     if tokenizer.padding_side != "right":
         findings.append(f"it pads on the {tokenizer.padding_side}, not on the right")
     limit = min(model.max_seq_length or _LONGEST_TRIED, _LONGEST_TRIED)
@@ -116,9 +112,7 @@ def model_fingerprint(model: SentenceTransformer | Path | str) -> str:
     for path in sorted(folder.rglob("*")):
         if path.suffix not in (".safetensors", ".json") or path.name in _NOT_CONTENT:
             continue
-        content = (
-            sha256(path) if path.suffix == ".safetensors" else json.dumps(_content(path), sort_keys=True)
-        )
+        content = sha256(path) if path.suffix == ".safetensors" else json.dumps(_content(path), sort_keys=True)
         digest.update(f"{path.relative_to(folder).as_posix()}\n{content}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -133,7 +127,5 @@ def _content(path: Path) -> Any:
         # transformers leaves the last call's padding and truncation here; both are set anew at every call
         value = {key: item for key, item in value.items() if key not in ("padding", "truncation")}
     if path.name == "adapter_config.json" and (Path(base := value["base_model_name_or_path"])).is_dir():
-        value["base_model_name_or_path"] = (
-            model_fingerprint(base) if (Path(base) / "modules.json").exists() else base
-        )
+        value["base_model_name_or_path"] = model_fingerprint(base) if (Path(base) / "modules.json").exists() else base
     return value

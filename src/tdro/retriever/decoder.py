@@ -61,9 +61,7 @@ def decoder_embedder(
         UserError: the source cannot be read, has fewer layers, no EOS token, or no fast tokenizer.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            source, gguf_file=gguf_file, trust_remote_code=trust_remote_code
-        )
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
         config = AutoConfig.from_pretrained(source, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
         _keep_layers(config, layers, source)
         model = AutoModel.from_pretrained(
@@ -138,9 +136,7 @@ def embedding_tokenizer(tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> str:
     """A pad token other than EOS: the tokenizer's own, an existing unused special token, or a new one."""
-    special = [
-        token.content for _, token in sorted(backend.get_added_tokens_decoder().items()) if token.special
-    ]
+    special = [token.content for _, token in sorted(backend.get_added_tokens_decoder().items()) if token.special]
     reserved = [token for token in special if "reserved" in token or "unused" in token]
     known = [token for token in PAD_TOKENS if token in special]
     for token in [tokenizer.pad_token, *known, *reserved]:

@@ -42,7 +42,7 @@ def encode_tokens(
         done: called with the number of texts of each finished batch.
     """
     order = np.argsort(-tokens.lengths[texts], kind="stable")
-    result = np.empty((len(texts), model.get_embedding_dimension()), dtype=np.float32)
+    result = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     device = model.device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16):
         for part in _batches(tokens.lengths[texts[order]], tokens_at_once):

@@ -1,9 +1,9 @@
 """The fine-tuning loss: InfoNCE over hard, in-batch and cross-device negatives (stages 0 and 2).
 
-The candidates of a query are all passages of the batch, on all ranks. A candidate whose text is one of the query's own
-positive, or that the query's row holds as its positive elsewhere in the batch, is no negative: such candidates are masked
-by text. Rejected: masking by embedding similarity, which also removes the hard negatives worth learning from, and
-the library's loss, which has no mask.
+The candidates of a query are all passages of the batch, on all ranks. A candidate whose text is one of the query's
+own positive, or that the query's row holds as its positive elsewhere in the batch, is no negative: such candidates
+are masked by text. Rejected: masking by embedding similarity, which also removes the hard negatives worth learning
+from, and the library's loss, which has no mask.
 """
 
 from __future__ import annotations

@@ -55,3 +55,19 @@ def _has_bf16(kind: str) -> bool:
         return bool(torch.cpu._is_avx512_bf16_supported())
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def join_ranks(machine: Machine) -> None:
+    """Make the process group before anything is written, so that ranks can wait for each other."""
+    if machine.world > 1:
+        from accelerate import PartialState
+
+        PartialState(cpu=machine.device == "cpu")
+
+
+def wait_for_everyone(machine: Machine) -> None:
+    """Let no rank go on before all have come here."""
+    if machine.world > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()

@@ -283,9 +283,7 @@ def task_names(datasets: Sequence[Any], names: Iterable[str] | None, needed: boo
             names = [str(position) for position in range(len(datasets))]
     names = tuple(names)
     if len(names) != len(datasets) or len(set(names)) != len(names):
-        raise UserError(
-            f"names: {list(names)} must be {len(datasets)} different ones, one for each data set, in order"
-        )
+        raise UserError(f"names: {list(names)} must be {len(datasets)} different ones, one for each data set, in order")
     for given, own in zip(names, seen, strict=True):
         if own not in (None, given):
             raise UserError(

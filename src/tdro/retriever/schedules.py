@@ -17,9 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 ScheduleKind = Literal["linear", "cosine", "constant"]
 
 
-def learning_rate_multiplier(
-    kind: ScheduleKind, step: int, steps: int, warmup: int = 0, floor: float = 0.0
-) -> float:
+def learning_rate_multiplier(kind: ScheduleKind, step: int, steps: int, warmup: int = 0, floor: float = 0.0) -> float:
     """What the peak learning rate is multiplied by at ``step`` (the first is 0).
 
     Args:
@@ -47,10 +45,6 @@ def learning_rate_multiplier(
     return floor + (1 - floor) * (1 + math.cos(math.pi * min(1.0, (step - warmup) / decay))) / 2
 
 
-def schedule(
-    optimizer: Optimizer, kind: ScheduleKind, steps: int, warmup: int = 0, floor: float = 0.0
-) -> LambdaLR:
+def schedule(optimizer: Optimizer, kind: ScheduleKind, steps: int, warmup: int = 0, floor: float = 0.0) -> LambdaLR:
     """A torch scheduler of :func:`learning_rate_multiplier`, to be stepped once an optimizer step."""
-    return LambdaLR(
-        optimizer, partial(learning_rate_multiplier, kind, steps=steps, warmup=warmup, floor=floor)
-    )
+    return LambdaLR(optimizer, partial(learning_rate_multiplier, kind, steps=steps, warmup=warmup, floor=floor))

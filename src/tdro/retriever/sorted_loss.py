@@ -5,10 +5,11 @@ The columns of a batch (query, positive, negatives) are stacked and sorted by le
 padded to its own longest row: in a batch of mixed tasks most of the padding goes. Two ways to back-propagate:
 
 - the whole graph at once (default): every micro-batch's graph is kept; one forward pass;
-- ``gradient_caching``: sentence-transformers' own GradCache, with one more forward pass and the memory of one micro-batch.
+- ``gradient_caching``: sentence-transformers' own GradCache, with one more forward pass and the memory of one
+  micro-batch.
 
-Rejected: micro-batches by number of tokens (ranks would run unequal numbers of them, and their collectives hang), and the
-trainer's gradient accumulation (a loss would see a part of the step only).
+Rejected: micro-batches by number of tokens (ranks would run unequal numbers of them, and their collectives hang), and
+the trainer's gradient accumulation (a loss would see a part of the step only).
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
     def __init__(self, model: SentenceTransformer, mini_batch_size: int = 64, gradient_caching: bool = False) -> None:
         super().__init__()
         if mini_batch_size < 1:
-            raise ValueError(f"mini_batch_size is the number of texts per micro-batch, at least 1, not {mini_batch_size}")
+            raise ValueError(
+                f"mini_batch_size is the number of texts per micro-batch, at least 1, not {mini_batch_size}"
+            )
         self.model = model
         self.mini_batch_size = mini_batch_size
         self.gradient_caching = gradient_caching

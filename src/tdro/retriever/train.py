@@ -1,8 +1,8 @@
 """Stages 0 and 2: fine-tune an embedder on homogeneous batches whose tasks are drawn by weight.
 
-The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so there is
-one function for both. A finished model is a folder that was renamed into place; beside it, while it is being trained, lie
-its checkpoints.
+The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so
+there is one function for both. A finished model is a folder that was renamed into place; beside it, while it is being
+trained, lie its checkpoints.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ def finetune(
     plan = job.plan(data)
     model = load()
     loss = InBatchLoss(model, job.settings.temperature, job.settings.chunk_rows, job.settings.gradient_caching)
-    steps = PlannedSteps(
-        data, plan, job.settings.negatives, passage_labels, machine.rank, machine.world, job.subset
-    )
+    steps = PlannedSteps(data, plan, job.settings.negatives, passage_labels, machine.rank, machine.world, job.subset)
     trainer = PlannedTrainer(
         model,
         loss,
@@ -127,5 +125,3 @@ def record(
         "last_loss": log[-1]["loss"] if log else None,
         "settings": job.settings.model_dump(mode="json"),
     }
-
-

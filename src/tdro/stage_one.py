@@ -1,0 +1,145 @@
+"""Stage 1 of a run: which rows the references and the proxy read, the scores, the warnings before, and the weights.
+
+The algorithm is in :mod:`tdro.dro`; this joins it to a recipe's data, models and folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.console import say
+from tdro.data.holdout import part_of, split_rows
+from tdro.data.plan import MixedPlan, StepRows
+from tdro.dro.health import memorisation_warnings, reference_warnings
+from tdro.dro.learn import learn
+from tdro.dro.reference import one_reference, score_plan
+from tdro.dro.seen import losses_by_task, seen_rows
+from tdro.dro.weights import TaskWeights
+from tdro.files import write_json
+from tdro.prepared import BaseModel, Prepared
+from tdro.recipe import Recipe
+from tdro.retriever.machine import wait_for_everyone
+from tdro.retriever.steps import PlannedSteps, TokenizedMixture, passage_labels
+from tdro.retriever.train import Job
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Ints = NDArray[np.int64]
+_ROWS_FOR_UNTRAINED = 32  # per task, to judge the untrained base by
+
+
+def reference_rows(recipe: Recipe, sizes: Sequence[int]) -> list[list[Ints] | None]:
+    """For each reference, the rows that it is trained on; None for all. Two references for cross-fitting."""
+    settings = recipe.weights
+    if settings.stage1_rows == "held_out":
+        return [split_rows(sizes, settings.held_out_share, recipe.seed)[0]]
+    if settings.stage1_rows == "cross_fit":
+        return list(split_rows(sizes, 0.5, recipe.seed))
+    return [None]
+
+
+def reference_job(recipe: Recipe, tasks: int, rows: list[Ints] | None) -> Job:
+    """Stage 0: the base fine-tuned with uniform weights."""
+    return Job("reference", "uniform", np.full(tasks, 1 / tasks), recipe.reference, recipe.seed, subset=rows)
+
+
+def learn_weights(
+    recipe: Recipe, prepared: Prepared, base: BaseModel, references: dict[str, Path], folder: Path
+) -> None:
+    """Score the plan with the references, say what is wrong with them, and learn the weights.
+
+    Args:
+        recipe: its ``weights`` section is what is done.
+        prepared: data, models and machine.
+        base: the proxy's base.
+        references: the references' folders by fingerprint, as many as :func:`reference_rows` gives.
+        folder: the run's folder; results go to ``weights/``, scores to ``scores/``.
+    """
+    settings, machine = recipe.weights, prepared.machine
+    steps = _steps(recipe, prepared, prepared.tokens(base), settings.steps)
+    rows = reference_rows(recipe, prepared.mixture.sizes)
+    loads = {key: _loader(prepared, path) for key, path in references.items()}
+    similarities = score_plan(loads, steps, folder / "scores", machine, _choice(rows, prepared.mixture.sizes))
+    wait_for_everyone(machine)
+
+    untrained = _untrained_losses(recipe, prepared, base, folder)
+    seen, unseen = _seen_and_unseen(recipe, steps, similarities, rows)
+    reference = losses_by_task(steps, similarities, settings.temperature)
+    for warning in [*reference_warnings(reference, untrained), *memorisation_warnings(seen, unseen)]:
+        say(f"warning: {warning}", machine.main)
+
+    load = prepared.loader(base, dropout=False)
+    learner, health = learn(load, steps, similarities, settings, folder / "weights", machine, recipe.seed)
+    if machine.main:
+        write_json(folder / "weights" / "health.json", health.summary(untrained, seen, unseen))
+        provenance = {
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "steps": settings.steps,
+            "eta_times_steps": settings.eta_value * settings.steps,
+            "base": base.fingerprint,
+            "references": list(references),
+            "mixture": prepared.inputs["mixture"],
+        }
+        TaskWeights(learner.names, learner.weights.values, provenance).save(folder / "weights" / "weights.json")
+    wait_for_everyone(machine)
+
+
+def _steps(recipe: Recipe, prepared: Prepared, data: TokenizedMixture, count: int) -> PlannedSteps:
+    """The mixed plan's first ``count`` steps."""
+    settings, machine, sizes = recipe.weights, prepared.machine, prepared.mixture.sizes
+    subset = None
+    if settings.stage1_rows == "held_out":
+        subset = split_rows(sizes, settings.held_out_share, recipe.seed)[1]
+    available = [len(rows) for rows in subset] if subset else sizes
+    plan = MixedPlan(available, settings.batch, count, recipe.seed, settings.sampling)
+    return PlannedSteps(data, plan, settings.negatives, passage_labels, machine.rank, machine.world, subset)
+
+
+def _choice(rows: Sequence[list[Ints] | None], sizes: Sequence[int]) -> Callable[[StepRows], Ints]:
+    """Which reference scores a row: with two, the one that was trained on the other half."""
+    halves = [part for part in rows if part is not None]
+    if len(halves) < 2:
+        return one_reference
+    half = part_of(halves, sizes)
+
+    def other_half(step: StepRows) -> Ints:
+        return np.asarray([1 - half[task][row] for task, row in zip(step.task, step.row, strict=True)], dtype=np.int64)
+
+    return other_half
+
+
+def _loader(prepared: Prepared, path: Path) -> Callable[[], SentenceTransformer]:
+    return lambda: prepared.load(path)
+
+
+def _untrained_losses(recipe: Recipe, prepared: Prepared, base: BaseModel, folder: Path) -> dict[str, float]:
+    """The untrained base's loss per task, on the first rows of the plan."""
+    settings = recipe.weights
+    count = min(settings.steps, -(-_ROWS_FOR_UNTRAINED * len(prepared.mixture.tasks) // settings.batch))
+    steps = _steps(recipe, prepared, prepared.tokens(base), count)
+    models = {base.fingerprint: _loader(prepared, base.path)}
+    similarities = score_plan(models, steps, folder / "scores", prepared.machine, title="scoring the untrained base")
+    wait_for_everyone(prepared.machine)
+    return losses_by_task(steps, similarities, settings.temperature)
+
+
+def _seen_and_unseen(
+    recipe: Recipe, steps: PlannedSteps, similarities: NDArray[np.float32], rows: Sequence[list[Ints] | None]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The reference's loss per task on planned rows that stage 0 read, and on those that it did not."""
+    temperature = recipe.weights.temperature
+    if len(rows) > 1:  # every row is scored by the reference that has not seen it
+        return {}, losses_by_task(steps, similarities, temperature)
+    plan = reference_job(recipe, len(steps.data.index.tasks), rows[0]).plan(steps.data)
+    read = seen_rows(PlannedSteps(steps.data, plan, 0, passage_labels, subset=rows[0]))
+    return (
+        losses_by_task(steps, similarities, temperature, read),
+        losses_by_task(steps, similarities, temperature, lambda step: ~read(step)),
+    )
