@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import os
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -427,8 +426,8 @@ def test_every_package_has_a_licence_in_the_table():
 
 
 @pytest.fixture(scope="session")
-def real_sample(tmp_path_factory):
-    cache = Path(os.environ.get("TDRO_CACHE") or tmp_path_factory.mktemp("cache"))
+def real_sample():
+    cache = cache_folder()  # the user's own: what the quickstart has fetched is not fetched again
     return build_sample(cache / "sample-mixture", cache), cache
 
 

@@ -92,8 +92,8 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 report_to="none",
                 disable_tqdm=True,
                 dataloader_pin_memory=device != "cpu" and torch.cuda.is_available(),
-                # Every parameter is used in every step; looking for unused ones costs a pass over the graph.
-                ddp_find_unused_parameters=False,
+                # BERT has a pooler that mean pooling never reads; without this, ranks wait for its gradient.
+                ddp_find_unused_parameters=True,
                 ddp_broadcast_buffers=False,
             ),
             loss=loss,

@@ -1,0 +1,98 @@
+"""What a rank of ``test_ranks.py`` does; started by torchrun, and called in the test's own process for one rank.
+
+Every scenario trains a few steps on the same global batches. Kept are, per rank: α, the gradient that each optimizer step
+saw, and the parameters in the end.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import tiny
+import torch
+from accelerate import PartialState
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+import tdro.dro.reference
+from tdro.data.plan import MixedPlan
+from tdro.dro.learn import learn
+from tdro.dro.reference import score_plan
+from tdro.recipe import Training, Weights
+from tdro.retriever.base import load_model
+from tdro.retriever.machine import Machine, this_machine
+from tdro.retriever.steps import PlannedSteps
+from tdro.retriever.train import Job, finetune
+
+TASKS = [tiny.task(f"t{i}", rows=5 + 3 * i) for i in range(4)]
+COMMON = {"steps": 3, "batch": 8, "temperature": 0.05, "learning_rate": 1e-3, "chunk_rows": 5, "weight_decay": 0.0}
+SCENARIOS = {
+    "learn": ("encoder", {}),
+    "learn, gradient caching": ("encoder", {"gradient_caching": True}),
+    "learn, static": ("static", {}),
+    "fine-tune": ("encoder", {}),
+    "fine-tune, gradient caching": ("encoder", {"gradient_caching": True}),
+}
+
+
+def make_models(out: Path) -> None:
+    """What all ranks load; once, before there are ranks (transformers saves on the first of them only)."""
+    for kind in ("encoder", "static"):
+        for seed in (0, 5):
+            tiny.model(kind, out / "parts", seed).save_pretrained(str(out / f"{kind}-{seed}"), create_model_card=False)
+
+
+def run(out: Path, machine: Machine) -> None:
+    """All scenarios on this rank, with the models in ``out``; results go to ``out/<scenario>-<world>-<rank>.npz``."""
+    shared = out / f"world-{machine.world}"
+    for name, (kind, more) in SCENARIOS.items():
+        kept, gradients = [], []
+
+        def load(seed=0, kind=kind, kept=kept):
+            kept.append(load_model(out / f"{kind}-{seed}", device="cpu"))
+            return kept[-1]
+
+        hook = register_optimizer_step_pre_hook(
+            lambda optimizer, *rest, gradients=gradients: gradients.append(flat_gradient(optimizer))
+        )
+        stage = learned if name.startswith("learn") else finetuned
+        alpha = stage(load, shared / name, machine, more)
+        hook.remove()
+        np.savez(
+            out / f"{name}-{machine.world}-{machine.rank}.npz",
+            alpha=alpha,
+            gradients=np.stack(gradients),
+            **{key: value.numpy() for key, value in kept[-1].state_dict().items()},
+        )
+
+
+def flat_gradient(optimizer):
+    """The gradients of an optimizer's parameters, one after the other (BERT has a pooler that nobody reads)."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return torch.cat([p.grad.to_dense().flatten() for p in parameters if p.grad is not None and p.grad.abs().sum() > 0]).numpy().copy()
+
+
+def learned(load, folder, machine, more):
+    """Stage 1 with scores made by all ranks; with four ranks, each has rows of two of the four tasks only."""
+    tdro.dro.reference._TEXTS_PER_BLOCK = 1  # a block per step, so that every rank scores some
+    plan = MixedPlan([len(task) for task in TASKS], 8, 3, 1)
+    data = tiny.tokenized(load(), TASKS)
+    steps = PlannedSteps(data, plan, 2, lambda *args: None, machine.rank, machine.world)
+    similarities = score_plan({"r": lambda: load(seed=5)}, steps, folder / "scores", machine, chunk_rows=5)
+    PartialState().wait_for_everyone()
+    settings = Weights(negatives=2, eta=0.5, average_steps=1, **COMMON, **more)
+    return learn(load, steps, similarities, settings, folder, machine, 1)[0].weights.values
+
+
+def finetuned(load, folder, machine, more):
+    """Stage 2: cross-device negatives."""
+    data = tiny.tokenized(load(), TASKS)
+    job = Job("test", "uniform", np.full(4, 0.25), Training(negatives=1, **COMMON, **more), 1)
+    finetune(load, data, job, folder / "model", machine)
+    return np.zeros(0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    here = this_machine("cpu", "fp32")
+    PartialState(cpu=True)
+    run(Path(sys.argv[1]), here)

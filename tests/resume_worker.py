@@ -1,0 +1,238 @@
+"""Trainings that are killed and continued, for ``test_resume.py``.
+
+A driver that imports everything once and forks a process per attempt and rank (OMP_NUM_THREADS=1, no thread started
+before), so that a kill costs a second and not ten. What a kill is:
+
+    step N     rank 0 kills itself when it asks for the plan's step N
+    event N    at its N-th file operation (open, rename, remove, …) in the run's folder: anywhere in a checkpoint's writing
+    torn       before a checkpoint gets its name, with each of its files cut to half
+    line       with half a line written to the log of the steps
+    late       while the finished run's checkpoints are being removed
+    time F     from outside, after the share F of an uninterrupted run's time
+    other N    like step N, but rank 1
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tiny
+import torch
+from accelerate import PartialState
+
+import tdro.retriever.trainer
+from tdro.data.plan import MixedPlan
+from tdro.dro.learn import learn
+from tdro.recipe import Training, Weights
+from tdro.retriever.base import load_model
+from tdro.retriever.machine import this_machine
+from tdro.retriever.steps import PlannedSteps
+from tdro.retriever.train import Job, finetune
+
+STEPS = 12
+COMMON = {
+    "steps": STEPS, "batch": 8, "temperature": 0.05, "learning_rate": 5e-3, "chunk_rows": 7, "checkpoint_steps": 3,
+}  # fmt: skip
+_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.link"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: ``learn`` or ``finetune``, its model, its ranks, and the kills that it has to survive."""
+
+    stage: str
+    kind: str
+    world: int
+    kills: list[str]
+
+
+def make_models(folder: Path) -> None:
+    """The models that the runs load."""
+    tiny.model("static", folder).save_pretrained(str(folder / "static"), create_model_card=False)
+    tiny.encoder(folder / "e0").save_pretrained(str(folder / "encoder"), create_model_card=False)
+    tiny.encoder(folder / "e1", dropout=0.1).save_pretrained(str(folder / "dropout"), create_model_card=False)
+    tiny.decoder(folder / "d").save_pretrained(str(folder / "decoder"), create_model_card=False)
+
+
+def train(run: Run, models: Path, folder: Path) -> None:
+    """One attempt on this rank; the last one leaves ``result.json`` with digests of everything that must be the same."""
+    machine = this_machine("cpu", "fp32")
+    kept = []
+
+    def load():
+        if run.kind == "lora":
+            lora = type("Lora", (), {"r": 4, "alpha": 8.0, "dropout": 0.0})
+            torch.manual_seed(0)
+            model = load_model(models / "decoder", device="cpu", lora=lora, gradient_checkpointing=True)
+        else:
+            model = load_model(models / run.kind, device="cpu")
+        kept.append(model)
+        return model
+
+    tasks = [tiny.task(f"t{i}", rows=5 + 3 * i) for i in range(3)]
+    data = tiny.tokenized(load(), tasks)
+    result = {}
+    if run.stage == "learn":
+        plan = MixedPlan([len(task) for task in tasks], 8, STEPS, 1, "random")
+        steps = PlannedSteps(data, plan, 2, lambda *args: None, machine.rank, machine.world)
+        cosines = np.random.default_rng(0).uniform(-0.2, 0.2, (STEPS, 8, 3)).astype(np.float32)
+        settings = Weights(negatives=2, eta=0.5, average_steps=3, **COMMON)
+        learner, health = learn(load, steps, cosines, settings, folder, machine, 1)
+        result |= {"learner": learner.state_dict(), "health": health.state_dict()}
+        files = [folder / "steps.jsonl", folder / "log.jsonl"]
+    else:
+        job = Job("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **COMMON), 1)
+        finetune(load, data, job, folder / "model", machine)
+        result["training"] = json.loads((folder / "model" / "training.json").read_text()) | {"seconds": 0}
+        files = [folder / "model" / "log.jsonl", *(folder / "model").glob("*.safetensors")]
+    if machine.main:
+        result |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        result["left over"] = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    digest = hashlib.sha256()
+    for name, value in sorted(kept[-1].state_dict().items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    result["model"] = digest.hexdigest()
+    if machine.world > 1:
+        PartialState().wait_for_everyone()
+    (folder / f"result-{machine.rank}.json").write_text(json.dumps(result, sort_keys=True))
+
+
+# ---- kills
+
+
+def die() -> None:
+    """What a power cut or the OOM killer does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(kill: str, rank: int, folder: Path) -> None:
+    """Have this process kill itself as ``kill`` says."""
+    kind, _, number = kill.partition(" ")
+    if kind in ("step", "other") and rank == (kind == "other"):
+        ask = PlannedSteps.__getitem__
+        PlannedSteps.__getitem__ = lambda self, step: die() if step == int(number) else ask(self, step)
+    if rank:
+        return
+    if kind == "event":
+        seen = [0]
+
+        def count(event, args):
+            if event in _EVENTS and isinstance(args[0], (str, os.PathLike)) and str(args[0]).startswith(str(folder)):
+                seen[0] += 1
+                if seen[0] == int(number):
+                    die()
+
+        sys.addaudithook(count)
+    if kind == "torn":
+
+        def tear(written):
+            for path in written.rglob("*"):
+                if path.is_file():
+                    os.truncate(path, path.stat().st_size // 2)
+            die()
+
+        tdro.retriever.trainer._sync = tear
+    if kind == "line":
+        lines = [0]
+
+        def half(event, args):
+            if event == "open" and args[1] == "a" and str(args[0]).endswith("steps.jsonl"):
+                lines[0] += 1
+                if lines[0] == 2:
+                    with os.fdopen(os.open(args[0], os.O_WRONLY | os.O_APPEND), "w") as file:
+                        file.write('{"step": 7, "al')
+                    die()
+
+        sys.addaudithook(half)
+    if kind == "late":
+
+        def late(path, *args, **settings):
+            if any(part.startswith("training") or part.endswith((".training", ".removed")) for part in Path(path).parts[-1:]):
+                for checkpoint in sorted(Path(path).glob("checkpoint-*")):
+                    (checkpoint / "optimizer.pt").unlink()
+                die()
+            return remove(path, *args, **settings)
+
+        remove, shutil.rmtree = shutil.rmtree, late
+
+
+def attempt(run: Run, models: Path, folder: Path, kill: str = "", seconds: float = 0.0) -> bool:
+    """Run until done or killed, on all ranks; True if it was done. Raises if it fails by itself."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    children = [fork(run, models, folder, kill, rank, port) for rank in range(run.world)]
+    started, codes = time.monotonic(), {}
+    while len(codes) < len(children):
+        if kill.startswith("time") and time.monotonic() - started > seconds * float(kill.split()[1]):
+            for child in set(children) - codes.keys():
+                os.kill(child, signal.SIGKILL)
+        for child in set(children) - codes.keys():
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if pid:
+                codes[pid] = os.waitstatus_to_exitcode(status)
+        if any(codes.values()):  # as torchrun does: one has died, so all must
+            time.sleep(0.05)
+            for child in set(children) - codes.keys():
+                os.kill(child, signal.SIGKILL)
+                codes[child] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        time.sleep(0.005)
+    bad = [code for code in codes.values() if code not in (0, -signal.SIGKILL)]
+    if bad and not kill:
+        raise RuntimeError(f"{run}: exit codes {bad}")
+    return not any(codes.values())
+
+
+def fork(run: Run, models: Path, folder: Path, kill: str, rank: int, port: int) -> int:
+    """Start a rank; returns its process id."""
+    sys.stdout.flush()
+    if child := os.fork():
+        return child
+    try:
+        if run.world > 1:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(run.world)}
+            os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(run.world)}
+            PartialState(cpu=True)
+        arm(kill, rank, folder)
+        train(run, models, folder)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def drive(run: Run, models: Path, out: Path) -> dict:
+    """The results of an uninterrupted run, and of one that had to survive the kills, one attempt each."""
+    found = {"run": asdict(run)}
+    began = time.monotonic()
+    for name, kills in (("whole", []), ("killed", run.kills)):
+        folder = out / name
+        folder.mkdir(parents=True)
+        found["kills"] = [kill for kill in kills if not attempt(run, models, folder, kill, found.get("seconds", 0))]
+        if not attempt(run, models, folder):
+            raise RuntimeError(f"{run}: killed without being asked to")
+        found.setdefault("seconds", time.monotonic() - began)
+        found[name] = [json.loads((folder / f"result-{rank}.json").read_text()) for rank in range(run.world)]
+    return found
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    if not os.fork():
+        make_models(place / "models")
+        os._exit(0)
+    os.wait()
+    for position, line in enumerate(sys.stdin):
+        one = Run(**json.loads(line))
+        print("RESULT " + json.dumps(drive(one, place / "models", place / str(position))), flush=True)

@@ -1,0 +1,186 @@
+"""A run that is killed and continued ends as one that was never killed, to the bit."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+import tdro.dro.reference
+from tdro.data.plan import MixedPlan
+from tdro.dro.learn import StepLog
+from tdro.dro.reference import score_plan
+from tdro.retriever.machine import Machine
+from tdro.retriever.steps import PlannedSteps
+
+HERE = Path(__file__).parent
+FEW = [
+    ("learn", "encoder", 1, ["step 5", "torn", "line"]),
+    ("learn", "static", 1, ["event 70", "step 8", "late"]),
+    ("learn", "encoder", 2, ["other 4", "torn", "step 11"]),
+    ("learn", "lora", 1, ["step 7"]),
+    ("finetune", "dropout", 1, ["step 2", "event 90", "late"]),
+    ("finetune", "static", 1, ["torn"]),
+]
+
+
+def drive(runs, tmp_path):
+    """The driver's results, one dict per run."""
+    path = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "resume_worker.py"), str(tmp_path)],
+        input="".join(json.dumps(dict(zip(("stage", "kind", "world", "kills"), run, strict=True))) + "\n" for run in runs),
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TQDM_DISABLE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    results = [json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert len(results) == len(runs), done.stderr[-4000:]
+    return results
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    return drive(FEW, tmp_path_factory.mktemp("resume"))
+
+
+@pytest.mark.parametrize("number", range(len(FEW)), ids=[f"{stage}-{kind}-{world}" for stage, kind, world, _ in FEW])
+def test_a_killed_run_ends_as_one_that_was_never_killed(number, few):
+    result = few[number]
+    assert result["kills"] == FEW[number][3]  # each of them did kill
+    assert result["killed"] == result["whole"]
+    models = {rank["model"] for rank in result["whole"]}
+    assert len(models) == 1  # and all ranks hold the same
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+def test_many_random_kills(world, tmp_path):
+    draw = random.Random(world)
+    runs = []
+    for stage, kind in [("learn", "encoder"), ("learn", "static"), ("finetune", "dropout"), ("learn", "lora")]:
+        for _ in range(3):
+            kills = [f"event {draw.randint(1, 220)}" for _ in range(3)]
+            kills += [f"time {draw.uniform(0.1, 0.95):.2f}", f"step {draw.randint(1, 11)}", "torn"]
+            kills += ["line"] if stage == "learn" else []
+            kills += [f"other {draw.randint(1, 11)}"] if world > 1 else []
+            draw.shuffle(kills)
+            runs.append((stage, kind, world, [*kills[:4], "late"]))
+    results = drive(runs, tmp_path)
+    killed = [kill for result in results for kill in result["kills"]]
+    print(f"{world} rank(s): {len(results)} runs, {len(killed)} kills: {killed}")
+    assert len(killed) >= 20
+    assert [result["killed"] for result in results] == [result["whole"] for result in results]
+
+
+def test_the_log_is_cut_back_without_losing_what_is_kept(tmp_path):
+    """Half a line at the end, and lines beyond the checkpoint, go; the rest stays, even if killed right then."""
+    path = tmp_path / "steps.jsonl"
+    lines = [json.dumps({"step": step, "alpha": [0.1, 0.9]}) + "\n" for step in range(5)]
+    path.write_text("".join(lines) + '{"step": 5, "al')
+    StepLog(path, None, tmp_path / "checkpoint-3")
+    assert path.read_text() == "".join(lines[:3])
+    StepLog(path, None, None)
+    assert path.read_text() == ""
+
+
+# ---- the reference's scores
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Five blocks of two steps each."""
+    monkeypatch.setattr(tdro.dro.reference, "_TEXTS_PER_BLOCK", 64)
+    tasks = [tiny.task("a"), tiny.task("b")]
+    data = tiny.tokenized(tiny.static_model(), tasks)
+    return PlannedSteps(data, MixedPlan([20, 20], 8, 10, 1), 2, lambda *args: None)
+
+
+def score(steps, folder, load=lambda: tiny.static_model(seed=3), name="r", machine=Machine(), **more):  # noqa: B008
+    return np.array(score_plan({name: load}, steps, folder, machine, **more))
+
+
+def no_model():
+    pytest.fail("a model was loaded although everything is scored")
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 5])
+def test_only_missing_blocks_are_scored(chunk_rows, steps, tmp_path, monkeypatch):
+    expected = score(steps, tmp_path / "whole", chunk_rows=chunk_rows)
+    name = "_score_block" if chunk_rows is None else "_score_steps"
+    work, scored = getattr(tdro.dro.reference, name), []
+
+    def interrupted(*args):
+        scored.append(args[3])
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        return work(*args)
+
+    monkeypatch.setattr(tdro.dro.reference, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        score(steps, tmp_path / "cut", chunk_rows=chunk_rows)
+    found = score(steps, tmp_path / "cut", chunk_rows=chunk_rows)
+    assert scored == [range(0, 2), range(2, 4), range(4, 6), range(4, 6), range(6, 8), range(8, 10)]
+    assert np.array_equal(found, expected)
+
+
+def test_a_second_run_over_the_plan_loads_nothing(steps, tmp_path):
+    first = score(steps, tmp_path)
+    assert np.array_equal(score(steps, tmp_path, no_model), first)
+
+
+def test_another_model_plan_or_text_is_scored_anew(steps, tmp_path):
+    score(steps, tmp_path)
+    plan, data = steps.plan, steps.data
+    other_tasks = [tiny.task("a"), tiny.task("c")]
+    others = [
+        PlannedSteps(data, MixedPlan([20, 20], 8, 10, 2), 2, None),
+        PlannedSteps(data, MixedPlan([20, 20], 8, 10, 1, "random"), 2, None),
+        PlannedSteps(data, MixedPlan([20, 20], 8, 9, 1), 2, None),
+        PlannedSteps(data, plan, 1, None),
+        PlannedSteps(data, MixedPlan([10, 10], 8, 10, 1), 2, None, subset=[np.arange(10)] * 2),
+        PlannedSteps(data, MixedPlan([10, 10], 8, 10, 1), 2, None, subset=[np.arange(10, 20)] * 2),
+        PlannedSteps(tiny.tokenized(tiny.static_model(), other_tasks), plan, 2, None),
+    ]
+    for other in others:
+        score(other, tmp_path)
+    score(steps, tmp_path, name="s")
+    score(steps, tmp_path, machine=Machine(bf16=True))
+    score(steps, tmp_path, chunk_rows=4)
+    assert len(list(tmp_path.iterdir())) == 4 + len(others)
+
+
+def test_ranks_share_the_blocks_whoever_comes_first(steps, tmp_path):
+    """A rank that starts when another has already finished some blocks still scores its own, and no other."""
+    expected = score(steps, tmp_path / "alone")
+    scored = {}
+    for rank in (1, 0):
+        scored[rank] = score(steps, tmp_path / "shared", machine=Machine(rank=rank, world=2))
+    assert np.array_equal(scored[0], expected)
+    assert len(list((tmp_path / "shared").glob("*/block-*.done"))) == 5
+
+
+def test_two_ranks_that_make_the_store_at_once_write_to_one_file(steps, tmp_path, monkeypatch):
+    """The second finds no file, makes one, and must not put it over the first's, which already holds scores."""
+    expected = score(steps, tmp_path / "alone")
+    exists = Path.exists
+    score(steps, tmp_path / "shared", machine=Machine(rank=0, world=2))
+    monkeypatch.setattr(Path, "exists", lambda path: path.suffix != ".npy" and exists(path))
+    assert np.array_equal(score(steps, tmp_path / "shared", machine=Machine(rank=1, world=2)), expected)
+    assert [path.suffix for path in tmp_path.rglob("*.npy")] == [".npy"] * 2
+
+
+def test_two_references_score_the_rows_that_they_are_chosen_for(steps, tmp_path):
+    one, other = (score(steps, tmp_path / str(seed), lambda seed=seed: tiny.static_model(seed=seed)) for seed in (3, 4))
+    models = {"one": lambda: tiny.static_model(seed=3), "other": lambda: tiny.static_model(seed=4)}
+    for chunk_rows in (None, 5):
+        found = score_plan(models, steps, tmp_path, Machine(), lambda rows: rows.row % 2, chunk_rows=chunk_rows)
+        for step in range(10):
+            odd = steps.plan.step(step).row % 2 == 1
+            np.testing.assert_allclose(found[step], np.where(odd[:, None], other[step], one[step]), atol=1e-6)
