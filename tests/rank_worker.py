@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tiny
 import torch
 from accelerate import PartialState
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import tdro.dro.reference
+import tiny
 from tdro.data.plan import MixedPlan
 from tdro.dro.learn import learn
 from tdro.dro.reference import score_plan
@@ -68,7 +68,11 @@ def run(out: Path, machine: Machine) -> None:
 def flat_gradient(optimizer):
     """The gradients of an optimizer's parameters, one after the other (BERT has a pooler that nobody reads)."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    return torch.cat([p.grad.to_dense().flatten() for p in parameters if p.grad is not None and p.grad.abs().sum() > 0]).numpy().copy()
+    return (
+        torch.cat([p.grad.to_dense().flatten() for p in parameters if p.grad is not None and p.grad.abs().sum() > 0])
+        .numpy()
+        .copy()
+    )
 
 
 def learned(load, folder, machine, more):

@@ -27,11 +27,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import tiny
 import torch
 from accelerate import PartialState
 
 import tdro.retriever.trainer
+import tiny
 from tdro.data.plan import MixedPlan
 from tdro.dro.learn import learn
 from tdro.recipe import Training, Weights
@@ -158,7 +158,10 @@ def arm(kill: str, rank: int, folder: Path) -> None:
     if kind == "late":
 
         def late(path, *args, **settings):
-            if any(part.startswith("training") or part.endswith((".training", ".removed")) for part in Path(path).parts[-1:]):
+            if any(
+                part.startswith("training") or part.endswith((".training", ".removed"))
+                for part in Path(path).parts[-1:]
+            ):
                 for checkpoint in sorted(Path(path).glob("checkpoint-*")):
                     (checkpoint / "optimizer.pt").unlink()
                 die()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tdro.data.negatives import Searcher, mine_bm25, mine_mixture, tokens
-from tdro.data.sample.text import normalise
+from tdro.data.same_text import normalise
 from tdro.data.task import Mixture, Task
 from tdro.errors import UserError
 

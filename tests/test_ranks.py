@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rank_worker
 
+import rank_worker
 from tdro.retriever.machine import Machine
 
 HERE = Path(__file__).parent

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 
 import tdro.dro.reference
+import tiny
 from tdro.data.plan import MixedPlan
 from tdro.dro.learn import StepLog
 from tdro.dro.reference import score_plan
@@ -34,12 +34,16 @@ def drive(runs, tmp_path):
     path = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
     done = subprocess.run(
         [sys.executable, str(HERE / "resume_worker.py"), str(tmp_path)],
-        input="".join(json.dumps(dict(zip(("stage", "kind", "world", "kills"), run, strict=True))) + "\n" for run in runs),
+        input="".join(
+            json.dumps(dict(zip(("stage", "kind", "world", "kills"), run, strict=True))) + "\n" for run in runs
+        ),
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TQDM_DISABLE": "1"},
         capture_output=True,
         text=True,
     )
-    results = [json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    results = [
+        json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT")
+    ]
     assert done.returncode == 0, done.stderr[-4000:]
     assert len(results) == len(runs), done.stderr[-4000:]
     return results

@@ -5,13 +5,13 @@ import io
 import json
 import zipfile
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tdro.data.mixture import mixture_fingerprint, read_mixture
+from tdro.data.same_text import normalise
 from tdro.data.sample import (
     aws,
     build,
@@ -36,8 +36,8 @@ from tdro.data.sample.split import (
     without,
 )
 from tdro.data.sample.tasks import PACKAGES, TASKS, SourceTask
-from tdro.data.sample.text import MAX_CHARACTERS, Pair, cleaned, normalise, tidy
-from tdro.data.wheels import fetch_wheels
+from tdro.data.sample.text import MAX_CHARACTERS, Pair, cleaned, tidy
+from tdro.data.wheels import cache_folder, fetch_wheels
 from tdro.errors import UserError
 
 

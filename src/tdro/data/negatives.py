@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from tdro.data.sample.text import normalise
+from tdro.data.same_text import normalise
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
 

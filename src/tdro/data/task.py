@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "query", "positives", "negatives")
 
 
+def prompt_of(instruction: str) -> str:
+    """The paper's template around an instruction; nothing where there is none."""
+    return f"Instruct: {instruction}\nQuery: " if instruction else ""
+
+
 @dataclass(frozen=True)
 class Task:
     """One training data set.
@@ -43,7 +48,7 @@ class Task:
     @property
     def prompt(self) -> str:
         """The text before every query (the paper's template), or nothing."""
-        return f"Instruct: {self.instruction}\nQuery: " if self.instruction else ""
+        return prompt_of(self.instruction)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class TestSet:
     @property
     def prompt(self) -> str:
         """The text before every query, the same as in training."""
-        return f"Instruct: {self.instruction}\nQuery: " if self.instruction else ""
+        return prompt_of(self.instruction)
 
 
 @dataclass(frozen=True)

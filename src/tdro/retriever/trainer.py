@@ -210,8 +210,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def training_log(trainer: PlannedTrainer) -> list[dict[str, Any]]:
-    """What was logged, one dict per logged step: step, loss, learning_rate, grad_norm."""
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
+    """What was logged, one dict per logged step: step, epoch, loss, learning_rate, grad_norm (where there is one)."""
+    keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
+    # A checkpoint sorts the keys of what was logged before it; here they are always in the same order.
+    return [{key: entry[key] for key in keys if key in entry} for entry in trainer.state.log_history if "loss" in entry]
 
 
 def _checkpoints(folder: Path) -> list[Path]:

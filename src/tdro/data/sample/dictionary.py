@@ -10,7 +10,8 @@ import gzip
 from collections.abc import Iterator
 from zipfile import ZipFile
 
-from tdro.data.sample.text import Pair, normalise
+from tdro.data.same_text import normalise
+from tdro.data.sample.text import Pair
 
 MOST = 3  # definitions a word
 SHORTEST = 15  # characters: shorter ones are mostly cross references

@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator
 from zipfile import ZipFile
 
-from tdro.data.sample.text import Pair, digest, normalise
+from tdro.data.same_text import normalise
+from tdro.data.sample.text import Pair, digest
 
 ONTOLOGIES = ("MONDO", "UBERON", "CL", "EFO")
 

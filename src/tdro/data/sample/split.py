@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tdro.data.sample.text import Pair, digest, normalise
+from tdro.data.same_text import normalise
+from tdro.data.sample.text import Pair, digest
 from tdro.files import read_json, read_jsonl
 
 TEST_SHARE = 0.12  # of the groups

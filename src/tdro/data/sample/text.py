@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+from tdro.data.same_text import normalise
 
 MAX_CHARACTERS = 1000
 
@@ -27,19 +28,6 @@ class Pair(NamedTuple):
 def tidy(text: str) -> str:
     """Collapse whitespace and cut to :data:`MAX_CHARACTERS`."""
     return " ".join(text.split())[:MAX_CHARACTERS].rstrip()
-
-
-def normalise(text: str) -> str:
-    """The form in which two texts count as the same: NFKC, case folded, single spaces, bare ends."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    text = " ".join(text.casefold().split())
-    start, end = 0, len(text)  # millions of calls: a regular expression takes three times as long
-    while start < end and not text[start].isalnum():
-        start += 1
-    while start < end and not text[end - 1].isalnum():
-        end -= 1
-    return text[start:end] or text
 
 
 def without_tags(html: str) -> str:
