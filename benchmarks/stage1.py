@@ -35,7 +35,7 @@ from tdro.dro.reference import score_plan
 from tdro.files import write_json
 from tdro.recipe import Weights
 from tdro.retriever.machine import Machine, this_machine
-from tdro.retriever.sorted_loss import micro_batches
+from tdro.retriever.micro_batches import micro_batches
 from tdro.retriever.steps import PlannedSteps
 
 # name: (numerator, denominator, at least)

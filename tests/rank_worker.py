@@ -1,7 +1,7 @@
 """What a rank of ``test_ranks.py`` does; started by torchrun, and called in the test's own process for one rank.
 
-Every scenario trains a few steps on the same global batches. Kept are, per rank: α, the gradient that each optimizer step
-saw, and the parameters in the end.
+Every scenario trains a few steps on the same global batches. Kept are, per rank: α, the gradient that each optimizer
+step saw, and the parameters in the end.
 """
 
 import sys

@@ -4,7 +4,7 @@ A driver that imports everything once and forks a process per attempt and rank (
 before), so that a kill costs a second and not ten. What a kill is:
 
     step N     rank 0 kills itself when it asks for the plan's step N
-    event N    at its N-th file operation (open, rename, remove, …) in the run's folder: anywhere in a checkpoint's writing
+    event N    at its N-th file operation (open, rename, remove, …) in the run's folder: anywhere in a checkpoint too
     torn       before a checkpoint gets its name, with each of its files cut to half
     line       with half a line written to the log of the steps
     late       while the finished run's checkpoints are being removed
@@ -66,7 +66,7 @@ def make_models(folder: Path) -> None:
 
 
 def train(run: Run, models: Path, folder: Path) -> None:
-    """One attempt on this rank; the last one leaves ``result.json`` with digests of everything that must be the same."""
+    """One attempt on this rank; the last one leaves ``result-<rank>.json``: what must be the same, or digests."""
     machine = this_machine("cpu", "fp32")
     kept = []
 
@@ -117,57 +117,67 @@ def die() -> None:
 
 
 def arm(kill: str, rank: int, folder: Path) -> None:
-    """Have this process kill itself as ``kill`` says."""
+    """Have this process kill itself as ``kill`` says; only ``other`` is about rank 1."""
     kind, _, number = kill.partition(" ")
-    if kind in ("step", "other") and rank == (kind == "other"):
-        ask = PlannedSteps.__getitem__
-        PlannedSteps.__getitem__ = lambda self, step: die() if step == int(number) else ask(self, step)
-    if rank:
-        return
-    if kind == "event":
-        seen = [0]
+    ways = {"step": at_step, "other": at_step, "event": at_event, "torn": torn, "line": half_a_line, "late": late}
+    if kind in ways and rank == (kind == "other"):
+        ways[kind](int(number or 0), folder)
 
-        def count(event, args):
-            if event in _EVENTS and isinstance(args[0], (str, os.PathLike)) and str(args[0]).startswith(str(folder)):
-                seen[0] += 1
-                if seen[0] == int(number):
-                    die()
 
-        sys.addaudithook(count)
-    if kind == "torn":
+def at_step(number: int, folder: Path) -> None:
+    ask = PlannedSteps.__getitem__
+    PlannedSteps.__getitem__ = lambda self, step: die() if step == number else ask(self, step)
 
-        def tear(written):
-            for path in written.rglob("*"):
-                if path.is_file():
-                    os.truncate(path, path.stat().st_size // 2)
-            die()
 
-        tdro.retriever.trainer._sync = tear
-    if kind == "line":
-        lines = [0]
+def at_event(number: int, folder: Path) -> None:
+    seen = [0]
 
-        def half(event, args):
-            if event == "open" and args[1] == "a" and str(args[0]).endswith("steps.jsonl"):
-                lines[0] += 1
-                if lines[0] == 2:
-                    with os.fdopen(os.open(args[0], os.O_WRONLY | os.O_APPEND), "w") as file:
-                        file.write('{"step": 7, "al')
-                    die()
-
-        sys.addaudithook(half)
-    if kind == "late":
-
-        def late(path, *args, **settings):
-            if any(
-                part.startswith("training") or part.endswith((".training", ".removed"))
-                for part in Path(path).parts[-1:]
-            ):
-                for checkpoint in sorted(Path(path).glob("checkpoint-*")):
-                    (checkpoint / "optimizer.pt").unlink()
+    def count(event, args):
+        if event in _EVENTS and isinstance(args[0], (str, os.PathLike)) and str(args[0]).startswith(str(folder)):
+            seen[0] += 1
+            if seen[0] == number:
                 die()
-            return remove(path, *args, **settings)
 
-        remove, shutil.rmtree = shutil.rmtree, late
+    sys.addaudithook(count)
+
+
+def torn(number: int, folder: Path) -> None:
+    def tear(written):
+        for path in written.rglob("*"):
+            if path.is_file():
+                os.truncate(path, path.stat().st_size // 2)
+        die()
+
+    tdro.retriever.trainer._sync = tear
+
+
+def half_a_line(number: int, folder: Path) -> None:
+    lines = [0]
+
+    def write(event, args):
+        if event == "open" and args[1] == "a" and str(args[0]).endswith("steps.jsonl"):
+            lines[0] += 1
+            if lines[0] == 2:
+                with os.fdopen(os.open(args[0], os.O_WRONLY | os.O_APPEND), "w") as file:
+                    file.write('{"step": 7, "al')
+                die()
+
+    sys.addaudithook(write)
+
+
+def late(number: int, folder: Path) -> None:
+    """Not a checkpoint that has become too old: the whole folder of them."""
+    remove = shutil.rmtree
+
+    def half(path, *args, **settings):
+        checkpoints = sorted(Path(path).glob("checkpoint-*"))
+        for checkpoint in checkpoints:
+            (checkpoint / "optimizer.pt").unlink()
+        if checkpoints:
+            die()
+        remove(path, *args, **settings)
+
+    shutil.rmtree = half
 
 
 def attempt(run: Run, models: Path, folder: Path, kill: str = "", seconds: float = 0.0) -> bool:

@@ -1,6 +1,7 @@
 """The losses: one step against a slow version in NumPy, exact at any micro-batch size, and bad input by name."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -10,15 +11,17 @@ from sentence_transformers.sentence_transformer import losses as st_losses
 import tiny
 from tdro.data.plan import MixedPlan
 from tdro.dro.infonce import hard_negative_infonce
-from tdro.dro.learn import reference_labels
+from tdro.dro.learn import learn, reference_labels
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
 from tdro.dro.reference import score_plan
 from tdro.errors import UserError
+from tdro.recipe import Weights
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
 from tdro.retriever.sorted_loss import embed_columns
 from tdro.retriever.steps import PlannedSteps
+from tdro.retriever.trainer import newest_checkpoint
 
 NAMES = ["a", "b", "c"]
 TAU = 0.05
@@ -91,7 +94,7 @@ class SlowLearner:
 
 @pytest.mark.parametrize("kind", ["static", "encoder"])
 def test_several_steps_against_the_slow_version(kind, tmp_path):
-    """Losses, measures, α, row weights, the weighted loss, and its gradient by plain autograd, while both models move."""
+    """Losses, measures, α, row weights, the weighted loss, and its gradient by plain autograd; both models move."""
     model, plain = (tiny.model(kind, tmp_path) for _ in range(2))
     reference = tiny.model(kind, tmp_path, seed=1)
     steps = planned(model, batch=4)  # some tasks are absent from some steps
@@ -356,6 +359,49 @@ def test_flattened_inputs_are_refused():
         embed_columns(torch.nn.Identity(), columns, 8)
 
 
+# ---- stage 1 as a whole
+
+
+def learned(model, folder, machine=Machine(), spoil=lambda x: x, sizes=(20, 20), **settings):  # noqa: B008
+    """``learn`` over small tasks, the reference being the untouched model; the lines of its log."""
+    tasks = [tiny.task(name, rows=rows) for name, rows in zip(NAMES, sizes, strict=False)]
+    settings = Weights(**{"steps": 6, "batch": 8, "negatives": 2, "chunk_rows": 5, "temperature": TAU} | settings)
+    plan = MixedPlan(sizes, 8, settings.steps, 1)
+    steps = PlannedSteps(tiny.tokenized(model, tasks), plan, 2, lambda *args: None)
+    load = lambda: copy.deepcopy(model)  # noqa: E731
+    similarities = score_plan({"same": load}, steps, folder / "scores", machine, chunk_rows=5)
+    learn(load, steps, spoil(np.array(similarities)), settings, folder, machine, 1)
+    return [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("caching", [False, True])
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_stage_1_starts_from_measures_of_one_where_proxy_is_reference(bf16, caching, tmp_path):
+    """Through the trainer too, whose autocast is not the one of the reference's scoring."""
+    lines = learned(tiny.encoder(tmp_path / "e"), tmp_path, Machine(bf16=bf16), gradient_caching=caching, steps=2)
+    assert abs(np.array(lines[0]["measure"]) - 1).max() <= (1e-3 if bf16 else 1e-6)
+
+
+def test_stage_1_stops_at_a_loss_that_is_not_finite_and_keeps_the_checkpoint(tmp_path):
+    def spoil(similarities):
+        similarities[5, 3] = np.nan
+        return similarities
+
+    with pytest.raises(UserError, match=r"step 5: the loss is not finite in b row \d+\."):
+        learned(tiny.static_model(), tmp_path, spoil=spoil, checkpoint_steps=2)
+    assert newest_checkpoint(tmp_path / "training").name == "checkpoint-4"
+    lines = learned(tiny.static_model(), tmp_path, checkpoint_steps=2)  # mended, it goes on from there
+    assert [line["step"] for line in lines] == list(range(6))
+
+
+@pytest.mark.parametrize("sizes", [(5,), (1, 9), (1,), (1, 1, 30)])
+def test_few_tasks_and_few_rows(sizes, tmp_path):
+    lines = learned(tiny.static_model(), tmp_path, sizes=sizes)
+    assert len(lines) == 6 and all(sum(line["alpha"]) == pytest.approx(1) for line in lines)
+    if len(sizes) == 1:
+        assert lines[-1]["alpha"] == [1.0]
+
+
 # ---- the fine-tuning loss
 
 
@@ -392,7 +438,7 @@ def test_without_equal_texts_it_is_the_librarys_loss(kind, negatives, tmp_path):
 
 
 def test_a_text_equal_to_the_positive_is_no_negative():
-    """Row 0's positive stands in row 1 as its positive and in row 2 as a negative: both are masked for row 0 (and 1)."""
+    """Row 0's positive is also row 1's, and a negative of row 2: neither counts for row 0 (or 1)."""
     model = tiny.static_model()
     batch = fine_tuning_batch(model)
     labels = batch["label"].clone()

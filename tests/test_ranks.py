@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import rank_worker
+from tdro.retriever.base import load_model
 from tdro.retriever.machine import Machine
 
 HERE = Path(__file__).parent
@@ -58,12 +59,15 @@ def test_ranks_change_nothing(name, world, results):
         if "key.bias" in key:
             continue  # attention does not see it: its gradient is rounding, and Adam makes a step of its sign
         difference = np.linalg.norm(first[key] - alone[key]) / max(np.linalg.norm(alone[key]), 1e-3)
-        assert difference < 1e-4, key
+        assert difference < 2e-5, key
 
 
-def test_the_weights_have_moved(results):
+def test_something_has_been_learned(results):
     alpha = read(results, "learn", 1, 0)["alpha"]
     assert alpha.max() - alpha.min() > 0.05
+    start = load_model(results / "static-0", device="cpu").state_dict()
+    for name, value in start.items():
+        assert abs(read(results, "learn, static", 1, 0)[name] - value.numpy()).max() > 1e-4
 
 
 def test_a_rank_may_lack_a_task():

@@ -15,8 +15,11 @@ import tiny
 from tdro.data.plan import MixedPlan
 from tdro.dro.learn import StepLog
 from tdro.dro.reference import score_plan
+from tdro.recipe import Training
+from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
 from tdro.retriever.steps import PlannedSteps
+from tdro.retriever.trainer import PlannedTrainer
 
 HERE = Path(__file__).parent
 FEW = [
@@ -92,6 +95,15 @@ def test_the_log_is_cut_back_without_losing_what_is_kept(tmp_path):
     assert path.read_text() == "".join(lines[:3])
     StepLog(path, None, None)
     assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("every, window", [(0, 10), (100, 10), (25, 5), (7, 1)])
+def test_no_window_of_the_log_straddles_a_checkpoint(every, window, steps, tmp_path):
+    """It would be averaged over its later part only where a run continues."""
+    settings = Training(steps=200, batch=8, checkpoint_steps=every)
+    model = tiny.static_model()
+    trainer = PlannedTrainer(model, InBatchLoss(model), steps, settings, tmp_path, 1, device="cpu")
+    assert trainer.args.logging_steps == window
 
 
 # ---- the reference's scores

@@ -2,7 +2,8 @@
 
 A loss that sees every representation of the step before anything is back-propagated is exact at any micro-batch size.
 The columns of a batch (query, positive, negatives) are stacked and sorted by length first, so that each micro-batch is
-padded to its own longest row: in a batch of mixed tasks most of the padding goes. Two ways to back-propagate:
+padded to its own longest row (:mod:`tdro.retriever.micro_batches`): in a batch of mixed tasks most of the padding goes. Two
+ways to back-propagate:
 
 - the whole graph at once (default): every micro-batch's graph is kept; one forward pass;
 - ``gradient_caching``: sentence-transformers' own GradCache, with one more forward pass and the memory of one
@@ -15,7 +16,8 @@ the trainer's gradient accumulation (a loss would see a part of the step only).
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +28,9 @@ from sentence_transformers.base.losses.gradcache import (
 )
 from sentence_transformers.util import all_gather, get_world_size
 from torch import Tensor, nn
+
+from tdro.retriever.attention import short_text_attention
+from tdro.retriever.micro_batches import micro_batches
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -82,6 +87,15 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         ]
         return self.calculate_loss([pieces], context)
 
+    def embed_minibatch_iter(
+        self, sentence_feature: dict[str, Tensor], *args: Any, ranges: Any = None, **kwargs: Any
+    ) -> Iterator[tuple[Tensor, Any]]:
+        """Embed the micro-batches of a sorted batch, cut as they leave least padding (sentence-transformers calls this)."""
+        with short_text_attention(self.model):
+            yield from super().embed_minibatch_iter(
+                sentence_feature, *args, ranges=_cuts(sentence_feature, self.mini_batch_size), **kwargs
+            )
+
     def calculate_loss(self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False) -> Tensor:
         """Put the rows back in order and compute the loss in float32 (sentence-transformers calls this)."""
         count, inverse, batch_labels = labels
@@ -103,10 +117,11 @@ def embed_columns(model: nn.Module, columns: list[dict[str, Tensor]], mini_batch
     if "offsets" in columns[0]:
         return model(stack_bags(columns))["sentence_embedding"].chunk(len(columns))
     stacked, inverse = stack_sorted(columns)
-    parts = [
-        model(_create_minibatch(stacked, start, start + mini_batch_size))["sentence_embedding"]
-        for start in range(0, len(inverse), mini_batch_size)
-    ]
+    with short_text_attention(model):
+        parts = [
+            model(_create_minibatch(stacked, start, end))["sentence_embedding"]
+            for start, end in _cuts(stacked, mini_batch_size)
+        ]
     return torch.cat(parts)[inverse].chunk(len(columns))
 
 
@@ -142,6 +157,12 @@ def stack_sorted(columns: list[dict[str, Tensor]]) -> tuple[dict[str, Tensor], T
     stacked = {key: torch.cat([_widened(column, key, width) for column in columns]) for key in keys}
     order = torch.argsort(stacked["attention_mask"].sum(dim=1), descending=True, stable=True)
     return {key: value[order] for key, value in stacked.items()}, torch.argsort(order)
+
+
+def _cuts(stacked: dict[str, Tensor], size: int) -> list[tuple[int, int]]:
+    """Where each micro-batch of a sorted batch begins and ends."""
+    rows = micro_batches(stacked["attention_mask"].sum(dim=1).cpu().numpy(), size)
+    return list(pairwise(accumulate(rows, initial=0)))
 
 
 def _widened(column: dict[str, Tensor], key: str, width: int) -> Tensor:
