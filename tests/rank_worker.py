@@ -1,10 +1,13 @@
-"""What a rank of ``test_ranks.py`` does; started by torchrun, and called in the test's own process for one rank.
+"""What a rank of ``test_ranks.py`` does; started by torchrun or forked, and called in the test's process for one rank.
 
 Every scenario trains a few steps on the same global batches. Kept are, per rank: α, the gradient that each optimizer
 step saw, and the parameters in the end.
 """
 
+import os
+import socket
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +98,43 @@ def finetuned(load, folder, machine, more):
     return np.zeros(0)
 
 
+def become_rank(rank: int, world: int, port: int) -> None:
+    """Make this process a rank, as torchrun would, and wait for the others."""
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    os.environ |= {name: str(value) for name, value in ranks.items()}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    PartialState(cpu=True)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def fork_ranks(world: int, out: Path) -> None:
+    """All ranks as forks of this process, which has imported everything: four imports take longer than the test."""
+    port = free_port()
+    children = []
+    for rank in range(world):
+        if child := os.fork():
+            children.append(child)
+            continue
+        try:
+            become_rank(rank, world, port)
+            run(out, this_machine("cpu", "fp32"))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    failed = [child for child in children if os.waitpid(child, 0)[1]]
+    sys.exit(bool(failed))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    here = this_machine("cpu", "fp32")
+    if len(sys.argv) > 2:
+        fork_ranks(int(sys.argv[2]), Path(sys.argv[1]))
     PartialState(cpu=True)
-    run(Path(sys.argv[1]), here)
+    run(Path(sys.argv[1]), this_machine("cpu", "fp32"))

@@ -19,7 +19,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -32,6 +31,7 @@ from accelerate import PartialState
 
 import tdro.retriever.trainer
 import tiny
+from rank_worker import become_rank, free_port
 from tdro.data.plan import MixedPlan
 from tdro.dro.learn import learn
 from tdro.recipe import Training, Weights
@@ -182,9 +182,7 @@ def late(number: int, folder: Path) -> None:
 
 def attempt(run: Run, models: Path, folder: Path, kill: str = "", seconds: float = 0.0) -> bool:
     """Run until done or killed, on all ranks; True if it was done. Raises if it fails by itself."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     children = [fork(run, models, folder, kill, rank, port) for rank in range(run.world)]
     started, codes = time.monotonic(), {}
     while len(codes) < len(children):
@@ -214,9 +212,7 @@ def fork(run: Run, models: Path, folder: Path, kill: str, rank: int, port: int) 
         return child
     try:
         if run.world > 1:
-            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(run.world)}
-            os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(run.world)}
-            PartialState(cpu=True)
+            become_rank(rank, run.world, port)
         arm(kill, rank, folder)
         train(run, models, folder)
     except BaseException:

@@ -14,7 +14,7 @@ from tdro.data.plan import HomogeneousPlan, MixedPlan, StepRows
 from tdro.data.task import Mixture, Task
 from tdro.data.tokens import tokenize, tokenize_cached
 from tdro.errors import UserError
-from tdro.retriever.steps import PlannedSteps, TokenizedMixture, passage_labels
+from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
 
 TEXTS = ["w1", "w2 w3 w4", "w5 w6 nowhere w7 w8", "w9 " * 40, "w1 w1"]
 
@@ -196,27 +196,27 @@ def test_steps_have_the_columns_and_labels_of_their_rank(tmp_path):
     tasks = [tiny.task("a"), tiny.task("b", rows=7)]
     data = tiny.tokenized(model, tasks)
     plan = HomogeneousPlan([20, 7], 8, np.array([0, 1, 1]), 3)
-    whole = PlannedSteps(data, plan, 2, passage_labels)
+    whole = PlannedSteps(data, plan, 2, text_labels)
     batch = whole[1]
     texts = whole.rows(1)[1]
     assert len(whole) == 3 and len(tiny.columns(batch)) == 4
-    assert np.array_equal(batch["label"].numpy(), texts.passages)
+    assert np.array_equal(batch["label"].numpy(), np.column_stack([texts.query, texts.passages]))
     decoded = model.tokenizer.batch_decode(batch["negative_2_input_ids"], skip_special_tokens=True)
     assert decoded == [data.index.passages[i] for i in texts.passages[:, 2]]
-    parts = [PlannedSteps(data, plan, 2, passage_labels, rank, 4)[1] for rank in range(4)]
+    parts = [PlannedSteps(data, plan, 2, text_labels, rank, 4)[1] for rank in range(4)]
     assert torch.equal(torch.cat([part["label"] for part in parts]), batch["label"])
 
 
 def test_a_batch_that_the_ranks_cannot_share_equally_is_refused(tmp_path):
     data = TokenizedMixture(index_mixture([made()]), None, None)
     with pytest.raises(UserError, match="multiple of 4"):
-        PlannedSteps(data, MixedPlan([1], 6, 1, 0), 1, passage_labels, 0, 4)
+        PlannedSteps(data, MixedPlan([1], 6, 1, 0), 1, text_labels, 0, 4)
 
 
 def test_a_subset_restricts_the_rows(tmp_path):
     data = tiny.tokenized(tiny.static_model(), [tiny.task("a"), tiny.task("b")])
     subset = [np.array([3, 5, 11]), np.array([19])]
-    steps = PlannedSteps(data, MixedPlan([3, 1], 4, 6, 0), 1, passage_labels, subset=subset)
+    steps = PlannedSteps(data, MixedPlan([3, 1], 4, 6, 0), 1, text_labels, subset=subset)
     read = [steps.rows(step)[0] for step in range(6)]
     assert {int(r) for rows in read for r in rows.row[rows.task == 0]} == {3, 5, 11}
     assert {int(r) for rows in read for r in rows.row[rows.task == 1]} == {19}

@@ -20,7 +20,7 @@ from tdro.recipe import Weights
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
 from tdro.retriever.sorted_loss import embed_columns
-from tdro.retriever.steps import PlannedSteps
+from tdro.retriever.steps import PlannedSteps, text_labels
 from tdro.retriever.trainer import newest_checkpoint
 
 NAMES = ["a", "b", "c"]
@@ -413,7 +413,7 @@ def in_batch(model, batch, **settings):
 def fine_tuning_batch(model, negatives=2):
     steps = planned(model, ["a"], batch=6, negatives=negatives)  # six rows, all different
     batch = steps[0]
-    batch["label"] = torch.from_numpy(steps.rows(0)[1].passages)
+    batch["label"] = torch.from_numpy(text_labels(0, *steps.rows(0)))
     return batch
 
 
@@ -422,7 +422,7 @@ def fine_tuning_batch(model, negatives=2):
 def test_without_equal_texts_it_is_the_librarys_loss(kind, negatives, tmp_path):
     model = tiny.model(kind, tmp_path)
     batch = fine_tuning_batch(model, negatives)
-    assert len(batch["label"].unique()) == batch["label"].numel()
+    assert all(len(part.unique()) == part.numel() for part in (batch["label"][:, 0], batch["label"][:, 1:]))
     library = [st_losses.MultipleNegativesRankingLoss(model, scale=1 / TAU)]
     if kind == "encoder":
         library.append(st_losses.CachedMultipleNegativesRankingLoss(model, scale=1 / TAU, mini_batch_size=4))
@@ -438,19 +438,26 @@ def test_without_equal_texts_it_is_the_librarys_loss(kind, negatives, tmp_path):
 
 
 def test_a_text_equal_to_the_positive_is_no_negative():
-    """Row 0's positive is also row 1's, and a negative of row 2: neither counts for row 0 (or 1)."""
+    """Row 0's positive is also row 1's, and a negative of row 2: neither counts for row 0 (or 1). Rows 4 and 5 ask one
+    query: the positive of one is no negative of the other."""
     model = tiny.static_model()
     batch = fine_tuning_batch(model)
     labels = batch["label"].clone()
-    labels[1, 0] = labels[2, 2] = labels[0, 0]
+    labels[1, 1] = labels[2, 3] = labels[0, 1]
+    labels[5, 0] = labels[4, 0]
     query, *passages = (
         torch.nn.functional.normalize(x, dim=1).double() for x in embeddings(model, tiny.columns(batch))
     )
     scores = (query @ torch.cat(passages).T / TAU).detach().numpy()
-    texts = labels.T.flatten().tolist()
+    texts = labels[:, 1:].T.flatten().tolist()
+    same_query = {(4, 5), (5, 4)}
     expected = []
     for row in range(6):
-        candidates = [s for i, s in enumerate(scores[row]) if i == row or texts[i] != labels[row, 0]]
+        candidates = [
+            score
+            for i, score in enumerate(scores[row])
+            if i == row or (texts[i] != labels[row, 1] and (row, i) not in same_query)
+        ]
         expected.append(np.log(np.exp(candidates).sum()) - scores[row, row])
     batch["label"] = labels
     assert in_batch(model, batch).item() == pytest.approx(np.mean(expected), rel=1e-5)
@@ -461,5 +468,5 @@ def test_a_text_equal_to_the_positive_is_no_negative():
 def test_all_rows_with_one_positive_leave_nothing_to_learn():
     model = tiny.static_model()
     batch = fine_tuning_batch(model, negatives=0)
-    batch["label"] = torch.zeros(6, 1, dtype=torch.long)
+    batch["label"] = torch.zeros(6, 2, dtype=torch.long)
     assert in_batch(model, batch).item() == 0

@@ -21,16 +21,16 @@ def results(tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
     rank_worker.make_models(out)
     rank_worker.run(out, Machine())
-    for world in (2, 4):
-        torchrun(world, out)
+    started([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"], out)
+    started([sys.executable], out, "4")
     return out
 
 
-def torchrun(world, out):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
+def started(launcher, out, *arguments):
+    """The worker, run to its end by a launcher."""
     path = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
     done = subprocess.run(
-        [*command, str(HERE / "rank_worker.py"), str(out)],
+        [*launcher, str(HERE / "rank_worker.py"), str(out), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TQDM_DISABLE": "1"},
         capture_output=True,
         text=True,

@@ -183,7 +183,7 @@ class Weights(Training):
         default=0.0, ge=0, description="nats added to both mean losses before dividing; damps a collapse"
     )
     solved_below: float = Field(
-        default=1e-3, ge=0, description="both mean losses below it (nats): solved, its measure is 1"
+        default=1e-3, gt=0, description="both mean losses below it (nats): solved, its measure is 1"
     )
     average_steps: Annotated[int | Literal["auto"], BeforeValidator(check.count_or_auto)] = Field(
         default="auto",

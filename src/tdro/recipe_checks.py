@@ -130,6 +130,8 @@ def at_least_a_row_per_rank(value: int) -> int:
     ranks = os.environ.get("WORLD_SIZE", "1")
     if ranks.isdecimal() and value < int(ranks):
         raise wrong(f"a batch of {value} is smaller than the {ranks} ranks of this run")
+    if ranks.isdecimal() and int(ranks) and value % int(ranks):
+        raise wrong(f"a batch of {value} cannot be shared equally by the {ranks} ranks of this run")
     return value
 
 

@@ -24,7 +24,7 @@ from tdro.files import write_json
 from tdro.prepared import BaseModel, Prepared
 from tdro.recipe import Recipe
 from tdro.retriever.machine import wait_for_everyone
-from tdro.retriever.steps import PlannedSteps, TokenizedMixture, passage_labels
+from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
 from tdro.retriever.train import Job
 
 if TYPE_CHECKING:
@@ -65,7 +65,11 @@ def learn_weights(
     steps = _steps(recipe, prepared, prepared.tokens(base), settings.steps)
     rows = reference_rows(recipe, prepared.mixture.sizes)
     loads = {key: _loader(prepared, path) for key, path in references.items()}
-    similarities = score_plan(loads, steps, folder / "scores", machine, _choice(rows, prepared.mixture.sizes))
+    # In stage 1's own micro-batches, proxy = reference gives M = 1 in bf16 too. With two references nothing can be equal,
+    # and each distinct text is embedded once instead.
+    chunk = settings.chunk_rows if len(references) == 1 else None
+    choice = _choice(rows, prepared.mixture.sizes)
+    similarities = score_plan(loads, steps, folder / "scores", machine, choice, chunk_rows=chunk)
     wait_for_everyone(machine)
 
     untrained = _untrained_losses(recipe, prepared, base, folder)
@@ -99,7 +103,7 @@ def _steps(recipe: Recipe, prepared: Prepared, data: TokenizedMixture, count: in
         subset = split_rows(sizes, settings.held_out_share, recipe.seed)[1]
     available = [len(rows) for rows in subset] if subset else sizes
     plan = MixedPlan(available, settings.batch, count, recipe.seed, settings.sampling)
-    return PlannedSteps(data, plan, settings.negatives, passage_labels, machine.rank, machine.world, subset)
+    return PlannedSteps(data, plan, settings.negatives, text_labels, machine.rank, machine.world, subset)
 
 
 def _choice(rows: Sequence[list[Ints] | None], sizes: Sequence[int]) -> Callable[[StepRows], Ints]:
@@ -138,7 +142,7 @@ def _seen_and_unseen(
     if len(rows) > 1:  # every row is scored by the reference that has not seen it
         return {}, losses_by_task(steps, similarities, temperature)
     plan = reference_job(recipe, len(steps.data.index.tasks), rows[0]).plan(steps.data)
-    read = seen_rows(PlannedSteps(steps.data, plan, 0, passage_labels, subset=rows[0]))
+    read = seen_rows(PlannedSteps(steps.data, plan, 0, text_labels, subset=rows[0]))
     return (
         losses_by_task(steps, similarities, temperature, read),
         losses_by_task(steps, similarities, temperature, lambda step: ~read(step)),

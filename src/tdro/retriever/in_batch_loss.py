@@ -1,8 +1,8 @@
 """The fine-tuning loss: InfoNCE over hard, in-batch and cross-device negatives (stages 0 and 2).
 
-The candidates of a query are all passages of the batch, on all ranks. A candidate whose text is one of the query's
-own positive, or that the query's row holds as its positive elsewhere in the batch, is no negative: such candidates
-are masked by text. Rejected: masking by embedding similarity, which also removes the hard negatives worth learning
+The candidates of a query are all passages of the batch, on all ranks. A candidate with the text of the row's positive
+is no negative, and neither is the positive of another row with the same query: such candidates are masked by text.
+Rejected: masking by embedding similarity, which also removes the hard negatives worth learning
 from, and the library's loss, which has no mask.
 """
 
@@ -29,8 +29,8 @@ class InBatchLoss(SortedBatchLoss):
         mini_batch_size: texts per micro-batch.
         gradient_caching: see :class:`SortedBatchLoss`.
 
-    Labels: (B, 1 + N) integers naming each row's passages, the positive first, equal where the texts are equal; or
-    None, and nothing is masked.
+    Labels: (B, 2 + N) integers naming each row's query and passages, the positive first, equal where the texts are
+    equal; or None, and nothing is masked.
     """
 
     def __init__(
@@ -56,8 +56,10 @@ class InBatchLoss(SortedBatchLoss):
         rows = torch.arange(len(queries), device=scores.device)
         own = rows + get_rank() * len(queries)
         if labels is not None:
-            texts = torch.cat([gathered(column.contiguous()) for column in labels.unbind(1)])
-            same = texts[None, :] == labels[:, :1]
+            query, *texts = (gathered(column.contiguous()) for column in labels.unbind(1))
+            same = torch.cat(texts)[None, :] == labels[:, 1:2]
+            # A positive of the same query in another row is an answer too, whatever its text.
+            same[:, : len(query)] |= query[None, :] == labels[:, :1]
             same[rows, own] = False
             scores = scores.masked_fill(same, -torch.inf)
         return nn.functional.cross_entropy(scores, own)

@@ -34,9 +34,9 @@ class TokenizedMixture:
 Labels = Callable[[int, StepRows, StepTexts], NDArray]
 
 
-def passage_labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
-    """Labels of the fine-tuning loss: the texts of each row's passages, (B, 1 + N), so that equal ones are masked."""
-    return texts.passages
+def text_labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
+    """Labels of the fine-tuning loss: each row's query and passages, (B, 2 + N), so that equal ones are masked."""
+    return np.concatenate([texts.query[:, None], texts.passages], axis=1)
 
 
 class PlannedSteps(Dataset[dict[str, Any]]):

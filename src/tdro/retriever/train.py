@@ -22,7 +22,7 @@ from tdro.recipe import Training
 from tdro.retriever.batches import draw_tasks
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
-from tdro.retriever.steps import PlannedSteps, TokenizedMixture, passage_labels
+from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
 from tdro.retriever.trainer import PlannedTrainer, ProgressBar, check_finite, remove_whole, training_log
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def finetune(
     plan = job.plan(data)
     model = load()
     loss = InBatchLoss(model, job.settings.temperature, job.settings.chunk_rows, job.settings.gradient_caching)
-    steps = PlannedSteps(data, plan, job.settings.negatives, passage_labels, machine.rank, machine.world, job.subset)
+    steps = PlannedSteps(data, plan, job.settings.negatives, text_labels, machine.rank, machine.world, job.subset)
     trainer = PlannedTrainer(
         model,
         loss,
