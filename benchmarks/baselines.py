@@ -51,7 +51,9 @@ class PlainStep:
         losses = self._losses(self.proxy, queries, passages)
         with torch.no_grad():
             reference = self._losses(self.reference, queries, passages)
-            headroom = _task_means(losses, task, len(self.log_alpha)) / _task_means(reference, task, len(self.log_alpha))
+            headroom = _task_means(losses, task, len(self.log_alpha)) / _task_means(
+                reference, task, len(self.log_alpha)
+            )
             headroom = headroom / headroom.norm().clamp(min=1)
             self.log_alpha = torch.log_softmax(self.log_alpha + ETA * headroom, 0)
             weights = self.log_alpha.exp()[task]
@@ -69,9 +71,7 @@ class PlainStep:
         query = torch.nn.functional.normalize(query.float(), dim=1)
         passage = torch.nn.functional.normalize(passage.float(), dim=1).reshape(len(query), -1, query.shape[1])
         scores = torch.einsum("bd,bnd->bn", query, passage) / TEMPERATURE
-        return torch.nn.functional.cross_entropy(
-            scores, torch.zeros(len(scores), dtype=torch.long), reduction="none"
-        )
+        return torch.nn.functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long), reduction="none")
 
 
 def _task_means(losses: Tensor, task: Tensor, count: int) -> Tensor:
@@ -83,8 +83,8 @@ class Floor:
     """Forward, backward and optimizer over the same tokens, packed into rows of equal length: no padding, no mask.
 
     The texts of a step are sorted and cut into chunks as tdro does; the tokens of a chunk are then dealt out into as
-    many rows of their mean length (fewer tokens than rows are left over). The transformer alone runs, without the modules
-    around it, and the loss is a constant product.
+    many rows of their mean length (fewer tokens than rows are left over). The transformer alone runs, without the
+    modules around it, and the loss is a constant product.
 
     Args:
         proxy: is trained.

@@ -1,6 +1,6 @@
 """Costs of stage 1 besides the model: sampling, weights and logging per step, large plans, peak memory, padding.
 
-``python benchmarks/costs.py memory stage1|alone --model ...`` is what the memory measurement runs in processes of their own.
+``python benchmarks/costs.py memory stage1|alone --model ...`` is what the memory measurement runs in a process each.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tdro.dro.reference import score_plan
 from tdro.recipe import Weights
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import this_machine
+from tdro.retriever.micro_batches import micro_batches
 from tdro.retriever.sorted_loss import stack_sorted
 from tdro.retriever.steps import PlannedSteps
 from tdro.retriever.trainer import PlannedTrainer
@@ -38,8 +39,8 @@ from tdro.retriever.trainer import PlannedTrainer
 def overhead(made: Material, batch: int, chunk_rows: int, repeats: int = 20) -> dict[str, float]:
     """Milliseconds a step of everything that is not the model: medians over ``repeats`` steps.
 
-    Sampling: rows, texts, tokens, labels, padding, sorting. Weights: losses from embeddings, measures, α, health. Logging:
-    the step's line.
+    Sampling: rows, texts, tokens, labels, padding, sorting. Weights: losses from embeddings, measures, α, health.
+    Logging: the step's line.
     """
     steps = made.steps(repeats, batch)
     names = [task.name for task in steps.data.index.tasks]
@@ -51,16 +52,18 @@ def overhead(made: Material, batch: int, chunk_rows: int, repeats: int = 20) -> 
     seconds: dict[str, list[float]] = {"sampling": [], "weights": [], "logging": []}
     with tempfile.TemporaryDirectory() as folder:
         log = StepLog(Path(folder) / "steps.jsonl", loss, None)
+        state = TrainingArguments(output_dir=folder), TrainerState(), TrainerControl()
         for step in range(repeats):
             started = time.perf_counter()
             batch_of_step = steps[step]
-            stack_sorted(_columns(batch_of_step))
+            stacked, _ = stack_sorted(_columns(batch_of_step))
+            micro_batches(stacked["attention_mask"].sum(dim=1).numpy(), chunk_rows)
             sampled = time.perf_counter()
             embedded = [torch.randn(batch, width, requires_grad=True) for _ in range(2 + steps.negatives)]
             ready = time.perf_counter()
             loss.batch_loss(embedded, batch_of_step["label"])
             weighed = time.perf_counter()
-            log.on_step_end(TrainingArguments(output_dir=folder), TrainerState(), TrainerControl())
+            log.on_step_end(*state)
             logged = time.perf_counter() - weighed
             for name, value in zip(seconds, (sampled - started, weighed - ready, logged), strict=True):
                 seconds[name].append(value)

@@ -17,7 +17,7 @@ from tdro.data.tokens import tokenize_cached
 from tdro.data.wheels import cache_folder
 from tdro.recipe import Base
 from tdro.retriever.base import build_base, load_model, set_dropout
-from tdro.retriever.steps import PlannedSteps, TokenizedMixture, passage_labels
+from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
 
 MODELS = {
     "smollm2": Base(kind="decoder", source="smollm2", layers=6),
@@ -44,7 +44,7 @@ class Material:
     def steps(self, steps: int, batch: int) -> PlannedSteps:
         """A stratified plan over all tasks, as stage 1 reads it."""
         plan = MixedPlan([len(task) for task in self.data.index.tasks], batch, steps, seed=1)
-        return PlannedSteps(self.data, plan, NEGATIVES, passage_labels)
+        return PlannedSteps(self.data, plan, NEGATIVES, text_labels)
 
 
 def material(model: str, query_tokens: int, passage_tokens: int, tasks: int | None = None) -> Material:

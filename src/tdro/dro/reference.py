@@ -72,7 +72,9 @@ def score_plan(
     store = folder / key
     shape = (steps.plan.steps, steps.plan.batch, 1 + steps.negatives)
     similarities = _open(store / "cosines.npy", shape)
-    per_block = max(1, _TEXTS_PER_BLOCK // (steps.plan.batch * (2 + steps.negatives)))
+    # Only blocks that embed each distinct text once gain by being large; what a kill loses is at most a block.
+    texts_per_block = _TEXTS_PER_BLOCK if chunk_rows is None else _TEXTS_PER_BLOCK // 10
+    per_block = max(1, texts_per_block // (steps.plan.batch * (2 + steps.negatives)))
     blocks = [range(start, min(start + per_block, shape[0])) for start in range(0, shape[0], per_block)]
     missing = [number for number in range(len(blocks)) if not (store / f"block-{number}.done").exists()]
     # By number, not by what is missing: another rank may have finished a block since this one started to look.
@@ -116,7 +118,7 @@ def _score_block(
         texts, rows = len(own_queries) + len(own_passages), int(here.sum())
 
         def advance(count: int, rows_per_text: float = rows / texts) -> None:
-            bar.update(count * rows_per_text)
+            bar.update(min(count * rows_per_text, bar.total - bar.n))
 
         queries = encode_tokens(model, steps.data.queries, own_queries, machine, done=advance)
         found = encode_tokens(model, steps.data.passages, own_passages, machine, done=advance)

@@ -1,8 +1,8 @@
 """The attention kernel that is fast for short texts on a CPU.
 
-torch's fused attention has a bf16 backward pass on CPUs that takes 2 (96 tokens) to 10 times (12 tokens) as long as the plain
-matrix products, which was a sixth of a training step. From about 200 tokens on the fused one is faster. Rejected: eager
-attention, which is chosen when a model is loaded, for all lengths and devices alike.
+torch's fused attention has a bf16 backward pass on CPUs that takes 2 (96 tokens) to 10 times (12 tokens) as long as
+the plain matrix products, which was a sixth of a training step. From about 200 tokens on the fused one is faster.
+Rejected: eager attention, which is chosen when a model is loaded, for all lengths and devices alike.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ SHORT = 160  # tokens
 
 @contextlib.contextmanager
 def short_text_attention(model: nn.Module) -> Iterator[None]:
-    """Within it, forward passes of the model over short texts in bf16 on a CPU use the plain kernel; others are as ever.
+    """Within it, forward passes over short texts in bf16 on a CPU use the plain kernel; all others are as ever.
 
-    Autocast is looked up inside the model's forward pass, where accelerate turns it on. Layers that are recomputed in the
-    backward pass would be recomputed with the other kernel, so a model with gradient checkpointing is left alone.
+    Autocast is looked up inside the model's forward pass, where accelerate turns it on. Layers that are recomputed in
+    the backward pass would be recomputed with the other kernel, so a model with gradient checkpointing is left alone.
     """
     inner = getattr(model, "module", model)
     first = inner[0] if isinstance(inner, nn.Sequential) else inner

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from sentence_transformers import SentenceTransformer
 
-TOKENS_AT_ONCE = 4096
+# Padded tokens in a batch. On a CPU more of them leave its caches: 4096 take 20 % longer than 1024.
+_TOKENS_ON_CPU, _TOKENS_ON_GPU = 1024, 4096
 
 
 def encode_tokens(
@@ -28,7 +29,7 @@ def encode_tokens(
     tokens: Tokens,
     texts: NDArray[np.int64],
     machine: Machine,
-    tokens_at_once: int = TOKENS_AT_ONCE,
+    tokens_at_once: int | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> NDArray[np.float32]:
     """Unit-length embeddings of the texts, (len(texts), D), in the order asked for.
@@ -38,12 +39,13 @@ def encode_tokens(
         tokens: all texts' tokens.
         texts: which of them; shape (n,).
         machine: its ``bf16`` says whether to autocast.
-        tokens_at_once: padded tokens in a batch.
+        tokens_at_once: padded tokens in a batch; None: what suits the device.
         done: called with the number of texts of each finished batch.
     """
     order = np.argsort(-tokens.lengths[texts], kind="stable")
     result = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     device = model.device
+    tokens_at_once = tokens_at_once or (_TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16):
         for part in _batches(tokens.lengths[texts[order]], tokens_at_once):
             features = {key: value.to(device) for key, value in tokens.features(texts[order[part]]).items()}

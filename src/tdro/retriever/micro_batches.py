@@ -1,11 +1,11 @@
 """Where a length-sorted batch is cut into micro-batches, so that little padding is left.
 
-A batch of mixed tasks has many short texts and a few long ones. Cut into equal numbers of rows, its first micro-batches run
-from 128 tokens down to 60, and a fifth of what goes through the model is padding; cut with the same number of cuts where
+A batch of mixed tasks has many short texts and a few long ones. Cut into equal numbers of rows, its first micro-batch
+runs from 128 tokens down to 60, and a fifth of what goes through the model is padding; with as many cuts, put where
 they save most, half of that is left. The number of micro-batches is that of equal cuts, so that every rank runs as many
-forward passes as the others, and none has more padded tokens than the first of the equal ones, so that memory is bounded as
-before. Rejected: a budget of tokens, filled greedily (half the saving), and the released code's one block (three quarters
-padding).
+forward passes as the others, and none has more padded tokens than the first of the equal ones could have, which bounds
+memory. Rejected: a budget of tokens, filled greedily (half the saving), and the released code's one block (three
+quarters padding).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A loss that sees every representation of the step before anything is back-propagated is exact at any micro-batch size.
 The columns of a batch (query, positive, negatives) are stacked and sorted by length first, so that each micro-batch is
-padded to its own longest row (:mod:`tdro.retriever.micro_batches`): in a batch of mixed tasks most of the padding goes. Two
-ways to back-propagate:
+padded to its own longest row (:mod:`tdro.retriever.micro_batches`): in a batch of mixed tasks most of the padding goes.
+Two ways to back-propagate:
 
 - the whole graph at once (default): every micro-batch's graph is kept; one forward pass;
 - ``gradient_caching``: sentence-transformers' own GradCache, with one more forward pass and the memory of one
@@ -90,7 +90,7 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
     def embed_minibatch_iter(
         self, sentence_feature: dict[str, Tensor], *args: Any, ranges: Any = None, **kwargs: Any
     ) -> Iterator[tuple[Tensor, Any]]:
-        """Embed the micro-batches of a sorted batch, cut as they leave least padding (sentence-transformers calls this)."""
+        """Embed a sorted batch in micro-batches that leave little padding (sentence-transformers calls this)."""
         with short_text_attention(self.model):
             yield from super().embed_minibatch_iter(
                 sentence_feature, *args, ranges=_cuts(sentence_feature, self.mini_batch_size), **kwargs
