@@ -65,8 +65,8 @@ def learn_weights(
     steps = _steps(recipe, prepared, prepared.tokens(base), settings.steps)
     rows = reference_rows(recipe, prepared.mixture.sizes)
     loads = {key: _loader(prepared, path) for key, path in references.items()}
-    # In stage 1's own micro-batches, proxy = reference gives M = 1 in bf16 too. With two references nothing can be equal,
-    # and each distinct text is embedded once instead.
+    # In stage 1's own micro-batches, proxy = reference gives M = 1 in bf16 too. With two references nothing can be
+    # equal, and each distinct text is embedded once instead.
     chunk = settings.chunk_rows if len(references) == 1 else None
     choice = _choice(rows, prepared.mixture.sizes)
     similarities = score_plan(loads, steps, folder / "scores", machine, choice, chunk_rows=chunk)

@@ -118,7 +118,7 @@ def _score_block(
         texts, rows = len(own_queries) + len(own_passages), int(here.sum())
 
         def advance(count: int, rows_per_text: float = rows / texts) -> None:
-            bar.update(min(count * rows_per_text, bar.total - bar.n))
+            bar.update(min(count * rows_per_text, (bar.total or 0) - bar.n))
 
         queries = encode_tokens(model, steps.data.queries, own_queries, machine, done=advance)
         found = encode_tokens(model, steps.data.passages, own_passages, machine, done=advance)

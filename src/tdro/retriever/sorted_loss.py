@@ -88,13 +88,20 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         return self.calculate_loss([pieces], context)
 
     def embed_minibatch_iter(
-        self, sentence_feature: dict[str, Tensor], *args: Any, ranges: Any = None, **kwargs: Any
+        self,
+        sentence_feature: dict[str, Tensor],
+        with_grad: bool,
+        copy_random_state: bool,
+        random_states: list[Any] | None = None,
+        ranges: list[tuple[int, int]] | None = None,
     ) -> Iterator[tuple[Tensor, Any]]:
-        """Embed a sorted batch in micro-batches that leave little padding (sentence-transformers calls this)."""
+        """Embed a sorted batch in micro-batches that leave little padding (sentence-transformers calls this).
+
+        ``ranges``, the library's equal cuts, are not used.
+        """
+        cuts = _cuts(sentence_feature, self.mini_batch_size)
         with short_text_attention(self.model):
-            yield from super().embed_minibatch_iter(
-                sentence_feature, *args, ranges=_cuts(sentence_feature, self.mini_batch_size), **kwargs
-            )
+            yield from super().embed_minibatch_iter(sentence_feature, with_grad, copy_random_state, random_states, cuts)
 
     def calculate_loss(self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False) -> Tensor:
         """Put the rows back in order and compute the loss in float32 (sentence-transformers calls this)."""
