@@ -12,6 +12,7 @@ from tdro import pipeline
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
+from tdro.retriever.steps import PlannedSteps
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,35 @@ def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
     pipeline.run(recipe)
     ours, theirs = (read_json(f / "run" / "comparison" / "main.json") for f in (tmp_path, finished))
     assert json.dumps(ours) == json.dumps(theirs)
+
+
+@pytest.mark.parametrize("stage", ["reference", "learn"])
+def test_checkpoints_of_other_settings_are_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Stopped after a checkpoint, then run with another learning rate: as if it had been run with that at once."""
+    section = {"reference": "reference", "learn": "weights"}[stage]
+    changes = [{f"{section}__checkpoint_steps": 2, f"{section}__learning_rate": rate} for rate in (0.01, 0.02)]
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        if stage == "learn":
+            pipeline.run(tiny_mixture.recipe(folder), ["reference"])
+    read = PlannedSteps.__getitem__
+    with monkeypatch.context() as patch:
+
+        def stopped(steps: PlannedSteps, step: int) -> dict:
+            if step == 4:
+                raise KeyboardInterrupt
+            return read(steps, step)
+
+        patch.setattr(PlannedSteps, "__getitem__", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(tiny_mixture.recipe(tmp_path / "a", **changes[0]), [stage])
+    assert list((tmp_path / "a" / "run").rglob("checkpoint-4"))
+    logs = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        pipeline.run(tiny_mixture.recipe(folder, **changes[1]), [stage])
+        logs.append((folder / "run" / section / "log.jsonl").read_text())
+    assert logs[0] == logs[1] and logs[0].count("\n") == 6
 
 
 @pytest.mark.parametrize("rows", ["held_out", "cross_fit"])

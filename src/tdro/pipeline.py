@@ -63,7 +63,7 @@ class Run:
     def __init__(self, recipe: Recipe, force: bool, machine: Machine) -> None:
         self.recipe, self.machine = recipe, machine
         join_ranks(machine)
-        self.folder = RunFolder(recipe, force, writes=machine.main)
+        self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
         self.path = self.folder.path
         log_to(self.path, machine.main)
         self.folder.remember(recipe)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -40,14 +41,17 @@ class RunFolder:
         recipe: what is to be run.
         force: stages that other inputs made may be made anew.
         writes: whether this process writes (rank 0).
+        wait: lets no rank go on before all have come so far.
 
     Raises:
         UserError: the folder exists, is not empty, and is no run folder or another recipe's.
     """
 
-    def __init__(self, recipe: Recipe, force: bool = False, writes: bool = True) -> None:
+    def __init__(
+        self, recipe: Recipe, force: bool = False, writes: bool = True, wait: Callable[[], None] = lambda: None
+    ) -> None:
         self.path = Path(recipe.folder)
-        self.force, self.writes = force, writes
+        self.force, self.writes, self.wait = force, writes, wait
         record = self.path / "run.json"
         if record.exists():
             self.content: dict[str, Any] = read_json(record)
@@ -96,12 +100,25 @@ class RunFolder:
                 "Run with --force to make it anew, or give the recipe another name and folder."
             )
         started = time.monotonic()
+        self._begin(name, key)
         make()
+        del self.content["begun"][name]
         stage = {"name": name, "seconds": round(time.monotonic() - started, 2), "fingerprint": key, "inputs": inputs}
         self.content["stages"] = [other for other in self.content["stages"] if other["name"] != name] + [stage]
         if self.writes:
             self._save()
         return True
+
+    def _begin(self, name: str, key: str) -> None:
+        """Note what a stage is begun from; checkpoints that an interrupted run left from other inputs are no use."""
+        begun = self.content.setdefault("begun", {})
+        if self.writes and begun.get(name, key) != key:
+            for left in (self.path / f"{name}.training", self.path / name / "training"):
+                shutil.rmtree(left, ignore_errors=True)
+        begun[name] = key
+        if self.writes:
+            self._save()
+        self.wait()
 
     def require(self, name: str, command: str) -> str:
         """The fingerprint of a stage's inputs; raises :class:`UserError` with the command to run if it is not done."""
