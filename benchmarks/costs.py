@@ -153,8 +153,15 @@ def _train(what: str, arguments: argparse.Namespace, steps: int = 4) -> None:
 
 
 def peak_megabytes() -> float:
-    """Largest resident size of this process so far (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    """Largest resident size of this process so far.
+
+    Linux keeps the parent's peak in ``ru_maxrss`` of a child, so there it is read from /proc.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == "__main__":
