@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tdro import __version__
+from tdro.commands import weights
 from tdro.errors import UserError
+
+COMMANDS = (weights,)  # besides the stages, in the order of --help
 
 STAGES = {
     "reference": "stage 0: train the reference with uniform weights",
@@ -67,15 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="where (default: the user's cache)")
     sample.set_defaults(function=_sample)
 
-    weights = commands.add_parser("weights", help="print learned weights as a table")
-    weights.add_argument("file", metavar="FILE", help='a weights file, or "paper"')
-    weights.add_argument("--top", metavar="P", type=float, help="the selection of the P %% largest instead")
-    weights.set_defaults(function=_weights)
-
     recipe = commands.add_parser("recipe", help="print a built-in recipe, to save and edit")
     recipe.add_argument("name", metavar="NAME", nargs="?", help="of the recipe (none: list their names)")
     recipe.add_argument("--keys", action="store_true", help="print what every key of a recipe means instead")
     recipe.set_defaults(function=_recipe)
+    for module in COMMANDS:
+        module.add(commands)
     return parser
 
 
@@ -106,15 +106,6 @@ def _sample(options: argparse.Namespace) -> None:
 
     print(build_sample(options.folder or cache_folder() / "sample-mixture"))
     print(licence_table())
-
-
-def _weights(options: argparse.Namespace) -> None:
-    from tdro.dro.weights import TaskWeights
-    from tdro.weights_table import sizes_beside, weights_table
-
-    weights = TaskWeights.paper() if options.file == "paper" else TaskWeights.load(options.file)
-    selected = None if options.top is None else weights.top(options.top)
-    print(weights_table(weights, sizes_beside(Path(options.file), weights), selected))
 
 
 def _recipe(options: argparse.Namespace) -> None:

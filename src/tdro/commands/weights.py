@@ -1,0 +1,23 @@
+"""``tdro weights FILE``: learned weights as a table."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = commands.add_parser("weights", help="print learned weights as a table")
+    parser.add_argument("file", metavar="FILE", help='a weights file, or "paper"')
+    parser.add_argument("--top", metavar="P", type=float, help="the selection of the P %% largest instead")
+    parser.set_defaults(function=_weights)
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from tdro.dro.weights import TaskWeights
+    from tdro.weights_table import sizes_beside, weights_table
+
+    weights = TaskWeights.paper() if options.file == "paper" else TaskWeights.load(options.file)
+    selected = None if options.top is None else weights.top(options.top)
+    print(weights_table(weights, sizes_beside(Path(options.file), weights), selected))
