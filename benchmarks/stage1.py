@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -24,8 +23,8 @@ from typing import Any
 import costs
 import numpy as np
 import torch
-import transformers
 from baselines import Floor, PlainStep
+from figures import about_machine, ratio
 from material import MODELS, NEGATIVES, Material, material
 
 from tdro.console import quiet_libraries
@@ -198,22 +197,20 @@ def main() -> None:
     rates = contest.rates()
     figures: dict[str, Any] = {
         "model": arguments.model,
-        "machine": _machine(arguments, machine, contest.load),
+        "machine": about_machine(
+            threads=arguments.threads,
+            bf16=machine.bf16,
+            load_average={"least": min(contest.load), "most": max(contest.load)},
+        ),
         "settings": {k: v for k, v in vars(arguments).items() if k not in ("json", "model", "only_rates")},
         "rows_per_second": {name: {"median": statistics.median(v), "rounds": v} for name, v in rates.items()},
-        "ratios": {name: _ratio(rates, *parts) for name, parts in WANTED.items()},
+        "ratios": {name: ratio(rates, *parts) for name, parts in WANTED.items()},
     }
     if not arguments.only_rates:
         figures |= _costs(made, arguments, statistics.median(rates["a_again"]))
     print(as_markdown(figures))
     path = arguments.json or Path(__file__).parent / "results" / f"stage1-{arguments.model}.json"
     write_json(path, figures)
-
-
-def _ratio(rates: dict[str, list[float]], above: str, below: str, wanted: float) -> dict[str, Any]:
-    rounds = [a / b for a, b in zip(rates[above], rates[below], strict=True)]
-    median = statistics.median(rounds)
-    return {"median": median, "rounds": rounds, "wanted": wanted, "met": median >= wanted}
 
 
 def _costs(made: Material, arguments: argparse.Namespace, rows_per_second: float) -> dict[str, Any]:
@@ -231,22 +228,6 @@ def _costs(made: Material, arguments: argparse.Namespace, rows_per_second: float
         "plan": {sampling: costs.large_plan(sampling) for sampling in ("stratified", "random")},
         "memory_mb": {**peaks, "ratio": peaks["stage1"] / peaks["alone"], "wanted": 1.1},
         "padding": costs.padding(made, arguments.batch, cut),
-    }
-
-
-def _machine(arguments: argparse.Namespace, machine: Machine, load: list[float]) -> dict[str, Any]:
-    """What the figures depend on; nothing that names a place on the disk."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return {
-        "cpu": names[0].partition(":")[2].strip() if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": arguments.threads,
-        "bf16": machine.bf16,
-        "load_average": {"least": min(load), "most": max(load)},
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
     }
 
 
