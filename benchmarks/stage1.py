@@ -89,14 +89,13 @@ class Contest:
         self.made, self.arguments, self.machine = made, arguments, machine
         count = len(made.data.index.tasks)
         self.reference = made.load().eval()
-        self.plain = {
-            name: PlainStep(made.load(), self.reference, count, bf16) for name, bf16 in (("b", False), ("c", True))
-        }
+        released = () if arguments.only_floor else (("b", False), ("c", True))
+        self.plain = {name: PlainStep(made.load(), self.reference, count, bf16) for name, bf16 in released}
         self.floor = Floor(made.load(), arguments.chunk_rows, machine.bf16)
         total = (1 + arguments.rounds) * arguments.steps + 2
         self.steps = self._paused(total)
         self.similarities = np.zeros((total, arguments.batch, 1 + NEGATIVES), dtype=np.float32)
-        self.seconds: dict[str, list[float]] = {name: [] for name in ("scoring", "a_again", "b", "c", "d")}
+        self.seconds: dict[str, list[float]] = {name: [] for name in ("scoring", "a_again", *self.plain, "d")}
         self.load: list[float] = []
         self._resumed: float | None = None
 
@@ -117,7 +116,7 @@ class Contest:
         scoring = kept.pop("scoring")
         kept["a_first"], kept["a_sweep"] = kept["a_again"] + scoring, kept["a_again"] + scoring / 3
         rows = self.arguments.steps * self.arguments.batch
-        return {name: (rows / kept[name]).tolist() for name in WHAT}
+        return {name: (rows / kept[name]).tolist() for name in WHAT if name in kept}
 
     def _paused(self, total: int) -> PausedSteps:
         plain = self.made.steps(total, self.arguments.batch)
@@ -180,6 +179,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--query-tokens", type=int, default=64)
     parser.add_argument("--passage-tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only-floor", action="store_true", help="leave out b and c, which take most of the time")
     parser.add_argument("--only-rates", action="store_true", help="leave out overhead, plans, memory and padding")
     parser.add_argument("--json", type=Path, help="where to write the figures (default: results/ beside this file)")
     return parser.parse_args()
@@ -202,14 +202,15 @@ def main() -> None:
             bf16=machine.bf16,
             load_average={"least": min(contest.load), "most": max(contest.load)},
         ),
-        "settings": {k: v for k, v in vars(arguments).items() if k not in ("json", "model", "only_rates")},
+        "settings": {k: v for k, v in vars(arguments).items() if k not in ("json", "model") and "only" not in k},
         "rows_per_second": {name: {"median": statistics.median(v), "rounds": v} for name, v in rates.items()},
-        "ratios": {name: ratio(rates, *parts) for name, parts in WANTED.items()},
+        "ratios": {name: ratio(rates, *parts) for name, parts in WANTED.items() if parts[1] in rates},
     }
     if not arguments.only_rates:
         figures |= _costs(made, arguments, statistics.median(rates["a_again"]))
     print(as_markdown(figures))
-    path = arguments.json or Path(__file__).parent / "results" / f"stage1-{arguments.model}.json"
+    name = f"stage1-{arguments.model}{'-floor' if arguments.only_floor else ''}.json"
+    path = arguments.json or Path(__file__).parent / "results" / name
     write_json(path, figures)
 
 
@@ -243,9 +244,9 @@ def as_markdown(figures: dict[str, Any]) -> str:
         "| | | rows/s | s a step |",
         "|---|---|---|---|",
     ]
-    for name, text in WHAT.items():
-        rate = figures["rows_per_second"][name]["median"]
-        lines.append(f"| {name} | {text} | {rate:.1f} | {settings['batch'] / rate:.2f} |")
+    for name, found in figures["rows_per_second"].items():
+        rate = found["median"]
+        lines.append(f"| {name} | {WHAT[name]} | {rate:.1f} | {settings['batch'] / rate:.2f} |")
     lines += ["", "| ratio | median | rounds | wanted | |", "|---|---|---|---|---|"]
     for name, found in figures["ratios"].items():
         rounds = ", ".join(f"{value:.2f}" for value in found["rounds"])
