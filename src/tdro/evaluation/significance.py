@@ -1,11 +1,10 @@
 """Is one model better than another on these queries, or could it be chance? Paired over queries.
 
-Permutation: if both models were equally good, the sign of each query's difference would be a coin's, so signs
-    are flipped
-within each test set (Smucker, Allan and Carterette 2007 on why this one for retrieval). Bootstrap: queries
-are drawn again with replacement within each test set. The test sets themselves are fixed: neither says what
-another test set would give. Rejected: the t-test over test sets, which has no more than 20 values, and
-Wilcoxon's, which tests another question.
+Permutation: if both models were equally good, the sign of each query's difference would be a coin's, so signs are
+flipped within each test set (Smucker, Allan and Carterette 2007 on why this one for retrieval). Bootstrap: queries
+are drawn again with replacement within each test set. The test sets themselves are fixed: neither says what another
+test set would give. Rejected: the t-test over test sets, which has no more than 20 values, and Wilcoxon's, which
+tests another question.
 """
 
 from __future__ import annotations
