@@ -1,0 +1,244 @@
+"""What is wrong with training data, by file and line, and what is done about it; nothing is changed.
+
+Every row goes through :func:`tdro.data.rows.row_from`, as it does when it is read for training, so a check says what a
+run does. Rows are streamed: besides the row at hand, 32 bytes of each are kept, to compare it with its task in the end
+(:mod:`tdro.data.outliers`). Rejected: stopping at the first wrong row, and loading a data set to look at it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from tdro.data.inputs import Input, find_inputs
+from tdro.data.outliers import odd_lengths, odd_scripts, repeated
+from tdro.data.rows import Action, Problem, Row, row_from
+from tdro.data.same_text import normalise
+from tdro.data.scripts import script_of
+from tdro.data.sources import Part
+
+Sink = Callable[[Problem, object], None]  # takes a problem and the raw value that has it, None where there is none
+
+_SHOWN = 5  # problems of a kind that a report keeps
+_LETTERS = 4  # fewer say nothing about a row's language: "OK", "Wi-Fi"
+_LOST = ("dropped", "refused")
+_BAR_STEP = 1000
+# What read_mixture bears in a task's file, and reads as it is. It refuses the file for everything else.
+_BORNE = {
+    "control-character",
+    "duplicate-text",
+    "not-finite",
+    "overlong",
+    "positive-is-negative",
+    "positive-is-query",
+    "whitespace",
+    "wrong-encoding",
+}
+
+
+@dataclass
+class TaskReport:
+    """What was found in one task.
+
+    Attributes:
+        name: of the task.
+        read: rows in its files, those that are none (not JSON) counted.
+        kept: rows that training will read, with the repaired ones.
+        repaired: kept rows that are changed when they are read.
+        dropped: rows that training will not read.
+        duplicates: kept rows whose query an earlier one has, after normalisation.
+        query_characters: median over the kept rows.
+        positive_characters: of the first positive, median over the kept rows.
+        query_scripts: shares of the kept rows' queries by script, where it is known, largest first.
+        positive_scripts: of the first positives.
+    """
+
+    name: str
+    read: int = 0
+    kept: int = 0
+    repaired: int = 0
+    dropped: int = 0
+    duplicates: int = 0
+    query_characters: float = 0.0
+    positive_characters: float = 0.0
+    query_scripts: dict[str, float] = field(default_factory=dict)
+    positive_scripts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Report:
+    """What was found in all tasks.
+
+    Attributes:
+        tasks: a report each.
+        kinds: of problems, and how many of each had which action.
+        shown: the first few problems of each kind.
+    """
+
+    tasks: list[TaskReport] = field(default_factory=list)
+    kinds: dict[str, Counter[Action]] = field(default_factory=dict)
+    shown: dict[str, list[Problem]] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not self.kinds
+
+    def add(self, problem: Problem) -> None:
+        """Count a problem, and keep it if it is one of the first of its kind."""
+        self.kinds.setdefault(problem.kind, Counter())[problem.action] += 1
+        shown = self.shown.setdefault(problem.kind, [])
+        if len(shown) < _SHOWN:
+            shown.append(problem)
+
+
+def check_files(paths: Sequence[str], batch: int | None = None, sink: Sink | None = None) -> Report:
+    """Check data files, sources, mixture folders and recipes.
+
+    Args:
+        paths: each a data file, a folder of them, a BEIR folder, a hub id, a mixture folder, or a recipe.
+        batch: rows a step; tasks with fewer are told. None: the recipe's largest, without a recipe none.
+        sink: is given every problem.
+
+    Raises:
+        UserError: one of the paths is none of these, or cannot be opened.
+    """
+    report = Report()
+    for task in [task for path in paths for task in find_inputs(path)]:
+        report.tasks.append(check_task(task, report, batch or task.batch, sink))
+    return report
+
+
+def check_task(task: Input, report: Report, batch: int | None = None, sink: Sink | None = None) -> TaskReport:
+    """Check one task's files. Its problems go to ``report`` and ``sink``, its numbers are returned."""
+    numbers = TaskReport(task.name)
+    facts = _Facts()
+    parts = task.parts()
+    for part, line, raw in _values(task, parts, numbers):
+        row, problems = (None, [raw]) if isinstance(raw, Problem) else row_from(raw, part.file, line, task.columns)
+        if problems and task.mixture:
+            problems = _as_mixture(problems)
+        for problem in problems:
+            _tell(problem, raw, report, sink)
+        if isinstance(raw, Problem) and raw.action == "refused":  # of the file, not of a row
+            continue
+        actions = {problem.action for problem in problems}
+        lost = not actions.isdisjoint(_LOST)
+        numbers.read += 1
+        numbers.dropped += lost
+        numbers.kept += not lost
+        numbers.repaired += "repaired" in actions and not lost
+        if row is not None and not lost:
+            facts.add(row, part.file, line)
+    for problem in _compared(facts, numbers, batch, parts[0].file):
+        _tell(problem, None, report, sink)
+    return numbers
+
+
+def _tell(problem: Problem, raw: object, report: Report, sink: Sink | None) -> None:
+    report.add(problem)
+    if sink is not None:
+        sink(problem, None if isinstance(raw, Problem) else raw)
+
+
+def _values(task: Input, parts: list[Part], numbers: TaskReport) -> Iterator[tuple[Part, int, object]]:
+    """All values of a task's files with their lines, until it has as many rows as it may; with a progress bar."""
+    for part in parts:
+        done = 0
+        unit = part.unit if part.unit == "B" else f" {part.unit}"
+        with tqdm(total=part.size, desc=task.name, unit=unit, unit_scale=True, delay=2, leave=False) as bar:
+            for number, (line, position, value) in enumerate(part.read(0, 1), 1):
+                if numbers.kept == task.limit:
+                    return
+                if not number % _BAR_STEP:
+                    bar.update(position - done)
+                    done = position
+                yield part, line, value
+
+
+def _as_mixture(problems: list[Problem]) -> list[Problem]:
+    """What becomes of a row in a mixture's file: it is read as it is, or the file is refused for it."""
+    if any(problem.kind == "positive-is-query" for problem in problems):
+        problems = [problem for problem in problems if problem.kind != "no-positive"]
+    return [replace(problem, action="kept" if problem.kind in _BORNE else "refused") for problem in problems]
+
+
+class _Facts:
+    """What is kept of every row: 32 bytes."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.scripts = [""]  # a script's number is its place here
+        self.file, self.line, self.query_hash = array("I"), array("Q"), array("q")
+        self.lengths = {"query": array("I"), "positive": array("I")}
+        self.script = {"query": array("H"), "positive": array("H")}
+
+    def add(self, row: Row, file: str, line: int) -> None:
+        if not self.files or self.files[-1] != file:
+            self.files.append(file)
+        self.file.append(len(self.files) - 1)
+        self.line.append(line)
+        self.query_hash.append(hash(normalise(row.query)))
+        for what, text in (("query", row.query), ("positive", row.positives[0])):
+            self.lengths[what].append(len(text))
+            self.script[what].append(self._number(script_of(text, _LETTERS)))
+
+    def _number(self, script: str) -> int:
+        if script not in self.scripts:
+            self.scripts.append(script)
+        return self.scripts.index(script)
+
+    def place(self, row: int) -> tuple[str, int]:
+        """File and line of a row."""
+        return self.files[self.file[row]], self.line[row]
+
+    def shares(self, what: str) -> dict[str, float]:
+        """Scripts of the texts and their shares, largest first; texts of no known script do not count."""
+        counts = np.bincount(np.array(self.script[what]), minlength=len(self.scripts))[1:]
+        found = dict(zip(self.scripts[1:], (counts / max(1, counts.sum())).tolist(), strict=True))
+        return {script: share for script, share in sorted(found.items(), key=lambda item: -item[1]) if share}
+
+
+def _compared(facts: _Facts, numbers: TaskReport, batch: int | None, file: str) -> Iterator[Problem]:
+    """The problems that only the whole task shows; fills in the numbers that only the whole task has."""
+    yield from _repeated_queries(facts, numbers)
+    for what in ("query", "positive"):
+        yield from _odd(facts, what)
+    if len(facts.line):
+        numbers.query_characters = float(np.median(np.array(facts.lengths["query"])))
+        numbers.positive_characters = float(np.median(np.array(facts.lengths["positive"])))
+        numbers.query_scripts, numbers.positive_scripts = facts.shares("query"), facts.shares("positive")
+    if not numbers.kept:
+        yield Problem(file, None, "no-rows", "no usable row", "refused")
+    elif batch and numbers.kept < batch:
+        message = f"{numbers.kept} rows, fewer than a batch of {batch}: they are read more than once a step"
+        yield Problem(file, None, "small-task", message, "kept")
+
+
+def _repeated_queries(facts: _Facts, numbers: TaskReport) -> Iterator[Problem]:
+    rows, firsts = repeated(np.array(facts.query_hash, dtype=np.int64))
+    numbers.duplicates = len(rows)
+    for row, first in zip(rows.tolist(), firsts.tolist(), strict=True):
+        (file, line), (other, earlier) = facts.place(row), facts.place(first)
+        where = f"line {earlier}" if other == file else f"{other}, line {earlier}"
+        yield Problem(file, line, "duplicate-query", f"the same query as {where}", "kept")
+
+
+def _odd(facts: _Facts, what: str) -> Iterator[Problem]:
+    """Texts that fall out of their task, by script and by length."""
+    scripts = np.array(facts.script[what])
+    rows, usual = odd_scripts(scripts)
+    for row in rows.tolist():
+        message = f"the {what} is in {facts.scripts[scripts[row]]}, nearly all others in {facts.scripts[usual]}"
+        yield Problem(*facts.place(row), "odd-script", message, "kept")
+    lengths = np.array(facts.lengths[what])
+    odd = odd_lengths(lengths).tolist()
+    median = np.median(lengths) if odd else 0
+    for row in odd:
+        message = f"the {what} has a length of {lengths[row]}, the median is {median:.0f} characters"
+        yield Problem(*facts.place(row), "odd-length", message, "kept")

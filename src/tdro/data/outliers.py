@@ -1,0 +1,58 @@
+"""Rows that do not fit their task: the same query again, another script, a length of another order.
+
+Works on one number a row, in arrays, after the last row was read: medians of the whole task are exact, and a million
+rows take a fraction of a second. Rules are conservative, for a row that fits should not have to be looked at. Rejected:
+standard deviations (one text of a megabyte moves them), and deciding while rows are read (the first thousand rows of a
+sorted file say nothing about it).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_MAJORITY = 0.98  # share of a task's texts in one script, for the others to be odd
+_DEVIATIONS = 8.0  # robust standard deviations of the logarithm, and
+_FACTOR = 8.0  # times longer or shorter than the median, both
+_ENOUGH = 50  # rows below which nothing is odd
+_MAD_TO_DEVIATION = 1.4826  # of a normal distribution
+
+
+def repeated(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose hash an earlier row has, in order, and the first row of each; both int64 [n_repeated]."""
+    order = np.argsort(hashes, kind="stable")
+    new = np.ones(len(hashes), dtype=bool)
+    new[1:] = hashes[order][1:] != hashes[order][:-1]
+    first = order[new][np.cumsum(new) - 1]
+    rows, first = order[~new], first[~new]
+    by_row = np.argsort(rows)
+    return rows[by_row], first[by_row]
+
+
+def odd_scripts(scripts: np.ndarray) -> tuple[np.ndarray, int]:
+    """Rows in another script than nearly all of the task's, and that script.
+
+    Args:
+        scripts: a number for the script of each row's text, 0 where it has none, [n_rows].
+    """
+    known = scripts[scripts > 0]
+    if len(known) < _ENOUGH:
+        return np.empty(0, dtype=np.int64), 0
+    counts = np.bincount(known)
+    usual = int(counts.argmax())
+    if counts[usual] < _MAJORITY * len(known):
+        return np.empty(0, dtype=np.int64), usual
+    return np.flatnonzero((scripts > 0) & (scripts != usual)), usual
+
+
+def odd_lengths(lengths: np.ndarray) -> np.ndarray:
+    """Rows whose text is far longer or shorter than the task's median, by the median absolute deviation of logs.
+
+    Args:
+        lengths: characters of each row's text, at least 1, [n_rows].
+    """
+    if len(lengths) < _ENOUGH:
+        return np.empty(0, dtype=np.int64)
+    logs = np.log(lengths)
+    distance = np.abs(logs - np.median(logs))
+    deviation = _MAD_TO_DEVIATION * np.median(distance)
+    return np.flatnonzero(distance > max(_DEVIATIONS * deviation, np.log(_FACTOR)))

@@ -1,0 +1,312 @@
+"""One raw value becomes a row, or says why not: recognised by its keys, cleaned, every change named.
+
+Three families of files are known by their keys (tdro's own, the released Tevatron schema, the columns that
+sentence-transformers' data sets have); other names are given as ``columns``. What can be mended without guessing is
+mended (a control character, an empty negative); a row without a query or a positive is dropped; what only looks wrong
+is kept. Whatever is done to a row, a :class:`Problem` says so. Rejected: pydantic, whose errors say what a model
+wanted and not what becomes of the row.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from tdro.data.same_text import normalise
+
+LONGEST_TEXT = 100_000  # characters; more than any model reads, and no passage
+
+Action = Literal["dropped", "repaired", "kept", "refused"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong, and what is done about it.
+
+    Attributes:
+        file: the path, or the source's name, as the user gave it.
+        line: from 1; None where it is about the whole file.
+        kind: a slug such as ``not-json``.
+        message: for people, one line.
+        action: ``dropped``, the row is left out; ``repaired``, it is read with the change that :data:`REPAIRS` tells;
+            ``kept``, it is read as it is; ``refused``, nothing more of the file is read.
+    """
+
+    file: str
+    line: int | None
+    kind: str
+    message: str
+    action: Action
+
+
+@dataclass(frozen=True)
+class Row:
+    """A query, the passages that answer it (at least one), and hard negatives (possibly none)."""
+
+    id: str
+    query: str
+    positives: list[str]
+    negatives: list[str]
+
+
+# The first name that a row has counts; for passages with its numbers, too: negative, negative_1, negative_2.
+_NAMES = {
+    "id": ("id", "query_id", "_id", "qid"),
+    "query": ("query", "anchor", "question", "sentence1"),
+    "positives": ("positives", "positive_passages", "positive", "positive_ctxs", "pos"),
+    "negatives": (
+        "negatives",
+        "negative_passages",
+        "negative",
+        "hard_negatives",
+        "hard_negative_ctxs",
+        "negative_ctxs",
+        "neg",
+    ),
+}
+_ANSWERS = ("answer", "answers", "passage", "document", "response", "sentence2")  # positives, where no label says more
+_LABELS = ("label", "labels", "score", "scores", "similarity")
+
+# All controls but tab, LF and CR; half a surrogate pair, which is no text; a BOM, which belongs before a file.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
+# UTF-8 that was read as Latin-1 or Windows-1252, where no language writes so; or text that was lost before.
+_MOJIBAKE = re.compile("Ã[¡-ºŒœŠšŽžŸƒ€‰¼-¿]|Â[¡-ª¬-¶¸-º¼-¿]|â€|(?:[ÐÑ][\u00a0-¿€-™Œ-ƒ]){3}|ï¿½|ï»¿|\ufffd")
+_MOJIBAKE_STARTS = ("Ã", "Â", "â€", "Ð", "Ñ", "ï", "\ufffd")
+_NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+
+_MESSAGES = {
+    "null": "null",
+    "wrong-type": "not a text",
+    "empty-text": "empty",
+    "control-character": "control characters",
+    "surrogate": "half of a surrogate pair, which is no text",
+    "whitespace": "whitespace around the text",
+    "overlong": "longer than {longest} characters",
+    "wrong-encoding": "looks like UTF-8 that was read in another encoding ('Ã©'), or has lost characters (U+FFFD)",
+    "duplicate-text": "the same text twice",
+    "positive-is-query": "equal to the query",
+    "positive-is-negative": "equal to a positive",
+    "not-finite": "NaN or an infinite number, which JSON has not",
+}
+REPAIRS = {  # what "repaired" means
+    "null": "left out",
+    "wrong-type": "left out",
+    "empty-text": "left out",
+    "control-character": "removed",
+    "surrogate": "removed",
+    "whitespace": "removed",
+    "overlong": "cut",
+    "duplicate-text": "kept once",
+    "positive-is-query": "left out",
+    "positive-is-negative": "left out",
+    "not-finite": "read as null",
+}
+
+
+def row_from(
+    raw: object, file: str, line: int, columns: Mapping[str, str] | None = None, longest: int = LONGEST_TEXT
+) -> tuple[Row | None, list[Problem]]:
+    """The row of a raw value, and all that was wrong with it. Without a row, every problem's action is ``dropped``.
+
+    A passage may be a text or an object of ``text`` and ``title`` (then it is ``"title text"``); a column of passages
+    may hold one or a list. Texts are the same if :func:`tdro.data.same_text.normalise` says so.
+
+    Args:
+        raw: as JSON gives it: an object of one of the known schemas.
+        file: for the problems.
+        line: for the problems, and the row's id where it has none.
+        columns: the file's names of ``id``, ``query``, ``positives`` and ``negatives``, where they are others than
+            the known ones; a name also stands for itself with a number behind it (``bad`` for ``bad_1``).
+        longest: characters of a text above which it is cut.
+    """
+    if not isinstance(raw, dict):
+        return None, [Problem(file, line, "not-an-object", f"expected an object, found {_type(raw)}", "dropped")]
+    wanted = tuple(columns.items()) if columns else ()
+    layout = (_layout if len(raw) <= 50 else _layout.__wrapped__)(tuple(raw), wanted)
+    if isinstance(layout, str):
+        return None, [Problem(file, line, "unknown-columns", layout, "dropped")]
+    cleaner = _Cleaner(longest)
+    for key, value in raw.items():
+        if value.__class__ is float and not math.isfinite(value):
+            cleaner.note("not-finite", f"key {shown_key(key)}")
+            raw = {**raw, key: None}
+    query = cleaner.text(raw[layout.query], "the query")
+    positives = cleaner.passages(raw, layout.positives, "positive")
+    negatives = cleaner.passages(raw, layout.negatives, "negative")
+    positives, negatives = _distinct(query, positives, negatives, cleaner)
+    if query and positives:
+        identity = cleaner.identity(raw.get(layout.id), line)
+        problems = cleaner.problems(file, line) if cleaner.notes else []
+        return Row(identity, query, positives, negatives), problems
+    problems = cleaner.problems(file, line, dropped=True)
+    if query:
+        problems.append(Problem(file, line, "no-positive", "no positive, or none that is left", "dropped"))
+    return None, problems
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which keys of a row hold what."""
+
+    id: str
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def _layout(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> _Layout | str:
+    """The layout of rows with these keys, or what is missing."""
+    given = dict(columns)
+    found: dict[str, tuple[str, ...]] = {}
+    for what, known in _NAMES.items():
+        names = (given[what],) if what in given else known
+        numbered = what in ("positives", "negatives")
+        found[what] = next((got for name in names if (got := _columns(name, keys, numbered))), ())
+        if not found[what] and what == "positives" and what not in given:
+            found[what] = next(((name,) for name in _ANSWERS if name in keys), ())
+            label = next((name for name in _LABELS if name in keys), None)
+            if found[what] and label:
+                return (
+                    f"{found[what][0]!r} is a positive for some values of {label!r} only; "
+                    "keep those rows, and name the columns"
+                )
+        if not found[what] and what in ("query", "positives"):
+            near = difflib.get_close_matches(names[0], keys, 1)
+            hint = f"did you mean it by {shown_key(near[0])}?" if near else f"found {_listed(keys)}; name the columns"
+            return f"no key {names[0]!r}; {hint}"
+    return _Layout((found["id"] or ("id",))[0], found["query"][0], found["positives"], found["negatives"])
+
+
+def _columns(name: str, keys: Sequence[str], numbered: bool) -> tuple[str, ...]:
+    """The key of this name and, in their order, the ones with a number behind it."""
+    own = [name] if name in keys else []
+    if not numbered:
+        return tuple(own)
+    matches = [match for key in keys if (match := re.fullmatch(rf"{re.escape(name)}_?(\d{{1,4}})", key, re.ASCII))]
+    return (*own, *(match[0] for match in sorted(matches, key=lambda match: int(match[1]))))
+
+
+class _Cleaner:
+    """Cleans the texts of one row and keeps notes: what kind of problem, where, how often."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.notes: dict[str, dict[str, int]] = {}
+
+    def note(self, kind: str, place: str) -> None:
+        places = self.notes.setdefault(kind, {})
+        places[place] = places.get(place, 0) + 1
+
+    def text(self, value: object, place: str) -> str:
+        """The cleaned text; empty, and noted, where there is none."""
+        if not isinstance(value, str):
+            self.note("null" if value is None else "wrong-type", place)
+            return ""
+        if not value.isprintable() and _NO_TEXT.search(value):  # the first is four times as fast, and mostly enough
+            surrogate = any("\ud800" <= character <= "\udfff" for character in value)
+            self.note("surrogate" if surrogate else "control-character", place)
+            value = _NO_TEXT.sub("", value)
+        bare = value.strip()
+        if not bare:
+            self.note("empty-text", place)
+            return ""
+        if len(bare) != len(value):
+            self.note("whitespace", place)
+        if len(bare) > self.longest:
+            self.note("overlong", place)
+            bare = bare[: self.longest].rstrip()
+        if not bare.isascii() and any(start in bare for start in _MOJIBAKE_STARTS) and _MOJIBAKE.search(bare):
+            self.note("wrong-encoding", place)
+        return bare
+
+    def passages(self, raw: Mapping[str, Any], names: Sequence[str], place: str) -> list[str]:
+        """The texts of all columns that hold passages; a null instead of a column's value is none."""
+        texts = []
+        for name in names:
+            value = raw[name]
+            if value is None:
+                continue
+            for item in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(item, dict):
+                    item = self._titled(item, place)
+                if text := self.text(item, place):
+                    texts.append(text)
+        return texts
+
+    def _titled(self, passage: Mapping[str, Any], place: str) -> object:
+        title, text = passage.get("title"), passage.get("text")
+        if title is None or title == "":
+            return text
+        if not isinstance(title, str):
+            self.note("wrong-type", f"{place}'s title")
+            return text
+        return f"{title} {text}" if text and isinstance(text, str) else text or title
+
+    def identity(self, value: object, line: int) -> str:
+        """The row's id as a text, or the line's number."""
+        if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 128:
+            return str(value)
+        if value is None:
+            return str(line)
+        return self.text(value, "the id") or str(line)
+
+    def problems(self, file: str, line: int, dropped: bool = False) -> list[Problem]:
+        """A problem a kind, in the order in which they were found."""
+        found = []
+        for kind, places in self.notes.items():
+            where = ", ".join(place if n == 1 else f"{n} {place}s" for place, n in places.items())
+            message = f"{where}: {_MESSAGES[kind].format(longest=self.longest)}"
+            action: Action = "dropped" if dropped else "kept" if kind == "wrong-encoding" else "repaired"
+            found.append(Problem(file, line, kind, message, action))
+        return found
+
+
+def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:
+    """Positives that are not the query, negatives that are no positives, and no text twice."""
+    squeezed = {_squeezed(text) for text in (query, *positives, *negatives)}
+    if len(squeezed) == 1 + len(positives) + len(negatives):  # nearly always, in a quarter of the time
+        return positives, negatives
+    asked = normalise(query)
+    answers: dict[str, str] = {}
+    for text in positives:
+        key = normalise(text)
+        if key == asked or key in answers:
+            cleaner.note("positive-is-query" if key == asked else "duplicate-text", "positive")
+        else:
+            answers[key] = text
+    others: dict[str, str] = {}
+    for text in negatives:
+        key = normalise(text)
+        if key in answers or key in others:
+            cleaner.note("positive-is-negative" if key in answers else "duplicate-text", "negative")
+        else:
+            others[key] = text
+    return list(answers.values()), list(others.values())
+
+
+def _squeezed(text: str) -> bytes:
+    """What is left of a text without ASCII's case, spaces and punctuation: equal wherever the normalised texts are."""
+    return (text if text.isascii() else normalise(text)).lower().encode().translate(None, _NOT_ALNUM)
+
+
+def _type(value: object) -> str:
+    """A JSON value's type in JSON's words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def shown_key(key: object) -> str:
+    """A key from a file as it may stand in a message: ASCII, on one line, not too long."""
+    text = str(key)
+    return ascii(text if len(text) <= 40 else f"{text[:37]}...")
+
+
+def _listed(keys: Sequence[str]) -> str:
+    shown = ", ".join(map(shown_key, keys[:8]))
+    return (shown + ", ..." if len(keys) > 8 else shown) or "none"
