@@ -70,6 +70,17 @@ def test_what_is_written_is_read(folder):
     assert mixture.tests[1].folder == str(folder / "tests" / "geo")
 
 
+def test_a_task_says_that_its_rows_take_no_in_batch_negatives(folder):
+    assert read_mixture(folder).hard_negatives_only == ()
+    before = mixture_fingerprint(folder)
+    change(folder, lambda content: content["tasks"][1].update(in_batch_negatives=False))
+    assert read_mixture(folder).hard_negatives_only == (1,)
+    assert mixture_fingerprint(folder) == before  # of the texts; the trainings that it changes have it besides
+    change(folder, lambda content: content["tasks"][1].update(in_batch_negatives="no"))
+    with pytest.raises(UserError, match=r"tasks\[1\]: key 'in_batch_negatives' must be bool, found 'no'"):
+        read_mixture(folder)
+
+
 def test_a_subset_keeps_the_order_and_its_tests_know_what_was_trained(folder):
     assert read_mixture(folder, ["code", "ui_de"]).names == ["ui_de", "code"]
     mixture = read_mixture(folder, ["code"])

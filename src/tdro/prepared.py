@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdro.console import say
 from tdro.data.index import MixtureIndex, index_mixture
 from tdro.data.mixture import mixture_fingerprint, read_mixture
 from tdro.data.negatives import mine_mixture
 from tdro.data.sample import build_sample
-from tdro.data.task import Mixture, TestSet
+from tdro.data.source_mixture import source_mixture
+from tdro.data.task import Mixture, Task, TestSet
 from tdro.data.tokens import tokenize_cached
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
@@ -24,13 +26,17 @@ from tdro.files import fingerprint
 from tdro.recipe import Base, Recipe
 from tdro.retriever.base import build_base, load_model, set_dropout
 from tdro.retriever.check import check_embedder, model_fingerprint
-from tdro.retriever.machine import Machine
+from tdro.retriever.machine import Machine, in_turn
+from tdro.retriever.prompts import saved_prompts
+from tdro.retriever.saving import Saving, public_base
 from tdro.retriever.steps import TokenizedMixture
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
+# Keys of data that say what the mixture is; its fingerprint (and the pipeline's inputs) have what came of them.
+_IN_MIXTURE = {"mixture", "sources", "test_sets", "tests", "hard_negatives_only"}
 
 
 @dataclass(frozen=True)
@@ -57,22 +63,28 @@ class Prepared:
         self._tokens: dict[str, TokenizedMixture] = {}
 
     @functools.cached_property
-    def mixture(self) -> Mixture:
-        """The tasks, with negatives mined for the rows that lack them, and the chosen test sets."""
-        data, negatives = self.recipe.data, self.recipe.negatives
-        folder = (
-            build_sample(cache_folder() / "sample-mixture")
-            if data.mixture == "sample"
-            else Path(data.mixture).expanduser()
-        )
-        mixture = read_mixture(folder, data.tasks)
+    def unmined(self) -> Mixture:
+        """The tasks as they are on disk, and the chosen test sets."""
+        data = self.recipe.data
+        if data.mixture is None:
+            mixture = source_mixture(data, lambda line: say(line, self.machine.main))
+        elif data.mixture == "sample":
+            mixture = read_mixture(build_sample(cache_folder() / "sample-mixture"), data.tasks)
+        else:
+            mixture = read_mixture(Path(data.mixture).expanduser(), data.tasks)
         tests = _chosen_tests(mixture.tests, data.tests)
         if not data.prompts:  # what is trained without prompts is judged without
             tests = [replace(test, instruction="") for test in tests]
-        mixture = Mixture(mixture.tasks, tests)
-        if negatives.mine == "none":
-            return mixture
-        return mine_mixture(mixture, negatives.per_row, self.recipe.seed, self.folder / "negatives")
+        return Mixture(_with_hard_negatives_only(mixture.tasks, data.hard_negatives_only or ()), tests)
+
+    @functools.cached_property
+    def mixture(self) -> Mixture:
+        """The tasks, with negatives mined for the rows that lack them, and the chosen test sets."""
+        negatives = self.recipe.negatives
+        with in_turn(self.machine):
+            if negatives.mine == "none":
+                return self.unmined
+            return mine_mixture(self.unmined, negatives.per_row, self.recipe.seed, self.folder / "negatives")
 
     @functools.cached_property
     def index(self) -> MixtureIndex:
@@ -86,31 +98,32 @@ class Prepared:
         """What every training depends on besides its own settings."""
         return {
             "mixture": mixture_fingerprint(self.mixture),
-            "data": self.recipe.data.model_dump(mode="json", exclude={"mixture", "tests"}),
+            "data": self.recipe.data.model_dump(mode="json", exclude=_IN_MIXTURE),
             "negatives": self.recipe.negatives.model_dump(mode="json"),
             "precision": "bf16" if self.machine.bf16 else "fp32",
         }
 
     def base(self, settings: Base) -> BaseModel:
         """A base model as a sentence-transformers folder, built into the user's cache; checked when it is new."""
+        longest = max(self.recipe.data.query_tokens, self.recipe.data.passage_tokens)
         key = fingerprint(
-            [settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed]
+            [settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed, longest]
         )
         if key not in self._bases:
             path = cache_folder() / "bases" / key
-            if not (path / "modules.json").exists():
-                longest = max(self.recipe.data.query_tokens, self.recipe.data.passage_tokens)
-                build_base(
-                    settings,
-                    path,
-                    seed=self.recipe.seed,
-                    max_tokens=longest,
-                    trust_remote_code=self.recipe.trust_remote_code,
-                )
-                for finding in check_embedder(load_model(path, device="cpu")):
-                    logger.info("%s: %s", settings.source, finding)
+            with in_turn(self.machine):
+                if not (path / "modules.json").exists():
+                    build_base(
+                        settings,
+                        path,
+                        seed=self.recipe.seed,
+                        max_tokens=longest,
+                        trust_remote_code=self.recipe.trust_remote_code,
+                    )
+                    for finding in check_embedder(load_model(path, device="cpu")):
+                        logger.info("%s: %s", settings.source, finding)
             self._bases[key] = BaseModel(path, model_fingerprint(path), settings)
-        return self._bases[key]
+        return replace(self._bases[key], settings=settings)  # others may differ in lora
 
     def loader(self, base: BaseModel, dropout: bool = True) -> Callable[[], SentenceTransformer]:
         """A function that loads the base fresh, with adapters and checkpointing as its settings say."""
@@ -118,9 +131,12 @@ class Prepared:
         def load() -> SentenceTransformer:
             model = load_model(
                 base.path,
-                device=self.machine.device,
+                device=self.machine.loading,
+                computes_on=self.machine.device,
                 lora=base.settings.lora,
                 gradient_checkpointing=base.settings.gradient_checkpointing,
+                bf16=self.machine.bf16,
+                trained=True,
                 trust_remote_code=self.recipe.trust_remote_code,
             )
             if not dropout:
@@ -129,20 +145,33 @@ class Prepared:
 
         return load
 
+    def saving(self, base: BaseModel, merge: bool) -> Saving:
+        """How a model that was trained from a base is saved: its prompts, and adapters merged or alone."""
+        trusted = self.recipe.trust_remote_code
+        alone = base.settings.lora is not None and not merge
+        name = public_base(base.settings, base.path, trusted) if alone else None
+        return Saving(
+            prompts=saved_prompts(self.mixture) if self.recipe.data.prompts else {},
+            merge_into=None if name else base.path,
+            adapter_base=name,
+            trust_remote_code=trusted,
+        )
+
     def load(self, path: Path) -> SentenceTransformer:
         """A trained model of this run."""
-        return load_model(path, device=self.machine.device)
+        return load_model(path, device=self.machine.device, bf16=self.machine.bf16)
 
     def tokens(self, base: BaseModel) -> TokenizedMixture:
         """All texts of the mixture as tokens of a base model; made once and kept on disk."""
         if base.fingerprint not in self._tokens:
             model = load_model(base.path, device="cpu", trust_remote_code=self.recipe.trust_remote_code)
-            data, folder = self.recipe.data, self.folder / "tokens"
-            self._tokens[base.fingerprint] = TokenizedMixture(
-                self.index,
-                tokenize_cached(model, self.index.queries, data.query_tokens, folder, "queries"),
-                tokenize_cached(model, self.index.passages, data.passage_tokens, folder, "passages"),
-            )
+            data, index, folder = self.recipe.data, self.index, self.folder / "tokens"
+            with in_turn(self.machine):
+                self._tokens[base.fingerprint] = TokenizedMixture(
+                    index,
+                    tokenize_cached(model, index.queries, data.query_tokens, folder, "queries"),
+                    tokenize_cached(model, index.passages, data.passage_tokens, folder, "passages"),
+                )
         return self._tokens[base.fingerprint]
 
 
@@ -154,3 +183,10 @@ def _chosen_tests(tests: list[TestSet], names: tuple[str, ...] | None) -> list[T
     if unknown:
         raise UserError(f"data.tests: the mixture has no test set '{unknown[0]}'; it has {', '.join(known)}")
     return [known[name] for name in names]
+
+
+def _with_hard_negatives_only(tasks: list[Task], names: Sequence[str]) -> list[Task]:
+    known = [task.name for task in tasks]
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"data.hard_negatives_only: no task {unknown[0]!r}; there are {', '.join(known)}")
+    return [replace(task, in_batch_negatives=False) if task.name in names else task for task in tasks]

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import PydanticCustomError
 
+from tdro.data.places import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
 from tdro.files import read_json
 
 if TYPE_CHECKING:
-    from tdro.recipe import Base, Finetune, Recipe
+    from tdro.recipe import Base, Data, Finetune, Recipe, Source
 
 Items = TypeVar("Items", bound=Sequence[Hashable])
+Named = TypeVar("Named", bound=Mapping[str, Any])
+COLUMNS = ("id", "query", "positives", "negatives")  # of a row, as tdro.data.task has them
+MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight")  # besides top-P and bottom-P
 PACKAGED = {"smollm2": "decoder", "minilm": "encoder"}  # models on the package index, and what they are
 
 
@@ -88,14 +92,84 @@ def names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -
         return
     content = read_json(Path(mixture).expanduser() / "mixture.json")
     for kind, names in chosen.items():
-        entries = content.get(kind) if isinstance(content, dict) else None
+        entries = content.get("tests" if kind == "tests" else "tasks") if isinstance(content, dict) else None
         if not isinstance(entries, list) or names is None:
             continue
         known = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
         for index, wanted in enumerate(names):
             if wanted not in known:
-                what = "task" if kind == "tasks" else "test set"
+                what = "test set" if kind == "tests" else "task"
                 raise wrong(f"the mixture has no {what} {short(wanted)}{nearest(wanted, known)}", kind, index)
+
+
+def names_of_folders(values: Named) -> Named:
+    """A mapping whose keys are names that may also be folders'."""
+    for key in values:
+        try:
+            name(key)
+        except PydanticCustomError as error:
+            raise wrong(error.message(), key) from None
+    return values
+
+
+def data_source(value: str) -> str:
+    """A file or folder that exists, a file on the hub, or the id of a data set there (which is not looked for)."""
+    if exists(value) or is_hub_file(value):
+        return value
+    if value.startswith("hf://"):
+        raise wrong(f"{short(value)} names no file of a data set; expected hf://datasets/OWNER/NAME/FILE")
+    if looks_like_file(value) or not is_hub_id(value):
+        raise wrong(f"no such file or folder: {short(value)}")
+    return value
+
+
+def source_keys_fit(source: Source) -> None:
+    """Keys that belong to a data set on the hub stand with no file."""
+    if exists(source.source) or is_hub_file(source.source):
+        if source.subset is not None:
+            raise wrong("only a data set on the hub has subsets; remove it, or give the subset's file", "subset")
+        if source.split is not None and not (Path(source.source).expanduser() / "corpus.jsonl").is_file():
+            raise wrong("only a data set on the hub or a BEIR folder has splits; remove it", "split")
+
+
+def columns(values: dict[str, str]) -> dict[str, str]:
+    """A row's columns under the names that a file has for them."""
+    for key in values:
+        if key not in COLUMNS:
+            raise wrong(f"unknown column{nearest(key, COLUMNS) or '; known: ' + ', '.join(COLUMNS)}", key)
+    return values
+
+
+def beir_folder(value: str) -> str:
+    """A folder with the files of a test set."""
+    if not exists(value):
+        raise wrong(f"no such folder: {short(value)}")
+    for file in BEIR_FILES:
+        if not (Path(value).expanduser() / file).is_file():
+            raise wrong(f"{short(value)} holds no {file}")
+    return value
+
+
+def one_mixture(data: Data) -> None:
+    """Tasks come from a mixture or from sources; a mixture has its own test sets."""
+    if data.sources is not None and data.mixture is not None:
+        raise wrong("give data.mixture or data.sources, not both", "sources")
+    if data.sources is None and data.test_sets is not None:
+        raise wrong("a mixture has its own test sets; these stand beside data.sources only", "test_sets")
+
+
+def names_in_sources(data: Data, chosen: Mapping[str, Sequence[str] | None]) -> None:
+    """Chosen tasks and tests, and the tests' tasks, are among the sources and test sets."""
+    tasks, tests = list(data.sources or {}), list(data.test_sets or {})
+    for kind, names in chosen.items():
+        known = tests if kind == "tests" else tasks
+        for index, wanted in enumerate(names or ()):
+            if wanted not in known:
+                what = "test set" if kind == "tests" else "source"
+                raise wrong(f"there is no {what} {short(wanted)}{nearest(wanted, known)}", kind, index)
+    for key, test in (data.test_sets or {}).items():
+        if test.task is not None and test.task not in tasks:
+            raise wrong(f"there is no source {short(test.task)}{nearest(test.task, tasks)}", "test_sets", key, "task")
 
 
 def source(value: str) -> str:
@@ -160,12 +234,11 @@ def count_or_auto(value: Any) -> Any:
 
 def mixture_name(value: str) -> str:
     """A word that says what a fine-tuning is trained on."""
-    if value in ("uniform", "proportional", "reweight"):
+    if value in MIXTURES:
         return value
     selection = re.fullmatch(r"(top|bottom)[-_ ]?(\d{1,9})\s*%?", value)
     if selection is None:
-        known = "; known: uniform, proportional, reweight, top-P, bottom-P"
-        suggestion = nearest(value, ["uniform", "proportional", "reweight"]) or known
+        suggestion = nearest(value, MIXTURES) or f"; known: {', '.join(MIXTURES)}, top-P, bottom-P"
         raise wrong(f"unknown mixture {short(value)}{suggestion}")
     side, percent = selection[1], int(selection[2])
     if not 1 <= percent <= 100:
@@ -191,16 +264,19 @@ def groups_differ(groups: Sequence[Finetune]) -> None:
 
 
 def enough_negatives(recipe: Recipe) -> None:
-    """No training uses more hard negatives than mining leaves in a row."""
-    if recipe.negatives.mine == "none":
-        return
+    """No training uses more hard negatives than mining leaves in a row, or none where a task has no others."""
     stages: list[tuple[tuple[str | int, ...], int]] = [
         (("reference",), recipe.reference.negatives),
         (("weights",), recipe.weights.negatives),
         *((("finetune", index), group.negatives) for index, group in enumerate(recipe.finetune)),
     ]
+    flagged = [name for name, source in (recipe.data.sources or {}).items() if not source.in_batch_negatives]
     for key, wanted in stages:
-        if wanted > recipe.negatives.per_row:
+        if recipe.data.hard_negatives_only and not wanted:
+            raise wrong("data.hard_negatives_only names tasks that need at least 1 here", *key, "negatives")
+        if flagged and not wanted:
+            raise wrong(f"task {flagged[0]!r} has no in-batch negatives and needs at least 1 here", *key, "negatives")
+        if recipe.negatives.mine != "none" and wanted > recipe.negatives.per_row:
             raise wrong(
                 f"a row has {recipe.negatives.per_row} hard negatives after mining, not {wanted}; "
                 "raise negatives.per_row or lower this",

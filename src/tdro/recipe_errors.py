@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -179,6 +179,7 @@ def _message(details: ErrorDetails, model: type[BaseModel]) -> str:
         "string_type": "text",
         "path_type": "a path",
         "tuple_type": "a list",
+        "dict_type": "a mapping of names",
         "model_type": "a mapping of keys",
         "finite_number": "a finite number",
     }
@@ -237,10 +238,10 @@ def _meant(details: ErrorDetails, model: type[BaseModel]) -> tuple[str | int, ..
 
 
 def inner_model(annotation: Any) -> type[BaseModel] | None:
-    """The model in ``M``, ``M | None`` or ``tuple[M, ...]``, if there is one."""
+    """The model in ``M``, ``M | None``, ``tuple[M, ...]`` or ``dict[str, M]``, if there is one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (tuple, Union, UnionType):
+    if get_origin(annotation) in (tuple, dict, Annotated, Union, UnionType):
         return next(filter(None, map(inner_model, get_args(annotation))), None)
     return None
 

@@ -12,8 +12,19 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from tdro.recipe import Base, Data, Evaluate, Finetune, Lora, Negatives, Recipe, Training, Weights
-from tdro.recipe_errors import inner_model
+from tdro.recipe import (
+    Base,
+    Data,
+    Evaluate,
+    Finetune,
+    Lora,
+    Negatives,
+    Recipe,
+    Source,
+    TestFolder,
+    Training,
+    Weights,
+)
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
@@ -21,6 +32,8 @@ _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("Top level", Recipe, None),
     ("data", Data, None),
+    ("data.sources.<name>", Source, None),
+    ("data.test_sets.<name>", TestFolder, None),
     ("negatives", Negatives, None),
     ("base", Base, None),
     ("base.lora", Lora, None),
@@ -88,21 +101,21 @@ def _default(name: str, field: FieldInfo) -> str:
         return f"`[{', '.join(map(str, value))}]`"
     if value is None or isinstance(value, bool):
         return f"`{ {None: 'null', True: 'true', False: 'false'}[value] }`"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`" if value != "" else "empty"
 
 
 def _type(annotation: Any) -> str:
     """A type in words; a union's null is left to the description."""
-    model = inner_model(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if model is not None:
-        return "list of sections" if origin is tuple else "section"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
     if origin is Annotated:
         return _type(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{word}`" for word in arguments)
     if origin in (Union, UnionType):
         return " or ".join(_type(part) for part in arguments if part is not type(None))
-    if origin is tuple:
-        return f"list of {_type(arguments[0])}"
+    if origin in (tuple, dict):
+        item = _type(arguments[0] if origin is tuple else arguments[1]).replace("section", "sections")
+        return f"list of {item}" if origin is tuple else f"mapping of names to {item}"
     return _WORDS.get(annotation, "path")

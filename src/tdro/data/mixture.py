@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdro.data.places import BEIR_FILES
 from tdro.data.task import COLUMNS, Mixture, Task, TestSet
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256
@@ -23,17 +24,18 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 FORMAT = "tdro-mixture/1"
-BEIR_FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 
 _TASK = {
     "name": str,
     "file": str,
     "instruction": str,
     "symmetric": bool,
+    "in_batch_negatives": bool,
     "licence": str,
     "source": str,
     "sha256": str,
 }
+_DEFAULTS = {"in_batch_negatives": True}  # of the others: empty, or false
 _TEST = {"name": str, "folder": str, "task": str, "instruction": str, "symmetric": bool, "sha256": str}
 
 
@@ -41,8 +43,8 @@ def read_mixture(folder: Path | str, tasks: Sequence[str] | None = None) -> Mixt
     """Read a mixture folder.
 
     Args:
-        folder: where ``mixture.json`` stands; its paths are relative to it. tasks: names of the training
-        tasks to read, all if None. The mixture's own order is kept, and so are all test
+        folder: where ``mixture.json`` stands; its paths are relative to it.
+        tasks: names of the training tasks to read, all if None. The mixture's own order is kept, and so are all test
             sets; those of a task that is left out become untrained ones (``TestSet.task`` is empty).
 
     Raises:
@@ -56,14 +58,24 @@ def read_mixture(folder: Path | str, tasks: Sequence[str] | None = None) -> Mixt
     return Mixture(read, [_test(folder, entry, wanted) for entry in content["tests"]])
 
 
+def task_files(folder: Path | str) -> dict[str, Path]:
+    """The training tasks' names and JSONL files, in order; raises as :func:`read_mixture` for a broken mixture.json."""
+    return {entry["name"]: Path(folder) / entry["file"] for entry in _contents(Path(folder))["tasks"]}
+
+
+def test_folders(folder: Path | str) -> dict[str, Path]:
+    """The test sets' names and folders, in order; raises as :func:`task_files`."""
+    return {entry["name"]: Path(folder) / entry["folder"] for entry in _contents(Path(folder))["tests"]}
+
+
 def mixture_fingerprint(mixture: Mixture | Path | str) -> str:
     """16 hex digits of a mixture's content: texts, names, instructions and symmetries, in order.
 
     From a folder, files are taken by their bytes; for files that tdro wrote the result is that of
-    :func:`read_mixture`.
+    :func:`read_mixture`. A task that knows its rows' fingerprint is not read.
     """
     if isinstance(mixture, Mixture):
-        tasks = [[t.name, t.instruction, t.symmetric, rows_sha256(t.rows)] for t in mixture.tasks]
+        tasks = [[t.name, t.instruction, t.symmetric, t.fingerprint or rows_sha256(t.rows)] for t in mixture.tasks]
         tests = [[t.name, t.task, t.instruction, t.symmetric, beir_sha256(t.folder)] for t in mixture.tests]
         return fingerprint([tasks, tests])
     folder = Path(mixture)
@@ -128,13 +140,14 @@ def _entries(
         for name, kind in types.items():
             if name in required and not entry.get(name):
                 raise UserError(f"{where}: key {name!r} is missing")
-            if not isinstance(entry.get(name, kind()), kind):
+            if not isinstance(entry.get(name, _DEFAULTS.get(name, kind())), kind):
                 raise UserError(f"{where}: key {name!r} must be {kind.__name__}, found {entry[name]!r}")
         if not re.fullmatch(r"\w[\w.-]{0,99}", entry["name"]):  # it also names files of a run
             raise UserError(f"{where}: name {entry['name']!r} may only have letters, digits, '_', '-' and '.'")
         if any(entry["name"] == other["name"] for other in entries):
             raise UserError(f"{where}: a second entry is named {entry['name']!r}; give it another name")
-        entries.append({name: entry.get(name, kind()) for name, kind in types.items()} | {"rows": entry.get("rows")})
+        filled = {name: entry.get(name, _DEFAULTS.get(name, kind())) for name, kind in types.items()}
+        entries.append(filled | {"rows": entry.get("rows")})
     return entries
 
 
@@ -160,6 +173,7 @@ def _task(folder: Path, entry: dict[str, Any]) -> Task:
         rows,
         entry["instruction"],
         entry["symmetric"],
+        entry["in_batch_negatives"],
         licence=entry["licence"],
         source=entry["source"],
     )

@@ -31,16 +31,21 @@ class Task:
             (list of str, hard negatives, possibly empty).
         instruction: what the query asks for, for the prompt ``Instruct: {instruction}\\nQuery: ``; empty for none.
         symmetric: both sides are of one kind (duplicates, paraphrase, NLI): the prompt stands on both.
+        in_batch_negatives: whether other rows' passages may be its rows' negatives. Not where one answer fits many
+            queries, a class label for instance.
         licence: of the texts, as the source states it.
         source: where the texts come from, for people.
+        fingerprint: of the rows' content, where it is known; whoever changes the rows empties it.
     """
 
     name: str
     rows: Dataset
     instruction: str = ""
     symmetric: bool = False
+    in_batch_negatives: bool = True
     licence: str = ""
     source: str = ""
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,3 +103,8 @@ class Mixture:
     def sizes(self) -> list[int]:
         """Rows of each task."""
         return [len(task) for task in self.tasks]
+
+    @property
+    def hard_negatives_only(self) -> tuple[int, ...]:
+        """Numbers of the tasks whose rows take no other row's passages as negatives."""
+        return tuple(number for number, task in enumerate(self.tasks) if not task.in_batch_negatives)

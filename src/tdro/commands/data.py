@@ -1,0 +1,18 @@
+"""``tdro data …``: commands for the data of a recipe, one a module."""
+
+from __future__ import annotations
+
+import argparse
+
+from tdro.commands import data_build, data_check, data_dedup
+
+SUBCOMMANDS = (data_build, data_check, data_dedup)  # in the order of --help
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command and its subcommands."""
+    text = "build, check and deduplicate training data"
+    parser = commands.add_parser("data", help=text, description=text)
+    subcommands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", title="commands", required=True)
+    for module in SUBCOMMANDS:
+        module.add(subcommands)

@@ -1,0 +1,316 @@
+"""A source becomes rows on disk: checked once, written as Arrow files that are memory-mapped from then on.
+
+A source is read as a stream, its rows are cleaned by :mod:`tdro.data.rows`, and every :data:`SHARD_ROWS` of them become
+a file that is whole or not there; beside it stands how far the source is read, so that a build of 20 GB goes on where a
+kill left it. Memory is a batch of rows, whatever the source. The folder is named by the source's content and the
+settings that change the rows, so equal data is built once, wherever it lies, and an open folder is never stale.
+
+Every row that was dropped or changed stands in ``problems.jsonl`` with file and line, and their number in
+``task.json``: nothing is dropped silently. Rejected: ``Dataset.from_generator`` (no row numbers, and a kill begins it
+anew), and Parquet (it must be decoded into memory to be read).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from tdro.data.rows import Problem, Row, row_from
+from tdro.data.sources import Opened, Part, open_source
+from tdro.data.task import COLUMNS
+from tdro.data.wheels import cache_folder
+from tdro.errors import UserError
+from tdro.files import fingerprint, read_json, write_json
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from tdro.recipe import Source
+
+FORMAT = "tdro-task/1"
+SHARD_ROWS = 100_000  # a kill costs at most so many rows' work; 10 M rows are 100 open files
+BATCH_ROWS = 5_000
+BATCH_CHARACTERS = 32 << 20  # a batch of long texts ends earlier
+_VERSION = 1  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
+
+
+@dataclass(frozen=True)
+class BuiltTask:
+    """A folder that a source was built into.
+
+    Attributes:
+        folder: with ``task.json``, ``problems.jsonl`` and the Arrow files.
+        rows: how many there are.
+        read: how many values the source had, or were read before its limit.
+        fingerprint: of the rows' content, in their order; the same from whatever format they came.
+        problems: kind to action (``dropped``, ``repaired``, ``kept``, ``refused``) to how many.
+        shards: names of the Arrow files.
+    """
+
+    folder: Path
+    rows: int
+    read: int
+    fingerprint: str
+    problems: dict[str, dict[str, int]]
+    shards: list[str]
+
+    def open(self) -> Dataset:
+        """The rows, memory-mapped: no row is read before it is asked for."""
+        from datasets import Dataset, concatenate_datasets
+
+        return concatenate_datasets([Dataset.from_file(str(self.folder / shard)) for shard in self.shards])
+
+    @property
+    def dropped(self) -> int:
+        """Values of the source that are no rows."""
+        return self.read - self.rows
+
+    def summary(self, name: str) -> str:
+        """What became of the source, in a line."""
+        text = f"{name}: {self.rows:,} rows"
+        if self.dropped:
+            text += f", {self.dropped:,} dropped"
+        if self.problems:
+            kinds = ", ".join(f"{sum(actions.values()):,} {kind}" for kind, actions in sorted(self.problems.items()))
+            text += f" ({kinds}: {self.folder / 'problems.jsonl'})"
+        return text
+
+
+def built_task(source: Source, name: str, cache: Path | str | None = None) -> BuiltTask:
+    """The task of a source in the user's cache, built now if its content was not built before.
+
+    Args:
+        source: a recipe's entry.
+        name: of the task, for the progress bar and errors.
+        cache: the cache folder; see :func:`tdro.data.wheels.cache_folder`.
+
+    Raises:
+        UserError: the source is not there, has no usable row, or changes while it is read.
+    """
+    opened = open_source(source)
+    key = fingerprint([_VERSION, opened.content, source.columns, source.limit])
+    return build_task(source, cache_folder(cache) / "tasks" / key, name, opened)
+
+
+def build_task(source: Source, folder: Path | str, name: str, opened: Opened | None = None) -> BuiltTask:
+    """Build a source into a folder, or go on with it; what is there whole is read. Raises as :func:`built_task`.
+
+    One process builds at a time; the others wait for it and find the task.
+    """
+    folder = Path(folder)
+    if not (folder / "task.json").exists():
+        opened = opened or open_source(source)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "lock"):
+                if not (folder / "task.json").exists():
+                    _build(source, folder, name, opened)
+        except OSError as error:  # of writing: what cannot be read is a problem of its row, or a UserError
+            reason = f"{error.strerror or error}; $TDRO_CACHE moves the cache"
+            raise UserError(f"{folder}: task '{name}' cannot be built there ({reason})") from error
+    return read_built(folder)
+
+
+def read_built(folder: Path) -> BuiltTask:
+    """What ``task.json`` says. Raises :class:`UserError` if it is broken or of another version."""
+    content = read_json(folder / "task.json")
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{folder / 'task.json'}: not of the format {FORMAT}; delete the folder, it is built again")
+    missing = [shard for shard in content["shards"] if not (folder / shard).is_file()]
+    if missing:
+        raise UserError(f"{folder / missing[0]}: no such file; delete the folder, it is built again")
+    return BuiltTask(folder, *(content[key] for key in ("rows", "read", "fingerprint", "problems", "shards")))
+
+
+@dataclass
+class _State:
+    """How far a build is: everything up to here is in whole files."""
+
+    part: int = 0
+    position: int = 0  # in the part
+    line: int = 1  # of the part's next value
+    rows: int = 0
+    read: int = 0
+    shards: list[str] = field(default_factory=list)  # digests of the shards' content
+    problems: dict[str, dict[str, int]] = field(default_factory=dict)
+    problem_bytes: int = 0  # of problems.jsonl
+
+    def count(self, problem: Problem) -> None:
+        """One more of a kind."""
+        actions = self.problems.setdefault(problem.kind, {})
+        actions[problem.action] = actions.get(problem.action, 0) + 1
+
+
+def _shard_name(number: int) -> str:
+    return f"rows-{number:05d}.arrow"
+
+
+def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
+    before = [_stamp(file) for file in opened.files]
+    state = _State(**read_json(folder / "state.json")) if (folder / "state.json").exists() else _State()
+    parts = opened.parts()
+    with (
+        _problem_file(folder, state) as problems,
+        _bar(parts, state, name) as bar,
+    ):
+        writer = _Writer(folder, state)
+        for row, found in _cleaned(parts, source, state, bar):
+            for problem in found:
+                state.count(problem)
+                problems.write(json.dumps(asdict(problem), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            if row is not None and writer.add(row):
+                problems.flush()
+                state.problem_bytes = problems.tell()
+                write_json(folder / "state.json", asdict(state))
+                bar.set_postfix_str(f"{state.rows:,} rows", refresh=False)
+        writer.close()
+    if not state.rows:
+        raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder)}")
+    if [_stamp(file) for file in opened.files] != before:
+        (folder / "state.json").unlink(missing_ok=True)
+        raise UserError(f"task '{name}', {source.source}: a file changed while it was read; run the command again")
+    _finish(source, folder, opened, state)
+
+
+def _finish(source: Source, folder: Path, opened: Opened, state: _State) -> None:
+    """Write ``task.json``, which says that all is there."""
+    content = {
+        "format": FORMAT,
+        "rows": state.rows,
+        "read": state.read,
+        "fingerprint": hashlib.sha256("".join(state.shards).encode()).hexdigest(),
+        "problems": state.problems,
+        "source": source.source,
+        "settings": {key: getattr(source, key) for key in ("subset", "split", "columns", "limit")},
+        "content": opened.content,
+        "shards": [_shard_name(number) for number in range(len(state.shards))],
+    }
+    write_json(folder / "task.json", content)
+    (folder / "state.json").unlink(missing_ok=True)
+
+
+def _cleaned(
+    parts: list[Part], source: Source, state: _State, bar: tqdm[Any]
+) -> Iterator[tuple[Row | None, list[Problem]]]:
+    """Every value from the state up to the limit: its row or None, and its problems. Keeps the state's place."""
+    for number in range(state.part, len(parts)):
+        if number != state.part:
+            state.part, state.position, state.line = number, 0, 1
+        part = parts[number]
+        for line, after, value in part.read(state.position, state.line):
+            if state.rows == source.limit:
+                return
+            bar.update(after - state.position)
+            state.position, state.line = after, line + 1
+            if isinstance(value, Problem):
+                state.read += value.action == "dropped"
+                yield None, [value]
+            else:
+                state.read += 1
+                yield row_from(value, part.file, line, source.columns)
+
+
+class _Writer:
+    """Writes rows as batches, batches as shards, and keeps the state's rows and digests."""
+
+    def __init__(self, folder: Path, state: _State) -> None:
+        import pyarrow
+
+        text = pyarrow.large_string()  # 64-bit offsets: the passages of 3 M rows are more than 2 GiB
+        texts = pyarrow.list_(text)
+        self.schema = pyarrow.schema(list(zip(COLUMNS, (text, text, texts, texts), strict=True)))
+        self.folder, self.state = folder, state
+        self.columns: list[list[Any]] = [[] for _ in COLUMNS]
+        self.characters = 0
+        self.stream: Any = None
+        for stale in folder.glob("rows-*"):
+            if stale.name not in {_shard_name(number) for number in range(len(state.shards))}:
+                stale.unlink()
+
+    def add(self, row: Row) -> bool:
+        """Take a row; True if a shard is whole now."""
+        for column, value in zip(self.columns, (row.id, row.query, row.positives, row.negatives), strict=True):
+            column.append(value)
+        self.characters += len(row.query) + sum(map(len, row.positives)) + sum(map(len, row.negatives))
+        self.state.rows += 1
+        whole = self.state.rows % SHARD_ROWS == 0
+        if whole or len(self.columns[0]) == BATCH_ROWS or self.characters >= BATCH_CHARACTERS:
+            self._write_batch()
+        if whole:
+            self._end_shard()
+        return whole
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self.columns[0]:
+            self._write_batch()
+        if self.stream is not None:
+            self._end_shard()
+
+    def _write_batch(self) -> None:
+        import pyarrow
+
+        if self.stream is None:
+            self.path = self.folder / f"{_shard_name(len(self.state.shards))}.part"
+            self.file = self.path.open("wb")
+            self.stream = pyarrow.ipc.new_stream(self.file, self.schema)
+            self.digest = hashlib.sha256()
+        arrays = [pyarrow.array(column, kind) for column, kind in zip(self.columns, self.schema.types, strict=True)]
+        self.stream.write_batch(pyarrow.record_batch(arrays, schema=self.schema))
+        # Of the texts, not of Arrow's bytes, which another version may lay out in another way.
+        self.digest.update(json.dumps(self.columns, ensure_ascii=False).encode("utf-8"))
+        self.columns = [[] for _ in COLUMNS]
+        self.characters = 0
+
+    def _end_shard(self) -> None:
+        self.stream.close()
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        self.path.replace(self.path.with_suffix(""))
+        self.state.shards.append(self.digest.hexdigest())
+        self.stream = None
+
+
+def _problem_file(folder: Path, state: _State) -> Any:
+    """``problems.jsonl``, cut to what the state knows of."""
+    file = (folder / "problems.jsonl").open("ab")
+    file.truncate(state.problem_bytes)
+    return file
+
+
+def _first_problem(folder: Path) -> str:
+    with (folder / "problems.jsonl").open(encoding="utf-8") as file:
+        line = file.readline()
+    if not line:
+        return ": it is empty"
+    first = json.loads(line)
+    return f".\nThe first problem: {first['file']}, line {first['line']}: {first['message']}"
+
+
+def _bar(parts: list[Part], state: _State, name: str) -> tqdm[Any]:
+    """A bar over all parts where their sizes are known; what is done already counts as done."""
+    units = {part.unit for part in parts}
+    sizes = [part.size or 0 for part in parts]
+    known = len(units) == 1 and all(part.size is not None for part in parts)
+    return tqdm(
+        total=sum(sizes) if known else None,
+        initial=sum(sizes[: state.part]) + state.position,
+        desc=name,
+        unit="B" if units == {"B"} else " rows",
+        unit_scale=True,
+        delay=2,
+    )
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,192 @@
+"""Where training rows come from: a file, a folder of files, a BEIR folder, a file on the hub, a data set there.
+
+``open_source`` says what a source's content is (by its bytes, or the hub's commit) and gives its parts; each part is
+read from one end to the other and can be begun anywhere, so that a build goes on after a kill. What a value means is
+not decided here but in :mod:`tdro.data.rows`. Rejected: ``datasets.load_dataset`` for files too (it converts them
+whole into a cache of its own, one wrong row ends it without a line number, and an archive of a JSONL file becomes a
+single row with all of the file in it), and modification times as content (they change with a copy).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdro.data.beir_rows import beir_files, beir_rows
+from tdro.data.digest import file_digest, remembered
+from tdro.data.jsonl import raw_rows
+from tdro.data.places import ARCHIVES, ENDINGS, JSONL, PARQUET, TABLES, hub_file, is_hub_file, is_hub_id
+from tdro.data.tables import parquet_rows, parquet_size, table_rows
+from tdro.errors import UserError
+
+if TYPE_CHECKING:
+    from tdro.recipe import Source
+
+Values = Iterator[tuple[int, int, object]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a source.
+
+    Attributes:
+        file: its name in problems.
+        read: from (position, line) yields a value's line, the position after it, and the value or a
+            :class:`tdro.data.rows.Problem`. The first position is 0, the first line 1.
+        size: the last position; None where it is not known.
+        unit: of positions: ``B`` (bytes) or ``rows``.
+    """
+
+    file: str
+    read: Callable[[int, int], Values]
+    size: int | None = None
+    unit: str = "rows"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source that is there.
+
+    Attributes:
+        content: what it holds, as digests: equal for equal content, wherever it lies.
+        files: those that are read; none for a data set on the hub.
+        parts: gives the parts; nothing is read before.
+    """
+
+    content: list[str]
+    files: list[Path]
+    parts: Callable[[], list[Part]]
+
+
+def open_source(source: Source) -> Opened:
+    """Find a source and say what its content is.
+
+    A file's bytes are read once for their digest, which is remembered with size and time of the file.
+
+    Args:
+        source: the recipe's entry, or anything with its keys.
+
+    Raises:
+        UserError: it is not there, is of no known format, or the hub does not answer and never did.
+    """
+    text = source.source
+    path = Path(text).expanduser()
+    if is_hub_file(text):
+        path = _download(text)
+    elif not path.exists():
+        if not is_hub_id(text):
+            raise UserError(f"{text}: no such file or folder")
+        return _on_the_hub(source)
+    if (path / "corpus.jsonl").is_file():
+        return _beir(path, source.split or "train")
+    files = _files_in(path) if path.is_dir() else [path]
+    content = [f"{_format(file)} {file_digest(file)}" for file in files]
+    return Opened(content, files, lambda: [_part(file) for file in files])
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The data files of a folder by name; hidden ones and folders in it are not looked at."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = [file for file in files if file.name.lower().endswith(ENDINGS)]
+    if not files:
+        raise UserError(f"{folder}: holds no data file ({', '.join(ENDINGS)}) and no BEIR corpus.jsonl")
+    return files
+
+
+def _format(file: Path) -> str:
+    """``jsonl``, ``parquet``, or a table's ending, by the file's ending."""
+    name = file.name.lower()
+    plain = name.removesuffix(".gz")
+    if name.endswith(ARCHIVES) or plain.endswith(JSONL):
+        return "jsonl"
+    if name.endswith(PARQUET):
+        return "parquet"
+    for ending in TABLES:
+        if plain.endswith(ending):
+            return ending
+    raise UserError(f"{file}: no known format; a data file ends in {', '.join(ENDINGS)}")
+
+
+def _part(file: Path) -> Part:
+    kind = _format(file)
+    if kind == "jsonl":
+        plain = file.name.lower().endswith(JSONL)
+        size = file.stat().st_size if plain else None  # of a compressed file, positions are in what it holds
+        return Part(str(file), functools.partial(raw_rows, file), size, "B")
+    if kind == "parquet":
+        return Part(str(file), lambda position, line: parquet_rows(file, position), parquet_size(file))
+    return Part(str(file), lambda position, line: table_rows(file, TABLES[kind], position))
+
+
+def _beir(folder: Path, split: str) -> Opened:
+    files = beir_files(folder, split)
+    read = functools.partial(beir_rows, folder, split)
+    return Opened(
+        [f"beir {file_digest(file)}" for file in files],
+        files,
+        lambda: [Part(str(folder / "queries.jsonl"), lambda position, line: read(position))],
+    )
+
+
+def _download(text: str) -> Path:
+    """A file of a data set's repository, by way of the hub client's cache; offline, what lies there."""
+    from huggingface_hub import hf_hub_download
+
+    repository, revision, file = hub_file(text)
+    try:
+        return Path(hf_hub_download(repository, file, repo_type="dataset", revision=revision))
+    except Exception as error:  # the client raises its own errors, httpx's, OSError and ValueError
+        raise UserError(f"{text}: cannot be downloaded ({_line(error)})") from error
+
+
+def _on_the_hub(source: Source) -> Opened:
+    """A data set by its id, streamed at the commit that is the newest now; its own code is never run."""
+    revision = remembered(f"revision of {source.source}", lambda: _revision(source.source))
+    content = [source.source, revision, source.subset or "", source.split or "train"]
+    return Opened(content, [], lambda: [_stream(source, revision)])
+
+
+def _revision(repository: str) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(repository).sha)
+    except Exception as error:  # as above
+        raise UserError(
+            f"{repository}: no such file or folder here, and the hub has no such data set or does not answer "
+            f"({_line(error)})"
+        ) from error
+
+
+def _stream(source: Source, revision: str) -> Part:
+    from datasets import load_dataset
+
+    name = f"{source.source}:{source.subset}" if source.subset else source.source
+    split = source.split or "train"
+    try:
+        rows: Any = load_dataset(source.source, source.subset, split=split, streaming=True, revision=revision)
+    except Exception as error:  # whatever the formats' readers raise
+        raise UserError(f"{name}: split {split!r} cannot be loaded ({_line(error)})") from error
+
+    def read(position: int, line: int) -> Values:
+        number = position
+        try:
+            for value in rows.skip(position):
+                number += 1
+                yield number, number, value
+        except Exception as error:  # as above, and the network's
+            raise UserError(
+                f"{name}, row {number + 1}: cannot be read ({_line(error)}); the same command goes on from here"
+            ) from error
+
+    splits = rows.info.splits or {}
+    return Part(name, read, splits[split].num_examples if split in splits else None)
+
+
+def _line(error: Exception) -> str:
+    """An error on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
