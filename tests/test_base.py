@@ -2,62 +2,22 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tdro.errors import UserError
 from tdro.recipe import Base
-from tdro.retriever.base import build_base, load_model, set_dropout, use_sparse_gradients
+from tdro.retriever import base as base_module
+from tdro.retriever.adapters import adapter_findings, add_lora
+from tdro.retriever.base import build_base, flash_attention, load_model, set_dropout
 from tdro.retriever.check import check_embedder, model_fingerprint
 from tdro.retriever.decoder import embedding_tokenizer
-
-TEXTS = ["the lamp in the kitchen", "eine Lampe", "電池の残量", "set the volume of the zone to a value", ""]
-LORA = SimpleNamespace(r=4, alpha=8.0, dropout=0.1)
-LONG = "word " * 300
-
-
-def settings(kind, source, dimension=None, layers=None):
-    return SimpleNamespace(kind=kind, source=source, dimension=dimension, layers=layers)
-
-
-def backend(special=("<s>", "</s>", "<pad>", "<unk>")):
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    return tokenizer
-
-
-def write_causal_lm(folder, *, layers=3, special=("<s>", "</s>", "<pad>", "<unk>"), **tokens):
-    """A tiny Llama with tied embeddings, and its tokenizer with a chat template, left padding and no EOS."""
-    tokens = {"bos_token": "<s>", "eos_token": "</s>", **tokens}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend(special), padding_side="left", **tokens)
-    tokenizer.chat_template = "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}"
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=128,
-        tie_word_embeddings=True,
-        attention_dropout=0.25,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+from tiny_lm import LONG, LORA, TEXTS, backend, settings, write_causal_lm, write_encoder
 
 
 @pytest.fixture(scope="module")
@@ -73,23 +33,7 @@ def decoder(causal_lm, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    """A bare BERT, as the hub has them."""
-    folder = tmp_path_factory.mktemp("models") / "bert"
-    tokenizer = backend(("[PAD]", "[CLS]", "[SEP]", "[UNK]"))
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
+    return write_encoder(tmp_path_factory.mktemp("models") / "bert")
 
 
 def build_static(causal_lm, target, seed=1, dimension=8):
@@ -224,6 +168,50 @@ def test_pad_token_is_another_than_eos(tmp_path, special, tokens, pad):
     assert model.encode(TEXTS).shape == (5, 16)
 
 
+PAD_CASES = {
+    "llama-3": {"family": "llama", "special": ("<s>", "</s>", "<|reserved_special_token_0|>")},
+    "mistral": {"family": "mistral", "special": ("<unk>", "<s>", "</s>")},
+    "qwen": {"family": "qwen2", "special": ("</s>",), "more_rows": 9, "bos_token": None, "pad_token": "</s>"},
+    "token without a row": {"family": "llama", "special": ("<s>", "</s>"), "more_rows": -2},
+    "bfloat16": {"family": "llama", "special": ("<s>", "</s>"), "dtype": torch.bfloat16},
+}
+
+
+@pytest.mark.parametrize("case", PAD_CASES.values(), ids=PAD_CASES)
+def test_a_new_pad_token_keeps_weights_tied(tmp_path, case):
+    source = write_causal_lm(tmp_path / "lm", layers=1, **case)
+    before = AutoModelForCausalLM.from_pretrained(source).get_input_embeddings().weight
+    path = build_base(settings("decoder", source), tmp_path / "base", max_tokens=32)
+    again = build_base(settings("decoder", source), tmp_path / "again", max_tokens=32)
+    assert model_fingerprint(path) == model_fingerprint(again)
+
+    whole, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    rows = whole.get_input_embeddings().weight
+    assert whole.get_output_embeddings().weight is rows
+    assert whole.config.vocab_size == len(rows) == max(len(before), max(tokenizer.get_vocab().values()) + 1)
+    assert whole(torch.tensor([[1, tokenizer.pad_token_id]])).logits.shape == (1, 2, len(rows))
+    assert torch.equal(rows[: len(before)], before)
+    for row in rows[len(before) :]:
+        torch.testing.assert_close(row, before.mean(dim=0, dtype=torch.float32).to(row.dtype))
+    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id, tokenizer.bos_token_id)
+
+    model = load_model(path, device="cpu")
+    model.save_pretrained(str(tmp_path / "saved"))
+    assert model_fingerprint(tmp_path / "saved") == model_fingerprint(path)
+    assert check_embedder(model) == []
+    assert torch.equal(model.transformers_model.get_input_embeddings().weight, rows)
+
+
+def test_an_encoder_decoder_is_no_decoder(tmp_path):
+    from transformers import T5Config
+
+    T5Config(d_model=16, num_layers=1).save_pretrained(tmp_path / "t5")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend(), eos_token="</s>", pad_token="<pad>")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    with pytest.raises(UserError, match="t5 model is not a decoder"):
+        build_base(settings("decoder", tmp_path / "t5"), tmp_path / "x")
+
+
 @pytest.mark.parametrize("layers", [0, 4])
 def test_impossible_layers(causal_lm, tmp_path, layers):
     with pytest.raises(UserError, match="layers must be 1 to 3"):
@@ -258,33 +246,6 @@ def test_static_takes_whole_texts_unless_told(causal_lm, tmp_path):
     path = build_static(causal_lm, tmp_path / "static")
     assert len(load_model(path, device="cpu").preprocess([LONG])["input_ids"]) > 300
     assert len(load_model(path, device="cpu", max_tokens=7).preprocess([LONG])["input_ids"]) == 7
-
-
-def test_static_trains_with_sparse_gradients_and_saves_plain(causal_lm, tmp_path):
-    model = load_model(build_static(causal_lm, tmp_path / "static"), device="cpu")
-    dense_model = load_model(tmp_path / "static", device="cpu")
-    assert use_sparse_gradients(model)
-    before = model[0].embedding.weight.detach().clone()
-    optimizer = torch.optim.SparseAdam(model.parameters(), lr=0.01)
-    for trained in (model, dense_model):
-        embeddings = trained(trained.preprocess(TEXTS[:2]))["sentence_embedding"]
-        (-torch.cosine_similarity(embeddings[0], embeddings[1], dim=0)).backward()
-    gradient = model[0].embedding.weight.grad
-    assert gradient.is_sparse
-    torch.testing.assert_close(gradient.to_dense(), dense_model[0].embedding.weight.grad)
-    optimizer.step()
-    changed = (model[0].embedding.weight != before).any(dim=1)
-    seen = set(model.preprocess(TEXTS[:2])["input_ids"].tolist())
-    assert set(changed.nonzero().flatten().tolist()) == seen
-    model.save_pretrained(str(tmp_path / "trained"))
-    plain = SentenceTransformer(str(tmp_path / "trained"), device="cpu")
-    assert isinstance(plain[0], StaticEmbedding)
-    assert not plain[0].embedding.sparse
-    assert torch.equal(plain[0].embedding.weight, model[0].embedding.weight)
-
-
-def test_sparse_gradients_are_for_static_models_only(decoder):
-    assert not use_sparse_gradients(load_model(decoder, device="cpu"))
 
 
 # --- encoder
@@ -340,6 +301,74 @@ def test_lora_adapter_is_saved_and_loads(decoder, tmp_path):
     again = load_model(tmp_path / "adapter", device="cpu")
     assert abs(model.eval().encode(TEXTS) - again.encode(TEXTS)).max() < 1e-5
     assert model_fingerprint(tmp_path / "adapter") != model_fingerprint(decoder)
+
+
+def test_weights_are_trained_in_float32(tmp_path):
+    source = write_causal_lm(tmp_path / "lm", layers=1, dtype=torch.bfloat16)
+    path = build_base(settings("decoder", source), tmp_path / "base")
+
+    def types(**options):
+        model = load_model(path, device="cpu", **options)
+        model(model.preprocess(TEXTS))["sentence_embedding"].float().square().sum().backward()
+        return {(value.requires_grad, value.dtype) for value in model.parameters()}
+
+    assert types() == {(True, torch.bfloat16)}
+    assert types(trained=True) == {(True, torch.float32)}
+    assert types(lora=LORA) == {(False, torch.bfloat16), (True, torch.float32)}
+
+
+def test_an_adapter_that_never_moved_is_found(decoder):
+    model = load_model(decoder, device="cpu", lora=LORA)
+    assert "changes nothing" in adapter_findings(model)[0]
+    matrix = next(value for name, value in model.named_parameters() if "lora_B" in name)
+    with torch.no_grad():
+        matrix[0, 0] = 1e-3
+    assert adapter_findings(model) == []
+    assert adapter_findings(load_model(decoder, device="cpu")) == []
+
+
+def test_an_adapter_that_fits_no_layer_is_an_error(decoder):
+    class Matrix(nn.Module):
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = weight
+
+    model = load_model(decoder, device="cpu")
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(module, name, Matrix(child.weight))
+    with pytest.raises(UserError, match="fits no layer of mine"):
+        add_lora(model, LORA, "mine")
+
+
+def test_an_adapter_is_no_base(decoder, tmp_path):
+    load_model(decoder, device="cpu", lora=LORA).save_pretrained(str(tmp_path / "adapter"))
+    with pytest.raises(UserError, match="not a whole model"):
+        build_base(settings("encoder", tmp_path / "adapter"), tmp_path / "x")
+    with pytest.raises(UserError, match="has an adapter already"):
+        load_model(tmp_path / "adapter", device="cpu", lora=LORA)
+
+
+# --- attention
+
+
+def test_flash_attention_is_taken_where_it_works(monkeypatch):
+    monkeypatch.setattr(base_module, "is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5) if device == "cuda:1" else (8, 0))
+    assert flash_attention("cuda", bf16=True) == "flash_attention_2"
+    assert flash_attention("cuda:1", bf16=True) is None  # before Ampere
+    assert flash_attention("cuda", bf16=False) is None  # it has no float32
+    assert flash_attention("cpu", bf16=True) is None
+    monkeypatch.setattr(base_module, "is_flash_attn_2_available", lambda: False)
+    assert flash_attention("cuda", bf16=True) is None
+
+
+def test_another_kernel_where_a_model_has_no_flash_attention(monkeypatch, decoder):
+    monkeypatch.setattr(base_module, "flash_attention", lambda device, bf16: "flash_attention_2")
+    for attn, taken in ((None, "sdpa"), ("eager", "eager")):
+        model = load_model(decoder, device="cpu", attn=attn)
+        assert model.transformers_model.config._attn_implementation == taken
 
 
 @pytest.mark.parametrize("key", [{"lora": LORA}, {"gradient_checkpointing": True}])

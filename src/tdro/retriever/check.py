@@ -59,19 +59,19 @@ def _check_last_token(model: SentenceTransformer, pooling: Pooling) -> list[str]
     limit = min(model.max_seq_length or _LONGEST_TRIED, _LONGEST_TRIED)
     texts = [*_TEXTS, "word " * (limit + 50)]
     for text in texts:
-        if _ids(model, text)[-1] != eos:
+        if token_ids(model, text)[-1] != eos:
             what = f"a text cut to {limit} tokens" if text == texts[-1] else repr(text)
             findings.append(f"no end-of-sequence token at the end of {what}")
             break
-    rows = [_ids(model, text) for text in _TEXTS]
+    rows = [token_ids(model, text) for text in _TEXTS]
     for side in ("right", "left"):
         if not _pools_last(pooling, rows, side):
             findings.append(f"the pool is not the last token when padding is on the {side}")
     return findings
 
 
-def _ids(model: SentenceTransformer, text: str) -> list[int]:
-    """The tokens of one text as training sees them, without padding."""
+def token_ids(model: SentenceTransformer, text: str) -> list[int]:
+    """The tokens of one text as training sees them, without padding. Not for static models."""
     features = model.preprocess([text])
     ids = features["input_ids"][0]
     if (mask := features.get("attention_mask")) is not None:

@@ -60,10 +60,9 @@ def decoder_embedder(
     Raises:
         UserError: the source cannot be read, has fewer layers, no EOS token, or no fast tokenizer.
     """
+    config, tokenizer = read_decoder(source, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
+    keep_layers(config, layers, source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
-        config = AutoConfig.from_pretrained(source, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
-        _keep_layers(config, layers, source)
         model = AutoModel.from_pretrained(
             source,
             gguf_file=gguf_file,
@@ -71,19 +70,43 @@ def decoder_embedder(
             dtype=torch.float32 if gguf_file else "auto",
             trust_remote_code=trust_remote_code,
         )
-    except (OSError, ValueError, ImportError) as error:
-        what = f"{source}/{gguf_file}" if gguf_file else str(source)
-        raise UserError(f"{what}: not a causal language model that can be read ({_line(error)})") from error
+    except Exception as error:  # a broken file raises anything, a plain Exception too
+        raise _unreadable(source, gguf_file, error) from error
     tokenizer = embedding_tokenizer(tokenizer, max_tokens=max_tokens)
     return _assemble(model, tokenizer, max_tokens, trust_remote_code)
 
 
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:200]
+def read_decoder(
+    source: str | Path, *, gguf_file: str | None = None, trust_remote_code: bool = False
+) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+    """Configuration and tokenizer of a causal language model as they are; no weights are read.
+
+    Raises:
+        UserError: they cannot be read, or it is not a causal language model of text alone.
+    """
+    options = {"gguf_file": gguf_file, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except Exception as error:  # a broken file raises anything, a plain Exception too
+        raise _unreadable(source, gguf_file, error) from error
+    if getattr(config, "is_encoder_decoder", False) or not hasattr(config, "num_hidden_layers"):
+        raise UserError(f"{source}: a {config.model_type} model is not a decoder of text alone")
+    return config, tokenizer
 
 
-def _keep_layers(config: PretrainedConfig, layers: int | None, source: str | Path) -> None:
-    """Make ``config`` describe the first ``layers`` layers, lists with an entry per layer included."""
+def _unreadable(source: str | Path, gguf_file: str | None, error: BaseException) -> UserError:
+    what = f"{source}/{gguf_file}" if gguf_file else str(source)
+    line = str(error).strip().partition("\n")[0][:200]
+    return UserError(f"{what}: not a causal language model that can be read ({line})")
+
+
+def keep_layers(config: PretrainedConfig, layers: int | None, source: str | Path) -> None:
+    """Make ``config`` describe the first ``layers`` layers, lists with an entry per layer included.
+
+    Raises:
+        UserError: it has fewer.
+    """
     have = config.num_hidden_layers
     if layers is None or layers == have:
         return
@@ -152,9 +175,7 @@ def _assemble(
 
     Reading anew makes the embedding layer with the new pad token's index, so that EOS has a gradient.
     """
-    rows = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
-    if len(tokenizer) > rows:  # a new pad token; many models have spare rows
-        model.resize_token_embeddings(len(tokenizer))
+    _cover_vocabulary(model, vocabulary_rows(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
     with TemporaryDirectory() as folder:
         _plain(model).save_pretrained(folder)
@@ -168,6 +189,28 @@ def _assemble(
         )
         pooling = Pooling(transformer.get_embedding_dimension(), "lasttoken")
         return SentenceTransformer(modules=[transformer, pooling], similarity_fn_name="cosine", device="cpu")
+
+
+def vocabulary_rows(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Rows that a tokenizer's embeddings need: its largest id and one, which is more than its size if ids have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _cover_vocabulary(model: PreTrainedModel, needed: int) -> None:
+    """Give the tokens without a row of embeddings one: the mean of all rows, which nothing random goes into.
+
+    Many models have spare rows, so a new pad token needs none. Input and output embeddings that are tied stay so, for
+    transformers resizes both. The default of ``resize_token_embeddings`` was rejected: it draws around the mean, so
+    the same base would be another one each time it is built.
+    """
+    old = cast(nn.Embedding, model.get_input_embeddings())
+    have = old.num_embeddings
+    if needed <= have:
+        return
+    mean = old.weight.detach().mean(dim=0, dtype=torch.float32)
+    new = model.resize_token_embeddings(needed, mean_resizing=False)
+    with torch.no_grad():
+        new.weight[have:] = mean.to(new.weight.dtype)
 
 
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
