@@ -422,7 +422,7 @@ def fine_tuning_batch(model, negatives=2):
 def test_without_equal_texts_it_is_the_librarys_loss(kind, negatives, tmp_path):
     model = tiny.model(kind, tmp_path)
     batch = fine_tuning_batch(model, negatives)
-    assert all(len(part.unique()) == part.numel() for part in (batch["label"][:, 0], batch["label"][:, 1:]))
+    assert all(len(part.unique()) == part.numel() for part in (batch["label"][:, 1], batch["label"][:, 2:]))
     library = [st_losses.MultipleNegativesRankingLoss(model, scale=1 / TAU)]
     if kind == "encoder":
         library.append(st_losses.CachedMultipleNegativesRankingLoss(model, scale=1 / TAU, mini_batch_size=4))
@@ -443,20 +443,20 @@ def test_a_text_equal_to_the_positive_is_no_negative():
     model = tiny.static_model()
     batch = fine_tuning_batch(model)
     labels = batch["label"].clone()
-    labels[1, 1] = labels[2, 3] = labels[0, 1]
-    labels[5, 0] = labels[4, 0]
+    labels[1, 2] = labels[2, 4] = labels[0, 2]
+    labels[5, 1] = labels[4, 1]
     query, *passages = (
         torch.nn.functional.normalize(x, dim=1).double() for x in embeddings(model, tiny.columns(batch))
     )
     scores = (query @ torch.cat(passages).T / TAU).detach().numpy()
-    texts = labels[:, 1:].T.flatten().tolist()
+    texts = labels[:, 2:].T.flatten().tolist()
     same_query = {(4, 5), (5, 4)}
     expected = []
     for row in range(6):
         candidates = [
             score
             for i, score in enumerate(scores[row])
-            if i == row or (texts[i] != labels[row, 1] and (row, i) not in same_query)
+            if i == row or (texts[i] != labels[row, 2] and (row, i) not in same_query)
         ]
         expected.append(np.log(np.exp(candidates).sum()) - scores[row, row])
     batch["label"] = labels
@@ -468,5 +468,26 @@ def test_a_text_equal_to_the_positive_is_no_negative():
 def test_all_rows_with_one_positive_leave_nothing_to_learn():
     model = tiny.static_model()
     batch = fine_tuning_batch(model, negatives=0)
-    batch["label"] = torch.zeros(6, 2, dtype=torch.long)
+    batch["label"] = torch.zeros(6, 3, dtype=torch.long)
     assert in_batch(model, batch).item() == 0
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_tasks_of_hard_negatives_only_and_factors_of_the_loss(caching, tmp_path):
+    """Rows of task 1 see their own negatives; every row's loss is multiplied by its task's factor."""
+    model = tiny.model("encoder", tmp_path)
+    batch = fine_tuning_batch(model)
+    labels = batch["label"].clone()
+    labels[:, 0] = torch.tensor([0, 1, 0, 1, 2, 0])
+    batch["label"] = labels
+    factors = np.array([0.5, 2.0, 0.25])
+    query, *passages = (
+        torch.nn.functional.normalize(x, dim=1).double() for x in embeddings(model, tiny.columns(batch))
+    )
+    scores = (query @ torch.cat(passages).T / TAU).detach().numpy()
+    expected = []
+    for row, task in enumerate(labels[:, 0].tolist()):
+        seen = [score for i, score in enumerate(scores[row]) if task != 1 or i % 6 == row]
+        expected.append(factors[task] * (np.log(np.exp(seen).sum()) - scores[row, row]))
+    settings = {"hard_negatives_only": [1], "factors": factors, "gradient_caching": caching, "mini_batch_size": 4}
+    assert in_batch(model, batch, **settings).item() == pytest.approx(np.mean(expected), rel=1e-5)

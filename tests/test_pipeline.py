@@ -199,3 +199,32 @@ def test_a_small_task_is_capped(tmp_path: Path) -> None:
     pipeline.run(tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.8, finetune__mixtures=["uniform"]))
     record = read_json(tmp_path / "run" / "models" / "main" / "uniform-seed1" / "training.json")
     assert record["weights"]["task0"] == pytest.approx(12 * 0.8 / 48)
+
+
+def test_uniform_weights_reweight_no_loss_and_others_do(tmp_path: Path) -> None:
+    """Loss reweighting is uniform sampling: with uniform weights, to the bit; with others, by other losses."""
+    names = [f"task{number}" for number in range(4)]
+    models = {}
+    for case, weights in (("even", TaskWeights.uniform(names)), ("odd", TaskWeights(names, [0.1, 0.2, 0.3, 0.4]))):
+        weights.save(tmp_path / f"{case}.json")
+        recipe = tiny_mixture.recipe(
+            tmp_path / case,
+            weights__load=str(tmp_path / f"{case}.json"),
+            finetune__mixtures=["uniform", "loss-reweight"],
+        )
+        pipeline.run(recipe, ["learn", "finetune"])
+        trained = [recipe.folder / "models" / "main" / f"{name}-seed1" for name in ("uniform", "loss-reweight")]
+        drawn = [read_json(folder / "training.json")["rows_drawn"] for folder in trained]
+        assert drawn[0] == drawn[1]
+        models[case] = [(folder / "model.safetensors").read_bytes() for folder in trained]
+    assert models["even"][0] == models["even"][1] == models["odd"][0] != models["odd"][1]
+
+
+def test_tasks_of_hard_negatives_only(tmp_path: Path) -> None:
+    pipeline.run(tiny_mixture.recipe(tmp_path, data__hard_negatives_only=["task0"]), ["reference"])
+    first = read_jsonl(tmp_path / "run" / "reference" / "log.jsonl")
+    pipeline.run(tiny_mixture.recipe(tmp_path), ["reference"], force=True)
+    assert first != read_jsonl(tmp_path / "run" / "reference" / "log.jsonl")
+    recipe = tiny_mixture.recipe(tmp_path, data__hard_negatives_only=["task0"], data__tasks=["task1", "task2"])
+    with pytest.raises(UserError, match="hard_negatives_only: no task 'task0'"):
+        pipeline.run(recipe, ["reference"], force=True)

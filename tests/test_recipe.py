@@ -289,7 +289,13 @@ BAD = {
     "mixture word": (
         "finetune: [{name: a, mixtures: [xyz]}]",
         3,
-        "finetune[0].mixtures[0]: unknown mixture 'xyz'; known: uniform, proportional, reweight, top-P, bottom-P",
+        "finetune[0].mixtures[0]: unknown mixture 'xyz'; known: uniform, proportional, reweight, loss-reweight, "
+        "top-P, bottom-P",
+    ),
+    "no negatives of its own": (
+        "data: {hard_negatives_only: [bio_term2def]}\nreference: {negatives: 0}",
+        4,
+        "reference.negatives: data.hard_negatives_only names tasks that need at least 1 here",
     ),
     "mixture twice": (
         "finetune: [{name: a, mixtures: [uniform, top-70, uniform]}]",

@@ -117,7 +117,7 @@ def test_proportional_and_transfer_baselines():
 
 @pytest.mark.parametrize("spec", ["top", "top-", "top70", "best", "top--5", "", "Uniform"])
 def test_unknown_transfer(spec):
-    with pytest.raises(UserError, match="must be uniform, proportional, reweight, top-P"):
+    with pytest.raises(UserError, match="must be uniform, proportional, reweight, loss-reweight, top-P"):
         TaskWeights.uniform("ab").transfer(spec, {"a": 1, "b": 1})
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tdro.console import say
 from tdro.data.holdout import part_of, split_rows
 from tdro.data.plan import MixedPlan, StepRows
+from tdro.data.task import Mixture
 from tdro.dro.health import memorisation_warnings, reference_warnings
 from tdro.dro.learn import learn
 from tdro.dro.reference import one_reference, score_plan
@@ -44,9 +45,14 @@ def reference_rows(recipe: Recipe, sizes: Sequence[int]) -> list[list[Ints] | No
     return [None]
 
 
-def reference_job(recipe: Recipe, tasks: int, rows: list[Ints] | None) -> Job:
+def reference_job(recipe: Recipe, mixture: Mixture, rows: list[Ints] | None) -> Job:
     """Stage 0: the base fine-tuned with uniform weights."""
-    return Job("reference", "uniform", np.full(tasks, 1 / tasks), recipe.reference, recipe.seed, subset=rows)
+    uniform = np.full(len(mixture.tasks), 1 / len(mixture.tasks))
+    return Job(
+        *("reference", "uniform", uniform, recipe.reference, recipe.seed),
+        subset=rows,
+        hard_negatives_only=mixture.hard_negatives_only,
+    )
 
 
 def learn_weights(
@@ -73,7 +79,7 @@ def learn_weights(
     wait_for_everyone(machine)
 
     untrained = _untrained_losses(recipe, prepared, base, folder)
-    seen, unseen = _seen_and_unseen(recipe, steps, similarities, rows)
+    seen, unseen = _seen_and_unseen(recipe, prepared.mixture, steps, similarities, rows)
     reference = losses_by_task(steps, similarities, settings.temperature)
     for warning in [*reference_warnings(reference, untrained), *memorisation_warnings(seen, unseen)]:
         say(f"warning: {warning}", machine.main)
@@ -135,13 +141,17 @@ def _untrained_losses(recipe: Recipe, prepared: Prepared, base: BaseModel, folde
 
 
 def _seen_and_unseen(
-    recipe: Recipe, steps: PlannedSteps, similarities: NDArray[np.float32], rows: Sequence[list[Ints] | None]
+    recipe: Recipe,
+    mixture: Mixture,
+    steps: PlannedSteps,
+    similarities: NDArray[np.float32],
+    rows: Sequence[list[Ints] | None],
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The reference's loss per task on planned rows that stage 0 read, and on those that it did not."""
     temperature = recipe.weights.temperature
     if len(rows) > 1:  # every row is scored by the reference that has not seen it
         return {}, losses_by_task(steps, similarities, temperature)
-    plan = reference_job(recipe, len(steps.data.index.tasks), rows[0]).plan(steps.data)
+    plan = reference_job(recipe, mixture, rows[0]).plan(steps.data)
     read = seen_rows(PlannedSteps(steps.data, plan, 0, text_labels, subset=rows[0]))
     return (
         losses_by_task(steps, similarities, temperature, read),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from tdro.data.plan import StepRows
 from tdro.dro.health import HealthMonitor
@@ -75,6 +75,7 @@ def learn(
         average,
     )
     steps.labels = reference_labels(similarities, settings.temperature)
+    set_seed(seed)  # of fresh adapters; the trainer sets it too, but after they are made
     model = load()
     loss = TDROLoss(
         model,

@@ -106,15 +106,12 @@ class TDROLoss(SortedBatchLoss):
         mini_batch_size: int = 64,
         gradient_caching: bool = False,
     ) -> None:
-        super().__init__(model, mini_batch_size, gradient_caching)
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}")
+        super().__init__(model, temperature, mini_batch_size, gradient_caching)
         if measure not in KINDS:
             raise ValueError(f"measure '{measure}' must be one of {', '.join(KINDS)}")
         if average_steps > 1 and measure != "relative":
             raise ValueError(f"average_steps belongs to the measure 'relative', not to '{measure}'")
         self.learner = learner
-        self.temperature = temperature
         self.measure, self.offset, self.floor = measure, offset, floor
         self.means = RollingMeans(len(learner.names), average_steps) if measure == "relative" else None
         self.health = HealthMonitor(learner.names)

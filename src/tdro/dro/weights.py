@@ -23,7 +23,7 @@ from tdro.errors import UserError
 from tdro.files import read_json, write_json
 
 FORMAT = "tdro-weights/1"
-TRANSFERS = "uniform, proportional, reweight, top-P or bottom-P with P a percentage such as 70"
+TRANSFERS = "uniform, proportional, reweight, loss-reweight, top-P or bottom-P with P a percentage such as 70"
 _EXACT = 1e-12  # sums this near to 1 are left as they are, so that a file read back is the same to the bit
 _ROUNDING = 1e-5  # sums this near to 1 were printed from float32 or with few digits: no news to anybody
 
@@ -215,13 +215,14 @@ class TaskWeights:
 
         Args:
             spec: ``uniform`` or ``proportional`` (over the same tasks, for comparison), ``reweight`` (the
-                weights themselves), ``top-P`` or ``bottom-P`` with a percentage P in (0, 100].
+                weights themselves), ``top-P`` or ``bottom-P`` with a percentage P in (0, 100], or
+                ``loss-reweight``: uniform, to be trained with :meth:`loss_factors`.
             sizes: rows of each task; needed for ``proportional`` only.
 
         Raises:
             UserError: for another spec, a percentage out of range, or a task without a size.
         """
-        if spec == "uniform":
+        if spec in ("uniform", "loss-reweight"):
             return TaskWeights.uniform(self.names)
         if spec == "proportional":
             return TaskWeights.proportional(dict(zip(self.names, self._rows(sizes or {}).tolist(), strict=True)))
@@ -231,6 +232,10 @@ class TaskWeights:
             percent = float(match[2])
             return self.top(percent) if match[1] == "top" else self.bottom(percent)
         raise UserError(f"transfer {spec!r}: must be {TRANSFERS}")
+
+    def loss_factors(self) -> dict[str, float]:
+        """What each task's loss is multiplied by under uniform sampling: k·α (the paper's loss reweighting)."""
+        return {name: len(self) * weight for name, weight in self.as_dict().items()}
 
     def _rows(self, sizes: Mapping[str, int]) -> np.ndarray:
         """Rows of each task (k,), every one of them known and positive."""

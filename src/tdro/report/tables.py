@@ -15,7 +15,7 @@ from tdro.report import charts
 from tdro.report.collect import Run, Training, dig, number
 from tdro.report.text import percent
 
-ORDER = ("untrained", "uniform", "proportional", "top", "bottom", "reweight")
+ORDER = ("untrained", "bm25", "uniform", "proportional", "top", "bottom", "reweight", "loss-reweight")
 
 
 def selection_name(run: Run) -> str:
@@ -26,7 +26,7 @@ def selection_name(run: Run) -> str:
 
 
 def in_order(mixtures: list[str]) -> list[str]:
-    """Untrained and uniform first, then proportional, top, bottom, reweight, then the rest as they came."""
+    """Untrained, BM25 and uniform first, then proportional, top, bottom, reweight, then the rest as they came."""
     known = {kind: at for at, kind in enumerate(ORDER)}
     return sorted(mixtures, key=lambda name: known.get(name.split("-")[0], len(ORDER)))
 

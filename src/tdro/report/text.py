@@ -103,7 +103,9 @@ def describe(mixture: str) -> str:
         "uniform": "every task equally often",
         "proportional": "tasks as often as they have rows",
         "reweight": "α itself as sampling ratios",
+        "loss-reweight": "uniform sampling, each batch's loss times k·α",
         "untrained": "the base model before any training",
+        "bm25": "matching words alone, no model",
     }.get(mixture, "")
 
 

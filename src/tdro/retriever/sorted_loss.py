@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from tdro.retriever.attention import short_text_attention
 from tdro.retriever.micro_batches import micro_batches
+from tdro.retriever.sharded import exchange_gradients
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -41,17 +42,22 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
 
     Args:
         model: the model that is trained.
+        temperature: τ > 0, the divisor of the cosine similarities.
         mini_batch_size: texts per micro-batch. The result does not depend on it (with dropout off).
         gradient_caching: trade one more forward pass for the memory of a single micro-batch.
     """
 
-    def __init__(self, model: SentenceTransformer, mini_batch_size: int = 64, gradient_caching: bool = False) -> None:
+    def __init__(
+        self, model: SentenceTransformer, temperature: float, mini_batch_size: int, gradient_caching: bool
+    ) -> None:
         super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
         if mini_batch_size < 1:
             raise ValueError(
                 f"mini_batch_size is the number of texts per micro-batch, at least 1, not {mini_batch_size}"
             )
-        self.model = model
+        self.model, self.temperature = model, temperature
         self.mini_batch_size = mini_batch_size
         self.gradient_caching = gradient_caching
         # A bag of tokens has no batch dimension to cut, and no padding to save: it is embedded in one go.
@@ -101,7 +107,11 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         """
         cuts = _cuts(sentence_feature, self.mini_batch_size)
         with short_text_attention(self.model):
-            yield from super().embed_minibatch_iter(sentence_feature, with_grad, copy_random_state, random_states, cuts)
+            chunks = super().embed_minibatch_iter(sentence_feature, with_grad, copy_random_state, random_states, cuts)
+            for number, chunk in enumerate(chunks, start=1):
+                if random_states is not None:  # the second pass, which goes backward after each micro-batch
+                    exchange_gradients(self.model, number == len(cuts))
+                yield chunk
 
     def calculate_loss(self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False) -> Tensor:
         """Put the rows back in order and compute the loss in float32 (sentence-transformers calls this)."""

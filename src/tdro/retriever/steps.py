@@ -35,8 +35,8 @@ Labels = Callable[[int, StepRows, StepTexts], NDArray]
 
 
 def text_labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
-    """Labels of the fine-tuning loss: each row's query and passages, (B, 2 + N), so that equal ones are masked."""
-    return np.concatenate([texts.query[:, None], texts.passages], axis=1)
+    """Labels of the fine-tuning loss: each row's task, query and passages, (B, 3 + N); equal texts are masked."""
+    return np.concatenate([rows.task[:, None], texts.query[:, None], texts.passages], axis=1)
 
 
 class PlannedSteps(Dataset[dict[str, Any]]):
