@@ -9,18 +9,20 @@ from sentence_transformers import SentenceTransformer
 
 from tdro.data.index import index_mixture
 from tdro.data.mixture import read_mixture
-from tdro.data.negatives import mine_mixture
 from tdro.data.plan import MixedPlan
 from tdro.data.sample import build_sample
 from tdro.data.task import Mixture, Task
 from tdro.data.tokens import tokenize_cached
 from tdro.data.wheels import cache_folder
+from tdro.mining.mine import mine_mixture
+from tdro.mining.settings import Mining
 from tdro.recipe import Base
 from tdro.retriever.base import build_base, load_model, set_dropout
 from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
 
 MODELS = {
     "smollm2": Base(kind="decoder", source="smollm2", layers=6),
+    "smollm2-all": Base(kind="decoder", source="smollm2"),
     "minilm": Base(kind="encoder", source="minilm"),
 }
 NEGATIVES = 3
@@ -62,7 +64,7 @@ def material(model: str, query_tokens: int, passage_tokens: int, tasks: int | No
         build_base(MODELS[model], base, max_tokens=max(query_tokens, passage_tokens))
     mixture = read_mixture(build_sample(cache_folder() / "sample-mixture"))
     mixture = Mixture([_part(task) for task in mixture.tasks])
-    own = mine_mixture(mixture, NEGATIVES, 1, folder / "negatives").tasks
+    own = mine_mixture(mixture, Mining("bm25", NEGATIVES, random=True), 1, folder / "negatives").tasks
     chosen = [replace(own[i % len(own)], name=f"{own[i % len(own)].name}-{i}") for i in range(tasks or len(own))]
     index = index_mixture(chosen)
     tokenizing = load_model(base, device="cpu")

@@ -1,0 +1,57 @@
+"""The device that is planned for: its precision, and how much memory it has.
+
+Unlike :func:`tdro.retriever.machine.this_machine`, a device that is not there is no error: a plan is made on a
+laptop for a machine elsewhere. Then its memory is unknown.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tdro.retriever.machine import this_machine
+
+# Where Linux keeps the limit of a container, by version 2 and 1 of control groups.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Attributes: ``kind`` (cpu, cuda, …), ``bf16`` (autocast to it), ``memory`` in bytes or None if unknown."""
+
+    kind: str
+    bf16: bool
+    memory: int | None
+
+    @property
+    def cpu(self) -> bool:
+        """Whether it computes on the CPU, in the machine's own memory."""
+        return self.kind == "cpu"
+
+
+def planned_device(device: str, precision: str) -> Device:
+    """The device that a recipe's ``device`` and ``precision`` mean, here or elsewhere."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        return Device("cuda", precision != "fp32", None)
+    machine = this_machine(device, precision)
+    if machine.device == "cpu":
+        return Device("cpu", machine.bf16, machine_memory())
+    if machine.device.startswith("cuda"):
+        return Device("cuda", machine.bf16, torch.cuda.get_device_properties(machine.device).total_memory)
+    return Device(machine.device, machine.bf16, None)
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that processes here can have: the machine's, or its container's limit; None if unknown."""
+    found = []
+    for path in _LIMITS:
+        try:
+            found.append(int(Path(path).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no such file, or the word "max"
+            continue
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(found, default=None)

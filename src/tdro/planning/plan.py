@@ -1,0 +1,195 @@
+"""A recipe's plan: every training with its tokens, FLOPs and memory, and what to be warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tdro.dro.weights import TaskWeights
+from tdro.errors import UserError
+from tdro.planning.device import Device, planned_device
+from tdro.planning.flops import forward_flops, training_flops
+from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths, text_bytes
+from tdro.planning.memory import TEXTS, Memory, Regime, largest, memory, trained_parameters
+from tdro.planning.shape import ModelShape, read_shape, token_counter
+from tdro.planning.work import Work, all_work
+from tdro.prepared import Prepared
+from tdro.recipe import Base, Recipe
+from tdro.retriever.machine import Machine
+
+REPEATS = 4  # epochs of a task beyond which a repetition teaches little; said as a warning
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One :class:`Work` and what it costs.
+
+    Attributes:
+        work: what is done.
+        tokens: that one of its trainings reads, without padding; None where the weights are not known.
+        flops: of one of its trainings; None as above.
+        scoring: FLOPs of scoring the rows with the reference (stage 1 only).
+        parameters: of the model, adapters included.
+        trained: of them.
+        memory: of one device at the peak.
+    """
+
+    work: Work
+    tokens: float | None
+    flops: float | None
+    scoring: float
+    parameters: int
+    trained: int
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe will do and cost.
+
+    Attributes:
+        name: the recipe's.
+        device: planned for.
+        ranks: processes, a device each.
+        sizes: rows of each task.
+        texts: bytes that the texts and their tokens take in the machine's memory, in each process.
+        lengths: of each base's texts, by task in the order of ``sizes``.
+        estimates: a training each, in order.
+        warnings: a line each.
+    """
+
+    name: str
+    device: Device
+    ranks: int
+    sizes: dict[str, int]
+    texts: float
+    lengths: dict[Base, list[TaskLengths]]
+    estimates: list[Estimate]
+    warnings: list[str]
+
+
+def make_plan(recipe: Recipe, ranks: int = 1) -> Plan:
+    """Look at a recipe's data, tokenizers and model configurations, and work out what it will do.
+
+    Args:
+        recipe: the recipe. Nothing is written to its folder; learned weights are read from there.
+        ranks: processes that share each batch, one a device.
+
+    Raises:
+        UserError: whatever would keep the recipe from running, as far as it can be seen from here.
+    """
+    device = planned_device(recipe.device, recipe.precision)
+    data = Prepared(recipe, recipe.folder, Machine()).unmined
+    sizes = dict(zip(data.names, data.sizes, strict=True))
+    weights, warnings = _weights(recipe, data.names)
+    shapes: dict[Base, ModelShape] = {}
+    lengths: dict[Base, list[TaskLengths]] = {}
+    estimates = []
+    for work in all_work(recipe, sizes, weights):
+        if work.settings.batch % ranks:
+            raise UserError(f"{work.stage}: a batch of {work.settings.batch} cannot be shared equally by {ranks} ranks")
+        if work.base not in shapes:
+            shapes[work.base] = read_shape(work.base, recipe.trust_remote_code)
+            count = token_counter(work.base, recipe.trust_remote_code)
+            lengths[work.base] = [sample_lengths(task, count, recipe.data) for task in data.tasks]
+        estimates.append(_estimate(work, shapes[work.base], lengths[work.base], device, ranks))
+    negatives = recipe.negatives.per_row if recipe.negatives.mine != "none" else 0
+    texts = TEXTS * sum(text_bytes(task, negatives) for task in data.tasks)
+    warnings += _repeats(estimates, list(sizes)) + _too_large(estimates, device, texts, ranks)
+    return Plan(recipe.name, device, ranks, sizes, texts, lengths, estimates, warnings)
+
+
+def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[TaskWeights | None, list[str]]:
+    """The weights that are loaded, or that the recipe's run has learned already; and what is wrong with those."""
+    if source := recipe.weights.load:
+        weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
+        weights.on(names)  # names a task that is not in the mixture
+        return weights, []
+    path = recipe.folder / "weights" / "weights.json"
+    if not path.exists():
+        return None, []
+    weights = TaskWeights.load(path)
+    if set(weights.names) != set(names):
+        return None, [f"{path} has weights of other tasks, and is not used"]
+    return weights, []
+
+
+def _estimate(work: Work, shape: ModelShape, lengths: Sequence[TaskLengths], device: Device, ranks: int) -> Estimate:
+    settings, base = work.settings, work.base
+    how = _regime(work, device, ranks)
+    tokens = flops = None
+    scoring = 0.0
+    if work.reading is not None:
+        rows = work.reading.rows
+        tokens = float(rows @ np.array([task.tokens_a_row(settings.negatives) for task in lengths]))
+        squares = float(rows @ np.array([task.squares_a_row(settings.negatives) for task in lengths]))
+        flops = training_flops(shape, base, settings, tokens, squares)
+        scoring = forward_flops(shape, tokens, squares) if work.mixed else 0.0
+    adapters = 0 if base.lora is None else shape.adapters(base.lora.r)
+    return Estimate(
+        *(work, tokens, flops, scoring, shape.parameters + adapters, trained_parameters(shape, how)),
+        memory=_memory(work, shape, lengths, how),
+    )
+
+
+def _regime(work: Work, device: Device, ranks: int) -> Regime:
+    base, settings = work.base, work.settings
+    return Regime(
+        cpu=device.cpu,
+        bf16=device.bf16,
+        lora=base.lora.r if base.lora else None,
+        lora_dropout=base.lora is not None and base.lora.dropout > 0 and not work.mixed,
+        dropout=not work.mixed,  # stage 1 trains without
+        checkpointing=base.gradient_checkpointing,
+        caching=settings.gradient_caching,
+        chunk_rows=settings.chunk_rows,
+        ranks=ranks,
+    )
+
+
+def _memory(work: Work, shape: ModelShape, lengths: Sequence[TaskLengths], how: Regime) -> Memory:
+    """The peak over the batches that the training may have: one of all tasks, or of the task with the longest texts."""
+    rows, negatives = work.settings.batch // how.ranks, work.settings.negatives
+    candidates = (1 + negatives) * (1 if work.mixed else work.settings.batch)
+    batches = [lengths] if work.mixed else [[task] for task in lengths]
+    return largest([memory(shape, how, draw_batch(tasks, rows, negatives), rows, candidates) for tasks in batches])
+
+
+def _repeats(estimates: Sequence[Estimate], names: Sequence[str]) -> list[str]:
+    found = []
+    for estimate in estimates:
+        if (reading := estimate.work.reading) is None:
+            continue
+        often = [number for number in np.argsort(-reading.epochs) if reading.epochs[number] > REPEATS]
+        tasks = [f"{names[number]} {reading.epochs[number]:.1f}" for number in often]
+        if tasks:
+            more = f" and {len(tasks) - 2} more" if len(tasks) > 2 else ""
+            found.append(f"{estimate.work.title}: more than {REPEATS} epochs of {', '.join(tasks[:2])}{more}")
+    return found
+
+
+def _too_large(estimates: Sequence[Estimate], device: Device, texts: float, ranks: int) -> list[str]:
+    """A line for each stage that does not fit in the device, with what would help."""
+    if device.memory is None:
+        return []
+    room = device.memory / ranks - texts if device.cpu else device.memory
+    found: dict[str, str] = {}
+    for estimate in estimates:
+        stage, needed = estimate.work.stage, estimate.memory.total
+        if needed > room:
+            found[stage] = f"{stage}: needs {needed / 1e9:.1f} GB where {room / 1e9:.1f} GB are left; "
+            found[stage] += _remedy(estimate, room)
+    return list(found.values())
+
+
+def _remedy(estimate: Estimate, room: float) -> str:
+    base, settings = estimate.work.base, estimate.work.settings
+    if estimate.memory.total - estimate.memory.activations > room:
+        return "no batch fits beside its weights, gradients and optimizer"
+    if base.kind == "static":
+        return "lower batch"
+    if not settings.gradient_caching:
+        return "set gradient_caching"
+    return "lower chunk_rows" + ("" if base.gradient_checkpointing else " or set gradient_checkpointing")

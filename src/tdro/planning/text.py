@@ -1,0 +1,144 @@
+"""A plan as a page for the terminal: tables of at most 110 columns, units in their heads, then the warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tdro.planning.flops import UTILISATION, hours
+from tdro.planning.plan import Estimate, Plan
+
+WIDTH = 110
+UNKNOWN = "after stage 1"
+_NAME = 24  # columns of a task's or training's name
+
+
+def page(plan: Plan, tflops: float | None = None) -> str:
+    """The whole page.
+
+    Args:
+        plan: what is printed.
+        tflops: peak of one device in TFLOP/s, for the time; None leaves it out.
+    """
+    parts = [_head(plan), _stages(plan, tflops), _memory(plan), *_tasks(plan)]
+    parts += ["\n".join(f"warning: {warning}" for warning in plan.warnings)] if plan.warnings else []
+    return "\n\n".join(parts)
+
+
+def _head(plan: Plan) -> str:
+    device, rows = plan.device, sum(plan.sizes.values())
+    memory = "memory unknown" if device.memory is None else f"{device.memory / 1e9:.1f} GB of memory"
+    ranks = f", {plan.ranks} ranks" if plan.ranks > 1 else ""
+    return (
+        f"{plan.name}: {len(plan.sizes)} tasks, {rows:,} rows; "
+        f"{device.kind}, {'bf16' if device.bf16 else 'fp32'}{ranks}, {memory}"
+    )
+
+
+def _stages(plan: Plan, tflops: float | None) -> str:
+    head = ["training", "times", "steps", "rows", "M tokens", "PFLOP"] + (["hours"] if tflops else [])
+    lines, total = [], 0.0
+    for estimate in plan.estimates:
+        work = estimate.work
+        rows = work.settings.steps * work.settings.batch
+        cells = [work.title, f"{work.trainings}", f"{work.settings.steps:,}", f"{rows:,}"]
+        if estimate.tokens is None or estimate.flops is None:
+            lines.append([*cells, UNKNOWN])
+            continue
+        if work.mixed:
+            lines.append(["scoring", "1", "", f"{rows:,}", *_cost(estimate.tokens, estimate.scoring, tflops, plan)])
+        lines.append([*cells, *_cost(estimate.tokens, estimate.flops, tflops, plan)])
+        total += estimate.flops * work.trainings + estimate.scoring
+    note = "Tokens, FLOPs and hours are of one training, without padding"
+    if any(estimate.tokens is None for estimate in plan.estimates):
+        note += f"; {UNKNOWN}: the weights are not known yet"
+    if tflops:
+        note += f".\nAll that is known takes {hours(total, tflops, plan.ranks):,.2f} hours at {UTILISATION:.0%} of "
+        note += f"{tflops:g} TFLOP/s a device, an assumption"
+    else:
+        note += ".\n--tflops X (a device's peak) adds the hours"
+    return f"{_table(head, lines)}\n{note}."
+
+
+def _cost(tokens: float, flops: float, tflops: float | None, plan: Plan) -> list[str]:
+    time = [f"{hours(flops, tflops, plan.ranks):,.2f}"] if tflops else []
+    if not flops:  # a static model: no product to count
+        return [f"{tokens / 1e6:,.1f}", "-", *(["-"] if tflops else [])]
+    return [f"{tokens / 1e6:,.1f}", f"{flops / 1e15:,.3g}" if flops < 1e18 else f"{flops / 1e15:,.0f}", *time]
+
+
+def _memory(plan: Plan) -> str:
+    head = ["GB on a device", "M param.", "trained", "weights", "gradients", "optimizer", "activations", "process"]
+    head += ["sum"] + (["FSDP"] if plan.ranks > 1 else [])
+    shown: dict[str, Estimate] = {}
+    for estimate in plan.estimates:
+        shown.setdefault(estimate.work.stage, estimate)
+    lines = []
+    for stage, estimate in shown.items():
+        m = estimate.memory
+        parts = [m.weights, m.gradients, m.optimizer, m.activations, m.process, m.total]
+        parts += [m.sharded(plan.ranks)] if plan.ranks > 1 else []
+        counts = [f"{count / 1e6:,.1f}" for count in (estimate.parameters, estimate.trained)]
+        lines.append([stage, *counts, *(f"{part / 1e9:.2f}" for part in parts)])
+    note = "Activations: all else that a step needs at its peak.\n"
+    note += f"The texts and their tokens take {plan.texts / 1e9:.2f} GB of the machine besides."
+    if plan.ranks > 1:
+        note += "\nFSDP: where the ranks share weights, gradients and optimizer state."
+    return f"{_table(head, lines)}\n{note}"
+
+
+def _tasks(plan: Plan) -> list[str]:
+    """Tables of what each stage reads of each task: a group's mixtures side by side, as many as fit."""
+    tables = []
+    for stage in dict.fromkeys(estimate.work.stage for estimate in plan.estimates):
+        known = [estimate for estimate in plan.estimates if estimate.work.stage == stage and estimate.work.reading]
+        while known:
+            several = next(n for n in (3, 2, 1) if n == 1 or _width(_of_tasks(plan, known[:n])) <= WIDTH)
+            tables.append(_of_tasks(plan, known[:several]))
+            known = known[several:]
+    return tables
+
+
+def _of_tasks(plan: Plan, estimates: Sequence[Estimate]) -> str:
+    first = estimates[0].work
+    head = [f"{first.stage}, by task", "has rows", "tokens/row"]
+    lines = [
+        [name, f"{size:,}", f"{task.tokens_a_row(first.settings.negatives):.0f}"]
+        for (name, size), task in zip(plan.sizes.items(), plan.lengths[first.base], strict=True)
+    ]
+    above: dict[int, str] = {}
+    for estimate in estimates:
+        reading = estimate.work.reading
+        assert reading is not None
+        head += ["steps", "rows", "epochs"]
+        above[len(head) - 1] = estimate.work.mixture
+        for line, steps, rows, epochs in zip(lines, reading.steps, reading.rows, reading.epochs, strict=True):
+            line += [f"{steps:,}", f"{rows:,}", f"{epochs:.2f}"] if rows else ["-"] * 3
+    return _table(head, lines, above if any(above.values()) else None)
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]], above: dict[int, str] | None = None) -> str:
+    """Columns aligned, the first to the left.
+
+    A line may end early, with a word that reaches into the columns it lacks. ``above`` are words over the head that end
+    where a column ends.
+    """
+    full = [line for line in (head, *lines) if len(line) == len(head)]
+    widths = [max(len(line[column]) for line in full) for column in range(len(head))]
+    widths[0] = min(max(len(line[0]) for line in (head, *lines)), _NAME)
+    ends = np.cumsum(np.array(widths) + 2) - 2
+    over = ""
+    for column, word in (above or {}).items():
+        over += f"{word:>{ends[column] - len(over)}}"
+    return "\n".join(([over] if above else []) + [_line(line, widths) for line in (head, *lines)])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    name = cells[0] if len(cells[0]) <= _NAME else f"{cells[0][: _NAME - 1]}…"
+    shown = [f"{name:<{widths[0]}}"] + [f"{cell:>{width}}" for cell, width in zip(cells[1:], widths[1:], strict=False)]
+    return "  ".join(shown).rstrip()
+
+
+def _width(text: str) -> int:
+    return max(len(line) for line in text.splitlines())

@@ -1,0 +1,137 @@
+"""Which trainings a recipe is made of, and what each reads: steps, rows and epochs per task.
+
+The counts are exact where the weights are known: they come from the functions that training itself draws by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.data.holdout import split_rows
+from tdro.dro.weights import TaskWeights
+from tdro.recipe import Base, Finetune, Recipe, Training, Weights
+from tdro.retriever.batches import draw_tasks
+
+Ints = NDArray[np.int64]
+KNOWN_BEFORE = ("uniform", "proportional", "loss-reweight")  # mixtures that need no learned weights
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one training reads of each task; all arrays have shape (k,).
+
+    Attributes:
+        steps: steps with a row of the task.
+        rows: rows read.
+        epochs: rows read over rows there are to read.
+    """
+
+    steps: Ints
+    rows: Ints
+    epochs: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training, or several that differ in their seed or half of the rows only.
+
+    Attributes:
+        stage: ``reference``, ``weights``, or the name of a fine-tuning group.
+        mixture: of a fine-tuning; empty for the others.
+        trainings: how many of them.
+        base: the model that is trained.
+        settings: steps, batch and so on.
+        reading: what is read; None where the weights are not known before stage 1.
+    """
+
+    stage: str
+    mixture: str
+    trainings: int
+    base: Base
+    settings: Training
+    reading: Reading | None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether a step has rows of all tasks (stage 1), not of one."""
+        return isinstance(self.settings, Weights)
+
+    @property
+    def title(self) -> str:
+        """Stage and mixture, for a table."""
+        return f"{self.stage} {self.mixture}".rstrip()
+
+
+def all_work(recipe: Recipe, sizes: Mapping[str, int], weights: TaskWeights | None) -> list[Work]:
+    """Every training of a recipe, in the order in which they run.
+
+    Args:
+        recipe: the recipe.
+        sizes: rows of each task, by name.
+        weights: those that are loaded or have been learned; None if stage 1 is still to run.
+
+    Raises:
+        UserError: weights of a task that is not there, or a cap on epochs that cannot be kept.
+    """
+    stages = [] if recipe.weights.load else [_reference(recipe, sizes), _stage_one(recipe, sizes)]
+    return stages + [
+        Work(
+            group.name,
+            mixture,
+            len(group.seeds),
+            recipe.base_of(group),
+            group,
+            _finetuning(group, mixture, sizes, weights),
+        )
+        for group in recipe.finetune
+        for mixture in group.mixtures
+    ]
+
+
+def _reference(recipe: Recipe, sizes: Mapping[str, int]) -> Work:
+    rows, settings = recipe.weights.stage1_rows, recipe.reference
+    available = list(sizes.values())
+    if rows == "held_out":
+        available = _lengths(split_rows(available, recipe.weights.held_out_share, recipe.seed)[0])
+    elif rows == "cross_fit":  # the second one has the other half of each task
+        available = _lengths(split_rows(available, 0.5, recipe.seed)[0])
+    steps = np.bincount(
+        draw_tasks(np.full(len(sizes), 1 / len(sizes)), settings.steps, recipe.seed), minlength=len(sizes)
+    )
+    reading = _homogeneous(steps, settings.batch, available)
+    return Work("reference", "", 2 if rows == "cross_fit" else 1, recipe.base, settings, reading)
+
+
+def _stage_one(recipe: Recipe, sizes: Mapping[str, int]) -> Work:
+    """Stage 1 deals the rows out in turn; drawn at random, the tasks have as many on average."""
+    settings, available = recipe.weights, list(sizes.values())
+    if settings.stage1_rows == "held_out":
+        available = _lengths(split_rows(available, settings.held_out_share, recipe.seed)[1])
+    total, tasks = settings.steps * settings.batch, len(available)
+    rows = np.full(tasks, total // tasks) + (np.arange(tasks) < total % tasks)
+    reading = Reading(np.minimum(rows, settings.steps), rows, rows / np.array(available))
+    return Work("weights", "", 1, recipe.base, settings, reading)
+
+
+def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights: TaskWeights | None) -> Reading | None:
+    if weights is None:
+        if mixture not in KNOWN_BEFORE:
+            return None
+        weights = TaskWeights.uniform(sizes)
+    shares = weights.transfer(mixture, sizes)
+    if group.max_epochs is not None:
+        shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs)
+    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw)
+    return _homogeneous(np.bincount(tasks, minlength=len(sizes)), group.batch, list(sizes.values()))
+
+
+def _homogeneous(steps: Ints, batch: int, available: Sequence[int]) -> Reading:
+    return Reading(steps, steps * batch, steps * batch / np.array(available))
+
+
+def _lengths(parts: Sequence[Ints]) -> list[int]:
+    return [len(part) for part in parts]
