@@ -1,4 +1,4 @@
-"""What a rank of ``test_ranks.py`` does; started by torchrun or forked, and called in the test's process for one rank.
+"""What a rank of ``test_ranks.py`` does; started by accelerate or forked, and called in the test for one process.
 
 Every scenario trains a few steps on the same global batches. Kept are, per rank: α, the gradient that each optimizer
 step saw, and the parameters in the end.
@@ -134,7 +134,4 @@ def fork_ranks(world: int, out: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if len(sys.argv) > 2:
-        fork_ranks(int(sys.argv[2]), Path(sys.argv[1]))
-    PartialState(cpu=True)
-    run(Path(sys.argv[1]), this_machine("cpu", "fp32"))
+    fork_ranks(int(sys.argv[2]), Path(sys.argv[1]))

@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from accelerate import PartialState
+from torch.distributed.tensor import DTensor
 
 import tdro.retriever.trainer
 import tiny
@@ -44,6 +44,9 @@ STEPS = 12
 COMMON = {
     "steps": STEPS, "batch": 8, "temperature": 0.05, "learning_rate": 5e-3, "chunk_rows": 7, "checkpoint_steps": 3,
 }  # fmt: skip
+# Kinds with adapters, and their dropout.
+LORA = {"lora": 0.0, "lora-dropout": 0.1, "sharded": 0.1}
+SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
 _EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "os.link"}
 
 
@@ -71,9 +74,8 @@ def train(run: Run, models: Path, folder: Path) -> None:
     kept = []
 
     def load():
-        if run.kind == "lora":
-            lora = type("Lora", (), {"r": 4, "alpha": 8.0, "dropout": 0.0})
-            torch.manual_seed(0)
+        if run.kind in LORA:
+            lora = type("Lora", (), {"r": 4, "alpha": 8.0, "dropout": LORA[run.kind]})
             model = load_model(models / "decoder", device="cpu", lora=lora, gradient_checkpointing=True)
         else:
             model = load_model(models / run.kind, device="cpu")
@@ -101,7 +103,8 @@ def train(run: Run, models: Path, folder: Path) -> None:
         result["left over"] = sorted(path.name for path in folder.iterdir() if path.is_dir())
     digest = hashlib.sha256()
     for name, value in sorted(kept[-1].state_dict().items()):
-        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        whole = value.full_tensor() if isinstance(value, DTensor) else value
+        digest.update(name.encode() + whole.contiguous().numpy().tobytes())
     result["model"] = digest.hexdigest()
     if machine.world > 1:
         PartialState().wait_for_everyone()
@@ -211,6 +214,8 @@ def fork(run: Run, models: Path, folder: Path, kill: str, rank: int, port: int) 
     if child := os.fork():
         return child
     try:
+        if run.kind == "sharded":
+            os.environ |= SHARDS
         if run.world > 1:
             become_rank(rank, run.world, port)
         arm(kill, rank, folder)

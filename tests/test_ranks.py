@@ -1,42 +1,25 @@
 """Any number of ranks: the same α, the same gradient, the same parameters."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import rank_worker
+from launch import HERE, environment
 from tdro.retriever.base import load_model
 from tdro.retriever.machine import Machine
 
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(two_ranks):
     """Folder with the results of 1, 2 and 4 ranks."""
-    out = tmp_path_factory.mktemp("ranks")
-    rank_worker.make_models(out)
-    rank_worker.run(out, Machine())
-    started([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"], out)
-    started([sys.executable], out, "4")
-    return out
-
-
-def started(launcher, out, *arguments):
-    """The worker, run to its end by a launcher."""
-    path = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
-    done = subprocess.run(
-        [*launcher, str(HERE / "rank_worker.py"), str(out), *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TQDM_DISABLE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    rank_worker.run(two_ranks, Machine())
+    command = [sys.executable, str(HERE / "rank_worker.py"), str(two_ranks), "4"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+    return two_ranks
 
 
 def read(results, name, world, rank):

@@ -29,6 +29,8 @@ FEW = [
     ("learn", "lora", 1, ["step 7"]),
     ("finetune", "dropout", 1, ["step 2", "event 90", "late"]),
     ("finetune", "static", 1, ["torn"]),
+    ("finetune", "lora-dropout", 1, ["event 61", "step 8"]),
+    ("finetune", "lora-dropout", 2, ["other 4"]),
 ]
 
 
@@ -71,8 +73,10 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(number, few):
 def test_many_random_kills(world, tmp_path):
     draw = random.Random(world)
     runs = []
-    for stage, kind in [("learn", "encoder"), ("learn", "static"), ("finetune", "dropout"), ("learn", "lora")]:
-        for _ in range(3):
+    trained = [("learn", "encoder"), ("learn", "static"), ("learn", "lora")]
+    trained += [("finetune", "dropout"), ("finetune", "static"), ("finetune", "lora-dropout")]
+    for stage, kind in trained + [("finetune", "sharded")] * (world > 1):
+        for _ in range(2 if kind in ("static", "dropout") else 3):
             kills = [f"event {draw.randint(1, 220)}" for _ in range(3)]
             kills += [f"time {draw.uniform(0.1, 0.95):.2f}", f"step {draw.randint(1, 11)}", "torn"]
             kills += ["line"] if stage == "learn" else []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
+from accelerate.utils import parse_flag_from_env
 
 from tdro.errors import UserError
 
@@ -24,6 +28,11 @@ class Machine:
         """Whether this process writes and prints."""
         return self.rank == 0
 
+    @property
+    def loading(self) -> str:
+        """Where a model is loaded that will be trained: on the CPU if only its shards are to go to the device."""
+        return "cpu" if wants_shards() else self.device
+
 
 def this_machine(device: str = "auto", precision: str = "auto") -> Machine:
     """The machine as it is, under the wishes of the recipe.
@@ -39,6 +48,11 @@ def this_machine(device: str = "auto", precision: str = "auto") -> Machine:
         raise UserError(f"device: '{device}' is asked for, but torch sees no CUDA device; set device to auto or cpu")
     bf16 = _has_bf16(kind) if precision == "auto" else precision == "bf16"
     return Machine(kind, bf16, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def wants_shards() -> bool:
+    """Whether accelerate's environment asks for FSDP, and there is more than one rank."""
+    return parse_flag_from_env("ACCELERATE_USE_FSDP") and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def _device() -> str:
@@ -62,7 +76,8 @@ def join_ranks(machine: Machine) -> None:
     if machine.world > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=machine.device == "cpu")
+        # Ranks wait for what rank 0 does alone (mining, an evaluation), for longer than a collective may take.
+        PartialState(cpu=machine.device == "cpu", timeout=timedelta(days=1))
 
 
 def wait_for_everyone(machine: Machine) -> None:
@@ -71,3 +86,18 @@ def wait_for_everyone(machine: Machine) -> None:
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()
+
+
+@contextlib.contextmanager
+def in_turn(machine: Machine) -> Iterator[None]:
+    """Rank 0 goes first, then the first rank of each other machine, then the rest: what one makes, the next ones find.
+
+    For files that are made once, in the run's folder, which all machines see, or in a user's, which they may not. Every
+    rank must come here.
+    """
+    turn = 0 if machine.main else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
+    for _ in range(turn):
+        wait_for_everyone(machine)
+    yield
+    for _ in range(turn, 2):
+        wait_for_everyone(machine)

@@ -7,6 +7,7 @@ trained, lie its checkpoints.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from dataclasses import dataclass
@@ -15,13 +16,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import set_seed
 
 from tdro.data.plan import HomogeneousPlan
+from tdro.errors import UserError
 from tdro.files import write_json, write_jsonl
 from tdro.recipe import Training
+from tdro.retriever.adapters import adapter_findings
 from tdro.retriever.batches import draw_tasks
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
+from tdro.retriever.saving import PLAIN, Saving, save_model
+from tdro.retriever.sharded import whole_parameters
 from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
 from tdro.retriever.trainer import PlannedTrainer, ProgressBar, check_finite, remove_whole, training_log
 
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class Job:
         seed: of the order of the rows and of dropout.
         draw: how the tasks of the batches are drawn.
         subset: per task, the rows that may be read; None for all.
+        hard_negatives_only: tasks whose rows take no other row's passages as negatives.
+        factors: (k,) what each task's loss is multiplied by; None for 1.
     """
 
     title: str
@@ -52,6 +62,8 @@ class Job:
     seed: int
     draw: Literal["systematic", "random"] = "systematic"
     subset: list[NDArray[np.int64]] | None = None
+    hard_negatives_only: tuple[int, ...] = ()
+    factors: NDArray[np.float64] | None = None
 
     def plan(self, data: TokenizedMixture) -> HomogeneousPlan:
         """The rows that this fine-tuning reads, by step."""
@@ -61,7 +73,12 @@ class Job:
 
 
 def finetune(
-    load: Callable[[], SentenceTransformer], data: TokenizedMixture, job: Job, folder: Path, machine: Machine
+    load: Callable[[], SentenceTransformer],
+    data: TokenizedMixture,
+    job: Job,
+    folder: Path,
+    machine: Machine,
+    saving: Saving = PLAIN,
 ) -> None:
     """Fine-tune a model and leave it in ``folder``, with ``training.json`` and ``log.jsonl``; continue if interrupted.
 
@@ -71,15 +88,27 @@ def finetune(
         job: weights, settings and seed.
         folder: the finished model's place; training goes on in ``<folder>.training`` beside it.
         machine: device, precision and ranks.
+        saving: the prompts that the model keeps, and what becomes of adapters.
 
     Raises:
-        UserError: the trained parameters are not finite.
+        UserError: a task has hard negatives only and none is used, or the trained parameters are not finite.
     """
+    if job.hard_negatives_only and not job.settings.negatives:
+        name = data.index.tasks[job.hard_negatives_only[0]].name
+        raise UserError(f"{job.title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
     working = folder.with_name(folder.name + ".training")
     started = time.monotonic()
     plan = job.plan(data)
+    set_seed(job.seed)  # of fresh adapters; the trainer sets it too, but after they are made
     model = load()
-    loss = InBatchLoss(model, job.settings.temperature, job.settings.chunk_rows, job.settings.gradient_caching)
+    loss = InBatchLoss(
+        model,
+        job.settings.temperature,
+        job.settings.chunk_rows,
+        job.settings.gradient_caching,
+        job.hard_negatives_only,
+        job.factors,
+    )
     steps = PlannedSteps(data, plan, job.settings.negatives, text_labels, machine.rank, machine.world, job.subset)
     trainer = PlannedTrainer(
         model,
@@ -93,16 +122,19 @@ def finetune(
         callbacks=[ProgressBar(job.title)],
     )
     trainer.run()
-    check_finite(model, job.title)
-    if machine.main:
-        log = training_log(trainer)
-        write_jsonl(working / "model" / "log.jsonl", log)
-        write_json(working / "model" / "training.json", record(job, data, plan, log, time.monotonic() - started))
-        model.save_pretrained(str(working / "model"), create_model_card=False)
-        if folder.exists():
-            shutil.rmtree(folder)
-        (working / "model").rename(folder)
-        remove_whole(working)
+    with whole_parameters(model):
+        if machine.main:
+            check_finite(model, job.title)
+            for finding in adapter_findings(model):
+                logger.warning("%s: %s", job.title, finding)
+            log = training_log(trainer)
+            write_jsonl(working / "model" / "log.jsonl", log)
+            write_json(working / "model" / "training.json", record(job, data, plan, log, time.monotonic() - started))
+            save_model(model, working / "model", saving)
+            if folder.exists():
+                shutil.rmtree(folder)
+            (working / "model").rename(folder)
+            remove_whole(working)
     trainer.accelerator.wait_for_everyone()
 
 

@@ -6,7 +6,8 @@ What is changed, and why:
 - a checkpoint is written beside its place and renamed, so a kill in the middle of writing leaves the one before; α and
   everything that goes with it is in the same folder, so they are always of the same step;
 - the learning rate has a floor; a static embedding gets sparse gradients and SparseAdam, which touch only the rows
-  seen.
+  seen;
+- with FSDP (:mod:`tdro.retriever.sharded`) a checkpoint is the same as without.
 
 Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. Rejected: a training loop of our own.
 """
@@ -31,6 +32,8 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from tdro.errors import UserError
 from tdro.files import read_json, write_json
 from tdro.recipe import Training
+from tdro.retriever import sharded
+from tdro.retriever.machine import wants_shards
 from tdro.retriever.schedules import schedule
 from tdro.retriever.steps import PlannedSteps
 
@@ -108,11 +111,20 @@ class PlannedTrainer(SentenceTransformerTrainer):
         shutil.rmtree(self._folder / "writing", ignore_errors=True)
         if checkpoint is not None and hasattr(self.loss, "load_dro_state"):
             self.loss.load_dro_state(read_json(checkpoint / _STATE))
+        if checkpoint is not None and self.is_fsdp_enabled:
+            self._load_from_checkpoint(str(checkpoint))  # while it is whole
         try:
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             for module in self._sparse:
                 module.sparse = False
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Accelerate as the launcher has set it up; with FSDP on CPUs too."""
+        super().create_accelerator_and_postprocess()
+        if self.is_fsdp_enabled or wants_shards():
+            sharded.set_up(self.accelerator.state, self.model)
+            self.is_fsdp_enabled = True
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The plan's steps as they are: every rank reads its own slice, so nothing is left to shard."""
@@ -159,9 +171,42 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the model, from rank 0; if it is sharded, all ranks must come here."""
+        with sharded.whole_parameters(self.model):
+            if self.args.should_save:
+                self._save(output_dir)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """The model without a model card (it has not been evaluated) and without pickled arguments."""
         self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        assert self.optimizer is not None and self.lr_scheduler is not None
+        state = sharded.whole_state(self.optimizer)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir, "optimizer.pt"))
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, "scheduler.pt"))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        assert self.optimizer is not None and self.lr_scheduler is not None
+        optimizer, scheduler = (
+            torch.load(Path(checkpoint, name), map_location="cpu", weights_only=True)
+            for name in ("optimizer.pt", "scheduler.pt")
+        )
+        sharded.load_whole_state(self.optimizer, optimizer)
+        self.lr_scheduler.load_state_dict(scheduler)
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
+        """Read the weights. The stock trainer asks once more for those of a model of shards, which has them."""
+        if model is None:
+            super()._load_from_checkpoint(checkpoint_path)
 
 
 class ProgressBar(TrainerCallback):
