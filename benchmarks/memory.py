@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def main() -> None:
     estimates = {e.work.stage: e.memory for e in make_plan(recipe).estimates}
     for model in {SETTINGS[name][0] for name in arguments.only}:
         material(model, QUERY_TOKENS, PASSAGE_TOKENS)  # built here, so that the children only read it
-    print(f"{'MB':34}{'estimate':>10}{'measured':>10}{'ratio':>7}{'process':>10}{'texts':>8}")
+    print(f"{'MB':34}{'estimate':>10}{'measured':>10}{'ratio':>7}{'process':>10}{'texts':>8}{'tokens/s':>10}")
     for name in arguments.only:
         done = subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], "--measure", name], stdout=subprocess.PIPE, text=True, check=True
@@ -85,7 +86,7 @@ def main() -> None:
         figures[name] = {"estimate": estimate, "ratio": estimate / found["measured"], **found, "parts": parts}
         print(
             f"{name:34}{estimate:10.0f}{found['measured']:10.0f}{estimate / found['measured']:7.2f}"
-            f"{found['process']:10.0f}{found['texts']:8.0f}",
+            f"{found['process']:10.0f}{found['texts']:8.0f}{found['tokens_per_second']:10.0f}",
             flush=True,
         )
     write_json(arguments.json, figures)
@@ -112,7 +113,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 
 def _measure(name: str, recipe: Recipe) -> dict[str, float]:
-    """MB: the process with what it imports, the texts and tokens that it then reads, and what training adds."""
+    """MB of the process with its imports, of the texts and tokens that it then reads, of training; and its speed."""
     process = _status("VmRSS")
     made = material(SETTINGS[name][0], QUERY_TOKENS, PASSAGE_TOKENS)
     tokens = [made.data.passages.lengths[task.positives.values].mean() for task in made.data.index.tasks]
@@ -126,18 +127,34 @@ def _measure(name: str, recipe: Recipe) -> dict[str, float]:
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
     with tempfile.TemporaryDirectory() as folder:
-        _train(made.base, steps, group, Path(folder), this_machine("cpu", recipe.precision).bf16)
-    return {"measured": _status("VmHWM") - before, "process": process, "texts": before - process}
+        seconds = _train(made.base, steps, group, Path(folder), this_machine("cpu", recipe.precision).bf16)
+    return {
+        "measured": _status("VmHWM") - before,
+        "process": process,
+        "texts": before - process,
+        "tokens_per_second": _tokens(steps) / seconds,
+    }
 
 
-def _train(path: Path, steps: PlannedSteps, group: Finetune, folder: Path, bf16: bool) -> None:
+def _tokens(steps: PlannedSteps) -> int:
+    """Tokens that all steps train on, without padding."""
+    texts = [steps.rows(step)[1] for step in range(len(steps))]
+    lengths = steps.data.queries.lengths, steps.data.passages.lengths
+    return sum(int(lengths[0][each.query].sum() + lengths[1][each.passages].sum()) for each in texts)
+
+
+def _train(path: Path, steps: PlannedSteps, group: Finetune, folder: Path, bf16: bool) -> float:
+    """Seconds that the steps took."""
     base = group.base
     assert base is not None
     model = load_model(
         path, device="cpu", trained=True, lora=base.lora, gradient_checkpointing=base.gradient_checkpointing
     )
     loss = InBatchLoss(model, group.temperature, group.chunk_rows, group.gradient_caching)
-    PlannedTrainer(model, loss, steps, group, folder, seed=1, bf16=bf16, device="cpu").run()
+    trainer = PlannedTrainer(model, loss, steps, group, folder, seed=1, bf16=bf16, device="cpu")
+    started = time.perf_counter()
+    trainer.run()
+    return time.perf_counter() - started
 
 
 def _status(key: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+import tdro.evaluation.search
 from tdro.data.task import TestSet
 from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData, read_beir
-from tdro.evaluation.evaluate import evaluate, evaluate_all
-from tdro.evaluation.metrics import gains, judgements, ndcg, recall
-from tdro.evaluation.search import encode_texts, search, top_k
-from tdro.retriever.machine import Machine
+from tdro.evaluation.evaluate import MEASURES, evaluate, evaluate_all
+from tdro.evaluation.metrics import gains, judgements, measure
+from tdro.evaluation.passages import Passages
+from tdro.evaluation.search import search
+from tdro.evaluation.store import Store
 
 WORDS = [f"w{number}" for number in range(60)]
 
@@ -43,22 +46,39 @@ def write_test(folder, seed=0, queries=12, passages=40) -> TestSet:
     return TestSet(folder.name, str(folder), task="some", instruction="find")
 
 
-def test_top_k_in_parts_is_a_stable_sort():
+def as_blocks(passages: torch.Tensor, *cuts: int):
+    starts = [0, *cuts]
+    return [(start, passages[start:stop]) for start, stop in zip(starts, [*cuts, len(passages)], strict=True)]
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (17, 7), (8192, 1024)])
+def test_search_in_parts_is_a_sort_by_score_and_id(sizes, monkeypatch):
+    monkeypatch.setattr(tdro.evaluation.search, "_PASSAGES_AT_ONCE", sizes[0])
+    monkeypatch.setattr(tdro.evaluation.search, "_QUERIES_AT_ONCE", sizes[1])
     torch.manual_seed(0)
-    queries, passages = torch.randn(7, 4).round(), torch.randn(50, 4).round()  # rounded: many ties
-    scores = queries @ passages.T
-    expected = scores.sort(dim=1, descending=True, stable=True)
-    for at_once in (3, 17, 50):
-        for k in (1, 9, 50):
-            places, values = top_k(queries, passages, k, passages_at_once=at_once, queries_at_once=3)
-            assert torch.equal(places, expected.indices[:, :k])
-            assert torch.equal(values, expected.values[:, :k])
+    queries, passages = torch.randn(7, 4).round(), torch.randn(50, 4).round()  # rounded: many ties, zeros of both signs
+    data = random_data(np.random.default_rng(0), 7, 50)
+    ids = data.passages.ids.to_pylist()
+    scores = (queries @ passages.T).numpy() + 0.0
+    for k in (1, 9, 50, 90):
+        for cuts in [(), (20, 21), (49,)]:
+            blocks = as_blocks(passages, *cuts)
+            places, values = search(queries, blocks[::-1] if k == 9 else blocks, data, k)
+            for query in range(7):
+                expected = sorted(range(50), key=lambda place: (scores[query, place], ids[place]), reverse=True)[:k]
+                assert places[query].tolist() == expected
+                assert values[query].tolist() == scores[query, expected].tolist()
 
 
-def test_top_k_with_more_asked_for_than_there_is():
-    places, values = top_k(torch.ones(2, 1), torch.ones(3, 1), 100, torch.tensor([-1, 1]))
-    assert places.tolist() == [[0, 1, 2], [0, 2, -1]]
-    assert values[1, 2] == -torch.inf
+def test_search_when_every_passage_is_better_than_the_one_before_or_all_are_equal():
+    queries = torch.tensor([[1.0], [-1.0], [0.0]])
+    passages = torch.arange(20_000, dtype=torch.float32)[:, None]
+    data = random_data(np.random.default_rng(0), 3, 20_000, "")
+    places, _ = search(queries, as_blocks(passages, 9000), data, 5)
+    best = sorted(data.passages.ids.to_pylist(), reverse=True)[:5]
+    assert places[0].tolist() == [19_999, 19_998, 19_997, 19_996, 19_995]
+    assert places[1].tolist() == [0, 1, 2, 3, 4]
+    assert data.passages.ids.take(places[2]).to_pylist() == best
 
 
 def random_data(random, queries=6, passages=30, names="p") -> BeirData:
@@ -67,10 +87,10 @@ def random_data(random, queries=6, passages=30, names="p") -> BeirData:
         f"q{query}": {key: int(random.integers(0, 4)) for key in random.choice(ids, 8, replace=False)}
         for query in range(queries)
     }
-    return BeirData(list(qrels), [""] * queries, ids, [""] * passages, qrels)
+    return BeirData(list(qrels), [""] * queries, Passages.of(ids, [""] * passages), qrels)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_search_and_measures_equal_pytrec_eval_with_ties(seed):
     import pytrec_eval
 
@@ -80,43 +100,26 @@ def test_search_and_measures_equal_pytrec_eval_with_ties(seed):
     passages = torch.tensor(random.integers(-1, 2, (30, 3)), dtype=torch.float32)
     scores = (queries @ passages.T).numpy()
     run = {
-        query: {key: float(scores[q, p]) for p, key in enumerate(data.passage_ids)}
+        query: {key: float(scores[q, p]) for p, key in enumerate(data.passages.ids.to_pylist())}
         for q, query in enumerate(data.query_ids)
     }
-    found = pytrec_eval.RelevanceEvaluator(data.qrels, {"ndcg_cut.10", "recall.20"}).evaluate(run)
-    top, _ = search(queries, passages, data, k=20)
+    found = pytrec_eval.RelevanceEvaluator(data.qrels, {"ndcg_cut.10", "recall.20", "map_cut.20"}).evaluate(run)
+    top, _ = search(queries, as_blocks(passages, 11), data, k=20)
     judged = judgements(data)
     gained = gains(top, judged)
-    expected = np.array([[found[query]["ndcg_cut_10"], found[query]["recall_20"]] for query in data.query_ids])
-    np.testing.assert_allclose(ndcg(gained, judged, 10), expected[:, 0], atol=1e-9)
-    np.testing.assert_allclose(recall(gained, judged, 20), expected[:, 1], atol=1e-9)
+    for ours, theirs in {"ndcg@10": "ndcg_cut_10", "recall@20": "recall_20", "map@20": "map_cut_20"}.items():
+        expected = [found[query][theirs] for query in data.query_ids]
+        np.testing.assert_allclose(measure(ours, gained, judged), expected, atol=1e-9)
 
 
 def test_a_passage_with_the_querys_id_is_left_out():
-    data = BeirData(["a", "q"], ["", ""], ["a", "b"], ["", ""], {"a": {"b": 1}, "q": {"a": 1}})
-    top, scores = search(torch.tensor([[1.0, 0], [1, 0]]), torch.tensor([[1.0, 0], [0, 1]]), data)
-    assert top.tolist() == [[1, -1], [0, 1]]
-    assert scores[0, 1] == -np.inf
-
-
-def test_encoding_gives_what_encode_gives_and_each_text_once(monkeypatch):
-    model = tiny_model()
-    texts = ["w1 w2", "w3", "w1 w2", "w4 w5 w6 w7", ""]
-    expected = model.encode(texts, normalize_embeddings=True)
-    seen = []
-    inner = model.preprocess
-    monkeypatch.setattr(model, "preprocess", lambda inputs, **more: (seen.extend(inputs), inner(inputs, **more))[1])
-    first, second = encode_texts(model, [texts, ["w3", "w8"]], Machine("cpu", bf16=True))
-    np.testing.assert_allclose(first.numpy(), expected, atol=1e-6)
-    assert torch.equal(first[1], second[0])
-    assert [seen.count(text) for text in ("w1 w2", "w3", "w8")] == [1, 1, 1]
-
-
-def test_a_model_that_gives_nan_is_refused():
-    model = tiny_model()
-    model[0].embedding.weight.data[:] = torch.nan
-    with pytest.raises(UserError, match="not all finite"):
-        encode_texts(model, [["w1"]], Machine())
+    qrels = {"a": {"b": 1}, "q": {"a": 1}}
+    data = BeirData(["a", "q"], ["", ""], Passages.of(["a", "b"], ["", ""]), qrels)
+    for cuts in [(), (1,)]:
+        blocks = as_blocks(torch.tensor([[1.0, 0], [0, 1]]), *cuts)
+        top, scores = search(torch.tensor([[1.0, 0], [1, 0]]), blocks, data)
+        assert top.tolist() == [[1, -1], [0, 1]]
+        assert scores[0, 1] == -np.inf
 
 
 def test_evaluate_prepends_the_prompt_to_the_sides_that_have_it(tmp_path):
@@ -126,14 +129,15 @@ def test_evaluate_prepends_the_prompt_to_the_sides_that_have_it(tmp_path):
         result = evaluate(model, dataclasses.replace(test, symmetric=symmetric))
         on_passages = test.prompt if symmetric else ""
         queries = model.encode([test.prompt + query for query in data.queries], normalize_embeddings=True)
-        passages = model.encode([on_passages + text for text in data.passages], normalize_embeddings=True)
+        passages = model.encode([on_passages + text for text in data.passages.texts[0:40]], normalize_embeddings=True)
         judged = judgements(data)
         top = np.argsort(-(queries @ passages.T), axis=1)
-        assert result["ndcg@10"] == pytest.approx(ndcg(gains(top, judged), judged).tolist())
+        assert result["ndcg@10"] == pytest.approx(measure("ndcg@10", gains(top, judged), judged).tolist())
     assert result["queries"] == data.query_ids
     assert result["mean"]["ndcg@10"] == pytest.approx(np.mean(result["ndcg@10"]))
     assert result["mean"]["recall@100"] == 1.0  # 40 passages
     assert (result["passages"], result["trained"], result["task"]) == (40, True, "some")
+    assert all(len(result[name]) == 12 and 0 <= result["mean"][name] <= 1 for name in MEASURES)
 
 
 def test_evaluate_all_skips_what_is_there_and_unchanged(tmp_path, monkeypatch):
@@ -146,13 +150,9 @@ def test_evaluate_all_skips_what_is_there_and_unchanged(tmp_path, monkeypatch):
     assert [json.loads(path.read_text()) for path in paths] == first
     assert len(list(tokens.iterdir())) == 1
     encoded = []
-    import tdro.evaluation.evaluate as module
-
-    inner = module.encode_texts
+    inner = Store.encode
     monkeypatch.setattr(
-        module,
-        "encode_texts",
-        lambda m, lists, *a, **k: (encoded.append(len(lists)), inner(m, lists, *a, **k))[1],
+        Store, "encode", lambda store, *a, **k: (encoded.append(len(store._lists)), inner(store, *a, **k))[1]
     )
     again = {"model_name": "uniform-seed1", "progress": False}
     assert evaluate_all(model, tests, out, **again) == first
@@ -173,7 +173,61 @@ def test_evaluate_all_skips_what_is_there_and_unchanged(tmp_path, monkeypatch):
 
 def test_a_broken_test_set_is_named_and_nothing_is_written(tmp_path):
     test = write_test(tmp_path / "one")
-    (tmp_path / "one" / "qrels" / "test.tsv").write_text("q0\tnowhere\t1\n")
-    with pytest.raises(UserError, match=r"test\.tsv, line 1: no passage 'nowhere'"):
+    (tmp_path / "one" / "qrels" / "test.tsv").write_text("q0\tp1\n")
+    with pytest.raises(UserError, match=r"test\.tsv, line 1: expected 3 columns"):
         evaluate_all(tiny_model(), [test], tmp_path / "out", model_name="untrained")
     assert not (tmp_path / "out").exists()
+
+
+def test_odd_lines_are_in_the_results(tmp_path, caplog):
+    test = write_test(tmp_path / "one")
+    with (tmp_path / "one" / "qrels" / "test.tsv").open("a") as file:
+        file.write("q0\tnowhere\t1\nnobody\tp1\t1\n")
+    (result,) = evaluate_all(tiny_model(), [test], tmp_path / "out", model_name="untrained")
+    assert [re.search(r"line \d+: no \w+ '\w+'", problem)[0] for problem in result["problems"]] == [
+        "line 14: no query 'nobody'",
+        "line 13: no passage 'nowhere'",
+    ]
+    assert result["recall@100"][0] == 0.5
+    assert result["mean"]["recall@100"] == pytest.approx(11.5 / 12)
+
+
+def test_the_run_file_gives_the_same_measures(tmp_path):
+    import pytrec_eval
+
+    test = write_test(tmp_path / "one", passages=150)
+    (result,) = evaluate_all(tiny_model(2), [test], tmp_path / "out", model_name="uniform seed1")
+    with (tmp_path / "out" / "uniform seed1" / "one.trec").open() as file:
+        run = pytrec_eval.parse_run(file)
+    assert {len(passages) for passages in run.values()} == {100}
+    qrels = read_beir(test.folder).qrels
+    names = {"ndcg@10": "ndcg_cut_10", "recall@100": "recall_100", "map@100": "map_cut_100"}
+    found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "recall.100", "map_cut.100"}).evaluate(run)
+    for ours, theirs in names.items():
+        assert result[ours] == pytest.approx([found[query][theirs] for query in result["queries"]], abs=1e-9)
+    first = (tmp_path / "out" / "uniform seed1" / "one.trec").read_text().splitlines()[0]
+    assert re.fullmatch(r"q0 Q0 p\d+ 1 [\d.]+ uniform%20seed1", first)
+
+
+def test_the_run_file_has_no_columns_too_many(tmp_path):
+    from tdro.evaluation.trec import trec_run
+
+    data = BeirData(["a b"], [""], Passages.of(["c\td", "e"], ["", ""]), {"a b": {"e": 1}})
+    run = trec_run(data, np.array([[0, -1]]), np.array([[1 / 3, -np.inf]], dtype=np.float32), "")
+    assert run == "a%20b Q0 c%09d 1 0.333333343 tdro\n"
+    assert np.float32("0.333333343") == np.float32(1 / 3)
+
+
+def test_mteb_reads_its_format(tmp_path):
+    mteb = pytest.importorskip("mteb")
+    test = write_test(tmp_path / "NFCorpus")
+    (result,) = evaluate_all(tiny_model(), [test], tmp_path / "out", model_name="untrained")
+    path = tmp_path / "out" / "untrained" / "mteb" / "NFCorpus.json"
+    read = mteb.TaskResult.from_disk(path)
+    assert read.task_name == "NFCorpus"
+    assert read.get_score() == pytest.approx(result["mean"]["ndcg@10"], abs=1e-12)
+    assert read.main_score == read.get_score(splits=["test"])
+    (scores,) = read.scores["test"]
+    assert scores["hit_rate_at_10"] == result["mean"]["accuracy@10"]
+    read.to_disk(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()).keys() >= json.loads(path.read_text()).keys()

@@ -1,109 +1,99 @@
 """Read a BEIR folder: passages, queries, and which passage is how relevant to which query.
 
 ``corpus.jsonl`` has ``{"_id", "title", "text"}`` a line, ``queries.jsonl`` ``{"_id", "text"}``, and
-``qrels/test.tsv`` query id, passage id and relevance, parted by tabs. Everything is checked before a model is
-loaded: a judgement of a passage that is not there would silently lower every model's scores. Rejected: the
-``beir`` package, which skips such lines. The checksum of a folder is :func:`tdro.data.mixture.beir_sha256`.
+``qrels/test.tsv`` query id, passage id and relevance, parted by tabs. Everything is checked before a model is loaded.
+What published test sets have wrong (ArguAna judges a passage that its corpus lacks) is taken as BEIR takes it, so that
+scores stay comparable, but each such line is named in the log and in the results; a line that cannot be read is
+refused. Rejected: the ``beir`` package, which says nothing. The checksum of a folder is
+:func:`tdro.data.mixture.beir_sha256`.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tdro.errors import UserError
-from tdro.files import read_jsonl
+from tdro.evaluation.passages import Passages, clean, id_rows, read_passages
 
 _LOG = logging.getLogger(__name__)
 _COLUMNS = "query-id, corpus-id and score, parted by tabs"
+_SHOWN = 5  # problems that the log names one by one
 
 
 @dataclass(frozen=True)
 class BeirData:
-    """A test set in memory.
+    """A test set. Queries are in memory, passages on disk.
 
     Attributes:
-        query_ids: of the queries that have a relevant passage, in the order of the file.
+        query_ids: of the queries that have a judgement, in the order of the file.
         queries: their texts.
-        passage_ids: in the order of the file.
-        passages: title and text, joined by a space.
-        qrels: query id to passage id to relevance; relevant is 1 or more.
+        passages: ids and texts, in the order of the file.
+        qrels: query id to passage id to relevance; relevant is 1 or more. A passage may not be in the corpus.
+        problems: lines that are not as they should be, by file and line, and what was done.
     """
 
     query_ids: list[str]
     queries: list[str]
-    passage_ids: list[str]
-    passages: list[str]
+    passages: Passages
     qrels: dict[str, dict[str, int]]
+    problems: list[str] = field(default_factory=list)
 
 
 def read_beir(folder: Path | str) -> BeirData:
-    """Read a BEIR folder. Queries without a relevant passage are left out, and the log says how many.
+    """Read a BEIR folder.
+
+    As in BEIR: queries without any judgement are left out; a query whose judgements are all 0 counts, with the value
+    0; of lines with one id, and of judgements of one pair, the last counts; a judged passage that is not in the corpus
+    is one that nobody finds. A judgement of a query that is not there is dropped (BEIR stops).
 
     Raises:
-        UserError: a missing file, a broken line, an id given twice, or a judgement of a query or passage that
-            is not there; named by file and line.
+        UserError: a missing file, a broken line (named by file and line), or nothing relevant to find.
     """
     folder = Path(folder)
-    passages = {
-        key: " ".join(part for part in (_text(row, "title"), _text(row, "text")) if part)
-        for key, row in _by_id(folder / "corpus.jsonl", ("title", "text")).items()
-    }
-    queries = {key: _text(row, "text") for key, row in _by_id(folder / "queries.jsonl", ("text",)).items()}
-    qrels = _read_qrels(folder / "qrels" / "test.tsv", queries, passages)
-    qrels = {key: qrels[key] for key in queries if any(score > 0 for score in qrels.get(key, {}).values())}
-    if not qrels:
-        raise UserError(f"{folder / 'qrels' / 'test.tsv'}: no query has a relevant passage (a score of 1 or more)")
-    if without := len(queries) - len(qrels):
-        _LOG.info("%s: %d of %d queries have no relevant passage and are left out", folder, without, len(queries))
-    if own := sum(scores.get(key, 0) > 0 for key, scores in qrels.items()):
-        _LOG.warning(
-            "%s: %d queries have the id of a passage that is relevant to them. A passage with the query's "
-            "own id is never retrieved (BEIR's rule); if ids are alike by chance, rename one kind.",
-            folder,
-            own,
-        )
-    return BeirData(list(qrels), [queries[key] for key in qrels], list(passages), list(passages.values()), qrels)
+    passages, problems = read_passages(folder / "corpus.jsonl")
+    queries = _read_queries(folder / "queries.jsonl", problems)
+    qrels_path = folder / "qrels" / "test.tsv"
+    qrels, first_lines = _read_qrels(qrels_path, queries, problems)
+    judged = passages.places(passage for scores in qrels.values() for passage in scores)
+    problems += [
+        f"{qrels_path}, line {line}: no passage {passage!r} in corpus.jsonl; it counts as one that is never found, "
+        "as in BEIR"
+        for passage, line in first_lines.items()
+        if passage not in judged
+    ]
+    if not any(score > 0 and passage in judged for scores in qrels.values() for passage, score in scores.items()):
+        raise UserError(f"{qrels_path}: no query has a relevant passage (a score of 1 or more) that is in corpus.jsonl")
+    qrels = {key: qrels[key] for key in queries if key in qrels}
+    _tell(folder, problems)
+    _tell_queries(folder, queries, qrels, judged)
+    return BeirData(list(qrels), [queries[key] for key in qrels], passages, qrels, problems)
 
 
-def _text(row: dict[str, Any], key: str) -> str:
-    return (row.get(key) or "").strip()
-
-
-def _by_id(path: Path, texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """The rows of a JSONL file by their ``_id``; the last of the keys ``texts`` is required."""
-    found: dict[str, dict[str, Any]] = {}
-    for number, row in enumerate(read_jsonl(path)):
-        key = row.get("_id")
-        if not isinstance(key, str) or not key:
-            raise UserError(f"{path}, line {_line(path, number)}: key '_id' must be a non-empty string, found {key!r}")
-        if key in found:
-            raise UserError(
-                f"{path}, line {_line(path, number)}: a second line has the _id {key!r}; remove one of them"
+def _read_queries(path: Path, problems: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line, _, row in id_rows(path, ("text",)):
+        if row["_id"] in found:
+            problems.append(
+                f"{path}, line {line}: a second line has the _id {row['_id']!r}; it counts, and the earlier one is "
+                "dropped, as in BEIR"
             )
-        for name in texts:
-            value = row.get(name, None if name == texts[-1] else "")
-            if not isinstance(value, str) and not (name == "title" and value is None):
-                kind = "missing" if name not in row else type(value).__name__
-                raise UserError(f"{path}, line {_line(path, number)}: key {name!r} must be a string, it is {kind}")
-        found[key] = row
+        found[row["_id"]] = clean(row["text"]).strip()
     if not found:
         raise UserError(f"{path}: no rows")
     return found
 
 
-def _line(path: Path, row: int) -> int:
-    """The line of a row: empty lines count as lines and not as rows. Only errors need it."""
-    with path.open(encoding="utf-8") as file:
-        return [number for number, line in enumerate(file, 1) if line.strip()][row]
-
-
-def _read_qrels(path: Path, queries: dict[str, str], passages: dict[str, str]) -> dict[str, dict[str, int]]:
+def _read_qrels(
+    path: Path, queries: dict[str, str], problems: list[str]
+) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """The judgements, and the first line of each judged passage."""
     qrels: dict[str, dict[str, int]] = {}
+    first_lines: dict[str, int] = {}
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -114,17 +104,50 @@ def _read_qrels(path: Path, queries: dict[str, str], passages: dict[str, str]) -
             continue
         where = f"{path}, line {number}"
         if len(parts) != 3:
-            raise UserError(f"{where}: expected 3 columns ({_COLUMNS}), found {len(parts)}")
+            raise UserError(f"{where}: expected 3 columns ({_COLUMNS}), found {len(parts)}; nothing was evaluated")
         query, passage, score = parts
-        try:
-            relevance = int(score)
-        except ValueError as error:
-            raise UserError(f"{where}: the score must be a whole number, found {score!r}") from error
+        relevance = _whole_number(score, where)
         if query not in queries:
-            raise UserError(f"{where}: no query {query!r} in queries.jsonl; remove the line or add the query")
-        if passage not in passages:
-            raise UserError(f"{where}: no passage {passage!r} in corpus.jsonl; remove the line or add the passage")
-        if qrels.setdefault(query, {}).setdefault(passage, relevance) != relevance:
-            before = qrels[query][passage]
-            raise UserError(f"{where}: {query!r} and {passage!r} were judged {before} further up; keep one judgement")
-    return qrels
+            problems.append(f"{where}: no query {query!r} in queries.jsonl; the judgement is dropped")
+            continue
+        before = qrels.setdefault(query, {}).get(passage, relevance)
+        if before != relevance:
+            problems.append(
+                f"{where}: {query!r} and {passage!r} were judged {before} further up; {relevance} counts, as in BEIR"
+            )
+        qrels[query][passage] = relevance
+        first_lines.setdefault(passage, number)
+    return qrels, first_lines
+
+
+def _whole_number(score: str, where: str) -> int:
+    try:
+        if abs(relevance := int(score)) < 1 << 31:
+            return relevance
+    except ValueError:
+        pass
+    raise UserError(f"{where}: the score must be a whole number, found {score.strip()[:80]!r}; nothing was evaluated")
+
+
+def _tell(folder: Path, problems: list[str]) -> None:
+    """Name the first problems in the log; all of them are in the results."""
+    for problem in problems[:_SHOWN]:
+        _LOG.warning("%s", problem)
+    if len(problems) > _SHOWN:
+        _LOG.warning("%s: %d more such lines; the results name the first 100", folder, len(problems) - _SHOWN)
+
+
+def _tell_queries(
+    folder: Path, queries: Collection[str], qrels: dict[str, dict[str, int]], judged: Collection[str]
+) -> None:
+    if without := len(queries) - len(qrels):
+        _LOG.info("%s: %d of %d queries have no judgement and are left out", folder, without, len(queries))
+    if zero := sum(max(scores.values()) < 1 for scores in qrels.values()):
+        _LOG.info("%s: %d queries have no relevant passage; each counts as 0, as in BEIR", folder, zero)
+    if own := sum(scores.get(key, 0) > 0 and key in judged for key, scores in qrels.items()):
+        _LOG.warning(
+            "%s: %d queries have the id of a passage that is relevant to them. A passage with the query's "
+            "own id is never retrieved (BEIR's rule); if ids are alike by chance, rename one kind.",
+            folder,
+            own,
+        )

@@ -1,4 +1,4 @@
-"""Evaluate a model on test sets: a JSON file per test set, with every query's nDCG@10 and Recall@100.
+"""Evaluate a model on test sets: a JSON file per test set with every query's measures, and the run itself.
 
 All texts of all test sets go through the model in one pass. A file whose inputs did not change is read, not
 made again; its fingerprint covers the model, the test set's files, the prompts and the precision. Rejected:
@@ -8,31 +8,61 @@ them), and breaks ties by chance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from tdro.data.mixture import beir_sha256
 from tdro.data.task import TestSet
 from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData, read_beir
-from tdro.evaluation.metrics import gains, judgements, ndcg, recall
-from tdro.evaluation.search import encode_texts, search
-from tdro.files import fingerprint, read_json, write_json
+from tdro.evaluation.metrics import gains, judgements, measure
+from tdro.evaluation.mteb_format import mteb_result
+from tdro.evaluation.search import search
+from tdro.evaluation.store import Store, Texts
+from tdro.evaluation.trec import trec_run
+from tdro.files import fingerprint, read_json, write_atomic, write_json
 from tdro.retriever.base import load_model
 from tdro.retriever.check import model_fingerprint
-from tdro.retriever.machine import Machine, this_machine
+from tdro.retriever.machine import Machine, join_ranks, this_machine, wait_for_everyone
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_VERSION = 1  # of the measures; part of every fingerprint
+MEASURES = ("ndcg@10", "recall@100", "mrr@10", "map@100", "accuracy@10", "accuracy@100")
+RANKS = 100  # passages that are kept of each query
+_VERSION = 2  # of what is written; part of every fingerprint
+_PROBLEMS_KEPT = 100
+
+
+@dataclass(frozen=True)
+class Job:
+    """A test set to evaluate: ``checksum`` is that of its files, ``key`` the fingerprint of everything that the result
+    depends on."""
+
+    test: TestSet
+    checksum: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is found on a test set: places in ``data.passages`` by rank, -1 where there are no more, and their scores;
+    both (queries, ranks)."""
+
+    data: BeirData
+    top: NDArray[np.int64]
+    scores: NDArray[np.float32]
 
 
 def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = None) -> dict[str, Any]:
-    """Evaluate a model on one test set.
+    """Evaluate a model on one test set, in this process alone.
 
     Args:
         model: any sentence-transformers model of text.
@@ -45,9 +75,13 @@ def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = N
     Raises:
         UserError: the test set is broken, or the model's embeddings are not finite.
     """
-    machine = _machine(str(model.device), bf16)
-    key = _key(model_fingerprint(model), test, machine)
-    return _results(model, [test], [key], machine, "", None, progress=True)[0]
+    found = _machine(str(model.device), bf16)
+    machine = Machine(found.device, found.bf16)
+    content = model_fingerprint(model)
+    job = _job(content, test, machine)
+    with TemporaryDirectory() as folder:
+        (result,) = _search_all(model, content, [job], Path(folder), machine)
+    return _result(job, result, "")
 
 
 def evaluate_all(
@@ -59,12 +93,14 @@ def evaluate_all(
     bf16: bool | None = None,
     device: str | None = None,
     tokens_folder: Path | None = None,
+    embeddings_folder: Path | None = None,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """Evaluate a model on every test set and write ``out_folder/model_name/<test>.json``.
+    """Evaluate a model on every test set and write ``<test>.json``, ``<test>.trec`` (the 100 best passages of each
+    query) and ``mteb/<test>.json`` (mteb's format) into ``out_folder/model_name``.
 
     What is there already with the same fingerprint is read instead; the model is loaded only if something is
-    missing.
+    missing. Under torchrun every rank calls this; each encodes and searches its share, and all return the same.
 
     Args:
         model: a sentence-transformers model, its folder, or a hub id.
@@ -75,12 +111,15 @@ def evaluate_all(
         device: of a model given by folder or id, as torch names it; None for the best there is.
         tokens_folder: where the texts' tokens are kept for the next model of the same tokenizer; None
             tokenizes again.
+        embeddings_folder: where embeddings are kept for other test sets with these texts, 4 x dimension bytes a text.
+            None: beside the results, until these are whole; so an interrupted evaluation goes on in either case.
         progress: show a bar if encoding takes more than 5 seconds.
 
     Returns:
         One dict a test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``,
-        ``data`` (the test set's checksum), ``passages`` (how many), ``queries`` (ids), ``ndcg@10`` and
-        ``recall@100`` (one value a query, in [0, 1]), ``mean`` of both.
+        ``data`` (the test set's checksum), ``passages`` (how many), ``problems`` (see
+        :class:`tdro.evaluation.beir.BeirData`; the first 100), ``queries`` (ids), each of :data:`MEASURES` (one value
+        a query, in [0, 1]), ``mean`` of each.
 
     Raises:
         UserError: a test set or the model is broken.
@@ -88,18 +127,29 @@ def evaluate_all(
     if isinstance(model, (str, Path)) and not Path(model).is_dir():
         model = load_model(model, device=device)
     machine = _machine(device or (None if isinstance(model, (str, Path)) else str(model.device)), bf16)
+    join_ranks(machine)
     content = model_fingerprint(model)
-    keys = [_key(content, test, machine) for test in tests]
-    paths = [Path(out_folder) / model_name / f"{test.name}.json" for test in tests]
-    missing = [place for place, path in enumerate(paths) if not _is_current(path, keys[place])]
+    jobs = [_job(content, test, machine) for test in tests]
+    folder = Path(out_folder) / model_name
+    missing = [job for job in jobs if not is_current(folder / f"{job.test.name}.json", job.key)]
+    wait_for_everyone(machine)  # all have looked before anyone writes
     if missing:
         if isinstance(model, (str, Path)):
             model = load_model(model, device=machine.device)
-        chosen, new = [tests[place] for place in missing], [keys[place] for place in missing]
-        results = _results(model, chosen, new, machine, model_name, tokens_folder, progress)
-        for place, result in zip(missing, results, strict=True):
-            write_json(paths[place], result)
-    return [read_json(path) for path in paths]
+        scratch = folder / ".embeddings"
+        found = _search_all(
+            *(model, content, missing, embeddings_folder or scratch, machine),
+            tokens_folder=tokens_folder,
+            title=f"evaluating {model_name}",
+            progress=progress,
+        )
+        for job, result in zip(missing, found, strict=True):
+            if machine.main:
+                write_found(folder, job, result, model_name)
+        wait_for_everyone(machine)
+        if machine.main:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return [read_json(folder / f"{test.name}.json") for test in tests]
 
 
 def _machine(device: str | None, bf16: bool | None) -> Machine:
@@ -107,14 +157,14 @@ def _machine(device: str | None, bf16: bool | None) -> Machine:
     return this_machine(device or "auto", precision)
 
 
-def _key(model: str, test: TestSet, machine: Machine) -> str:
-    """The fingerprint of everything that a result depends on."""
+def _job(model: str, test: TestSet, machine: Machine) -> Job:
+    checksum = beir_sha256(test.folder)
     settings = [_VERSION, machine.bf16, test.prompt, test.symmetric, test.task]
-    return fingerprint([model, beir_sha256(test.folder), settings])
+    return Job(test, checksum, fingerprint([model, checksum, settings]))
 
 
-def _is_current(path: Path, key: str) -> bool:
-    """Whether a whole result of the same inputs is there; a broken file is made anew."""
+def is_current(path: Path, key: str) -> bool:
+    """Whether ``path`` holds a whole result of the same inputs; a broken file does not count."""
     try:
         found = read_json(path)
     except UserError:
@@ -122,35 +172,49 @@ def _is_current(path: Path, key: str) -> bool:
     return isinstance(found, dict) and found.get("fingerprint") == key
 
 
-def _results(
+def _search_all(
     model: SentenceTransformer,
-    tests: Sequence[TestSet],
-    keys: Sequence[str],
+    content: str,
+    jobs: Sequence[Job],
+    embeddings: Path,
     machine: Machine,
-    name: str,
-    tokens_folder: Path | None,
-    progress: bool,
-) -> list[dict[str, Any]]:
-    sets = [read_beir(test.folder) for test in tests]
-    texts: list[list[str]] = []
-    for test, data in zip(tests, sets, strict=True):
-        on_passages = test.prompt if test.symmetric else ""
-        texts.append([test.prompt + query for query in data.queries])
-        texts.append([on_passages + passage for passage in data.passages])
-    title = f"evaluating {name}".rstrip()
-    vectors = encode_texts(model, texts, machine, tokens_folder=tokens_folder, title=title, progress=progress)
-    return [
-        {"test": test.name, "model": name, "task": test.task, "trained": test.trained, "fingerprint": key}
-        | {"data": beir_sha256(test.folder)[:16], "passages": len(data.passages)}
-        | _measured(data, vectors[2 * place], vectors[2 * place + 1])
-        for place, (test, data, key) in enumerate(zip(tests, sets, keys, strict=True))
-    ]
+    *,
+    tokens_folder: Path | None = None,
+    title: str = "evaluating",
+    progress: bool = True,
+) -> Iterator[Found]:
+    """Encode the texts of all test sets together, then search one test set after the other."""
+    sets = [read_beir(job.test.folder) for job in jobs]
+    lists: list[Texts] = []
+    for job, data in zip(jobs, sets, strict=True):
+        lists.append(Texts(data.queries, job.test.prompt))
+        lists.append(Texts(data.passages.texts, job.test.prompt if job.test.symmetric else ""))
+    store = Store(embeddings, lists, model, content, machine)
+    store.encode(tokens_folder, title, progress)
+    wait_for_everyone(machine)
+    for number, data in enumerate(sets):
+        queries = store.whole(2 * number).to(machine.device)
+        yield Found(data, *search(queries, store.blocks(2 * number + 1), data, RANKS, machine))
 
 
-def _measured(data: BeirData, queries: Tensor, passages: Tensor) -> dict[str, Any]:
+def write_found(folder: Path, job: Job, found: Found, model_name: str) -> None:
+    """Write all files of one test set into ``folder``; the one that says that they are there comes last."""
+    name, data = job.test.name, found.data
     judged = judgements(data)
-    top, _ = search(queries, passages, data)
-    gained = gains(top, judged)
-    values = {"ndcg@10": ndcg(gained, judged, 10), "recall@100": recall(gained, judged, 100)}
-    mean = {measure: float(value.mean()) for measure, value in values.items()}
-    return {"queries": data.query_ids, **{key: value.tolist() for key, value in values.items()}, "mean": mean}
+    write_atomic(folder / f"{name}.trec", trec_run(data, found.top, found.scores, model_name))
+    write_json(folder / "mteb" / f"{name}.json", mteb_result(name, job.checksum, gains(found.top, judged), judged))
+    write_json(folder / f"{name}.json", _result(job, found, model_name))
+
+
+def _result(job: Job, found: Found, model_name: str) -> dict[str, Any]:
+    test, data = job.test, found.data
+    judged = judgements(data)
+    gained = gains(found.top, judged)
+    values = {name: measure(name, gained, judged) for name in MEASURES}
+    return {
+        **{"test": test.name, "model": model_name, "task": test.task, "trained": test.trained},
+        **{"fingerprint": job.key, "data": job.checksum[:16], "passages": len(data.passages)},
+        **{"problems": data.problems[:_PROBLEMS_KEPT], "queries": data.query_ids},
+        **{name: value.tolist() for name, value in values.items()},
+        "mean": {name: float(value.mean()) for name, value in values.items()},
+    }

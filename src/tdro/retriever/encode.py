@@ -1,7 +1,9 @@
 """Embed many texts that were tokenized once, length-sorted, in batches of equal numbers of tokens.
 
-For scoring by the frozen reference: no gradients, each distinct text once, almost no padding. Rejected for this:
-``model.encode``, which tokenizes again and cuts batches by rows, so that short texts leave the device idle.
+For scoring by the frozen reference and for evaluation: no gradients, each distinct text once, almost no padding.
+Rejected for this: ``model.encode``, which tokenizes again, sorts by characters (in a mixture of languages and code that
+is far from tokens, so half as much again is padding), and cuts batches by rows, so that short texts leave the device
+idle.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from tdro.data.tokens import Tokens
 from tdro.retriever.machine import Machine
+from tdro.retriever.packed import packed_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +49,8 @@ def encode_tokens(
     result = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     device = model.device
     tokens_at_once = tokens_at_once or (_TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16):
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16)
+    with torch.inference_mode(), packed_weights(model, machine), autocast:
         for part in _batches(tokens.lengths[texts[order]], tokens_at_once):
             features = {key: value.to(device) for key, value in tokens.features(texts[order[part]]).items()}
             embedded = model(features)["sentence_embedding"].float()

@@ -1,0 +1,49 @@
+"""Packed weights change the speed, not one bit of what comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from tdro.data.tokens import tokenize
+from tdro.retriever import packed
+from tdro.retriever.encode import encode_tokens
+from tdro.retriever.machine import Machine
+
+TEXTS = [" ".join(f"w{(7 * i + 3 * j) % 200}" for j in range(1 + i % 30)) for i in range(60)]
+
+
+@pytest.mark.parametrize("kind", tiny.MODELS)
+@pytest.mark.parametrize("bf16", [True, False])
+def test_same_bits_with_and_without(tmp_path, monkeypatch, kind, bf16):
+    model = tiny.model(kind, tmp_path).eval()
+    tokens, machine = tokenize(model, TEXTS, 24), Machine("cpu", bf16)
+    found = encode_tokens(model, tokens, np.arange(60), machine)
+    monkeypatch.setattr(packed, "_available", lambda model: False)
+    assert np.array_equal(found, encode_tokens(model, tokens, np.arange(60), machine))
+
+
+def test_used_where_there_is_bf16_and_gone_afterwards(tmp_path):
+    model = tiny.encoder(tmp_path)
+    if not packed._available(model):
+        pytest.skip("this CPU or torch has no packed bf16 weights")
+    layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
+    with packed.packed_weights(model, Machine("cpu", bf16=False)):
+        assert not any("forward" in vars(layer) for layer in layers)
+    with pytest.raises(KeyboardInterrupt), packed.packed_weights(model, Machine("cpu", bf16=True)):
+        assert all("forward" in vars(layer) for layer in layers)
+        raise KeyboardInterrupt
+    assert not any("forward" in vars(layer) for layer in layers)
+
+
+def test_weights_that_have_changed_are_packed_anew(tmp_path):
+    model, machine = tiny.encoder(tmp_path).eval(), Machine("cpu", bf16=True)
+    tokens = tokenize(model, TEXTS, 24)
+    before = encode_tokens(model, tokens, np.arange(60), machine)
+    with torch.no_grad():
+        for layer in model.modules():
+            if type(layer) is torch.nn.Linear:
+                layer.weight.mul_(50)
+    assert abs(before - encode_tokens(model, tokens, np.arange(60), machine)).max() > 0.01
