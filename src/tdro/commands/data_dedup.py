@@ -1,0 +1,66 @@
+"""``tdro data dedup MIXTURE``: near-duplicates of test queries, and of each other, leave the training rows."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    text = "take near-duplicates of test queries, and of other rows, out of training data"
+    parser = commands.add_parser("dedup", help=text, description=text, epilog="Without --out, nothing is changed.")
+    parser.add_argument(
+        "paths", metavar="MIXTURE", nargs="+", help="a mixture folder, a recipe, or data files (a task each)"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="TESTS",
+        nargs="+",
+        default=[],
+        help="test queries: BEIR folders, mixture folders (their test sets), text files (one a line), or mteb:NAME",
+    )
+    parser.add_argument(
+        "--by",
+        choices=("query", "positive", "both"),
+        default="query",
+        help="compare queries, positives (with the tests' relevant passages), or both (default: query)",
+    )
+    parser.add_argument("--within", action="store_true", help="also duplicates within a task")
+    parser.add_argument(
+        "--across", action="store_true", help="also duplicates across tasks; the earlier task keeps its"
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="X",
+        type=_share,
+        help="letters that must agree, above 0.5 and at most 1: the same words in any order (default: 0.9)",
+    )
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="write the mixture that is left to this new folder")
+    parser.add_argument(
+        "--audit", metavar="FILE", type=Path, help="write each duplicate, both texts, to this JSONL file"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the mixture or the audit that is there")
+    parser.set_defaults(function=_dedup)
+
+
+def _dedup(options: argparse.Namespace) -> None:
+    from tdro.data.dedup_files import Options, dedup_files, dedup_text
+    from tdro.data.near_duplicates import THRESHOLD
+
+    threshold = THRESHOLD if options.threshold is None else options.threshold
+    chosen = Options(options.against, options.by, options.within, options.across, threshold)
+    print(dedup_text(dedup_files(options.paths, chosen, options.out, options.audit, options.force)))
+    for written in (options.out, options.audit):
+        if written is not None:
+            print(written)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.5 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0.5 and at most 1, found {text!r}")
+    return value

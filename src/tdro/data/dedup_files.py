@@ -1,0 +1,102 @@
+"""``tdro data dedup``: a mixture folder or data files in, a new mixture folder and an audit out.
+
+Nothing is changed in place. Without an output folder nothing is written: a look at what would leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tdro.data.dedup import By, Deduplicated, deduplicate
+from tdro.data.mixture_of import mixture_of
+from tdro.data.near_duplicates import THRESHOLD
+from tdro.data.task import Mixture
+from tdro.data.test_texts import find_test_texts
+from tdro.data.write_mixture import check_new_folder, write_mixture
+from tdro.errors import UserError
+from tdro.files import write_jsonl
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compared with what; see :func:`tdro.data.dedup.deduplicate`."""
+
+    against: Sequence[str] = ()
+    by: By = "query"
+    within: bool = False
+    across: bool = False
+    threshold: float = THRESHOLD
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was read, what stays of it, and the mixture that was or would be written (without empty tasks)."""
+
+    mixture: Mixture
+    found: Deduplicated
+    left: Mixture
+
+
+def dedup_files(
+    paths: Sequence[str], options: Options, out: Path | None = None, audit: Path | None = None, force: bool = False
+) -> Result:
+    """Deduplicate a mixture or data files, and write what is left.
+
+    Args:
+        paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each.
+        options: what is compared.
+        out: a new folder for the mixture that is left. None: none is written.
+        audit: a JSONL file, a line for each :class:`tdro.data.dedup.Duplicate`.
+        force: replace the mixture or the audit that is there.
+
+    Raises:
+        UserError: an input that is not there or broken, nothing to compare with, or an output that is there.
+    """
+    if not (options.against or options.within or options.across):
+        raise UserError("nothing to compare with: give --against FOLDER, --within or --across")
+    if audit is not None and audit.exists() and not force:
+        raise UserError(f"{audit}: is there already; name another file, or overwrite it with --force")
+    if out is not None:
+        read = [Path(path).expanduser() for path in [*paths, *options.against]]
+        check_new_folder(out, [path for path in read if path.exists()], force)
+    mixture = mixture_of(paths)
+    tests = [test for source in options.against for test in find_test_texts(source, options.by != "query")]
+    found = deduplicate(mixture.tasks, tests, options.by, options.within, options.across, options.threshold)
+    tasks = [
+        task if len(kept) == len(task) else replace(task, rows=task.rows.select(kept), fingerprint="")
+        for task, kept in zip(mixture.tasks, found.kept, strict=True)
+        if len(kept)
+    ]
+    names = {task.name for task in tasks}
+    left = Mixture(tasks, [test if test.task in names else replace(test, task="") for test in mixture.tests])
+    if audit is not None:
+        write_jsonl(audit, (duplicate.as_json() for duplicate in found.audit))
+    if out is not None:
+        if not tasks:
+            raise UserError(f"{out}: not written; no row of any task would be left")
+        write_mixture(left, out, force)
+    return Result(mixture, found, left)
+
+
+def dedup_text(result: Result) -> str:
+    """A table: each task's rows before, exact and near duplicates among them, and rows after."""
+    table: list[tuple[str, ...]] = [("task", "rows", "exact", "near", "left")]
+    total = [0, 0, 0, 0]
+    for task, kept in zip(result.mixture.tasks, result.found.kept, strict=True):
+        removed = result.found.removed(task.name)
+        numbers = [len(task), removed["exact"], removed["near"], len(kept)]
+        total = [one + other for one, other in zip(total, numbers, strict=True)]
+        table.append((task.name, *(f"{number:,}" for number in numbers)))
+    table.append(("all", *(f"{number:,}" for number in total)))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in table
+    ]
+    left = {task.name for task in result.left.tasks}
+    lines += [f"{task.name}: no row is left" for task in result.mixture.tasks if task.name not in left]
+    return "\n".join(lines)
