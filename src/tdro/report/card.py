@@ -1,0 +1,285 @@
+"""The model card: ``README.md`` in a fine-tuned model's folder, filled from what the run folder holds.
+
+Run folder → :mod:`collect` → plain values → ``card.md``, a Jinja template; huggingface_hub writes the part that the hub
+reads. It is written after the training and again after the evaluation, without network, model or date, so the same run
+gives the same card, and without this machine's paths. Rejected: sentence-transformers' own card. It fills itself from
+its trainer's data sets and evaluators, of which we hand it none (rows are planned and tokenized ahead), needs the
+loaded model whenever it is written, and asks the hub for the base.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tdro.errors import UserError
+from tdro.files import read_json, write_atomic
+from tdro.recipe_checks import exists
+from tdro.recipe_errors import RecipeDumper
+from tdro.report import text
+from tdro.report.collect import Run, Training, collect, dig, number
+
+HERE = Path(__file__).parent
+TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
+MEASURES = {"ndcg@10": ("ndcg_at_10", "nDCG@10"), "recall@100": ("recall_at_100", "Recall@100")}
+# What the packages on the index hold: the name on the hub, and the licence that its authors give it.
+_PACKAGED = {
+    "smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0"),
+    "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0"),
+}
+_VERSIONS = ("tdro", "sentence-transformers", "transformers", "torch", "peft", "datasets", "accelerate", "python")
+# An absolute path at the start of a text or after a space, quote or bracket; a URL's slashes stand after other signs.
+_ABSOLUTE = re.compile(r"""(?<![^\s"'(\[=,])(?:~|[A-Za-z]:)?[/\\]+(?:[^\s"'/\\]+[/\\]+)*(?=[^\s/\\])""")
+
+
+def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool = True) -> Path:
+    """Write the card of ``models/<group>/<model>``, atomically, and return its path.
+
+    Args:
+        run_folder: the run's folder.
+        group: of the model.
+        model: ``<mixture>-seed<k>``.
+        evaluated: show the results in ``evaluation/``, if there are any; False where they may be an older model's.
+
+    Raises:
+        UserError: there is no such model, or a file of the run is broken.
+    """
+    folder = Path(run_folder) / "models" / group / model
+    run = collect(run_folder)
+    found = [one for one in run.trainings if one.group == group and f"{one.mixture}-seed{one.seed}" == model]
+    if not found:
+        raise UserError(f"{folder}: no trained model there (no training.json); run `tdro finetune RECIPE`")
+    write_atomic(folder / "README.md", render(run, found[0], folder, evaluated))
+    return folder / "README.md"
+
+
+def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
+    """The card of one model, in ``folder``, as a string."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=False,  # Markdown; `cell` escapes what is other people's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for name in ("fixed", "points", "percent", "epochs"):
+        environment.filters[name] = getattr(text, name)
+    environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
+    recipe = yaml.safe_load(run.recipe) if run.recipe else {}
+    base = _base(recipe, training.group, folder)
+    evaluation = _evaluation(run, training, folder) if evaluated else None
+    name = f"{run.name}-{training.group}-{training.mixture}-seed{training.seed}"
+    return environment.get_template("card.md").render(
+        front_matter=_front_matter(name, base, evaluation),
+        name=name,
+        training=training,
+        facts=training.facts,
+        mixture=text.describe(training.mixture),
+        base=base,
+        usage=_usage(training, folder),
+        data=_data(run, training),
+        weights=_weights(run),
+        origin=_origin(run, training, recipe),
+        limits=_limits(recipe),
+        evaluation=evaluation,
+        recipe=_public_recipe(recipe),
+        versions=[(name, run.versions[name]) for name in _VERSIONS if run.versions and name in run.versions],
+    )
+
+
+def cell(value: Any) -> str:
+    """Other people's text as it may stand in a Markdown table: one line, no markup, no path of this machine."""
+    line = " ".join(public(str(value)).split())
+    return re.sub(r"([|`*_\[\]<>\\])", r"\\\1", line)
+
+
+def code(value: Any) -> str:
+    """A name or a prompt as it may stand in a Markdown table, every character as it is."""
+    return "`" + str(value).replace("\n", "\\n").replace("|", "\\|").replace("`", "'") + "`"
+
+
+def thousands(value: Any) -> str:
+    """A whole number with commas, or a dash."""
+    value = number(value)
+    return f"{round(value):,}" if value == value else text.NOTHING
+
+
+def public(value: str) -> str:
+    """A text in which absolute paths are cut to their last part."""
+    return _ABSOLUTE.sub("", value)
+
+
+def _public_recipe(recipe: Any) -> str:
+    """The recipe in YAML without the run's folder and without absolute paths."""
+    shown = _without_paths({key: value for key, value in recipe.items() if key != "folder"})
+    return yaml.dump(shown, Dumper=RecipeDumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    if isinstance(value, str) and re.match(r"[/\\~]|[A-Za-z]:[/\\]", value):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return value
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What was fine-tuned, in words; ``hub`` is its id on the hub, if it has one."""
+
+    hub: str | None
+    name: str
+    what: str
+    licence: str
+    adapter: bool
+
+
+def _base(recipe: Any, group: str, folder: Path) -> _Base:
+    groups = {dig(entry, "name"): entry for entry in dig(recipe, "finetune") or []}
+    settings = dig(groups.get(group), "base") or dig(recipe, "base") or {}
+    source, kind = str(dig(settings, "source") or "unknown"), dig(settings, "kind")
+    adapter = (folder / "adapter_config.json").exists()
+    hub, licence = _PACKAGED.get(source, (None, ""))
+    if hub is None and re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not exists(source):
+        hub = source
+    name = hub or _without_paths(source)
+    if kind == "static":
+        what = f"static embeddings of {dig(settings, 'dimension')} dimensions with a random start; tokenizer of {name}"
+        return _Base(None, name, what, licence, False)
+    layers, lora = dig(settings, "layers"), dig(settings, "lora")
+    pooling = "last-token pooling" if kind == "decoder" else "its own pooling"
+    parts = [name, f"its first {layers} layers" if layers else "", pooling]
+    if lora:
+        saved = "saved alone" if adapter else "merged into the weights"
+        parts.append(f"LoRA adapters of rank {dig(lora, 'r')}, {saved}")
+    return _Base(hub, name, ", ".join(part for part in parts if part), licence, adapter)
+
+
+def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None) -> str:
+    results = [
+        EvalResult(
+            task_type="information-retrieval",
+            task_name="Information Retrieval",
+            dataset_type=test["name"],
+            dataset_name=test["name"],
+            metric_type=kind,
+            metric_name=title,
+            metric_value=round(test["scores"][0][measure], 5),
+        )
+        for test in (evaluation or {}).get("tests", [])
+        for measure, (kind, title) in MEASURES.items()
+    ]
+    data = ModelCardData(
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=[*TAGS, "lora"] if base.adapter else list(TAGS),
+        base_model=base.hub,
+        metrics=[kind for kind, _ in MEASURES.values()] if results else None,
+        model_name=name,
+        eval_results=results or None,
+    )
+    if not results:
+        data.model_name = None  # the hub knows the key in a model-index only
+    return data.to_yaml()
+
+
+def _usage(training: Training, folder: Path) -> dict[str, Any]:
+    """The prompts as the model has them, and the task to show how they are used with."""
+    config = read_json(folder / "config_sentence_transformers.json")
+    prompts = {key: value for key, value in (dig(config, "prompts") or {}).items() if value}
+    weights = dig(training.facts, "weights") or {}
+    tasks = sorted((name for name in prompts if name in weights), key=lambda name: -weights[name])
+    symmetric = [name for name in tasks if f"{name}-document" not in dig(config, "prompts")]
+    shown = next((name for name in tasks if name not in symmetric), None)
+    return {"prompts": prompts, "task": shown, "symmetric": symmetric, "query": prompts.get("query", "")}
+
+
+def _data(run: Run, training: Training) -> list[dict[str, Any]]:
+    drawn = {task.name: number(dig(training.facts, "rows_drawn", task.name)) for task in run.tasks}
+    total = sum(drawn.values()) or 1
+    return [
+        {"name": task.name, "rows": task.rows, "licence": task.licence, "source": task.source}
+        | {"share": drawn[task.name] / total, "epochs": number(dig(training.facts, "epochs", task.name))}
+        for task in run.tasks
+    ]
+
+
+def _weights(run: Run) -> list[dict[str, Any]]:
+    """Every task's weight, the largest first, and how many times a uniform share it is."""
+    if run.weights is None:
+        return []
+    ranked = sorted(run.weights.as_dict().items(), key=lambda item: -item[1])
+    return [{"name": name, "weight": weight, "times": weight * len(ranked)} for name, weight in ranked]
+
+
+def _origin(run: Run, training: Training, recipe: Any) -> str:
+    """Where the weights came from, and whether this model was trained by them."""
+    if run.weights is None:
+        return ""
+    known, loaded = run.weights.provenance, dig(recipe, "weights", "load")
+    if loaded == "paper":
+        origin = "Not learned here: the weights that the paper's authors released."
+    elif loaded:
+        learner = f", as the run `{known['recipe']}` learned them" if known.get("recipe") else ""
+        origin = f"Loaded from `{_without_paths(str(loaded))}`{learner}."
+    else:
+        how = f"{known.get('steps')} steps, η·T {known.get('eta_times_steps', 0):.4g}, seed {known.get('seed')}"
+        origin = f"Learned by this run in stage 1 of tDRO{f' ({how})' if known.get('steps') else ''}."
+    unused = training.mixture in ("uniform", "proportional")
+    return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
+
+
+def _limits(recipe: Any) -> tuple[int, int] | None:
+    """The longest query and passage that training read, in tokens."""
+    found = dig(recipe, "data", "query_tokens"), dig(recipe, "data", "passage_tokens")
+    return None if None in found else found
+
+
+def _evaluation(run: Run, training: Training, folder: Path) -> dict[str, Any] | None:
+    """Scores of this model, of uniform with the same seed and of the untrained base, by test set; None before."""
+    comparison = next((one for one in run.comparisons if one["group"] == training.group), None)
+    if comparison is None:
+        return None
+    results = folder.parents[2] / "evaluation" / training.group
+    uniform = f"uniform-seed{training.seed}"
+    models = [name for name in dict.fromkeys([folder.name, uniform, "untrained"]) if (results / name).is_dir()]
+    tests = []
+    for test in comparison["tests"]:
+        paths = [results / model / f"{test['name']}.json" for model in models]
+        if all(path.is_file() for path in paths):
+            tests.append({**test, "scores": [read_json(path)["mean"] for path in paths]})
+    if not tests or folder.name not in models:
+        return None
+    columns = {uniform: "uniform", folder.name: "this model"}
+    mean = [
+        {key: sum(scores[key] for scores in column) / len(tests) for key in MEASURES}
+        for column in zip(*(test["scores"] for test in tests), strict=True)
+    ]
+    return {
+        "columns": [columns.get(name, name) for name in models],
+        "measures": [(key, title) for key, (_, title) in MEASURES.items()],
+        "tests": tests,
+        "mean": mean,
+        "verdict": _verdict(comparison, training.mixture),
+    }
+
+
+def _verdict(comparison: dict[str, Any], mixture: str) -> str:
+    """The paired test of this model's mixture against uniform, over all seeds."""
+    rows = {dig(row, "mixture"): row for row in comparison["rows"]}
+    difference = dig(rows.get(mixture), "versus", "ndcg@10", "all")
+    if difference is None:
+        return ""
+    scores = [dig(rows.get(name), "ndcg@10", "all") for name in (mixture, "uniform")]
+    sentence = text.verdict(mixture, difference, scores[0], scores[1], len(comparison["tests"]))[1]
+    seeds = text.plural(int(dig(rows[mixture], "seeds") or 1), "seed")
+    return f"Over {seeds}, tested query by query: {sentence}"
