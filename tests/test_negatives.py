@@ -1,4 +1,4 @@
-"""Mining: BM25 agrees with a slow version, scripts without spaces work, answers are never taken."""
+"""Mining by BM25: it agrees with a slow version, scripts without spaces work, answers are never taken."""
 
 import json
 import math
@@ -9,10 +9,13 @@ from datasets import Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data.negatives import Searcher, mine_bm25, mine_mixture, tokens
 from tdro.data.same_text import normalise
+from tdro.data.search_words import tokens
 from tdro.data.task import Mixture, Task
 from tdro.errors import UserError
+from tdro.mining.bm25 import Searcher
+from tdro.mining.mine import mine_mixture, mine_task
+from tdro.mining.settings import Mining
 
 TEXTS = List(Value("string"))
 FEATURES = Features({"id": Value("string"), "query": Value("string"), "positives": TEXTS, "negatives": TEXTS})
@@ -30,6 +33,11 @@ def task(rows, name="toy"):
         for i, row in enumerate(rows)
     ]
     return Task(name, Dataset.from_list(dicts, features=FEATURES))
+
+
+def mine_bm25(task, per_row, *, seed, **settings):
+    """As a recipe mines: half of what a row lacks by chance."""
+    return mine_task(task, Mining("bm25", per_row, **{"random": True, **settings}), seed=seed)
 
 
 def slow_bm25(documents, query):
@@ -77,7 +85,7 @@ def test_scores_are_bm25():
 def test_ranks_are_those_of_brute_force():
     """Every shared token is searched here, so the hard half is brute force's best without the answers."""
     rows = [(f"q{i}", [text]) for i, text in enumerate(CORPUS)]
-    mined = mine_bm25(task(rows), 4, seed=0, margin=10.0)
+    mined = mine_bm25(task(rows), 4, seed=0, relative_margin=None)
     documents = [tokens(text) for text in CORPUS]
     for i, row in enumerate(mined.rows):
         scores = slow_bm25(documents, set(documents[i]))
@@ -85,6 +93,30 @@ def test_ranks_are_those_of_brute_force():
         best = [CORPUS[j] for j in np.argsort(-scores, kind="stable")[:2] if scores[j] > 0]
         assert row["negatives"][: len(best)] == best
         assert len(row["negatives"]) == 4
+
+
+def test_finds_what_brute_force_finds_on_a_built_corpus():
+    """Queries share words with their passages, some passages answer several queries; margins and ranks hold."""
+    draw = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(50)]
+    passages = [list(draw.choice(words, draw.integers(3, 8))) for _ in range(60)]
+    rows = [
+        (
+            " ".join(draw.choice(passages[number], 2)),
+            [" ".join(passages[number])] + ([CORPUS[0]] if number % 9 == 0 else []),
+        )
+        for number in range(60)
+    ]
+    documents = list({normalise(text): tokens(text) for _, own in rows for text in own}.values())
+    texts = [" ".join(document) for document in documents]
+    settings = Mining("bm25", 4, ranks=(2, 9), margin=0.1, relative_margin=0.2)
+    for row, (query, own) in zip(mine_task(task(rows), settings).rows, rows, strict=True):
+        scores = slow_bm25(documents, {*tokens(query), *tokens(own[0])})
+        positive = scores[texts.index(own[0])]
+        answers = {text for other, of_other in rows if other == query for text in of_other} | {query}
+        best = np.argsort(-scores.round(5), kind="stable")
+        ranked = [texts[place] for place in best if 0 < scores[place] <= min(positive - 0.1, positive * 0.8)]
+        assert row["negatives"] == [text for text in ranked if text not in answers][1:9][:4]
 
 
 def test_cross_lingual_rows_get_hard_negatives():
@@ -134,7 +166,7 @@ def test_answers_are_never_taken():
         ("other", ["THE RED LAMP"]),  # the first passage, normalised
         ("more", ["something else"]),
     ]
-    mined = mine_bm25(task(rows), 6, seed=1, margin=10.0).rows
+    mined = mine_bm25(task(rows), 6, seed=1, relative_margin=None).rows
     same_query = {normalise(text) for text in [*rows[0][1], *rows[1][1]]}
     for place in (0, 1):
         found = {normalise(text) for text in mined[place]["negatives"]}
@@ -154,15 +186,15 @@ def test_margin_skips_near_copies_but_not_a_telling_word():
     # "now" stands in a and b: only they share it, so c has less than a's score and stays.
     hard = mine_bm25(task(rows), 2, seed=0).rows[0]["negatives"][0]
     assert hard == "turn the kitchen radio volume up today"
-    assert mine_bm25(task(rows), 2, seed=0, margin=2.0).rows[0]["negatives"][0] == rows[1][1][0]
+    assert mine_bm25(task(rows), 2, seed=0, relative_margin=None).rows[0]["negatives"][0] == rows[1][1][0]
 
 
-def test_skip_top_and_depth():
+def test_ranks():
     rows = [(f"q{i}", [f"lamp {'lamp ' * i}word{i}"]) for i in range(12)]
-    all_hard = mine_bm25(task(rows), 4, seed=0, margin=10.0).rows[5]["negatives"][:2]
-    skipped = mine_bm25(task(rows), 4, seed=0, margin=10.0, skip_top=1).rows[5]["negatives"]
+    all_hard = mine_bm25(task(rows), 4, seed=0, relative_margin=None).rows[5]["negatives"][:2]
+    skipped = mine_bm25(task(rows), 4, seed=0, relative_margin=None, ranks=(2, 50)).rows[5]["negatives"]
     assert skipped[0] == all_hard[1]
-    assert len(mine_bm25(task(rows), 4, seed=0, depth=1, margin=10.0).rows[5]["negatives"]) == 4
+    assert len(mine_bm25(task(rows), 4, seed=0, ranks=(1, 1), relative_margin=None).rows[5]["negatives"]) == 4
 
 
 def test_given_negatives_stay_and_count():
@@ -212,11 +244,42 @@ def test_passages_without_any_word():
     assert [len(own) for own in mined["negatives"][:]] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("wrong", [{"per_row": 0}, {"depth": 0}, {"skip_top": -1}, {"margin": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"per_row": 0}, {"ranks": (0, 5)}, {"ranks": (5, 4)}, {"margin": -0.1}, {"relative_margin": float("nan")}],
+)
 def test_impossible_settings(wrong):
-    arguments = {"per_row": 2, **wrong}
     with pytest.raises(UserError, match="mining negatives"):
-        mine_bm25(task([("a", ["x"]), ("b", ["y"])]), seed=0, **arguments)
+        Mining("bm25", **{"per_row": 2, **wrong})
+
+
+def test_ranks_that_cannot_give_a_rows_negatives():
+    with pytest.raises(UserError, match="ranks 10-12 are fewer than a row's 4 negatives"):
+        Mining("bm25", 4, ranks=(10, 12))
+
+
+def test_without_chance_short_lists_stay_short():
+    rows = [("a", ["red lamp"]), ("b", ["red door"]), ("c", ["blue sky"])]
+    mined = mine_bm25(task(rows), 2, seed=0, random=False).rows["negatives"][:]
+    assert mined == [["red door"], ["red lamp"], []]
+
+
+def test_drawn_from_the_ranks_by_chance():
+    rows = [(f"q{i}", [f"lamp number {i}"]) for i in range(40)]
+    chosen = {"relative_margin": None, "random": False, "ranks": (3, 12)}
+    window = mine_bm25(task(rows), 10, seed=0, **chosen).rows[7]["negatives"]
+    drawn = mine_bm25(task(rows), 4, seed=0, draw="random", **chosen).rows[7]["negatives"]
+    assert set(drawn) <= set(window)
+    assert drawn == sorted(drawn, key=window.index)
+    assert drawn != window[:4]
+    assert drawn == mine_bm25(task(rows), 4, seed=0, draw="random", **chosen).rows[7]["negatives"]
+
+
+def test_a_corpus_gives_more_passages():
+    rows = [("a", ["red lamp"], ["Red lamp shade!"]), ("b", ["blue door"])]
+    corpus = ["red lamp shade", "red lamp bulb", "RED LAMP", "a", "blue door key"]
+    mined = mine_task(task(rows), Mining("bm25", 3, relative_margin=None), corpus=corpus).rows["negatives"][:]
+    assert mined == [["Red lamp shade!", "red lamp bulb"], ["blue door key"]]
 
 
 @settings(max_examples=40, deadline=None)
@@ -251,25 +314,24 @@ def test_any_rows_get_distinct_passages_that_are_no_answer(rows, per_row, seed):
 def test_mixture_is_kept_and_resumed(tmp_path, monkeypatch):
     rows = [(f"query {i}", [f"passage {i} about {i % 5}"]) for i in range(20)]
     mixture = Mixture([task(rows, "one"), task(rows[:10], "two")])
-    first = mine_mixture(mixture, 3, 7, tmp_path)
+    three, four = (Mining("bm25", per_row, random=True) for per_row in (3, 4))
+    first = mine_mixture(mixture, three, 7, tmp_path)
     assert first.names == ["one", "two"]
     lines = [json.loads(line) for line in (tmp_path / "two.jsonl").read_text("utf-8").splitlines()]
     assert lines == list(first.tasks[1].rows)
 
     calls = []
-    monkeypatch.setattr(
-        "tdro.data.negatives.mine_bm25", lambda t, *a, **k: calls.append(t.name) or mine_bm25(t, *a, **k)
-    )
-    again = mine_mixture(mixture, 3, 7, tmp_path)
+    monkeypatch.setattr("tdro.mining.mine.mine_task", lambda t, *a, **k: calls.append(t.name) or mine_task(t, *a, **k))
+    again = mine_mixture(mixture, three, 7, tmp_path)
     assert calls == []
     assert [t.rows[:] for t in again.tasks] == [t.rows[:] for t in first.tasks]
     assert again.tasks[0].rows.features == first.tasks[0].rows.features
 
     (tmp_path / "two.json").unlink()  # as after a kill between the two files
-    mine_mixture(mixture, 3, 7, tmp_path)
+    mine_mixture(mixture, three, 7, tmp_path)
     assert calls == ["two"]
-    mine_mixture(mixture, 4, 7, tmp_path)
+    mine_mixture(mixture, four, 7, tmp_path)
     assert calls == ["two", "one", "two"]
     changed = Mixture([task([("new", ["a new passage"]), *rows], "one"), mixture.tasks[1]])
-    mine_mixture(changed, 4, 7, tmp_path)
+    mine_mixture(changed, four, 7, tmp_path)
     assert calls == ["two", "one", "two", "one"]

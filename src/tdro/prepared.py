@@ -6,7 +6,6 @@ Everything here is made when it is first asked for, so that a run whose stages a
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from tdro.console import say
 from tdro.data.index import MixtureIndex, index_mixture
 from tdro.data.mixture import mixture_fingerprint, read_mixture
-from tdro.data.negatives import mine_mixture
 from tdro.data.sample import build_sample
 from tdro.data.source_mixture import source_mixture
 from tdro.data.task import Mixture, Task, TestSet
@@ -23,9 +21,12 @@ from tdro.data.tokens import tokenize_cached
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint
+from tdro.mining.dense import embedder_of
+from tdro.mining.mine import mine_mixture
+from tdro.mining.settings import Mining
 from tdro.recipe import Base, Recipe
 from tdro.retriever.base import build_base, load_model, set_dropout
-from tdro.retriever.check import check_embedder, model_fingerprint
+from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn
 from tdro.retriever.prompts import saved_prompts
 from tdro.retriever.saving import Saving, public_base
@@ -34,7 +35,6 @@ from tdro.retriever.steps import TokenizedMixture
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-logger = logging.getLogger(__name__)
 # Keys of data that say what the mixture is; its fingerprint (and the pipeline's inputs) have what came of them.
 _IN_MIXTURE = {"mixture", "sources", "test_sets", "tests", "hard_negatives_only"}
 
@@ -80,11 +80,22 @@ class Prepared:
     @functools.cached_property
     def mixture(self) -> Mixture:
         """The tasks, with negatives mined for the rows that lack them, and the chosen test sets."""
-        negatives = self.recipe.negatives
         with in_turn(self.machine):
-            if negatives.mine == "none":
-                return self.unmined
-            return mine_mixture(self.unmined, negatives.per_row, self.recipe.seed, self.folder / "negatives")
+            unmined = self.unmined
+        keys, folder = self.recipe.negatives, self.folder / "negatives"
+        if keys.mine == "none":
+            return unmined
+        settings = Mining(keys.mine, keys.per_row, keys.ranks, keys.margin, keys.relative_margin, random=True)
+        embedder = None
+        if settings.dense:
+            embedder = embedder_of(
+                keys.model,
+                folder / "embeddings",
+                self.machine,
+                prompts=self.recipe.data.prompts,
+                trust_remote_code=self.recipe.trust_remote_code,
+            )
+        return mine_mixture(unmined, settings, self.recipe.seed, folder, embedder=embedder, machine=self.machine)
 
     @functools.cached_property
     def index(self) -> MixtureIndex:
@@ -97,14 +108,14 @@ class Prepared:
     def inputs(self) -> dict[str, Any]:
         """What every training depends on besides its own settings."""
         return {
-            "mixture": mixture_fingerprint(self.mixture),
+            "mixture": mixture_fingerprint(Mixture(self.mixture.tasks)),  # other test sets ask for no other training
             "data": self.recipe.data.model_dump(mode="json", exclude=_IN_MIXTURE),
             "negatives": self.recipe.negatives.model_dump(mode="json"),
             "precision": "bf16" if self.machine.bf16 else "fp32",
         }
 
     def base(self, settings: Base) -> BaseModel:
-        """A base model as a sentence-transformers folder, built into the user's cache; checked when it is new."""
+        """A base model as a sentence-transformers folder, built into the user's cache and checked when it is new."""
         longest = max(self.recipe.data.query_tokens, self.recipe.data.passage_tokens)
         key = fingerprint(
             [settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed, longest]
@@ -113,6 +124,11 @@ class Prepared:
             path = cache_folder() / "bases" / key
             with in_turn(self.machine):
                 if not (path / "modules.json").exists():
+                    if not self.machine.main:  # transformers writes models on rank 0 only
+                        raise UserError(
+                            f"{path}: rank 0 has put a base model there, but it is not on this machine.\n"
+                            "Set TDRO_CACHE to a folder that all machines see."
+                        )
                     build_base(
                         settings,
                         path,
@@ -120,8 +136,6 @@ class Prepared:
                         max_tokens=longest,
                         trust_remote_code=self.recipe.trust_remote_code,
                     )
-                    for finding in check_embedder(load_model(path, device="cpu")):
-                        logger.info("%s: %s", settings.source, finding)
             self._bases[key] = BaseModel(path, model_fingerprint(path), settings)
         return replace(self._bases[key], settings=settings)  # others may differ in lora
 

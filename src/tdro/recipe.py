@@ -163,7 +163,23 @@ class Negatives(_Settings):
     """Hard negatives, mined once before training for the rows that lack them."""
 
     per_row: int = Field(default=8, ge=1, description="hard negatives that each row has after mining")
-    mine: Literal["bm25", "none"] = Field(default="bm25", description="how to fill rows that have fewer; none: do not")
+    mine: Literal["bm25", "dense", "both", "none"] = Field(
+        default="bm25",
+        description="how to fill rows that have fewer: half of what they lack by BM25, an embedding model, or both in "
+        "turn, the rest by chance; none: do not",
+    )
+    model: Annotated[str, AfterValidator(check.embedder)] = Field(
+        default="minilm", description='the embedding model (dense and both): "minilm", a folder or a hub id'
+    )
+    ranks: Annotated[tuple[int, int], Field(strict=False), AfterValidator(check.ranks)] = Field(
+        default=(1, 50), description="first and last rank to take from, of what is no answer and below the margins"
+    )
+    margin: float | None = Field(
+        default=None, ge=0, description="leave out what scores above the row's positive less this (null: no such limit)"
+    )
+    relative_margin: float | None = Field(
+        default=0.05, ge=0, description="leave out what scores above the row's positive less this share of it"
+    )
 
 
 class Lora(_Settings):
@@ -358,6 +374,7 @@ class Evaluate(_Settings):
 
     permutations: int = Field(default=10000, ge=1, description="sign flips of the paired test between two mixtures")
     bootstrap: int = Field(default=2000, ge=1, description="resamplings of the queries for the intervals")
+    bm25: bool = Field(default=True, description="also score BM25, what matching words alone gives")
 
 
 class Recipe(_Settings):

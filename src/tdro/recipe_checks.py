@@ -184,6 +184,20 @@ def source(value: str) -> str:
     return value
 
 
+def embedder(value: str) -> str:
+    """A model to mine with: a packaged embedding model, a folder that exists, or a hub id."""
+    if PACKAGED.get(value) == "decoder" or value.endswith(".gguf"):
+        raise wrong(f"{short(value)} is a language model, not an embedding model; take minilm or a model you trained")
+    return source(value)
+
+
+def ranks(value: tuple[int, int]) -> tuple[int, int]:
+    """The first and the last of some ranks."""
+    if not 1 <= value[0] <= value[1]:
+        raise wrong(f"expected [FROM, TO] with 1 <= FROM <= TO, found {list(value)}")
+    return value
+
+
 def base_fits_kind(base: Base) -> None:
     """Keys that belong to one kind of model stand with no other."""
     if base.kind != "static" and base.dimension is not None:

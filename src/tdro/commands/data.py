@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from tdro.commands import data_build, data_check, data_dedup
+from tdro.commands import data_build, data_check, data_dedup, data_describe, data_mine
 
-SUBCOMMANDS = (data_build, data_check, data_dedup)  # in the order of --help
+SUBCOMMANDS = (data_build, data_check, data_dedup, data_mine, data_describe)  # in the order of --help
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command and its subcommands."""
-    text = "build, check and deduplicate training data"
+    text = "build, check, deduplicate and describe training data, and mine its hard negatives"
     parser = commands.add_parser("data", help=text, description=text)
     subcommands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", title="commands", required=True)
     for module in SUBCOMMANDS:

@@ -70,7 +70,7 @@ _NAMES = {
     ),
 }
 _ANSWERS = ("answer", "answers", "passage", "document", "response", "sentence2")  # positives, where no label says more
-_LABELS = ("label", "labels", "score", "scores", "similarity")
+LABELS = ("label", "labels", "score", "scores", "similarity")
 
 # All controls but tab, LF and CR; half a surrogate pair, which is no text; a BOM, which belongs before a file.
 _NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
@@ -127,7 +127,7 @@ def row_from(
     if not isinstance(raw, dict):
         return None, [Problem(file, line, "not-an-object", f"expected an object, found {_type(raw)}", "dropped")]
     wanted = tuple(columns.items()) if columns else ()
-    layout = (_layout if len(raw) <= 50 else _layout.__wrapped__)(tuple(raw), wanted)
+    layout = (layout_of if len(raw) <= 50 else layout_of.__wrapped__)(tuple(raw), wanted)
     if isinstance(layout, str):
         return None, [Problem(file, line, "unknown-columns", layout, "dropped")]
     cleaner = _Cleaner(longest)
@@ -150,7 +150,7 @@ def row_from(
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Which keys of a row hold what."""
 
     id: str
@@ -160,7 +160,7 @@ class _Layout:
 
 
 @lru_cache(maxsize=64)
-def _layout(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> _Layout | str:
+def layout_of(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> Layout | str:
     """The layout of rows with these keys, or what is missing."""
     given = dict(columns)
     found: dict[str, tuple[str, ...]] = {}
@@ -170,7 +170,7 @@ def _layout(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> _Lay
         found[what] = next((got for name in names if (got := _columns(name, keys, numbered))), ())
         if not found[what] and what == "positives" and what not in given:
             found[what] = next(((name,) for name in _ANSWERS if name in keys), ())
-            label = next((name for name in _LABELS if name in keys), None)
+            label = next((name for name in LABELS if name in keys), None)
             if found[what] and label:
                 return (
                     f"{found[what][0]!r} is a positive for some values of {label!r} only; "
@@ -180,7 +180,7 @@ def _layout(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> _Lay
             near = difflib.get_close_matches(names[0], keys, 1)
             hint = f"did you mean it by {shown_key(near[0])}?" if near else f"found {_listed(keys)}; name the columns"
             return f"no key {names[0]!r}; {hint}"
-    return _Layout((found["id"] or ("id",))[0], found["query"][0], found["positives"], found["negatives"])
+    return Layout((found["id"] or ("id",))[0], found["query"][0], found["positives"], found["negatives"])
 
 
 def _columns(name: str, keys: Sequence[str], numbered: bool) -> tuple[str, ...]:

@@ -1,0 +1,190 @@
+"""Candidates by an embedding model: exact search by cosine, margins and answers taken out while it goes on.
+
+Texts are encoded once each, in files (:mod:`tdro.evaluation.store`), so that ranks share them and a kill costs little.
+A candidate stays below *every* positive of its query: the margins are against the one that scores lowest, which is the
+hardest of them, as in sentence-transformers. What is above is left out before ranks are counted, however much that is,
+so a row whose positive the model does not find still gets what lies below it. Rejected: sentence-transformers'
+``mine_hard_negatives``, which looks at a fixed number of best passages and leaves such a row without negatives, takes
+one positive a row, knows equal texts by their spelling only, and keeps nothing of an interrupted run
+(``benchmarks/mine.py`` has the figures); and approximate indexes, for the search is a small part of the encoding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tdro.data.task import Task
+from tdro.evaluation.search import found, top_k
+from tdro.evaluation.store import Store, Texts
+from tdro.mining.passages import Passages
+from tdro.mining.settings import Mining
+from tdro.retriever.base import encoder_source, load_model
+from tdro.retriever.check import model_fingerprint
+from tdro.retriever.machine import Machine, in_turn
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_ROWS_AT_ONCE = 16_384
+_PAIRS_AT_ONCE = 65_536
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A model to mine with.
+
+    Attributes:
+        load: reads it; called once, if there is something to encode.
+        fingerprint: what :func:`tdro.retriever.check.model_fingerprint` says of it.
+        folder: for embeddings, while a task is mined.
+        machine: its ranks share the texts.
+        prompts: put the tasks' prompts before queries (and passages of symmetric tasks), as training does.
+    """
+
+    load: Callable[[], SentenceTransformer]
+    fingerprint: str
+    folder: Path
+    machine: Machine
+    prompts: bool = False
+
+    def share(self, task: Task, queries: Sequence[str], passages: Passages) -> None:
+        """Encode this rank's share of a task's queries and passages."""
+        self._store(task, list(dict.fromkeys(queries)), passages, self.machine)
+
+    def search(self, task: Task, rows: Sequence[int], queries: Sequence[str], passages: Passages) -> DenseSearch:
+        """Make some rows' queries ready to search with; what is not encoded yet is encoded by this process.
+
+        Args:
+            task: of the rows.
+            rows: their numbers.
+            queries: of these rows, as written.
+            passages: of the task.
+        """
+        distinct = {query: place for place, query in enumerate(dict.fromkeys(queries))}
+        query_of = np.full(len(task), -1)
+        query_of[rows] = [distinct[query] for query in queries]
+        store = self._store(task, list(distinct), passages, replace(self.machine, rank=0, world=1))
+        return DenseSearch(store, query_of, passages, self.machine.device)
+
+    def _store(self, task: Task, queries: list[str], passages: Passages, machine: Machine) -> Store:
+        prompt = task.prompt if self.prompts else ""
+        lists = [Texts(queries, prompt), Texts(passages.texts, prompt if task.symmetric else "")]
+        store = Store(self.folder, lists, self.load(), self.fingerprint, machine)
+        store.encode(title=f"encoding {task.name}")
+        return store
+
+
+def embedder_of(
+    source: str, folder: Path, machine: Machine, *, prompts: bool = False, trust_remote_code: bool = False
+) -> Embedder:
+    """The embedding model that a recipe's ``negatives.model`` or ``--model`` names.
+
+    Raises:
+        UserError: it cannot be read, or is no embedding model.
+    """
+    with in_turn(machine):
+        path = encoder_source(source)
+
+    @functools.cache
+    def load() -> SentenceTransformer:
+        return load_model(path, device=machine.device, bf16=machine.bf16, trust_remote_code=trust_remote_code)
+
+    content = model_fingerprint(path if (Path(path) / "modules.json").exists() else load())
+    return Embedder(load, content, folder, machine, prompts)
+
+
+class DenseSearch:
+    """Searches the passages of a task.
+
+    Args:
+        store: of the distinct queries and the passages, encoded.
+        query_of: which of the queries each row of the task has, -1 for rows that are not searched for; (rows,).
+        passages: of the task.
+        device: where scores are computed.
+    """
+
+    def __init__(self, store: Store, query_of: Ints, passages: Passages, device: str) -> None:
+        self._store, self._query_of, self._passages, self._device = store, query_of, passages, device
+        self._queries = store.whole(0)
+
+    def candidates(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining) -> list[list[int]]:
+        """Passages of each row in the ranks of the settings, best first, equal scores in the passages' order.
+
+        Args:
+            rows: numbers of rows.
+            barred: for each of them what is no candidate.
+            settings: margins and ranks.
+        """
+        ranked: list[list[int]] = []
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            ranked += self._some(rows[part], barred[part], settings)
+        return ranked
+
+    def below(self, rows: Sequence[int], ranked: Sequence[Sequence[int]], settings: Mining) -> list[list[int]]:
+        """Other candidates of rows without those that this model scores within the margins."""
+        queries, limits = self._vectors(rows), self._limits(rows, settings)
+        row, passage = _pairs(ranked)
+        kept = self._scores(queries, row, passage) <= limits[row]
+        below: list[list[int]] = [[] for _ in rows]
+        for number, index in zip(row[kept].tolist(), passage[kept].tolist(), strict=True):
+            below[number].append(index)
+        return below
+
+    def _some(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining) -> list[list[int]]:
+        first, last = settings.ranks
+        count = len(self._passages.texts)
+        queries = self._vectors(rows).to(self._device)
+        limits = torch.from_numpy(self._limits(rows, settings)).to(self._device)
+        row, passage = (torch.from_numpy(part) for part in _pairs(barred))
+
+        def leave_out(part: slice, start: int, scores: Tensor) -> None:
+            scores.masked_fill_(scores > limits[part, None], -torch.inf)
+            bounds = torch.searchsorted(row, torch.tensor([part.start, part.start + len(scores)]))
+            of_rows = slice(int(bounds[0]), int(bounds[1]))
+            column = passage[of_rows] - start
+            inside = (column >= 0) & (column < scores.shape[1])
+            scores[row[of_rows][inside] - part.start, column[inside]] = -torch.inf
+
+        later_is_worse = torch.arange(count - 1, -1, -1)
+        best = top_k(queries, self._store.blocks(1), min(last, count), later_is_worse, leave_out)
+        ties, _ = found(best)
+        return [[count - 1 - tie for tie in own if tie >= 0][first - 1 :] for own in ties.tolist()]
+
+    def _vectors(self, rows: Sequence[int]) -> Tensor:
+        return self._queries[self._query_of[np.asarray(rows)]]
+
+    def _limits(self, rows: Sequence[int], settings: Mining) -> NDArray[np.float32]:
+        """The highest score that a negative of each row may have."""
+        row, passage = _pairs([self._passages.answers[number] for number in rows])
+        lowest = np.full(len(rows), np.inf, np.float32)
+        np.minimum.at(lowest, row, self._scores(self._vectors(rows), row, passage))
+        return settings.limits(lowest)
+
+    def _scores(self, queries: Tensor, row: Ints, passage: Ints) -> NDArray[np.float32]:
+        """Cosines of pairs of a query and a passage; shape (pairs,)."""
+        scores = np.empty(len(row), np.float32)
+        by_passage = np.argsort(passage, kind="stable")
+        ordered = passage[by_passage]
+        for start, block in self._store.blocks(1):
+            first, last = np.searchsorted(ordered, [start, start + len(block)])
+            for place in range(first, last, _PAIRS_AT_ONCE):
+                pairs = by_passage[place : min(place + _PAIRS_AT_ONCE, last)]
+                scores[pairs] = (queries[row[pairs]] * block[passage[pairs] - start]).sum(dim=1).numpy()
+        return scores
+
+
+def _pairs(lists: Sequence[Sequence[int] | set[int]]) -> tuple[Ints, Ints]:
+    """Row and passage of every entry, in the rows' order."""
+    row = np.repeat(np.arange(len(lists)), [len(entries) for entries in lists])
+    return row, np.array([index for entries in lists for index in entries], dtype=np.int64)

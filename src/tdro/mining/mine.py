@@ -1,0 +1,235 @@
+"""Hard negatives for the rows of a task that have fewer than they should: searched for, picked, and kept on disk.
+
+The passages of the task itself (its rows' positives), and those of a corpus if one is given, are searched by BM25, by
+an embedding model, or by both in turn. Never taken: a passage whose normalised text is the row's query, one of its
+positives, a positive of any row with the same query, or a negative that the row has; and one that scores within the
+margins of the row's positive, which is most likely the same answer in other words. Of the rest the best ranks are
+taken, or any by chance among some ranks. With both, BM25's candidates must stay below the model's limit too, for two
+wordings of one answer may share few words; the model's need not stay below BM25's, for shared words make no answer.
+
+Rejected: an LLM or a cross-encoder as a judge of candidates (hours on a CPU for what margins do in no time).
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm.auto import tqdm
+
+from tdro.data.same_text import normalise
+from tdro.data.task import Mixture, Task
+from tdro.errors import UserError
+from tdro.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
+from tdro.mining.bm25 import BM25Search
+from tdro.mining.dense import DenseSearch, Embedder
+from tdro.mining.passages import Passages, passages_of
+from tdro.mining.pick import Picker, alternating
+from tdro.mining.settings import Mining
+from tdro.retriever.machine import Machine, in_turn, wait_for_everyone
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_ROWS_AT_ONCE = 16_384
+_VERSION = 2  # of the algorithm: a change of what is mined changes it
+
+
+@dataclass(frozen=True)
+class _Lacking:
+    """What is needed to mine a task.
+
+    Attributes:
+        queries: of all its rows.
+        negatives: that the rows have.
+        rows: numbers of those that have too few.
+        passages: to choose from.
+    """
+
+    queries: list[str]
+    negatives: list[list[str]]
+    rows: list[int]
+    passages: Passages
+
+    @property
+    def searched(self) -> list[str]:
+        """The queries of the rows that have too few."""
+        return [self.queries[row] for row in self.rows]
+
+
+def mine_task(
+    task: Task,
+    settings: Mining,
+    *,
+    seed: int = 0,
+    corpus: Sequence[str] = (),
+    embedder: Embedder | None = None,
+    done: Callable[[int], object] = lambda count: None,
+) -> Task:
+    """Fill the negatives of the rows that have fewer than ``settings.per_row``; the others stay as they are.
+
+    Args:
+        task: its rows' own positives are passages to choose from.
+        settings: how. A row ends up with fewer negatives where no more passages are left within the settings; one all
+            of whose passages are its own answers keeps none.
+        seed: row i's chance is a function of (seed, task name, i) and the task's passages.
+        corpus: more passages to choose from.
+        embedder: for dense mining; this process encodes everything that is not there yet.
+        done: called with the number of rows that were searched for, now and then.
+
+    Raises:
+        ValueError: dense mining without an embedder.
+        UserError: a task with fewer than two distinct passages, or a model that cannot be read.
+    """
+    if settings.dense and embedder is None:
+        raise ValueError(f"mining by {settings.by} needs an embedder")
+    lacking = _lacking(task, settings, corpus)
+    if not lacking.rows:
+        return task
+    passages, negatives = lacking.passages, [list(own) for own in lacking.negatives]
+    dense = embedder.search(task, lacking.rows, lacking.searched, passages) if embedder and settings.dense else None
+    words = BM25Search(passages, [normalise(query) for query in lacking.queries]) if settings.by != "dense" else None
+    picker = Picker(settings, len(passages.texts), len(task), seed, task.name)
+    for start in range(0, len(lacking.rows), _ROWS_AT_ONCE):
+        rows = lacking.rows[start : start + _ROWS_AT_ONCE]
+        taken = [{passages.number.get(normalise(text), -1) for text in negatives[row]} for row in rows]
+        barred = [passages.barred[row] | own - {-1} for row, own in zip(rows, taken, strict=True)]
+        ranked = _ranked(dense, words, rows, barred, settings)
+        for row, best, never in zip(rows, ranked, barred, strict=True):
+            picked = picker.pick(row, settings.per_row - len(negatives[row]), best, never)
+            negatives[row] += [passages.texts[index] for index in picked]
+        done(len(rows))
+    return replace(task, rows=_with_negatives(task, negatives), fingerprint="")
+
+
+def _ranked(
+    dense: DenseSearch | None,
+    words: BM25Search | None,
+    rows: Sequence[int],
+    barred: Sequence[set[int]],
+    settings: Mining,
+) -> list[list[int]]:
+    """Each row's candidates, best first."""
+    by_words = words.candidates(rows, barred, settings) if words else []
+    if dense is None:
+        return by_words
+    by_model = dense.candidates(rows, barred, settings)
+    if words is None:
+        return by_model
+    below = dense.below(rows, by_words, settings)
+    return [alternating(one, other) for one, other in zip(by_model, below, strict=True)]
+
+
+def mine_mixture(
+    mixture: Mixture,
+    settings: Mining,
+    seed: int,
+    folder: Path | str,
+    *,
+    corpus: Sequence[str] = (),
+    embedder: Embedder | None = None,
+    machine: Machine | None = None,
+) -> Mixture:
+    """Mine every task, keeping each task's rows in ``folder/<task>.jsonl``; what is there already is read.
+
+    A task is mined again where its rows, its name, the settings or the model changed (``folder/<task>.json`` has their
+    fingerprint, and is written last). Under torchrun every rank calls this, with one folder: they share the encoding,
+    the first one searches. Raises as :func:`mine_task`.
+    """
+    run = _Run(settings, seed, Path(folder), corpus, embedder if settings.dense else None, machine or Machine())
+    done = []
+    with tqdm(
+        total=sum(mixture.sizes), desc="hard negatives", unit=" rows", unit_scale=True, disable=not run.machine.main
+    ) as bar:
+        for task in mixture.tasks:
+            bar.set_postfix_str(task.name)
+            end = bar.n + len(task)
+            done.append(_mined(task, run, bar.update))
+            bar.update(end - bar.n)
+            if not corpus:  # whose embeddings the next tasks need
+                _forget_embeddings(run)
+    _forget_embeddings(run)
+    return replace(mixture, tasks=done)
+
+
+def _lacking(task: Task, settings: Mining, corpus: Sequence[str]) -> _Lacking:
+    queries, negatives = task.rows["query"][:], task.rows["negatives"][:]
+    rows = [row for row, own in enumerate(negatives) if len(own) < settings.per_row]
+    if not rows:
+        return _Lacking(queries, negatives, rows, Passages([], {}, [], [], []))
+    passages = passages_of([normalise(query) for query in queries], task.rows["positives"][:], corpus)
+    if len(passages.texts) < 2:
+        raise UserError(
+            f"task '{task.name}' has {len(passages.texts)} distinct passage(s): too few to mine.\n"
+            "Give its rows negatives, or leave the task out."
+        )
+    return _Lacking(queries, negatives, rows, passages)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the tasks of a mixture have in common: the arguments of :func:`mine_mixture`."""
+
+    settings: Mining
+    seed: int
+    folder: Path
+    corpus: Sequence[str]
+    embedder: Embedder | None
+    machine: Machine
+
+    @functools.cached_property
+    def content(self) -> str:
+        """A fingerprint of it."""
+        model = self.embedder and [self.embedder.fingerprint, self.embedder.machine.bf16, self.embedder.prompts]
+        return fingerprint([_VERSION, asdict(self.settings), self.seed, list(self.corpus), model])
+
+
+def _mined(task: Task, run: _Run, done: Callable[[int], object]) -> Task:
+    rows, key_file = run.folder / f"{task.name}.jsonl", run.folder / f"{task.name}.json"
+    columns = {name: task.rows[name][:] for name in ("query", "positives", "negatives")}
+    prompt = [task.prompt, task.symmetric] if run.embedder and run.embedder.prompts else None
+    key = fingerprint([run.content, task.name, columns, prompt])
+
+    def there() -> bool:
+        return rows.exists() and key_file.exists() and read_json(key_file).get("key") == key
+
+    missing = not there()
+    wait_for_everyone(run.machine)  # all have looked before anyone writes
+    if missing and run.embedder and run.machine.world > 1:
+        lacking = _lacking(task, run.settings, run.corpus)
+        if lacking.rows:
+            run.embedder.share(task, lacking.searched, lacking.passages)
+        wait_for_everyone(run.machine)
+    with in_turn(run.machine):
+        if there():
+            negatives = [row["negatives"] for row in read_jsonl(rows)]
+            return replace(task, rows=_with_negatives(task, negatives), fingerprint="")
+        mined = mine_task(task, run.settings, seed=run.seed, corpus=run.corpus, embedder=run.embedder, done=done)
+        key_file.unlink(missing_ok=True)  # until the new rows are whole, no key says that they are
+        write_jsonl(rows, mined.rows)
+        write_json(key_file, {"key": key})
+        return mined
+
+
+def _forget_embeddings(run: _Run) -> None:
+    """Remove the embeddings, when no rank reads them any more."""
+    if run.embedder is not None:
+        wait_for_everyone(run.machine)
+        if run.machine.main:
+            shutil.rmtree(run.embedder.folder, ignore_errors=True)
+        wait_for_everyone(run.machine)
+
+
+def _with_negatives(task: Task, negatives: list[list[str]]) -> Dataset:
+    """The task's rows with other negatives, by way of Arrow (``from_dict`` encodes every text by itself)."""
+    import pyarrow
+    from datasets import Dataset
+
+    table = task.rows.with_format("arrow")[:]
+    place = table.column_names.index("negatives")
+    column = pyarrow.array(negatives, type=table.schema.field("positives").type)
+    return Dataset(table.set_column(place, "negatives", column))
