@@ -195,6 +195,7 @@ def fake_comparison(rng, group, mixtures, seeds, tests, gain):
                 "low": d - w,
                 "high": d + w,
                 "p": math.erfc(1.96 * abs(d) / w / 2**0.5),
+                "with_seeds": {"low": d - 2 * w, "high": d + 2 * w} if len(seeds) > 1 else None,
             }
             for part, w in (("all", 0.0035), ("trained", 0.004), ("untrained", 0.0071))
         }
@@ -217,5 +218,5 @@ def fake_comparison(rng, group, mixtures, seeds, tests, gain):
             for key, factor in (("ndcg@10", 1), ("recall@100", 1.9))
         }
         versus = None if mixture == "uniform" else {"ndcg@10": {**parts, "tests": each}}
-        rows.append({"mixture": mixture, "seeds": len(seeds), **measures, "versus_uniform": versus})
+        rows.append({"mixture": mixture, "seeds": len(seeds), **measures, "versus": versus})
     return {"group": group, "seeds": list(seeds), "tests": tests, "rows": rows}

@@ -79,6 +79,12 @@ def test_settings_of_speed_do_not_count_as_changes(finished: Path, monkeypatch: 
     pipeline.run(tiny_mixture.recipe(finished, reference__chunk_rows=3, reference__checkpoint_steps=2), ["reference"])
 
 
+def test_other_test_sets_ask_for_no_other_training(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
+    monkeypatch.setattr(pipeline, "finetune", lambda *a, **k: pytest.fail("trained again"))
+    pipeline.run(tiny_mixture.recipe(finished, data__tests=["task0"]), ["reference", "finetune"])
+
+
 def test_more_seeds_are_added_and_the_rest_is_kept(tmp_path: Path) -> None:
     pipeline.run(tiny_mixture.recipe(tmp_path))
     before = stages(tmp_path)

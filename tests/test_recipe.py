@@ -172,7 +172,7 @@ BAD = {
     "nothing like it": (
         "evaluate: {xyzzy: 1}",
         3,
-        "evaluate.xyzzy: unknown key; known here: permutations, bootstrap",
+        "evaluate.xyzzy: unknown key; known here: permutations, bootstrap, bm25",
     ),
     "odd key": ('"a b\\n": 1', 3, r"'a b\n': unknown key; known here: "),
     "number key": ("3: 1", 3, "3: unknown key; keys are words"),

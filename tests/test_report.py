@@ -105,11 +105,12 @@ def test_whole_page(folder):
     for name in NAMES + MIXTURES:
         assert name in said
     assert "tDRO’s selection beat uniform sampling with both models." in said
+    assert said.count("An interval that covers other seeds, too") == 1, "the other group has one seed"
     assert "keeps 11 of 16 tasks" in said
     assert "effective tasks of 16" in said
     assert "does not" not in said.split("Contents")[0]
     assert "Apache-2.0" in said and "2.13.0" in said and "eta: 0.05" in said
-    assert checker.ids == ["comparison", "weights", "epochs", "steps", "losses", "health", "settings"]
+    assert checker.ids == ["comparison", "weights", "epochs", "steps", "losses", "health", "data", "settings"]
     assert not list(folder.glob(".report*"))
     before = path.read_text()
     assert write_report(folder).read_text() == before, "the same folder gives the same page"
@@ -118,6 +119,14 @@ def test_whole_page(folder):
 def test_needs_no_torch():
     code = "import sys, tdro.report.html; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_verdict_that_other_seeds_could_turn():
+    difference = {"difference": 0.006, "low": 0.001, "high": 0.01, "p": 0.011, "with_seeds": {"low": 0.0, "high": 0.02}}
+    word, said = text.verdict("top-70", difference, 0.45, 0.44, 20)
+    assert word == "Not shown" and said.endswith("but other seeds could turn that.")
+    difference["with_seeds"]["low"] = 0.001
+    assert text.verdict("top-70", difference, 0.45, 0.44, 20)[0] == "Yes"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +147,7 @@ def test_verdict_is_plain_either_way(copy, gain, interval, p, word, says):
 
     def change(comparison):
         (row,) = (row for row in comparison["rows"] if row["mixture"] == "top-70")
-        row["versus_uniform"]["ndcg@10"]["all"] = {
+        row["versus"]["ndcg@10"]["all"] = {
             "difference": gain,
             "low": interval[0],
             "high": interval[1],

@@ -14,30 +14,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tdro import __version__
-from tdro.commands import weights
+from tdro.commands import compare, data, evaluate, init, inspect, plan, weights
 from tdro.errors import UserError
 
-COMMANDS = (weights,)  # besides the stages, in the order of --help
+COMMANDS = (compare, data, init, inspect, plan, weights)  # besides the stages, in the order of --help
 
 STAGES = {
     "reference": "stage 0: train the reference with uniform weights",
     "learn": "stage 1: learn the weights of the tasks",
     "finetune": "stage 2: fine-tune by each mixture and seed",
-    "evaluate": "score every model on the test sets and compare the mixtures",
+    "evaluate": "score every model on the test sets and compare the mixtures; with --on: any models on benchmarks",
     "report": "write the report, one HTML file",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command (``sys.argv`` if none is given) and return its exit status: 0, 2 or 130."""
+    """Run a command (``sys.argv`` if none is given) and return its exit status: 0, 1 (``check --strict``), 2 or 130."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return 2
     try:
-        options.function(options)
+        status = options.function(options)
         sys.stdout.flush()
+        return status or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,10 +61,17 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run all stages of a recipe; done and unchanged ones are skipped")
     _takes_recipe(run)
+    _takes_merge(run)
     run.set_defaults(function=_run, stages=None)
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text, description=text)
+        if stage == "evaluate":
+            evaluate.arguments(command)
+            command.set_defaults(function=_evaluate)
+            continue
         _takes_recipe(command)
+        if stage == "finetune":
+            _takes_merge(command)
         command.set_defaults(function=_run, stages=(stage,))
 
     sample = commands.add_parser("sample", help="build the sample mixture of real text")
@@ -84,11 +92,17 @@ def _takes_recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="do it anew, over the run folder of another recipe too")
 
 
+def _takes_merge(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--merge", action="store_true", help="save LoRA adapters merged, in every group of the recipe")
+
+
 def _run(options: argparse.Namespace) -> None:
     from tdro.recipe import load_recipe
     from tdro.recipes import find
 
     recipe = load_recipe(find(options.recipe))  # whatever is wrong with it shows before anything heavy is imported
+    if getattr(options, "merge", False):
+        recipe = recipe.merged()
     # Idle OpenMP threads sleep instead of spinning: on a machine that does something else besides, spinning makes the
     # small steps of a static model four times as slow (100 steps on 2 busy cores: 11 to 14 s against 3). Read by the
     # OpenMP library when torch is loaded, so it must stand here.
@@ -98,6 +112,14 @@ def _run(options: argparse.Namespace) -> None:
     from tdro import pipeline
 
     pipeline.run(recipe, options.stages, options.force)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    if options.on:
+        evaluate.evaluate_on(options)
+    else:
+        options.recipe, options.stages = evaluate.recipe_of(options), ("evaluate",)
+        _run(options)
 
 
 def _sample(options: argparse.Namespace) -> None:

@@ -12,16 +12,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tdro.console import log_to, quiet_libraries, say
+from tdro.data.describe import describe
 from tdro.dro.health import collapse_warning
 from tdro.dro.weights import TaskWeights
-from tdro.evaluation.compare import compare, table
+from tdro.evaluation.bm25 import evaluate_bm25
+from tdro.evaluation.compare import compare
+from tdro.evaluation.compare_table import table
 from tdro.evaluation.evaluate import evaluate_all
-from tdro.files import write_json
+from tdro.evaluation.leaks import find_leaks
+from tdro.files import fingerprint, read_json, write_json
 from tdro.prepared import BaseModel, Prepared
 from tdro.recipe import Finetune, Recipe, Training
+from tdro.report.card import write_card
 from tdro.report.html import write_report
-from tdro.retriever.machine import Machine, join_ranks, this_machine, wait_for_everyone
+from tdro.retriever.kind import token_counter_or_none
+from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.retriever.train import Job, finetune
 from tdro.run_folder import RunFolder
 from tdro.stage_one import learn_weights, reference_job, reference_rows
@@ -32,6 +41,7 @@ STAGES = ("reference", "learn", "finetune", "evaluate", "report")
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
     *("load", "name", "base", "mixtures", "seeds", "untrained"),
+    "merge",  # counts where there are adapters
 }
 
 
@@ -63,7 +73,8 @@ class Run:
     def __init__(self, recipe: Recipe, force: bool, machine: Machine) -> None:
         self.recipe, self.machine = recipe, machine
         join_ranks(machine)
-        self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
+        with in_turn(machine):  # another rank would take a folder that is being made for somebody else's
+            self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
         self.path = self.folder.path
         log_to(self.path, machine.main)
         self.folder.remember(recipe)
@@ -75,7 +86,7 @@ class Run:
             return
         base, mixture = self.prepared.base(self.recipe.base), self.prepared.mixture
         for number, rows in enumerate(reference_rows(self.recipe, mixture.sizes)):
-            job = reference_job(self.recipe, len(mixture.tasks), rows)
+            job = reference_job(self.recipe, mixture, rows)
             inputs = self._reference_inputs(base, number)
             self._stage(_reference_name(number), inputs, self._trainer(base, job, self.path / _reference_name(number)))
 
@@ -83,6 +94,7 @@ class Run:
         """Stage 1: score the plan with the reference, then learn the weights."""
         mixture = self.prepared.mixture
         self.folder.remember(self.recipe, tasks=[_about(task) for task in mixture.tasks])
+        self._describe()
         if self.recipe.weights.load:
             self._take_weights(self.recipe.weights.load)
         else:
@@ -105,26 +117,39 @@ class Run:
         sizes = dict(zip(mixture.names, mixture.sizes, strict=True))
         for group in groups or self.recipe.finetune:
             base = self.prepared.base(self.recipe.base_of(group))
-            if "reweight" in group.mixtures and (warning := collapse_warning(weights)):
+            if {"reweight", "loss-reweight"} & set(group.mixtures) and (warning := collapse_warning(weights)):
                 say(f"warning: {warning}", self.machine.main)
             for transfer in group.mixtures:
                 shares = weights.transfer(transfer, sizes)
                 if group.max_epochs is not None:
                     shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs)
+                factors = _loss_factors(weights, mixture.names) if transfer == "loss-reweight" else None
                 for seed in group.seeds:
                     title = f"{group.name} {transfer} seed {seed}"
-                    job = Job(title, transfer, shares.on(mixture.names), group, seed, group.draw)
+                    job = Job(
+                        *(title, transfer, shares.on(mixture.names), group, seed, group.draw),
+                        hard_negatives_only=mixture.hard_negatives_only,
+                        factors=factors,
+                    )
                     name = f"models/{group.name}/{transfer}-seed{seed}"
                     inputs = self._training_inputs(base, group, seed)
                     inputs["weights"] = dict(zip(mixture.names, job.weights.tolist(), strict=True))
-                    self._stage(name, inputs, self._trainer(base, job, self.path / name))
+                    if factors is not None:
+                        inputs["loss_factors"] = factors.tolist()
+                    if group.merge and base.settings.lora is not None:
+                        inputs["merge"] = True
+                    self._stage(name, inputs, self._trainer(base, job, self.path / name, group.merge))
+                    if self.machine.main and not (self.path / name / "README.md").exists():
+                        write_card(self.path, group.name, f"{transfer}-seed{seed}", evaluated=False)
 
     def evaluate(self, groups: Sequence[Finetune] | None = None) -> None:
         """Score every model of the groups on the test sets, compare the mixtures, and print the table."""
         for group in groups or self.recipe.finetune:
             models = self._models(group)
-            if self.machine.main:
+            if self.prepared.mixture.tests:
                 self._evaluate(group, models)
+            else:
+                say(f"evaluation/{group.name}: no test sets, nothing to compare", self.machine.main)
             wait_for_everyone(self.machine)
 
     def report(self) -> None:
@@ -150,15 +175,22 @@ class Run:
                 device=self.machine.device,
                 tokens_folder=self.path / "tokens",
             )
+        if not self.machine.main:
+            return
+        if self.recipe.evaluate.bm25:
+            evaluate_bm25(tests, results)
         comparison = compare(
             results,
             group.name,
-            models=list(models),
+            models=[*models, *(["bm25"] if self.recipe.evaluate.bm25 else [])],
             test_sets=[test.name for test in tests],
             permutations=self.recipe.evaluate.permutations,
             resamples=self.recipe.evaluate.bootstrap,
         )
+        comparison["leaks"] = find_leaks(self.prepared.mixture, self.path)
         write_json(self.path / "comparison" / f"{group.name}.json", comparison)
+        for name in models.keys() - {"untrained"}:
+            write_card(self.path, group.name, name)
         say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{table(comparison)}\n")
 
     def _models(self, group: Finetune) -> dict[str, Path]:
@@ -173,6 +205,14 @@ class Run:
                 found[name] = self.path / "models" / group.name / name
         return found
 
+    def _describe(self) -> None:
+        """Write ``data.json``, what the tasks hold before mining, for the report; unless it is there."""
+        path, base = self.path / "data.json", self.recipe.base
+        key = fingerprint([self.prepared.inputs["mixture"], base.kind, base.source])
+        if self.machine.main and not (path.exists() and read_json(path).get("fingerprint") == key):
+            card = describe(self.prepared.unmined, *token_counter_or_none(base, self.recipe.trust_remote_code), 1_000)
+            card.save(path, key)
+
     def _take_weights(self, source: str) -> None:
         """Use weights that somebody has learned, instead of stages 0 and 1."""
         weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
@@ -185,9 +225,11 @@ class Run:
 
         self._stage("weights", {"loaded": weights.as_dict()}, save)
 
-    def _trainer(self, base: BaseModel, job: Job, folder: Path) -> Callable[[], None]:
-        prepared = self.prepared
-        return lambda: finetune(prepared.loader(base), prepared.tokens(base), job, folder, self.machine)
+    def _trainer(self, base: BaseModel, job: Job, folder: Path, merge: bool = False) -> Callable[[], None]:
+        prepared, machine = self.prepared, self.machine
+        return lambda: finetune(
+            prepared.loader(base), prepared.tokens(base), job, folder, machine, prepared.saving(base, merge)
+        )
 
     def _reference_inputs(self, base: BaseModel, number: int) -> dict[str, Any]:
         rows = self.recipe.weights.model_dump(mode="json", include={"stage1_rows", "held_out_share"})
@@ -197,6 +239,7 @@ class Run:
         """What a training's result depends on, under the recipe's names."""
         return {
             **self.prepared.inputs,
+            "hard_negatives_only": list(self.prepared.mixture.hard_negatives_only),
             "base": base.fingerprint,
             "lora": base.settings.model_dump(mode="json")["lora"],
             "seed": seed,
@@ -211,6 +254,12 @@ class Run:
 
 def _reference_name(number: int) -> str:
     return "reference" if number == 0 else f"reference-{number + 1}"
+
+
+def _loss_factors(weights: TaskWeights, names: Sequence[str]) -> NDArray[np.float64]:
+    """k·α of each task, (k,); 0 for one that has no weight."""
+    factors = weights.loss_factors()
+    return np.array([factors.get(name, 0.0) for name in names])
 
 
 def _about(task: Any) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class Run:
     health: dict[str, Any] | None
     trainings: list[Training]
     comparisons: list[dict[str, Any]]
+    data: dict[str, Any] | None = None  # the card of tdro.data.describe
 
     @property
     def names(self) -> list[str]:
@@ -120,6 +121,7 @@ def collect(folder: Path | str) -> Run:
         health=_object(folder / "weights" / "health.json"),
         trainings=_trainings(folder / "models"),
         comparisons=_comparisons(folder / "comparison"),
+        data=_object(folder / "data.json"),
     )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tdro.evaluation.leaks import leak_text
 from tdro.report import charts
 from tdro.report.collect import Run, dig, number
 from tdro.report.tables import in_order
 from tdro.report.text import describe, plural, points, signed, significant, verdict
 
-BASELINES = ("uniform", "untrained")
+BASELINES = ("untrained", "bm25", "uniform")
 PARTS = (
     ("all", "all test sets", "disc"),
     ("trained", "trained tasks", "ring"),
@@ -39,9 +40,9 @@ def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dic
     table = []
     for name in names:
         row = rows[name]
-        difference = dig(row, "versus_uniform", "ndcg@10", "all")
+        difference = dig(row, "versus", "ndcg@10", "all")
         cells = [
-            {"value": _score(row, *key), "best": name != "untrained" and _score(row, *key) == value}
+            {"value": _score(row, *key), "best": name not in ("untrained", "bm25") and _score(row, *key) == value}
             for key, value in best.items()
         ]
         table.append(
@@ -58,7 +59,7 @@ def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dic
     if selection in rows:
         word, sentence = verdict(
             selection,
-            dig(rows[selection], "versus_uniform", "ndcg@10", "all"),
+            dig(rows[selection], "versus", "ndcg@10", "all"),
             _score(rows[selection], "ndcg@10", "all"),
             _score(rows.get("uniform"), "ndcg@10", "all"),
             len(tests),
@@ -75,7 +76,8 @@ def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dic
         "selection": selection,
         "test_forest": _test_forest(rows.get(selection), tests),
         "challengers": challengers,
-        "has_untrained": "untrained" in rows,
+        "beside": [name for name in BASELINES if name in rows],
+        "leaks": [leak_text(leak) for leak in comparison.get("leaks") or ()],
         "tests": _tests(rows, tests, challengers),
         "n_tests": len(tests),
     }
@@ -88,9 +90,11 @@ def _score(row: Any, measure: str, part: str) -> float:
 def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     """What the verdict leaves out: where it differs, the best mixture, whether training helps at all."""
     said = []
-    parts = [
-        dig(rows.get(selection), "versus_uniform", "ndcg@10", part, "difference") for part in ("trained", "untrained")
-    ]
+    both = dig(rows.get(selection), "versus", "ndcg@10", "all", "with_seeds")
+    if both is not None:
+        low, high = (signed(dig(both, key)) for key in ("low", "high"))
+        said.append(f"An interval that covers other seeds, too: {low} to {high}.")
+    parts = [dig(rows.get(selection), "versus", "ndcg@10", part, "difference") for part in ("trained", "untrained")]
     if all(math.isfinite(number(part)) for part in parts):
         said.append(f"{signed(parts[0])} on tasks that were trained on, {signed(parts[1])} on tasks that were not.")
     scores = {name: _score(rows[name], "ndcg@10", "all") for name in [*challengers, "uniform"] if name in rows}
@@ -123,7 +127,7 @@ def _setting(run: Run, comparison: dict[str, Any], tests: list[dict[str, Any]]) 
 
 
 def _difference(row: Any, *keys: str) -> tuple[float, float, float]:
-    found = dig(row, "versus_uniform", "ndcg@10", *keys)
+    found = dig(row, "versus", "ndcg@10", *keys)
     return number(dig(found, "difference")), number(dig(found, "low")), number(dig(found, "high"))
 
 
@@ -179,17 +183,17 @@ def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[
         name = str(test.get("name"))
         cells = []
         for mixture in challengers:
-            found = dig(rows[mixture], "versus_uniform", "ndcg@10", "tests", name)
+            found = dig(rows[mixture], "versus", "ndcg@10", "tests", name)
             holm = number(dig(found, "p_holm"))
             cells.append({"difference": number(dig(found, "difference")), "holm": holm, "strong": holm < 0.05})
-        scores = {base: number(dig(rows.get(base), "ndcg@10", "tests", name)) for base in BASELINES}
+        beside = [number(dig(rows[base], "ndcg@10", "tests", name)) for base in BASELINES if base in rows]
         table.append(
             {
                 "name": name,
                 "trained": bool(test.get("trained")),
                 "queries": test.get("queries"),
                 "cells": cells,
-                **scores,
+                "beside": beside,
             }
         )
     return table

@@ -19,7 +19,7 @@ from tdro.report import text
 from tdro.report.collect import Run, Training, collect, dig
 from tdro.report.comparison import comparison_view
 from tdro.report.learning import health_view, learning_view
-from tdro.report.tables import epochs_view, selection_name, weights_view
+from tdro.report.tables import data_view, epochs_view, selection_name, weights_view
 
 HERE = Path(__file__).parent
 
@@ -76,6 +76,7 @@ def page(run: Run) -> dict[str, Any]:
         "epochs": epochs_view(run),
         "learning": learning_view(run),
         "health": health_view(run),
+        "data": data_view(run),
         "versions": sorted((str(key), str(value)) for key, value in (run.versions or {}).items()),
         "trainings": [_training_row(training) for training in run.trainings],
         "stages": [{key: stage.get(key) for key in ("name", "seconds", "fingerprint")} for stage in run.stages],

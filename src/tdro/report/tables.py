@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tdro.data.describe_text import scripts
 from tdro.report import charts
 from tdro.report.collect import Run, Training, dig, number
 from tdro.report.text import percent
@@ -108,3 +109,36 @@ def _epochs(trainings: list[Training], task: str) -> float:
     found = [number(dig(training.facts, "epochs", task)) for training in trainings]
     known = [value for value in found if math.isfinite(value)]
     return sum(known) / len(known) if known else math.nan
+
+
+def data_view(run: Run) -> dict[str, Any] | None:
+    """What the tasks hold, by ``data.json``; None without it."""
+    tasks = dig(run.data, "tasks")
+    if not isinstance(tasks, list):
+        return None
+    unit, tokenizer = str(dig(run.data, "unit") or "characters"), dig(run.data, "tokenizer")
+    return {
+        "unit": f"{unit} of {tokenizer}" if tokenizer else unit,
+        "length_rows": dig(run.data, "length_rows"),
+        "rows": [_data_row(task) for task in tasks],
+    }
+
+
+def _data_row(task: Any) -> dict[str, Any]:
+    samples = dig(task, "samples")
+    shares = [dig(task, key) for key in ("query_scripts", "passage_scripts")]
+    return {
+        "name": str(dig(task, "name")),
+        **{key: dig(task, key) for key in ("rows", "without_negatives", "same_query", "same_positive")},
+        **{
+            f"{what}_{key}": dig(task, f"{what}_lengths", key)
+            for what in ("query", "passage")
+            for key in ("median", "most")
+        },
+        **{f"{side}_mean": dig(task, side, "mean") for side in ("positives", "negatives")},
+        "scripts": " / ".join(scripts(share) if isinstance(share, dict) and share else "–" for share in shares),
+        "samples": [
+            [str(dig(sample, side) or "–") for side in ("query", "positive", "negative")]
+            for sample in (samples if isinstance(samples, list) else [])
+        ],
+    }

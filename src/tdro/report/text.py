@@ -110,9 +110,20 @@ def describe(mixture: str) -> str:
 
 
 def significant(difference: Any) -> bool:
-    """Whether the interval leaves zero out and p, where there is one, is below 0.05."""
+    """Whether p, where there is one, is below 0.05, and the intervals over queries and over seeds leave zero out."""
+    return over_queries(difference) and not seeds_could_turn(difference)
+
+
+def over_queries(difference: Any) -> bool:
+    """Whether other queries would hardly turn a difference: p below 0.05, and zero outside of the interval."""
     low, high, p = (number(dig(difference, key)) for key in ("low", "high", "p"))
     return (low > 0 or high < 0) and not p >= SIGNIFICANT
+
+
+def seeds_could_turn(difference: Any) -> bool:
+    """Whether the interval over queries and seeds, where there is one, has zero in it."""
+    low, high = (number(dig(difference, "with_seeds", key)) for key in ("low", "high"))
+    return low <= 0 <= high
 
 
 def verdict(mixture: str, difference: Any, score: Any, baseline: Any, n_tests: int) -> tuple[str, str]:
@@ -144,6 +155,8 @@ def verdict(mixture: str, difference: Any, score: Any, baseline: Any, n_tests: i
             )
         )
     ahead = "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
+    if over_queries(difference):
+        return "Not shown", f"{mixture} came out {ahead} uniform ({evidence}), but other seeds could turn that."
     return "Not shown", f"{mixture} came out {ahead} uniform, too little to tell the two apart ({evidence})."
 
 

@@ -1,0 +1,55 @@
+"""``tdro compare PLACE…``: differences between evaluated models, with intervals, p-values and queries to read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    text = "compare evaluated models: differences, intervals, p-values, and queries to read"
+    parser = commands.add_parser("compare", help=text, description=text)
+    parser.add_argument(
+        "places",
+        metavar="PLACE",
+        nargs="+",
+        type=Path,
+        help="a run folder (all its groups), a folder evaluation/GROUP of one, or the folder of one model's results",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="what all are compared with (default: uniform of the same group; without one, the first model)",
+    )
+    parser.add_argument("--measure", metavar="NAME", default="ndcg@10", help="what is tested (default: ndcg@10)")
+    parser.add_argument(
+        "--examples", metavar="N", type=_count, default=0, help="show the N queries that gained most and that lost most"
+    )
+    parser.add_argument("--out", metavar="FILE.json", type=Path, help="write every number to this file")
+    parser.add_argument("--force", action="store_true", help="replace the file that is there")
+    parser.set_defaults(function=_compare)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from tdro.errors import UserError
+
+    if options.out is not None and options.out.exists() and not options.force:
+        raise UserError(f"{options.out} is there already; name another file, or use --force")
+    from tdro.evaluation.compare import compare_places
+    from tdro.evaluation.compare_table import examples_text, table
+    from tdro.files import write_json
+
+    comparison = compare_places(options.places, options.baseline, options.measure, options.examples)
+    print(table(comparison))
+    if options.examples:
+        print(f"\n{examples_text(comparison['examples'])}")
+    if options.out is not None:
+        write_json(options.out, comparison)
+        print(options.out)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of queries, found {text!r}")
+    return int(text)

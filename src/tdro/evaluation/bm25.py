@@ -1,0 +1,128 @@
+"""BM25 as a baseline: what matching words alone gives on the same test sets, in the same files as a model's.
+
+Lucene's BM25 (k1 1.5, b 0.75, by bm25s) over title and text; no stemming, no stop words, queries without their prompt.
+Words are those of the hard negatives (:func:`tdro.data.search_words.tokens`): normalised, and overlapping pairs of
+characters in scripts without spaces, so that one rule serves every language. So it is mostly below a BM25 with a
+stemmer, most of all in languages that inflect (Finnish, Russian, Korean); say so where it is quoted. Across languages
+it finds only what both write alike, and that is what it is there to show.
+
+A passage that shares no word with the query is not found, as in Lucene; the index is in memory. Rejected: bm25s' own
+``retrieve``, which fills up with passages of score 0 and breaks ties by their places.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from tdro.data.mixture import beir_sha256
+from tdro.data.same_text import normalise
+from tdro.data.search_words import tokens
+from tdro.data.task import TestSet
+from tdro.evaluation.beir import BeirData, read_beir
+from tdro.evaluation.evaluate import RANKS, Found, Job, is_current, write_found
+from tdro.files import fingerprint, read_json
+
+NAME = "bm25"
+_VERSION = 1  # of what is written; part of every fingerprint
+_PASSAGES_AT_ONCE = 1 << 14
+_SECONDS_BEFORE_BAR = 5
+
+
+def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str) -> list[dict[str, Any]]:
+    """Score BM25 on test sets and write what :func:`tdro.evaluation.evaluate.evaluate_all` writes of a model.
+
+    What ``out_folder/bm25`` has of the same test set is read instead; what another group of the run has is copied.
+    For one process.
+
+    Args:
+        tests: their names are the files' names.
+        out_folder: of the group, ``evaluation/<group>`` in a run folder.
+
+    Returns:
+        One dict a test set, as of a model.
+
+    Raises:
+        UserError: a test set is broken.
+    """
+    folder = Path(out_folder) / NAME
+    with tqdm(tests, NAME, unit=" test sets", leave=False, delay=_SECONDS_BEFORE_BAR) as bar:
+        for test in bar:
+            checksum = beir_sha256(test.folder)
+            job = Job(test, checksum, fingerprint([NAME, _VERSION, checksum, test.name, test.task]))
+            if is_current(folder / f"{test.name}.json", job.key):
+                continue
+            if not _copied(folder, job):
+                data = read_beir(test.folder)
+                write_found(folder, job, Found(data, *search_words(data, RANKS)), NAME)
+    return [read_json(folder / f"{test.name}.json") for test in tests]
+
+
+def search_words(data: BeirData, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k best passages of each query by BM25.
+
+    Equal scores are ordered by passage id, the larger first, and a passage with the query's own id is left out, as in
+    :func:`tdro.evaluation.search.search`.
+
+    Args:
+        data: the test set.
+        k: how many.
+
+    Returns:
+        Places in ``data.passages``, -1 where no more share a word with the query, and scores (-inf there); both
+        (queries, min(k, passages)).
+    """
+    import bm25s
+
+    vocabulary: dict[str, int] = {}
+    documents: list[list[int]] = []
+    for start in range(0, len(data.passages), _PASSAGES_AT_ONCE):
+        for text in data.passages.texts[start : start + _PASSAGES_AT_ONCE]:
+            words = tokens(normalise(text))
+            documents.append([vocabulary.setdefault(word, len(vocabulary)) for word in words])
+    vocabulary.setdefault("", len(vocabulary))  # bm25s wants at least one word
+    index = bm25s.BM25(backend="numpy")
+    with np.errstate(invalid="ignore"):  # passages without a single word have an average length of 0
+        index.index((documents, vocabulary), show_progress=False, create_empty_token=False)
+
+    by_id = data.passages.by_id()
+    own = data.passages.places(data.query_ids)
+    shape = len(data.query_ids), min(k, len(data.passages))
+    top, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
+    for row, (query, text) in enumerate(zip(data.query_ids, data.queries, strict=True)):
+        known = [vocabulary[word] for word in tokens(normalise(text)) if word in vocabulary]
+        if not known:
+            continue
+        found = index.get_scores_from_ids(known)
+        if query in own:
+            found[own[query]] = 0
+        best = _best(found, by_id, shape[1])
+        top[row, : len(best)], scores[row, : len(best)] = best, found[best]
+    return top, scores
+
+
+def _best(scores: NDArray[np.float32], by_id: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The places of the k largest scores above 0, largest first; of equal ones the larger id first."""
+    falling = by_id[::-1]
+    ordered = scores[falling]
+    least = np.partition(ordered, -k)[-k]
+    candidates = np.flatnonzero((ordered > 0) & (ordered >= least))
+    return falling[candidates[np.argsort(-ordered[candidates], kind="stable")][:k]]
+
+
+def _copied(folder: Path, job: Job) -> bool:
+    """Take what another group of the run has of the same test set; the file that says so comes last."""
+    name = f"{job.test.name}.json"
+    for other in sorted(folder.parent.parent.glob(f"*/{NAME}/{name}")):
+        if is_current(other, job.key):
+            for file in (f"{job.test.name}.trec", f"mteb/{name}", name):
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(other.parent / file, folder / file)
+            return True
+    return False

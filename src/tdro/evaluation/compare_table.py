@@ -1,0 +1,258 @@
+"""A comparison as text for a terminal: which is best first, then the means, the variances, and every test set.
+
+Numbers come from :mod:`tdro.evaluation.compare` and are printed x 100. Rejected: every interval of every test set and
+mixture, which fills screens; marks say which differ, and the JSON file has the rest.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tdro.evaluation.leaks import leak_text
+
+_LABELS = {"ndcg": "nDCG", "recall": "Recall", "mrr": "MRR", "map": "MAP", "accuracy": "Accuracy"}
+_NO_MIXTURES = ("untrained", "bm25")
+_TEXT = 300  # characters of a passage that are shown
+
+
+def table(comparison: Mapping[str, Any], width: int = 100) -> str:
+    """The comparison as text, x 100, at most ``width`` columns; says first which is best.
+
+    First a row a mixture: means, spread over seeds, and the difference from the baseline with its 95 % interval
+    and p. Then what seeds and queries contribute, and wins and losses by query. Then each test set.
+    """
+    tests = comparison["tests"]
+    new = sum(not test["trained"] for test in tests)
+    queries = sum(test["queries"] for test in tests)
+    blocks = [
+        [
+            f"{comparison['group']}: {len(tests)} test sets ({new} of tasks never trained on), {queries} queries",
+            *_verdict(comparison),
+            *_left_out(comparison, width),
+        ],
+        _overview(comparison, width),
+        _variances(comparison, width),
+        _details(comparison, width) or _by_test(comparison, width),
+        [
+            "x 100. ± is the standard deviation over seeds. Intervals (95 %) and p are over queries, with each",
+            "mixture's seeds averaged: they do not cover the luck of a training; the interval over both does.",
+            "trained, new: means over the test sets (*) of tasks that training saw, and of those that it never",
+            "saw. Of a test set, + and - mark what differs from the baseline, p < 0.05 after Holm's correction.",
+        ],
+        [
+            line
+            for leak in comparison.get("leaks") or ()
+            for line in textwrap.wrap(f"warning: {leak_text(leak)}", width, subsequent_indent="  ")
+        ],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def examples_text(examples: Sequence[Mapping[str, Any]], width: int = 100) -> str:
+    """The examples of :func:`tdro.evaluation.examples.find_examples`, query by query."""
+    lines: list[str] = []
+    for each in examples:
+        for key, verb in (("gained", "gained"), ("lost", "lost")):
+            lines += ["", f"{each['model']} against {each['baseline']}: queries that {verb} most"]
+            lines += [line for query in each[key] for line in _example(query, width)] or ["  none"]
+    return "\n".join(lines[1:])
+
+
+def label(measure: str) -> str:
+    """A measure as people write it: ``nDCG@10`` for ``ndcg@10``."""
+    kind, at, k = measure.partition("@")
+    return f"{_LABELS.get(kind, kind)}{at}{k}"
+
+
+def _verdict(comparison: Mapping[str, Any]) -> list[str]:
+    """Which mixture is best, in words."""
+    measure = comparison["measure"]
+    mixtures = [row for row in comparison["rows"] if _mixture(row["mixture"]) not in _NO_MIXTURES]
+    if len(mixtures) < 2:
+        return []
+    best = max(mixtures, key=lambda row: row[measure]["all"])
+    name, points = best["mixture"], _points(best[measure]["all"])
+    if best["versus"] is None:
+        if any(row["baseline"] == name for row in mixtures):
+            return [f"No mixture beats {name}: it has the highest {label(measure)} ({points})."]
+        return [f"Best {label(measure)}: {name} ({points}). The baseline was not evaluated."]
+    versus = best["versus"][measure]["all"]
+    both = versus["with_seeds"]
+    sure, more = "", []
+    if versus["p"] >= 0.05:
+        sure = " That may be chance."
+    elif both and both["low"] <= 0 <= both["high"]:
+        more = ["Other seeds could turn that: see the interval over queries and seeds."]
+    best_line = f"Best {label(measure)}: {name} ({points}, against {best['baseline']} {_difference(versus)}).{sure}"
+    return [best_line, *more]
+
+
+def _left_out(comparison: Mapping[str, Any], width: int) -> list[str]:
+    names = ", ".join(comparison.get("left_out", ()))
+    return textwrap.wrap(f"Left out, since not all models were evaluated on them: {names}", width) if names else []
+
+
+def _overview(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """A row a mixture: means and the difference from the baseline."""
+    rows, (measure, *others) = comparison["rows"], comparison["measures"]
+    name = min(max(len(row["mixture"]) for row in rows), width - 84)
+    second = others[-1] if others else None
+    head = f"{label(measure):<28}{label(second) if second else '':<14}"
+    lines = [
+        f"{'':{name}}  {head}   {label(measure)} minus {_cut(_baseline(rows), width - name - 62)}'s",
+        f"{'':{name}}  {'all':>5}{'trained':>16}{'new':>7}{'all' if second else '':>7}{'difference, interval, p':>33}",
+    ]
+    for row in rows:
+        first = row[measure]
+        beside = f"{_points(row[second]['all']):>7}{_spread(row[second]):>7}" if second else f"{'':14}"
+        lines.append(
+            f"{_cut(row['mixture'], name):{name}}  {_points(first['all']):>5}{_spread(first):>7}"
+            f"{_points(first['trained']):>9}{_points(first['untrained']):>7}{beside}   "
+            f"{_difference(row['versus'][measure]['all']) if row['versus'] else '-'}"
+        )
+    return lines
+
+
+def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """A row a mixture: what seeds and queries contribute, the interval over both, and wins and losses."""
+    rows, measure = comparison["rows"], comparison["measure"]
+    name = min(max(len(row["mixture"]) for row in rows), width - 78)
+    lines = [
+        f"{'':{name}}  {'deviation':>10}{'error over':>12}  {'difference, interval over':<26}{'queries':>20}",
+        f"{'':{name}}  {'over seeds':>10}{'queries':>12}  {'queries and seeds':<26}{'won':>6}{'tied':>7}{'lost':>7}",
+    ]
+    for row in rows:
+        spread = row[measure]["spread"]
+        line = (
+            f"{_cut(row['mixture'], name):{name}}  {'-' if spread is None else f'{100 * spread:.2f}':>10}"
+            f"{100 * row[measure]['error']:>12.2f}"
+        )
+        if row["versus"]:
+            versus = row["versus"][measure]["all"]
+            both = versus["with_seeds"]
+            shown = f"{100 * versus['difference']:+.1f} {_interval(both)}" if both else "- (one seed)"
+            line += f"  {shown:<26}{versus['wins']:>6}{versus['ties']:>7}{versus['losses']:>7}"
+        lines.append(line)
+    return lines
+
+
+def _details(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """Every number of every test set, where a single model is compared; else nothing."""
+    rows, measure = comparison["rows"], comparison["measure"]
+    compared = [row for row in rows if row["versus"]]
+    if len(rows) != 2 or len(compared) != 1:
+        return []
+    (row,) = compared
+    (other,) = (one for one in rows if one is not row)
+    name = min(max(len(test["name"]) + 1 for test in comparison["tests"]), width - 72)
+    lines = [
+        f"{label(measure):{name}}{'baseline':>10}{'model':>7}  {'difference, interval, p':<31}{'Holm':>7}"
+        f"{'won':>6}{'lost':>5}"
+    ]
+    for test in _trained_first(comparison["tests"]):
+        versus = row["versus"][measure]["tests"][test["name"]]
+        values = [_points(one[measure]["tests"][test["name"]]) for one in (other, row)]
+        lines.append(
+            f"{_starred(test, name):{name}}{values[0]:>10}{values[1]:>7}  {_difference(versus):<31}"
+            f"{versus['p_holm']:>7.3f}{versus['wins']:>6}{versus['losses']:>5}"
+        )
+    return lines
+
+
+def _by_test(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """The measure of each test set, mixtures in columns; as many blocks as it takes."""
+    rows, measure = comparison["rows"], comparison["measure"]
+    tests = _trained_first(comparison["tests"])
+    name = min(max([len(test["name"]) + 1 for test in tests] + [len(label(measure))]), 28)
+    blocks: list[list[dict[str, Any]]] = [[]]
+    for row in rows:
+        if name + sum(_column(other) for other in [*blocks[-1], row]) > width:
+            blocks.append([])
+        blocks[-1].append(row)
+    lines: list[str] = []
+    for block in blocks:
+        heads = "".join(f"{_cut(row['mixture'], _column(row) - 3):>{_column(row) - 1}} " for row in block)
+        lines += [""] * bool(lines) + [f"{label(measure):{name}}{heads}".rstrip()]
+        for test in tests:
+            values = (_marked(row, measure, test["name"]) for row in block)
+            lines.append(f"{_starred(test, name):{name}}{''.join(values)}".rstrip())
+    return lines
+
+
+def _marked(row: Mapping[str, Any], measure: str, test: str) -> str:
+    """A value of a test set, with a sign where it differs from the baseline's."""
+    mark = " "
+    if row["versus"]:
+        versus = row["versus"][measure]["tests"][test]
+        if versus["p_holm"] < 0.05:
+            mark = "+" if versus["difference"] > 0 else "-"
+    return f"{_points(row[measure]['tests'][test]):>{_column(row) - 1}}{mark}"
+
+
+def _example(query: Mapping[str, Any], width: int) -> list[str]:
+    def passage(found: Mapping[str, Any] | None) -> str:
+        if found is None:
+            return "nothing"
+        text = found["text"]
+        return found["id"] if text is None else f"{found['id']}: {_cut(' '.join(text.split()), _TEXT)}"
+
+    model, baseline = query["values"].values()
+    text = query["text"] if query["text"] is not None else "(text not found)"
+    said = [f"{query['test']} {query['query']}, {_points(baseline)} to {_points(model)}: {text}"]
+    said += [f"right: {passage(each)}" for each in query["relevant"]]
+    said += [f"{name} first: {passage(first)}" for name, first in query["first"].items()]
+    said += [
+        f"{name} first: not known, its run file is missing" for name in query["values"] if name not in query["first"]
+    ]
+    return [
+        line
+        for number, text in enumerate(said)
+        for line in textwrap.wrap(
+            text, width, initial_indent="  " if number == 0 else "    ", subsequent_indent=" " * 6
+        )
+    ]
+
+
+def _baseline(rows: Sequence[Mapping[str, Any]]) -> str:
+    found = sorted({row["baseline"] for row in rows if row["baseline"] is not None})
+    return found[0] if len(found) == 1 else "the baseline" if not found else "its group's uniform"
+
+
+def _mixture(name: str) -> str:
+    return name.rpartition(":")[2].rpartition("/")[2]
+
+
+def _trained_first(tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(tests, key=lambda test: not test["trained"])
+
+
+def _starred(test: Mapping[str, Any], width: int) -> str:
+    return _cut(test["name"], width - 1) + ("*" if test["trained"] else "")
+
+
+def _column(row: Mapping[str, Any]) -> int:
+    return min(max(len(row["mixture"]), 5), 20) + 3
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _spread(summary: Mapping[str, Any]) -> str:
+    return "" if summary["spread"] is None else f" ± {100 * summary['spread']:.1f}"
+
+
+def _interval(bounds: Mapping[str, float]) -> str:
+    return f"[{100 * bounds['low']:+.1f}, {100 * bounds['high']:+.1f}]"
+
+
+def _difference(versus: Mapping[str, Any]) -> str:
+    """For instance ``+1.0 [+0.3, +1.7] p 0.003``."""
+    p = "p < 0.001" if versus["p"] < 0.001 else f"p {versus['p']:.3f}"
+    return f"{100 * versus['difference']:+.1f} {_interval(versus)} {p}"

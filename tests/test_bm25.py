@@ -1,0 +1,102 @@
+"""BM25 as a baseline: the files of a model, the scores of the formula, and what it does not find."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import tiny_mixture
+from tdro.data.mixture import read_mixture
+from tdro.data.task import TestSet
+from tdro.evaluation import bm25
+from tdro.evaluation.beir import read_beir
+from tdro.evaluation.bm25 import evaluate_bm25, search_words
+from tdro.evaluation.compare import compare
+from tdro.evaluation.evaluate import MEASURES
+from tdro.files import read_json, write_atomic, write_jsonl
+
+
+def beir(folder, passages, queries, relevant):
+    write_jsonl(folder / "corpus.jsonl", ({"_id": key, "title": "", "text": text} for key, text in passages.items()))
+    write_jsonl(folder / "queries.jsonl", ({"_id": key, "text": text} for key, text in queries.items()))
+    lines = "".join(f"{query}\t{passage}\t1\n" for query, passage in relevant.items())
+    write_atomic(folder / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore\n" + lines)
+    return folder
+
+
+def found(folder, k=10):
+    data = read_beir(folder)
+    top, scores = search_words(data, k)
+    ids = data.passages.ids.to_pylist()
+    return [[ids[place] for place in row if place >= 0] for row in top], scores
+
+
+def test_scores_are_those_of_the_formula(tmp_path):
+    passages = {"a": "red red cat", "b": "a red dog sleeps here", "c": "the cat sleeps", "d": "no word of it"}
+    beir(tmp_path, passages, {"q": "Red cat?"}, {"q": "a"})
+    words = {key: text.split() for key, text in passages.items()}
+    mean = sum(map(len, words.values())) / 4
+
+    def score(key, word):
+        holding = sum(word in each for each in words.values())
+        count = words[key].count(word)
+        idf = math.log(1 + (4 - holding + 0.5) / (holding + 0.5))
+        return idf * count / (count + 1.5 * (1 - 0.75 + 0.75 * len(words[key]) / mean))
+
+    expected = {key: score(key, "red") + score(key, "cat") for key in passages}
+    ((first, *others),), scores = found(tmp_path)
+    assert (first, set(others)) == ("a", {"b", "c"})  # d shares no word, so it is not found
+    assert scores[0].tolist() == pytest.approx(
+        [*sorted((expected[key] for key in "abc"), reverse=True), -np.inf], rel=1e-5
+    )
+
+
+def test_ties_own_ids_unknown_words_and_scripts_without_spaces(tmp_path):
+    passages = {
+        "a": "grass is green",
+        "c": "grass is green",
+        "b": "grass is green",
+        "q": "grass",
+        "z": "東京都庁舎",
+        "e": "?",
+    }
+    queries = {"q": "grass", "none": "xyzzy", "ja": "都庁"}
+    beir(tmp_path, passages, queries, {"q": "a", "none": "a", "ja": "z"})
+    rows, scores = found(tmp_path, 2)
+    assert rows == [["c", "b"], [], ["z"]]  # the larger id first; not the passage with the query's own id
+    assert np.isneginf(scores[1]).all()
+
+
+def test_a_model_folder_like_any_other_made_once(tmp_path, monkeypatch):
+    mixture = read_mixture(tiny_mixture.mixture(tmp_path / "mixture"))
+    results = evaluate_bm25(mixture.tests, tmp_path / "evaluation" / "main")
+    assert [result["test"] for result in results] == [test.name for test in mixture.tests]
+    folder = tmp_path / "evaluation" / "main" / "bm25"
+    for test in mixture.tests:
+        content = read_json(folder / f"{test.name}.json")
+        assert content["model"] == "bm25" and content["trained"] == test.trained
+        assert all(len(content[measure]) == len(content["queries"]) for measure in MEASURES)
+        assert (folder / f"{test.name}.trec").is_file() and (folder / "mteb" / f"{test.name}.json").is_file()
+    (row,) = compare(tmp_path / "evaluation" / "main", "main", permutations=10, resamples=10)["rows"]
+    assert row["mixture"] == "bm25" and row["ndcg@10"]["spread"] is None
+
+    monkeypatch.setattr(bm25, "read_beir", lambda folder: pytest.fail("scored again"))
+    assert evaluate_bm25(mixture.tests, tmp_path / "evaluation" / "main") == results
+    assert evaluate_bm25(mixture.tests, tmp_path / "evaluation" / "other") == results  # another group takes its files
+    assert {path.name for path in (tmp_path / "evaluation" / "other" / "bm25").iterdir()} == {
+        path.name for path in folder.iterdir()
+    }
+    monkeypatch.undo()
+    changed = TestSet(mixture.tests[0].name, mixture.tests[0].folder)
+    (again,) = evaluate_bm25([changed], tmp_path / "evaluation" / "main")
+    assert again["trained"] is False and again["fingerprint"] != results[0]["fingerprint"]
+
+
+def test_perfect_where_the_words_say_it(tmp_path):
+    passages = {f"d{number}": f"word{number} and more" for number in range(20)}
+    queries = {f"q{number}": f"word{number}" for number in range(20)}
+    beir(tmp_path / "t", passages, queries, {f"q{number}": f"d{number}" for number in range(20)})
+    (result,) = evaluate_bm25([TestSet("t", str(tmp_path / "t"))], tmp_path / "out")
+    assert result["mean"]["ndcg@10"] == 1
