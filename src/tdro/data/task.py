@@ -66,6 +66,7 @@ class TestSet:
         task: the training task it is the held-out part of, or empty where training never sees its task.
         instruction: as in training.
         symmetric: as in training.
+        prompts: the texts before queries and before passages, where a model has its own; in place of the instruction's.
     """
 
     __test__ = False  # pytest: not a test class
@@ -75,6 +76,7 @@ class TestSet:
     task: str = ""
     instruction: str = ""
     symmetric: bool = False
+    prompts: tuple[str, str] | None = None
 
     @property
     def trained(self) -> bool:
@@ -84,7 +86,14 @@ class TestSet:
     @property
     def prompt(self) -> str:
         """The text before every query, the same as in training."""
-        return prompt_of(self.instruction)
+        return self.prompts[0] if self.prompts else prompt_of(self.instruction)
+
+    @property
+    def passage_prompt(self) -> str:
+        """The text before every passage: nothing, unless both sides are of one kind or the model has one."""
+        if self.prompts:
+            return self.prompts[1]
+        return self.prompt if self.symmetric else ""
 
 
 @dataclass(frozen=True)

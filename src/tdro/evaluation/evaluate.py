@@ -66,7 +66,7 @@ def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = N
 
     Args:
         model: any sentence-transformers model of text.
-        test: its prompt stands before every query, and before every passage if it is symmetric.
+        test: its prompts stand before every query and every passage.
         bf16: autocast to bfloat16; None where the device computes in it.
 
     Returns:
@@ -159,7 +159,7 @@ def _machine(device: str | None, bf16: bool | None) -> Machine:
 
 def _job(model: str, test: TestSet, machine: Machine) -> Job:
     checksum = beir_sha256(test.folder)
-    settings = [_VERSION, machine.bf16, test.prompt, test.symmetric, test.task]
+    settings = [_VERSION, machine.bf16, test.prompt, test.passage_prompt, test.task]
     return Job(test, checksum, fingerprint([model, checksum, settings]))
 
 
@@ -188,7 +188,7 @@ def _search_all(
     lists: list[Texts] = []
     for job, data in zip(jobs, sets, strict=True):
         lists.append(Texts(data.queries, job.test.prompt))
-        lists.append(Texts(data.passages.texts, job.test.prompt if job.test.symmetric else ""))
+        lists.append(Texts(data.passages.texts, job.test.passage_prompt))
     store = Store(embeddings, lists, model, content, machine)
     store.encode(tokens_folder, title, progress)
     wait_for_everyone(machine)

@@ -1,0 +1,40 @@
+"""``tdro data describe MIXTURE``: what the tasks of a mixture hold: rows, lengths, negatives, duplicates, samples."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    text = "a data card: rows, scripts, lengths, negatives, duplicates, licences and samples of every task"
+    parser = commands.add_parser("describe", help=text, description=text)
+    parser.add_argument(
+        "paths", metavar="MIXTURE", nargs="+", help="a mixture folder, a recipe, or data files (a task each)"
+    )
+    parser.add_argument(
+        "--base",
+        metavar="MODEL",
+        help="count lengths in its tokens (default: the recipe's base; without a recipe, characters)",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the card to this file too")
+    parser.add_argument("--force", action="store_true", help="overwrite that file")
+    parser.set_defaults(function=_describe)
+
+
+def _describe(options: argparse.Namespace) -> None:
+    from tdro.errors import UserError
+
+    if options.json is not None and options.json.exists() and not options.force:
+        raise UserError(f"{options.json}: is there already; name another file, or overwrite it with --force")
+    from tdro.console import quiet_libraries
+
+    quiet_libraries()
+    from tdro.data.describe_files import describe_files
+    from tdro.data.describe_text import describe_text
+
+    card = describe_files(options.paths, options.base)
+    print(describe_text(card))
+    if options.json is not None:
+        card.save(options.json)

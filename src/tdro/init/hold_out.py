@@ -1,0 +1,108 @@
+"""A test set from a task's own rows: some of its queries leave training and are searched for among its passages.
+
+All rows with a query that is held out leave, so that no test query is trained on; near-duplicates may stay, and
+``tdro data dedup`` finds them. Their passages may still be answers to other queries in training, as in any collection.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from tdro.data.same_text import normalise
+from tdro.data.task import Task
+from tdro.errors import UserError
+from tdro.files import fingerprint, write_atomic, write_json, write_jsonl
+
+_SHARE = 5  # at most one query in so many
+_PASSAGES = 50_000  # of a test set, besides the answers
+_MARK = "held-out.json"  # says that a folder is one of these
+
+
+def hold_out(tasks: Sequence[Task], queries: int, folder: Path, force: bool = False) -> dict[str, int]:
+    """Write ``train/<task>.jsonl`` and ``tests/<task>/`` (BEIR) for every task; the folder is there whole or not.
+
+    Args:
+        tasks: at least a row each.
+        queries: to hold out of each task; at most a fifth of its distinct ones, and at least one.
+        folder: a new one.
+        force: replace what an earlier call wrote.
+
+    Returns:
+        how many rows each task has left.
+
+    Raises:
+        UserError: the folder is there, or a task has only one query.
+    """
+    if folder.exists() and not (force and (folder / _MARK).is_file()):
+        raise UserError(f"{folder}: is there already; remove it, or name another recipe with --out")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        left = {
+            task.name: _split(task, queries, made)
+            for task in tqdm(tasks, desc="holding out", unit=" tasks", delay=2, leave=False)
+        }
+        write_json(made / _MARK, {"queries": queries, "rows left": left})
+        made.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.replace(folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return left
+
+
+def _split(task: Task, wanted: int, folder: Path) -> int:
+    rows_of: dict[str, list[int]] = {}
+    for number, query in enumerate(task.rows["query"]):
+        rows_of.setdefault(normalise(query), []).append(number)
+    if len(rows_of) < 2:
+        raise UserError(f"task '{task.name}' has one query; nothing can be held out of it")
+    size = min(wanted, max(len(rows_of) // _SHARE, 1))
+    held = sorted(rows_of, key=lambda query: fingerprint([task.name, query]))[:size]  # by chance, always the same
+    away = {row for query in held for row in rows_of[query]}
+    kept = task.rows.select([row for row in range(len(task)) if row not in away])
+    (folder / "train").mkdir(exist_ok=True)
+    kept.to_json(folder / "train" / f"{task.name}.jsonl", force_ascii=False)
+    _write_test(task, [rows_of[query] for query in held], folder / "tests" / task.name)
+    return len(kept)
+
+
+def _write_test(task: Task, held: Sequence[Sequence[int]], folder: Path) -> None:
+    """The held rows' queries, judged by their positives; the corpus is the task's passages."""
+    numbers: dict[str, int] = {}
+    texts: list[str] = []
+    queries: list[dict[str, Any]] = []
+    qrels = ["query-id\tcorpus-id\tscore"]
+
+    def number(text: str) -> int:
+        place = numbers.setdefault(normalise(text), len(texts))
+        if place == len(texts):
+            texts.append(text)
+        return place
+
+    for rows in held:
+        identity = f"q{len(queries)}"
+        queries.append({"_id": identity, "text": task.rows[rows[0]]["query"]})
+        answers = {number(text) for row in rows for text in task.rows[row]["positives"]}
+        qrels += [f"{identity}\td{place}\t1" for place in sorted(answers)]
+    for text in _passages(task):
+        if len(texts) >= _PASSAGES:
+            break
+        number(text)
+    write_jsonl(folder / "queries.jsonl", queries)
+    write_jsonl(folder / "corpus.jsonl", ({"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)))
+    write_atomic(folder / "qrels" / "test.tsv", "\n".join(qrels) + "\n")
+
+
+def _passages(task: Task) -> Iterator[str]:
+    for batch in task.rows.iter(batch_size=5_000):
+        for positives, negatives in zip(batch["positives"], batch["negatives"], strict=True):
+            yield from positives
+            yield from negatives

@@ -1,0 +1,76 @@
+"""What a model is as a recipe's ``base``, told from its files: decoder, encoder, or a tokenizer for a static model.
+
+No weight is read. Rejected: asking the user (``base.kind`` is the key that is most often wrong), and loading the model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from tdro.errors import UserError
+from tdro.files import read_json
+from tdro.planning.lengths import Counter
+from tdro.planning.shape import token_counter
+from tdro.recipe import Base
+from tdro.recipe_checks import PACKAGED, exists
+from tdro.retriever.base import model_source
+from tdro.retriever.probes import has_file, is_causal
+
+
+def base_of(source: str, trust_remote_code: bool = False) -> Base:
+    """The ``base`` of a recipe that a model is.
+
+    A GGUF file or a causal language model is a decoder; a sentence-transformers model or any other configuration is an
+    encoder, taken as it is; a folder with no more than a ``tokenizer.json`` makes a static model.
+
+    Args:
+        source: ``smollm2``, ``minilm``, a folder, a ``.gguf`` file, or a hub id.
+        trust_remote_code: run code that comes with the model.
+
+    Raises:
+        UserError: there is no such model, or it is an adapter.
+    """
+    if source in PACKAGED:
+        return Base.model_validate({"kind": PACKAGED[source], "source": source})
+    if not exists(source) and (source.startswith((".", "/", "~")) or source.count("/") > 1 or not source):
+        raise UserError(f"{source}: no such model folder")
+    folder, gguf_file = model_source(source)
+    if gguf_file is None and has_file(folder, "adapter_config.json"):
+        raise UserError(f"{source}: an adapter, not a whole model; merge it into its base first")
+    if gguf_file is not None:
+        kind = "decoder"
+    elif has_file(folder, "modules.json"):
+        kind = "encoder"
+    elif not has_file(folder, "config.json") and has_file(folder, "tokenizer.json"):
+        kind = "static"
+    else:
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError, KeyError) as error:
+            line = str(error).strip().partition("\n")[0][:200]
+            raise UserError(
+                f"{source}: no model folder here, and no model of the hub that can be read ({line})"
+            ) from error
+        kind = "decoder" if is_causal(config) else "encoder"
+    return Base.model_validate({"kind": kind, "source": source})
+
+
+def token_counter_or_none(base: Base, trust_remote_code: bool = False) -> tuple[Counter | None, str]:
+    """The counter and the model's name; None and nothing where a model of an unusual make is read by training only."""
+    try:
+        return counter_of(base, trust_remote_code), base.source
+    except UserError:
+        return None, ""
+
+
+def counter_of(base: Base, trust_remote_code: bool = False) -> Counter:
+    """As :func:`tdro.planning.shape.token_counter`, also for a sentence-transformers model of static vectors."""
+    folder = Path(model_source(base.source)[0])
+    modules = folder / "modules.json"
+    if base.kind == "encoder" and modules.is_file():
+        first = folder / str(read_json(modules)[0]["path"])
+        if (first / "tokenizer.json").is_file() and not (first / "config.json").is_file():
+            return token_counter(Base(kind="static", source=str(first)))
+    return token_counter(base, trust_remote_code)

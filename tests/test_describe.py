@@ -1,0 +1,119 @@
+"""The data card: what its numbers mean, by counting by hand; and that texts cannot break the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+import tiny
+import tiny_mixture
+from tdro.cli import main
+from tdro.data.describe import Counts, Lengths, describe, spread
+from tdro.data.describe_text import describe_text
+from tdro.data.task import Mixture, Task
+from tdro.files import read_json
+
+
+def row(query: str, positives: list[str], negatives: list[str] | None = None) -> dict[str, Any]:
+    return {"id": "", "query": query, "positives": positives, "negatives": negatives or []}
+
+
+ROWS = [
+    row("Who won?", ["The home side."], ["It rained."]),
+    row("who won", ["the home side", "Nobody"], ["It rained.", "Tea was had."]),
+    row("東京の人口は", ["約1400万人"]),
+    row("Кто выиграл", ["Nobody", "nobody!"]),
+]
+
+
+def card_of(rows: list[dict[str, Any]], **keys: Any):
+    task = Task("t", Dataset.from_list(rows), licence="CC0-1.0", source="here")
+    return describe(Mixture([task]), **keys).tasks[0]
+
+
+def test_numbers_are_those_of_a_count_by_hand() -> None:
+    card = card_of(ROWS)
+    assert (card.rows, card.without_negatives) == (4, 2)
+    assert card.same_query == 1  # the second, after normalisation
+    assert card.same_positive == 2  # "the home side" again, "Nobody" again; a row's own repetition does not count
+    assert card.positives == Counts(1, 1.5, 2) and card.negatives == Counts(0, 0.75, 2)
+    assert card.query_lengths == Lengths(7.5, 11)
+    assert card.query_scripts == {"Latin": 0.5, "Japanese": 0.25, "Cyrillic": 0.25}
+    assert (card.licence, card.source) == ("CC0-1.0", "here")
+    assert [sample["negative"] for sample in card.samples][-1] is None
+
+
+def test_lengths_are_in_tokens_where_there_is_a_tokenizer() -> None:
+    def words(texts: list[str]) -> np.ndarray:
+        return np.array([len(text.split()) for text in texts])
+
+    task = Task("t", Dataset.from_list(ROWS))
+    card = describe(Mixture([task]), words, "words")
+    assert (card.unit, card.tokenizer) == ("tokens", "words")
+    assert card.tasks[0].query_lengths == Lengths(2, 2)
+    assert "tokens of words" in describe_text(card, 80)
+
+
+def test_a_part_of_the_rows_is_looked_at_for_lengths_and_it_is_said() -> None:
+    rows = [row("a" * (1 + number % 7), ["p" + "x" * number]) for number in range(300)]
+    card = describe(Mixture([Task("t", Dataset.from_list(rows))]), length_rows=50)
+    assert "from 50 rows a task" in describe_text(card)
+    assert card.tasks[0].same_query == 293  # counted over all rows all the same
+    assert abs(card.tasks[0].passage_lengths.median - 150) < 10
+
+
+def test_places_are_spread_from_the_first_to_the_last() -> None:
+    assert spread(5, 10) == [0, 1, 2, 3, 4]
+    assert spread(101, 3) == [0, 50, 100]
+    assert spread(1, 3) == [0]
+
+
+def test_samples_are_the_same_each_time_cut_to_the_width_and_harmless() -> None:
+    rows = [row(f"q{number}\x1b[2J\n\u202e", ["東京" * 60], ["n" * 500]) for number in range(9)]
+    mixture = Mixture([Task("t", Dataset.from_list(rows))])
+    text = describe_text(describe(mixture), 40)
+    assert text == describe_text(describe(mixture), 40)
+    assert "\x1b" not in text and "\u202e" not in text
+    samples = text.split("\nt\n")[-1].splitlines()
+    assert [line[:5] for line in samples[::3]] == ["  ? q"] * 3
+    assert all(len(line) <= 40 for line in samples)
+    wide = next(line for line in samples if "東" in line)
+    assert wide.endswith("…") and len(wide) <= 22  # two columns a character
+
+
+@pytest.fixture
+def mixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
+    return tiny_mixture.mixture(tmp_path / "mixture", tasks=2)
+
+
+def test_the_command_prints_a_mixture_and_writes_json_once(
+    mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "card.json"
+    assert main(["data", "describe", str(mixture), "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "task0" in printed and "in characters" in printed and "CC0-1.0" in printed
+    assert [task["rows"] for task in read_json(out)["tasks"]] == [12, 24]
+    assert main(["data", "describe", str(mixture), "--json", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_the_command_takes_files_and_a_model(mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.static_model().save_pretrained(str(tmp_path / "static"))
+    (tmp_path / "tokenizer").mkdir()
+    tiny.tokenizer(eos=False).save(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    file = tmp_path / "faq.jsonl"
+    file.write_text(json.dumps({"question": "w1 w2", "answer": "w3 w4 w5"}) + "\n")
+    for base in ("static", "tokenizer"):
+        assert main(["data", "describe", str(file), "--base", str(tmp_path / base)]) == 0
+        printed = capsys.readouterr().out
+        assert f"tokens of {tmp_path / base}" in printed
+        assert printed.splitlines()[1].split()[:8] == ["faq", "1", "2", "/", "2", "3", "/", "3"]
+    assert main(["data", "describe", str(file), "--base", str(tmp_path / "no-model")]) == 2
+    assert "no such model folder" in capsys.readouterr().err
