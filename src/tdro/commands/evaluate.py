@@ -1,0 +1,68 @@
+"""``tdro evaluate``: the stage of a run, or with ``--on`` any models on benchmarks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tdro.errors import UserError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "recipe", metavar="RECIPE|MODEL", nargs="+", help="a recipe; with --on, models: folders or ids of the hub"
+    )
+    parser.add_argument(
+        "--on",
+        metavar="NAME",
+        nargs="+",
+        help="BEIR folders, beir, miracl, nano-beir, mkqa:FOLDER (passages and mkqa.jsonl.gz), or tasks of mteb",
+    )
+    parser.add_argument("--data", metavar="FOLDER", type=Path, help="look here first, in BEIR's or mteb's layout")
+    parser.add_argument(
+        "--instruction",
+        metavar="NAME=TEXT",
+        action="append",
+        default=[],
+        help="of a test set, task or benchmark, or a file of them (.yaml, .json); else the model's own prompts",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("evaluation"), help="a folder a model (default: evaluation)"
+    )
+    parser.add_argument("--force", action="store_true", help="do it anew, over what others have made there too")
+
+
+def recipe_of(options: argparse.Namespace) -> str:
+    """The one recipe of a call without ``--on``. Raises :class:`UserError` for what only ``--on`` takes."""
+    if len(options.recipe) > 1 or options.data or options.instruction or options.out != Path("evaluation"):
+        raise UserError(
+            "tdro evaluate RECIPE is a stage of a run and takes one recipe; to evaluate models, say --on what"
+        )
+    if (Path(options.recipe[0]) / "modules.json").is_file():
+        raise UserError(f"{options.recipe[0]}: a model; say on what to evaluate it, such as --on nano-beir")
+    return str(options.recipe[0])
+
+
+def evaluate_on(options: argparse.Namespace) -> None:
+    """Evaluate the models and print their table."""
+    if options.data is not None and not options.data.is_dir():
+        raise UserError(f"--data {options.data}: no such folder")
+    from tdro.evaluation.model_prompts import read_instructions
+
+    instructions = read_instructions(options.instruction)
+    from tdro.console import quiet_libraries, say
+    from tdro.evaluation.evaluate_models import evaluate_models
+    from tdro.evaluation.evaluated_table import evaluated_table
+    from tdro.retriever.machine import this_machine
+
+    quiet_libraries()
+    found = evaluate_models(
+        options.recipe,
+        options.on,
+        options.out,
+        data=options.data,
+        instructions=instructions,
+        force=options.force,
+    )
+    say(evaluated_table(found), this_machine().main)

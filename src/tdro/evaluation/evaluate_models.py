@@ -1,0 +1,183 @@
+"""Evaluate any models on benchmarks: what ``tdro evaluate MODEL… --on NAME…`` does.
+
+Each model gets a folder of results, the same files as the stage ``evaluate`` writes, so that ``tdro compare`` reads
+them. CQADupStack's forums are evaluated into a folder of that name and joined to one file: a value a query, and weights
+that make each forum count the same, as BEIR counts them. Rejected: 12 files beside the 14 others, which would make the
+mean over test sets another one than BEIR's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdro.errors import UserError
+from tdro.evaluation.evaluate import MEASURES, evaluate_all
+from tdro.evaluation.evaluate_mkqa import evaluate_mkqa, test_name
+from tdro.evaluation.find_tests import Benchmark, Part, find_benchmark, without_repeats
+from tdro.evaluation.mkqa import LANGUAGES
+from tdro.evaluation.model_prompts import Instruction, Prompts, check_used, prompts_of, read_prompts, sides
+from tdro.files import fingerprint, read_json, write_json
+from tdro.retriever.base import load_model
+from tdro.retriever.check import model_fingerprint
+from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
+from tdro.run_folder import versions
+
+_FORMAT = "tdro-evaluated/1"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model's results: benchmark to its test sets' results, in order, and the folder that has them."""
+
+    name: str
+    folder: Path
+    benchmarks: dict[str, list[dict[str, Any]]]
+
+
+def evaluate_models(
+    models: Sequence[str],
+    on: Sequence[str],
+    out: Path | str = "evaluation",
+    *,
+    data: Path | None = None,
+    instructions: Mapping[str, Instruction] | None = None,
+    bf16: bool | None = None,
+    cache: Path | str | None = None,
+    force: bool = False,
+) -> list[Evaluated]:
+    """Evaluate models on benchmarks and write ``out/<model>/<test>.json``, and what else belongs to it.
+
+    What is there already from the same model, texts and prompts is read instead. Under torchrun every rank calls this.
+
+    Args:
+        models: folders or hub ids.
+        on: see :func:`tdro.evaluation.find_tests.find_benchmark`.
+        out: holds a folder a model, named by the last part of its path.
+        data: where local copies are looked for first.
+        instructions: by test set, task or benchmark; where there is none, the model's own prompts stand.
+        bf16: autocast to bfloat16; None where the device computes in it.
+        cache: of benchmarks in BEIR's layout; None for the user's.
+        force: write over another model's results.
+
+    Raises:
+        UserError: a model or a test set is broken or not there, or ``out`` has another model's results.
+    """
+    machine = this_machine("auto", "auto" if bf16 is None else "bf16" if bf16 else "fp32")
+    join_ranks(machine)
+    with in_turn(machine):  # what one rank puts into the cache, the others find
+        benchmarks = without_repeats([find_benchmark(asked, data, cache) for asked in dict.fromkeys(on)])
+    given = instructions or {}
+    check_used(given, {name for found in benchmarks for name in _names(found)})
+    names = dict(zip(model_names(models), models, strict=True))
+    return [
+        _evaluate_model(model, name, benchmarks, Path(out), given, data, machine, force)
+        for name, model in names.items()
+    ]
+
+
+def model_names(models: Sequence[str]) -> list[str]:
+    """Each model's name: the last part of its path or hub id, with as many parts before it as tell them apart."""
+    parts = [Path(model).resolve().parts if Path(model).is_dir() else Path(model).parts for model in models]
+    if len(set(parts)) < len(parts):
+        raise UserError("a model is named twice")
+    length = 1
+    while max(Counter(part[-length:] for part in parts).values()) > 1:
+        length += 1
+    return ["-".join(piece.strip("/") for piece in part[-length:]) for part in parts]
+
+
+def _names(found: Benchmark) -> list[str]:
+    """What an instruction may be given for."""
+    of_parts = [name for part in found.parts for name in part.names]
+    return [found.name, *of_parts, *(map(test_name, LANGUAGES) if found.mkqa else ())]
+
+
+def _evaluate_model(
+    model: str,
+    name: str,
+    benchmarks: Sequence[Benchmark],
+    out: Path,
+    instructions: Mapping[str, Instruction],
+    data: Path | None,
+    machine: Machine,
+    force: bool,
+) -> Evaluated:
+    loaded = model if (Path(model) / "modules.json").is_file() else load_model(model, device=machine.device)
+    prompts = read_prompts(loaded) if isinstance(loaded, str) else prompts_of(vars(loaded))
+    content = model_fingerprint(loaded)
+    if machine.main:
+        _claim(out / ".models" / f"{name}.json", model, content, prompts, force)
+    settings: dict[str, Any] = {"bf16": machine.bf16, "device": machine.device if isinstance(loaded, str) else None}
+    chosen = {part.wanted.name: (part, found.name) for found in benchmarks for part in found.parts}
+    by_whole: dict[str, list[Part]] = {}
+    tests = {}
+    for part, asked in chosen.values():
+        by_whole.setdefault(part.wanted.whole, []).append(part)
+        tests[part.wanted.name] = part.test_set(sides(part.names, asked, instructions, prompts))
+    results: dict[str, dict[str, Any]] = {}
+    for whole, parts in by_whole.items():
+        of_parts = [tests[part.wanted.name] for part in parts]
+        folder = f"{name}/{whole}" if whole else name
+        found = evaluate_all(loaded, of_parts, out, model_name=folder, **settings)
+        if whole:
+            results[whole] = joined(whole, name, found)
+            if machine.main:
+                write_json(out / name / f"{whole}.json", results[whole])
+            wait_for_everyone(machine)
+        else:
+            results |= {result["test"]: result for result in found}
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for each in benchmarks:
+        wanted = dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
+        listed[each.name] = [results[test] for test in wanted]
+        if each.mkqa is not None:
+            before = {
+                language: sides([test_name(language)], each.name, instructions, prompts) for language in LANGUAGES
+            }
+            listed[each.name] = evaluate_mkqa(
+                loaded, each.mkqa, out, model_name=name, prompts=before, questions_folder=data, **settings
+            )
+    return Evaluated(name, out / name, listed)
+
+
+def joined(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One result of several test sets' that count as one: all queries, and ``weights`` (of mean 1) that make the
+    weighted mean over queries the mean over the parts.
+
+    Args:
+        whole: the name of the result's test set.
+        model: the model's name.
+        parts: what :func:`tdro.evaluation.evaluate.evaluate_all` returned for each.
+    """
+    queries = sum(len(part["queries"]) for part in parts)
+    return {
+        **{"test": whole, "model": model, "task": "", "trained": False},
+        "fingerprint": fingerprint([part["fingerprint"] for part in parts]),
+        "data": fingerprint([part["data"] for part in parts]),
+        "passages": sum(part["passages"] for part in parts),
+        "parts": {part["test"]: part["mean"] for part in parts},
+        "problems": [problem for part in parts for problem in part["problems"]],
+        "queries": [f"{part['test']}/{query}" for part in parts for query in part["queries"]],
+        "weights": [queries / len(parts) / len(part["queries"]) for part in parts for _ in part["queries"]],
+        **{measure: [value for part in parts for value in part[measure]] for measure in MEASURES},
+        "mean": {measure: float(np.mean([part["mean"][measure] for part in parts])) for measure in MEASURES},
+    }
+
+
+def _claim(path: Path, model: str, content: str, prompts: Prompts, force: bool) -> None:
+    """Note whose results these are; those of another model are kept unless ``force``."""
+    source = str(Path(model).resolve()) if Path(model).is_dir() else model
+    before = read_json(path) if path.exists() else {}
+    if not force and before and content != before.get("fingerprint") and source != before.get("model"):
+        raise UserError(
+            f"{path.parent.parent / path.stem} has the results of {before.get('model')}.\n"
+            "Give another folder (--out), or --force to replace them."
+        )
+    about = {"format": _FORMAT, "model": source, "fingerprint": content, "prompts": dict(prompts.by_name)}
+    write_json(path, {**about, "versions": versions()})

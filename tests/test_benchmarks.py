@@ -1,0 +1,220 @@
+"""From names to BEIR folders: the benchmarks' test sets, local copies, and mteb's data written as BEIR folders."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+from datasets import Dataset
+
+from tdro.errors import UserError
+from tdro.evaluation.beir import read_beir
+from tdro.evaluation.benchmarks import GROUPS, Wanted, benchmark
+from tdro.evaluation.find_tests import find_benchmark, of_split, without_repeats
+from tdro.evaluation.mteb_data import mteb_folder, wanted_of, write_folder
+
+
+def write_beir(folder, split="test", query="q"):
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    (folder / "corpus.jsonl").write_text(json.dumps({"_id": "p", "title": "", "text": "w1"}) + "\n")
+    (folder / "queries.jsonl").write_text(json.dumps({"_id": query, "text": "w2"}) + "\n")
+    (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{query}\tp\t1\n")
+    return folder
+
+
+def test_groups_have_the_test_sets_of_the_papers():
+    assert {name: len(of) for name, of in GROUPS.items()} == {"beir": 14 + 12, "miracl": 18, "nano-beir": 13}
+    assert len({each.whole or each.name for each in GROUPS["beir"]}) == 15
+    assert [each.split for each in GROUPS["beir"] if each.name == "MSMARCO"] == ["dev"]
+    assert {each.split for each in GROUPS["miracl"]} == {"dev"}
+    assert benchmark("scifact") == benchmark("SciFact")
+    assert len(benchmark("cqadupstack")) == 12
+    assert benchmark("unheard-of") == []
+
+
+def test_groups_are_those_of_mteb():
+    mteb = pytest.importorskip("mteb")
+    for group, name in (("beir", "BEIR"), ("nano-beir", "NanoBEIR")):
+        tasks = {task.metadata.name: set(task.eval_splits) for task in mteb.get_benchmark(name).tasks}
+        of_parts: dict[str, set[str]] = {}
+        for each in GROUPS[group]:
+            of_parts.setdefault(each.whole or each.name, set()).add(each.split)
+        assert of_parts == tasks
+    assert {each.subset for each in GROUPS["miracl"]} == set(mteb.get_task("MIRACLRetrieval").hf_subsets)
+    assert {each.task for each in wanted_of("CQADupstackRetrieval")} == {each.task for each in benchmark("cqadupstack")}
+
+
+def test_local_copies_in_beirs_layout_need_no_mteb(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mteb", None)
+    data = tmp_path / "data"
+    for wanted in GROUPS["beir"]:
+        write_beir(data / wanted.folders[0], "test", "other" if wanted.split == "dev" else "q")
+        write_beir(data / wanted.folders[0], wanted.split)
+    found = find_benchmark("beir", data, tmp_path / "cache")
+    assert [part.wanted for part in found.parts] == GROUPS["beir"]
+    (msmarco,) = [part for part in found.parts if part.wanted.name == "MSMARCO"]
+    assert read_beir(msmarco.folder).query_ids == ["q"]  # of the dev split
+    assert find_benchmark("MSMARCO", data, tmp_path / "cache").parts == (msmarco,)
+    # The same folders without a group.
+    assert set(find_benchmark(str(data), cache=tmp_path / "cache").parts) == set(found.parts)
+    assert find_benchmark(str(data / "msmarco"), cache=tmp_path / "cache").parts == (msmarco,)
+    (own,) = find_benchmark(str(write_beir(tmp_path / "mine"))).parts
+    assert (own.names, own.folder) == (["mine"], tmp_path / "mine")
+
+    with pytest.raises(UserError, match=r"pip install 'tdro\[mteb\]'"):
+        find_benchmark("miracl", data)
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no BEIR folder"):
+        find_benchmark(str(tmp_path / "empty"))
+    with pytest.raises(UserError, match=r"needs English passages"):
+        find_benchmark(f"mkqa:{tmp_path / 'empty'}")
+    folder = write_beir(tmp_path / "scifact")
+    write_beir(folder, "train")
+    with pytest.raises(UserError, match=r"dev\.tsv: no such file; it has test, train"):
+        of_split(folder, "dev")
+    other = find_benchmark(str(write_beir(tmp_path / "other" / "scifact")))
+    with pytest.raises(UserError, match="SciFact"):
+        without_repeats([find_benchmark(str(folder)), other])
+
+
+class FakeTask:
+    """A task with the attributes of mteb's."""
+
+    skip_first_result = False
+    loaded = 0
+
+    def __init__(self, split, subsets=(), ignore=False, old=False, kind="Retrieval", loads=True):
+        self.metadata = SimpleNamespace(
+            type=kind, modalities=["text"], is_multilingual=bool(subsets), name="Fake",
+            dataset={"path": "mteb/fake", "revision": "1"}, model_copy=self._copy,
+        )  # fmt: skip
+        self.hf_subsets, self.eval_splits, self.ignore_identical_ids = list(subsets) or ["default"], ["test"], ignore
+        self._split, self._old, self._loads = split, old, loads
+
+    def _copy(self, update):
+        return SimpleNamespace(**{**vars(self.metadata), **update})
+
+    def load_data(self):
+        if not self._loads:
+            raise ConnectionError("no hub\nhere")
+        FakeTask.loaded += 1
+        if self._old:
+            for part in ("corpus", "queries", "relevant_docs"):
+                of_split = {"test": self._split[part]}
+                multilingual = self.metadata.is_multilingual
+                setattr(self, part, dict.fromkeys(self.hf_subsets, of_split) if multilingual else of_split)
+        else:
+            self.dataset = {subset: {"test": self._split} for subset in self.hf_subsets}
+
+
+def split(ids=("d1", "d2"), queries=("q1", "q2", "q3"), **columns):
+    rows = [{"id": query, "text": f"w{number}", **columns} for number, query in enumerate(queries)]
+    return {
+        "corpus": Dataset.from_list([{"id": key, "title": None if key == "d2" else "w5", "text": "w6"} for key in ids]),
+        "queries": Dataset.from_list(rows),
+        "relevant_docs": {queries[0]: {ids[0]: 2, ids[1]: 0}, queries[1]: {ids[1]: 1}, queries[2]: {}},
+    }
+
+
+@pytest.fixture
+def mteb_has(monkeypatch):
+    def install(**tasks):
+        def get_task(name, **chosen):
+            if name not in tasks:
+                raise KeyError("not found. Did you mean: 'Fake'?")
+            return tasks[name]
+
+        monkeypatch.setitem(sys.modules, "mteb", SimpleNamespace(get_task=get_task))
+
+    return install
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_task_of_mteb_becomes_a_beir_folder_once(tmp_path, mteb_has, old):
+    data = split()
+    if old:
+        corpus = {"d1": {"title": "w5", "text": "w6"}, "d2": "w6"}
+        data |= {"corpus": corpus, "queries": {row["id"]: row["text"] for row in data["queries"]}}
+    mteb_has(Fake=FakeTask(data, subsets=("ar", "de"), old=old))
+    assert [each.name for each in wanted_of("Fake")] == ["Fake-ar", "Fake-de"]
+    assert [each.name for each in wanted_of("Fake:de")] == ["Fake-de"]
+    before = FakeTask.loaded
+    found = find_benchmark("Fake:ar", cache=tmp_path)
+    read = read_beir(found.parts[0].folder)
+    assert read.query_ids == ["q1", "q2"]
+    assert read.qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d2": 1}}
+    assert read.passages.texts[:2] == ["w5 w6", "w6"]
+    assert find_benchmark("Fake:ar", cache=tmp_path) == found
+    assert FakeTask.loaded == before + 1
+    assert [path.name for path in (tmp_path / "benchmarks").iterdir()] == [found.parts[0].folder.name]
+
+
+def test_ids_that_are_alike_by_chance_are_told_apart(tmp_path):
+    data = split(queries=("d1", "q2", "q3"))
+    write_folder(data, tmp_path / "asked", leave_out_own=True)
+    write_folder(data, tmp_path / "by-chance", leave_out_own=False)
+    assert read_beir(tmp_path / "asked").query_ids == ["d1", "q2"]
+    assert read_beir(tmp_path / "by-chance").query_ids == ["query-d1", "query-q2"]
+
+
+def test_a_querys_own_instruction_stands_after_it(tmp_path):
+    write_folder(split(instruction="w9"), tmp_path / "made", leave_out_own=False)
+    assert read_beir(tmp_path / "made").queries == ["w0 w9", "w1 w9"]
+
+
+def test_local_copy_of_mtebs_repository(tmp_path, mteb_has):
+    task = FakeTask(split())
+    mteb_has(Fake=task)
+    (tmp_path / "data" / "fake").mkdir(parents=True)
+    wanted = Wanted("Fake", "Fake")
+    folder = mteb_folder(wanted, tmp_path / "data", tmp_path)
+    assert task.metadata.dataset["path"] == str(tmp_path / "data" / "fake")
+    (tmp_path / "data" / "fake" / "README.md").write_text("changed")
+    assert mteb_folder(wanted, tmp_path / "data", tmp_path) != folder
+
+
+def test_what_cannot_be_taken_from_mteb_is_said(tmp_path, mteb_has):
+    wrong = FakeTask(split() | {"top_ranked": {"q1": ["d1"]}})
+    mteb_has(Offline=FakeTask(split(), loads=False), Other=FakeTask(split(), kind="STS"), Again=wrong)
+    for name, message in {
+        "Nothing": "Nothing: no folder, no benchmark .* Did you mean: 'Fake'",
+        "Other": "Other: a task of the type STS",
+        "Offline:xx": "no subset 'xx'; it has default",
+        "Offline": r"Offline: its data cannot be loaded \(ConnectionError: no hub here\).\n.*--data FOLDER",
+        "Again": "ranks given passages again",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            find_benchmark(name, cache=tmp_path)
+    with pytest.raises(UserError, match="conversations"):
+        rows = Dataset.from_list([{"id": "q1", "text": ["w1", "w2"]}])
+        write_folder(split() | {"queries": rows}, tmp_path / "talk", leave_out_own=False)
+    assert not (tmp_path / "talk").exists()
+
+
+def test_mteb_reads_a_local_copy_of_its_repository(tmp_path, monkeypatch):
+    pytest.importorskip("mteb")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    copy = tmp_path / "data" / "mteb" / "scifact"
+    (copy / "qrels").mkdir(parents=True)
+    rows = {
+        "corpus.jsonl": [{"_id": "1", "title": "w1", "text": "w2"}, {"_id": "2", "title": "", "text": "w3"}],
+        "queries.jsonl": [{"_id": "1", "text": "w2"}, {"_id": "7", "text": "w9"}],
+        "qrels/test.jsonl": [{"query-id": "1", "corpus-id": "2", "score": 1}],
+    }
+    for name, lines in rows.items():
+        (copy / name).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (copy / "README.md").write_text(
+        "---\nconfigs:\n"
+        "- {config_name: default, data_files: [{split: test, path: qrels/test.jsonl}]}\n"
+        "- {config_name: corpus, data_files: [{split: corpus, path: corpus.jsonl}]}\n"
+        "- {config_name: queries, data_files: [{split: queries, path: queries.jsonl}]}\n---\n"
+    )
+    (part,) = find_benchmark("SciFact", tmp_path / "data", tmp_path / "cache").parts
+    read = read_beir(part.folder)
+    assert read.qrels == {"query-1": {"2": 1}}  # the passage 1 is another thing than the query 1
+    assert read.passages.texts[:2] == ["w1 w2", "w3"]

@@ -1,0 +1,188 @@
+"""``tdro evaluate MODEL… --on NAME…``: result files, prompts, and the same numbers as mteb's own evaluation."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+import tiny
+from tdro.cli import main
+from tdro.errors import UserError
+from tdro.evaluation.compare import compare_places
+from tdro.evaluation.evaluate import evaluate_all
+from tdro.evaluation.evaluate_models import evaluate_models, joined, model_names
+from tdro.evaluation.find_tests import find_benchmark
+from tdro.evaluation.model_prompts import Instruction, Prompts, read_instructions, sides
+from tdro.evaluation.mteb_data import write_folder
+from tdro.evaluation.results import read_group
+
+
+def beir_rows(seed, queries=8, passages=40):
+    draw = random.Random(seed)
+    texts = [" ".join(draw.choices(tiny.WORDS, k=6)) for _ in range(passages)]
+    return {
+        "corpus": {f"p{number}": {"title": "", "text": text} for number, text in enumerate(texts)},
+        "queries": {f"q{number}": " ".join(texts[number].split()[:2]) for number in range(queries)},
+        "relevant_docs": {f"q{number}": {f"p{number}": 1, f"p{number + 9}": 2} for number in range(queries)},
+    }
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
+    for seed, name in ((1, "one"), (2, "two")):
+        write_folder(beir_rows(seed), tmp_path / "sets" / name, leave_out_own=False)
+        tiny.static_model(seed=seed).save_pretrained(str(tmp_path / f"model-{name}"))
+    return tmp_path
+
+
+def test_the_command_evaluates_models_that_can_then_be_compared(place, capsys):
+    arguments = ["evaluate", "model-one", "model-two", "--on", "sets", "sets/one", "--instruction", "two=w7 w8"]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "model-one: evaluation/model-one" in said
+    assert "mean of sets (2 test sets)" in said
+    models = read_group(place / "evaluation")
+    assert [model.name for model in models] == ["model-one", "model-two"]
+    assert set(models[0].tests) == {"one", "two"}
+    assert (place / "evaluation/model-one/two.trec").exists()
+    assert (place / "evaluation/model-one/mteb/two.json").exists()
+    compare_places([place / "evaluation"], "model-one")
+
+    # As evaluate_all gives it: the instruction in the template of training, on queries only.
+    (part,) = find_benchmark("sets/two").parts
+    test = part.test_set(("Instruct: w7 w8\nQuery: ", ""))
+    (expected,) = evaluate_all("model-one", [test], place / "direct", model_name="x")
+    assert models[0].tests["two"]["ndcg@10"] == expected["ndcg@10"]
+    before = (place / "evaluation/model-one/two.json").stat().st_mtime_ns
+    assert main(arguments) == 0
+    assert (place / "evaluation/model-one/two.json").stat().st_mtime_ns == before
+
+
+def test_results_of_another_model_are_not_replaced_unasked(place, capsys):
+    (place / "other").mkdir()
+    (place / "model-two").rename(place / "other" / "model-one")
+    assert main(["evaluate", "model-one", "--on", "sets/one"]) == 0
+    assert main(["evaluate", "other/model-one", "--on", "sets/one"]) == 2
+    assert "has the results of" in capsys.readouterr().err
+    assert main(["evaluate", "other/model-one", "--on", "sets/one", "--force"]) == 0
+    assert main(["evaluate", "model-one", "other/model-one", "--on", "sets/one", "--out", "both"]) == 0
+    assert len(read_group(place / "both")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model-one"], "a model; say on what"),
+        (["quickstart", "other"], "takes one recipe"),
+        (["quickstart", "--data", "sets"], "takes one recipe"),
+        (["no-such-recipe"], "no-such-recipe: no such file"),
+        (["model-one", "--on", "sets", "--data", "nowhere"], "nowhere: no such folder"),
+        (["model-one", "--on", "sets", "--instruction", "oen=w1"], "did you mean 'one'"),
+        (["model-one", "--on", "sets", "--instruction", "w1"], "expected NAME=INSTRUCTION"),
+        (["model-one", "./model-one", "--on", "sets"], "named twice"),
+    ],
+)
+def test_what_is_wrong_with_a_command_is_said(place, capsys, arguments, message):
+    assert main(["evaluate", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_names_have_as_many_parts_as_tell_them_apart():
+    assert model_names(["intfloat/e5-small"]) == ["e5-small"]
+    assert model_names(["runs/a/uniform-seed0", "runs/b/uniform-seed0"]) == ["a-uniform-seed0", "b-uniform-seed0"]
+
+
+def test_prompts_are_the_users_or_the_models_own_by_name():
+    e5 = Prompts({"query": "query: ", "passage": "passage: "})
+    assert sides(["SciFact"], "beir", {}, e5) == ("query: ", "passage: ")
+    trained = Prompts({"query": "Q", "document": "", "nq": "N", "nq-document": "", "dup": "D", "nq-test": "T"})
+    assert sides(["dup"], "", {}, trained) == ("D", "D")  # symmetric: nothing keeps it off passages
+    assert sides(["nq"], "", {}, trained) == ("T", "T")
+    assert sides(["other"], "", {}, trained) == ("Q", "")
+    assert sides(["other"], "", {}, Prompts({}, "always: ")) == ("always: ", "always: ")
+    given = {"beir": Instruction("find"), "QuoraRetrieval": Instruction("same", True)}
+    assert sides(["SciFact"], "beir", given, e5) == ("Instruct: find\nQuery: ", "")
+    assert sides(["QuoraRetrieval"], "beir", given, e5) == ("Instruct: same\nQuery: ",) * 2
+
+
+def test_instructions_from_files_and_text(tmp_path):
+    path = tmp_path / "asked.yaml"
+    path.write_text("one: find w1\ntwo: {instruction: same, symmetric: true}\n")
+    assert read_instructions([str(path), "one=other = w2"]) == {
+        "one": Instruction("other = w2"),
+        "two": Instruction("same", True),
+    }
+    for text, message in {
+        "- a": "expected names",
+        "a: 3": "a: expected",
+        "a: {instruction: 3}": "must be text",
+        "a: [": "YAML",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_instructions([str(path)])
+
+
+def test_parts_of_a_test_set_count_the_same(place):
+    for name, queries in (("android", 2), ("gis", 6)):
+        write_folder(beir_rows(3, queries), place / "data" / "cqadupstack" / name, leave_out_own=False)
+    (model,) = evaluate_models(["model-one"], ["data"], "out", bf16=False)
+    (whole,) = model.benchmarks["data"]
+    parts = [
+        json.loads(path.read_text()) for path in sorted((place / "out/model-one/CQADupstackRetrieval").glob("*.json"))
+    ]
+    assert [len(part["queries"]) for part in parts] == [2, 6]
+    mean = np.mean([part["mean"]["ndcg@10"] for part in parts])
+    assert whole["mean"]["ndcg@10"] == pytest.approx(mean)
+    (results,) = read_group(place / "out")
+    assert list(results.tests) == ["CQADupstackRetrieval"]
+    assert results.values("CQADupstackRetrieval", "ndcg@10").mean() == pytest.approx(mean)
+    assert joined("x", "m", parts)["weights"] == [2.0, 2.0, *[pytest.approx(2 / 3)] * 6]
+
+
+def test_the_same_numbers_as_mteb_on_a_task_in_memory(place, monkeypatch):
+    mteb = pytest.importorskip("mteb")
+    from datasets import Dataset
+    from mteb.mocks.mock_tasks.retrieval import MockRetrievalTask
+
+    rows = beir_rows(5, queries=20, passages=150)
+
+    class InMemory(MockRetrievalTask):
+        ignore_identical_ids = False
+
+        def load_data(self, *_, **__):
+            corpus = [{"id": key, **row} for key, row in rows["corpus"].items()]
+            queries = [{"id": key, "text": text} for key, text in rows["queries"].items()]
+            self.dataset = {
+                "default": {
+                    "test": {
+                        "corpus": Dataset.from_list(corpus),
+                        "queries": Dataset.from_list(queries),
+                        "relevant_docs": {key: dict(of) for key, of in rows["relevant_docs"].items()},
+                        "top_ranked": None,
+                    }
+                }
+            }
+            self.data_loaded = True
+
+        def task_specific_scores(self, scores, *_, **__):
+            self.by_query = scores  # before they are rounded
+            return {}
+
+    model = tiny.static_model(dimension=32)
+    task = InMemory().filter_eval_splits(["test"])
+    monkeypatch.setattr(mteb, "get_task", lambda name, **_: task)
+    found = find_benchmark(task.metadata.name).parts[0]
+    (ours,) = evaluate_all(model, [found.test_set(("", ""))], place / "ours", model_name="m", bf16=False)
+    theirs = mteb.evaluate(model, task, cache=None).task_results[0].scores["test"][0]
+    by_query = [task.by_query[query] for query in ours["queries"]]
+    for measure, name in {"ndcg@10": "ndcg_cut_10", "recall@100": "recall_100", "map@100": "map_cut_100"}.items():
+        np.testing.assert_allclose(ours[measure], [scores[name] for scores in by_query], rtol=0, atol=1e-6)
+    for measure, name in {"ndcg@10": "ndcg_at_10", "recall@100": "recall_at_100", "mrr@10": "mrr_at_10"}.items():
+        assert ours["mean"][measure] == pytest.approx(theirs[name], abs=5e-6)  # five digits
+    assert 0 < ours["mean"]["ndcg@10"] < 1
