@@ -29,7 +29,7 @@ CLEAR = Path("/proc/self/clear_refs")
 def build(file: Path, folder: Path) -> None:
     """`tdro data build`: every row cleaned, and written as Arrow."""
     from tdro.data.build import build_task
-    from tdro.recipe import Source
+    from tdro.recipe_data import Source
 
     build_task(Source(source=str(file)), folder / "task", "rows")
 

@@ -19,7 +19,7 @@ from tdro.data.mixture import mixture_fingerprint
 from tdro.data.task import COLUMNS
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
-from tdro.recipe import Data, Source
+from tdro.recipe_data import Data, Source
 
 ROOT = Path(__file__).parent.parent
 
@@ -203,7 +203,7 @@ def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path) -> None:
     path = broken(tmp_path)
     code = f"""import os, signal, sys
 from tdro.data import build
-from tdro.recipe import Source
+from tdro.recipe_data import Source
 build.SHARD_ROWS, build.BATCH_ROWS = 10, 4
 clean, seen = build.row_from, []
 def dying(*arguments):

@@ -15,6 +15,7 @@ from tdro.evaluation.compare import compare_places
 from tdro.evaluation.evaluate import evaluate_all
 from tdro.evaluation.evaluate_models import evaluate_models, joined, model_names
 from tdro.evaluation.find_tests import find_benchmark
+from tdro.evaluation.mkqa import LANGUAGES
 from tdro.evaluation.model_prompts import Instruction, Prompts, read_instructions, sides
 from tdro.evaluation.mteb_data import write_folder
 from tdro.evaluation.results import read_group
@@ -126,6 +127,22 @@ def test_instructions_from_files_and_text(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
             read_instructions([str(path)])
+
+
+def test_mkqa_by_name_with_an_instruction(place, capsys):
+    folder = place / "passages"
+    write_folder(beir_rows(1), folder, leave_out_own=False)
+    answers = {"en": [{"type": "entity", "text": "W1", "aliases": []}]}
+    line = {"example_id": 1, "queries": dict.fromkeys(LANGUAGES, "w2"), "answers": answers}
+    (place / "mkqa.jsonl").write_text(json.dumps(line) + "\n")
+    arguments = ["evaluate", "model-one", "--on", "mkqa:passages", "--data", ".", "--instruction"]
+    assert main([*arguments, "mkqa=w3 w4"]) == 0
+    assert "mean of mkqa (25 test sets)" in capsys.readouterr().out
+    (results,) = read_group(place / "evaluation")
+    assert len(results.tests) == 25
+    before = (place / "evaluation/model-one/mkqa-de.json").stat().st_mtime_ns
+    assert main([*arguments, "mkqa=w5"]) == 0  # another instruction, other results
+    assert (place / "evaluation/model-one/mkqa-de.json").stat().st_mtime_ns > before
 
 
 def test_parts_of_a_test_set_count_the_same(place):

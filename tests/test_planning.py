@@ -26,7 +26,8 @@ from tdro.planning.plan import Plan, make_plan
 from tdro.planning.shape import ModelShape, read_shape, shape_of, token_counter
 from tdro.planning.text import WIDTH, page
 from tdro.planning.work import all_work
-from tdro.recipe import Base, Data, Lora, Training
+from tdro.recipe import Base, Lora, Training
+from tdro.recipe_data import Data
 from tdro.stage_one import reference_job, reference_rows
 
 SIZES = {"a": 12, "b": 24, "c": 36, "d": 48}

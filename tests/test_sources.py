@@ -16,7 +16,8 @@ from tdro.data.digest import file_digest
 from tdro.data.rows import Problem, row_from
 from tdro.data.sources import Opened, open_source
 from tdro.errors import UserError
-from tdro.recipe import Source, load_recipe
+from tdro.recipe import load_recipe
+from tdro.recipe_data import Source
 
 BARE = "name: small\nbase: {kind: static, source: smollm2}\n"
 

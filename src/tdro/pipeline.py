@@ -25,11 +25,11 @@ from tdro.evaluation.compare_table import table
 from tdro.evaluation.evaluate import evaluate_all
 from tdro.evaluation.leaks import find_leaks
 from tdro.files import fingerprint, read_json, write_json
+from tdro.planning.kind import token_counter_or_none
 from tdro.prepared import BaseModel, Prepared
 from tdro.recipe import Finetune, Recipe, Training
 from tdro.report.card import write_card
 from tdro.report.html import write_report
-from tdro.retriever.kind import token_counter_or_none
 from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.retriever.train import Job, finetune
 from tdro.run_folder import RunFolder

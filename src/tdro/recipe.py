@@ -12,177 +12,21 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tdro import recipe_checks as check
 from tdro.errors import UserError
+from tdro.recipe_data import Data, Negatives
 from tdro.recipe_errors import RecipeDumper, explain, read_yaml
-from tdro.recipes import sources_file
+from tdro.recipe_types import Name, Seed, Settings, Several
 
-Item = TypeVar("Item")
-# A YAML list; lax only about being a list, its items stay strict. Never empty, never twice the same.
-Several = Annotated[tuple[Item, ...], Field(strict=False, min_length=1), AfterValidator(check.no_duplicates)]
-Name = Annotated[str, AfterValidator(check.name)]
 MixtureName = Annotated[str, AfterValidator(check.mixture_name)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class _Settings(BaseModel):
-    """Keys are exact, types are strict (1 is not true, "1" is not 1), values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Source(_Settings):
-    """The data of one training task, under the task's name. Where no other key is needed, the `source` alone."""
-
-    source: Annotated[str, AfterValidator(check.data_source)] = Field(
-        description="a file (JSONL, Parquet, CSV, TSV; .gz too, and JSONL in a .tar.gz), a folder of such files or in "
-        "BEIR's layout, hf://datasets/OWNER/NAME/FILE, or the id of a data set on the hub"
-    )
-    subset: str | None = Field(default=None, description="of a data set on the hub (null: its default)")
-    split: str | None = Field(
-        default=None, description="of a data set on the hub, or which qrels of a BEIR folder (null: train)"
-    )
-    columns: Annotated[dict[str, str], AfterValidator(check.columns)] | None = Field(
-        default=None, description="which column is the id, query, positives or negatives (null: known by their names)"
-    )
-    limit: int | None = Field(default=None, ge=1, description="the first n rows only (null: all)")
-    instruction: str = Field(default="", description="what a query asks for; stands before it where prompts is true")
-    symmetric: bool = Field(default=False, description="both sides are of one kind: the prompt stands on both")
-    in_batch_negatives: bool = Field(
-        default=True, description="false: its rows never take other rows' passages as negatives (class labels)"
-    )
-    licence: str = Field(default="", description="of the texts; for people, shown in the report")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _source_alone(cls, data: Any) -> Any:
-        return {"source": data} if isinstance(data, str) else data
-
-    @model_validator(mode="after")
-    def _keys_fit(self) -> Source:
-        check.source_keys_fit(self)
-        return self
-
-
-class TestFolder(_Settings):
-    """One test set in BEIR's layout, under its name. Where no other key is needed, the `folder` alone."""
-
-    __test__ = False  # pytest: not a test class
-
-    folder: Annotated[str, AfterValidator(check.beir_folder)] = Field(
-        description="holds corpus.jsonl, queries.jsonl and qrels/test.tsv"
-    )
-    task: str | None = Field(
-        default=None, description="the training task that it is the held-out part of (null: training never sees it)"
-    )
-    instruction: str | None = Field(default=None, description="what a query asks for (null: its task's)")
-    symmetric: bool | None = Field(default=None, description="as of a task (null: its task's)")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _folder_alone(cls, data: Any) -> Any:
-        return {"folder": data} if isinstance(data, str) else data
-
-
-def _from_file(value: Any) -> Any:
-    """The sources that a YAML file holds, where its name is given instead of them."""
-    if not isinstance(value, str):
-        return value
-    path = sources_file(value)
-    if path is None:
-        raise check.wrong(f"no such file: {check.short(value)}{check.nearest(value, ['paper'])}")
-    return read_yaml(path)[0]
-
-
-class Data(_Settings):
-    """What is trained on and judged by."""
-
-    mixture: Annotated[str, AfterValidator(check.mixture)] | None = Field(
-        default="sample",
-        description='"sample" (built from packages of the index) or the folder of a mixture.json; null with sources',
-    )
-    sources: (
-        Annotated[
-            dict[str, Source], Field(min_length=1), BeforeValidator(_from_file), AfterValidator(check.names_of_folders)
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description="the training tasks by name, instead of a mixture: see `data.sources.<name>`; or a YAML file of "
-        'them; or "paper": the 25 of the paper',
-    )
-    test_sets: Annotated[dict[str, TestFolder], AfterValidator(check.names_of_folders)] | None = Field(
-        default=None, description="the test sets by name, beside sources: see `data.test_sets.<name>`"
-    )
-    tasks: Several[str] | None = Field(default=None, description="train on these tasks only (null: all)")
-    tests: Several[str] | None = Field(default=None, description="evaluate these test sets only (null: all)")
-    hard_negatives_only: Several[str] | None = Field(
-        default=None,
-        description="tasks whose rows never take other rows' passages as negatives, for instance because one answer "
-        "fits many queries (class labels)",
-    )
-    query_tokens: int = Field(default=64, gt=1, description="longest query, in tokens (the paper: 128)")
-    passage_tokens: int = Field(default=128, gt=1, description="longest passage, in tokens (the paper: 512)")
-    prompts: bool = Field(
-        default=False,
-        description="put `Instruct: {instruction}\\nQuery: ` before the queries (the paper: true)",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _sources_are_the_mixture(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("mixture") is None:
-            return {**data, "mixture": "sample" if data.get("sources") is None else None}
-        return data
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Data:
-        chosen = {"tasks": self.tasks, "tests": self.tests, "hard_negatives_only": self.hard_negatives_only}
-        check.one_mixture(self)
-        if self.mixture is not None:
-            check.names_in_mixture(self.mixture, chosen)
-        else:
-            check.names_in_sources(self, chosen)
-        return self
-
-
-class Negatives(_Settings):
-    """Hard negatives, mined once before training for the rows that lack them."""
-
-    per_row: int = Field(default=8, ge=1, description="hard negatives that each row has after mining")
-    mine: Literal["bm25", "dense", "both", "none"] = Field(
-        default="bm25",
-        description="how to fill rows that have fewer: half of what they lack by BM25, an embedding model, or both in "
-        "turn, the rest by chance; none: do not",
-    )
-    model: Annotated[str, AfterValidator(check.embedder)] = Field(
-        default="minilm", description='the embedding model (dense and both): "minilm", a folder or a hub id'
-    )
-    ranks: Annotated[tuple[int, int], Field(strict=False), AfterValidator(check.ranks)] = Field(
-        default=(1, 50), description="first and last rank to take from, of what is no answer and below the margins"
-    )
-    margin: float | None = Field(
-        default=None, ge=0, description="leave out what scores above the row's positive less this (null: no such limit)"
-    )
-    relative_margin: float | None = Field(
-        default=0.05, ge=0, description="leave out what scores above the row's positive less this share of it"
-    )
-
-
-class Lora(_Settings):
+class Lora(Settings):
     """Low-rank adapters: train these instead of all the model's weights."""
 
     r: int = Field(default=8, ge=1, description="rank of the adapters")
@@ -190,7 +34,7 @@ class Lora(_Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout before the adapters")
 
 
-class Base(_Settings):
+class Base(Settings):
     """The model that a training starts from."""
 
     kind: Literal["static", "decoder", "encoder"] = Field(
@@ -222,7 +66,7 @@ class Base(_Settings):
         return self
 
 
-class Training(_Settings):
+class Training(Settings):
     """Settings that every training has: the reference, the proxy and the fine-tunings."""
 
     steps: int = Field(default=1000, ge=1, description="optimizer steps")
@@ -369,7 +213,7 @@ class Finetune(Training):
     )
 
 
-class Evaluate(_Settings):
+class Evaluate(Settings):
     """The comparison of the mixtures on the test sets."""
 
     permutations: int = Field(default=10000, ge=1, description="sign flips of the paired test between two mixtures")
@@ -377,7 +221,7 @@ class Evaluate(_Settings):
     bm25: bool = Field(default=True, description="also score BM25, what matching words alone gives")
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """All settings of a run."""
 
     name: Name = Field(description="of the run: letters, digits, '_', '-' and '.'")

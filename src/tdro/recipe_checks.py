@@ -20,7 +20,8 @@ from tdro.data.places import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
 from tdro.files import read_json
 
 if TYPE_CHECKING:
-    from tdro.recipe import Base, Data, Finetune, Recipe, Source
+    from tdro.recipe import Base, Finetune, Recipe
+    from tdro.recipe_data import Data, Source
 
 Items = TypeVar("Items", bound=Sequence[Hashable])
 Named = TypeVar("Named", bound=Mapping[str, Any])

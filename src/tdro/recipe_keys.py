@@ -12,19 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from tdro.recipe import (
-    Base,
-    Data,
-    Evaluate,
-    Finetune,
-    Lora,
-    Negatives,
-    Recipe,
-    Source,
-    TestFolder,
-    Training,
-    Weights,
-)
+from tdro.recipe import Base, Evaluate, Finetune, Lora, Recipe, Training, Weights
+from tdro.recipe_data import Data, Negatives, Source, TestFolder
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}

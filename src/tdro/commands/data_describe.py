@@ -31,8 +31,8 @@ def _describe(options: argparse.Namespace) -> None:
     from tdro.console import quiet_libraries
 
     quiet_libraries()
-    from tdro.data.describe_files import describe_files
     from tdro.data.describe_text import describe_text
+    from tdro.describe_files import describe_files
 
     card = describe_files(options.paths, options.base)
     print(describe_text(card))

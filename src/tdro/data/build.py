@@ -33,7 +33,7 @@ from tdro.files import fingerprint, read_json, write_json
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from tdro.recipe import Source
+    from tdro.recipe_data import Source
 
 FORMAT = "tdro-task/1"
 SHARD_ROWS = 100_000  # a kill costs at most so many rows' work; 10 M rows are 100 open files

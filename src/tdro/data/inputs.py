@@ -17,7 +17,8 @@ from tdro.data.sources import Part, open_source
 from tdro.errors import UserError
 
 if TYPE_CHECKING:
-    from tdro.recipe import Recipe, Source
+    from tdro.recipe import Recipe
+    from tdro.recipe_data import Source
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ def find_inputs(path: str) -> list[Input]:
     Raises:
         UserError: there is no such file, folder, recipe or data set, or it is broken.
     """
-    from tdro.recipe import Source, load_recipe
+    from tdro.recipe import load_recipe
     from tdro.recipe_checks import exists
+    from tdro.recipe_data import Source
     from tdro.recipes import built_in, find
 
     there = exists(path)

@@ -14,7 +14,8 @@ from tdro.data.mixture import read_mixture
 from tdro.data.source_mixture import source_mixture
 from tdro.data.task import Mixture, Task
 from tdro.errors import UserError
-from tdro.recipe import Source, load_recipe
+from tdro.recipe import load_recipe
+from tdro.recipe_data import Source
 
 
 def mixture_of(paths: Sequence[str]) -> Mixture:

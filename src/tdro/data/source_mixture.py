@@ -10,7 +10,7 @@ from tdro.data.build import BuiltTask, built_task
 from tdro.data.task import Mixture, Task, TestSet
 
 if TYPE_CHECKING:
-    from tdro.recipe import Data, Source
+    from tdro.recipe_data import Data, Source
 
 
 def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> dict[str, BuiltTask]:

@@ -23,7 +23,7 @@ from tdro.data.tables import parquet_rows, parquet_size, table_rows
 from tdro.errors import UserError
 
 if TYPE_CHECKING:
-    from tdro.recipe import Source
+    from tdro.recipe_data import Source
 
 Values = Iterator[tuple[int, int, object]]
 

@@ -45,7 +45,8 @@ def evaluate_mkqa(
     *,
     model_name: str,
     languages: Sequence[str] = LANGUAGES,
-    prompts: Mapping[str, tuple[str, str]] | None = None,
+    prompts: Mapping[str, str] | None = None,
+    passage_prompt: str = "",
     questions_folder: Path | None = None,
     bf16: bool | None = None,
     device: str | None = None,
@@ -61,7 +62,8 @@ def evaluate_mkqa(
         out_folder: holds a folder a model.
         model_name: of the model's folder there.
         languages: of the questions.
-        prompts: the texts before the questions and before the passages by language; none if it is not there.
+        prompts: the text before the questions of a language; none if it is not there.
+        passage_prompt: the text before the passages.
         questions_folder: where ``mkqa.jsonl.gz`` is looked for if it is not beside the passages.
         bf16: autocast to bfloat16; None where the device computes in it.
         device: of a model given by folder or id, as torch names it; None for the best there is.
@@ -84,9 +86,9 @@ def evaluate_mkqa(
     source = mkqa_file(folder, questions_folder)
     checksum = _checksum(folder, source)
     content = model_fingerprint(model)
-    before = {language: (prompts or {}).get(language, ("", "")) for language in languages}
+    before = {language: (prompts or {}).get(language, "") for language in languages}
     keys = {
-        language: fingerprint([_VERSION, content, checksum, language, machine.bf16, before[language]])
+        language: fingerprint([_VERSION, content, checksum, language, machine.bf16, before[language], passage_prompt])
         for language in languages
     }
     missing = [name for name in languages if not is_current(out / f"{test_name(name)}.json", keys[name])]
@@ -96,8 +98,7 @@ def evaluate_mkqa(
             model = load_model(model, device=machine.device)
         questions = read_mkqa(source, missing)
         passages, problems = read_passages(folder / "corpus.jsonl")
-        (passage_prompt,) = {before[name][1] for name in missing}  # all languages have the passages in common
-        lists = [Texts(questions.texts[name], before[name][0]) for name in missing]
+        lists = [Texts(questions.texts[name], before[name]) for name in missing]
         scratch = out / ".embeddings"
         store = Store(scratch, [*lists, Texts(passages.texts, passage_prompt)], model, content, machine)
         store.encode(title=f"evaluating {model_name}", progress=progress)

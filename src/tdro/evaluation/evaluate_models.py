@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from tdro.data.task import TestSet
 from tdro.errors import UserError
 from tdro.evaluation.evaluate import MEASURES, evaluate_all
 from tdro.evaluation.evaluate_mkqa import evaluate_mkqa, test_name
-from tdro.evaluation.find_tests import Benchmark, Part, find_benchmark, without_repeats
+from tdro.evaluation.find_tests import Benchmark, find_benchmark, without_repeats
 from tdro.evaluation.mkqa import LANGUAGES
 from tdro.evaluation.model_prompts import Instruction, Prompts, check_used, prompts_of, read_prompts, sides
 from tdro.files import fingerprint, read_json, write_json
@@ -38,6 +39,17 @@ class Evaluated:
     name: str
     folder: Path
     benchmarks: dict[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is the same for every model; see :func:`evaluate_models`."""
+
+    out: Path
+    instructions: Mapping[str, Instruction]
+    data: Path | None
+    machine: Machine
+    force: bool
 
 
 def evaluate_models(
@@ -72,13 +84,10 @@ def evaluate_models(
     join_ranks(machine)
     with in_turn(machine):  # what one rank puts into the cache, the others find
         benchmarks = without_repeats([find_benchmark(asked, data, cache) for asked in dict.fromkeys(on)])
-    given = instructions or {}
-    check_used(given, {name for found in benchmarks for name in _names(found)})
+    request = _Request(Path(out), instructions or {}, data, machine, force)
+    check_used(request.instructions, {name for found in benchmarks for name in _names(found)})
     names = dict(zip(model_names(models), models, strict=True))
-    return [
-        _evaluate_model(model, name, benchmarks, Path(out), given, data, machine, force)
-        for name, model in names.items()
-    ]
+    return [_evaluate_model(model, name, benchmarks, request) for name, model in names.items()]
 
 
 def model_names(models: Sequence[str]) -> list[str]:
@@ -98,52 +107,45 @@ def _names(found: Benchmark) -> list[str]:
     return [found.name, *of_parts, *(map(test_name, LANGUAGES) if found.mkqa else ())]
 
 
-def _evaluate_model(
-    model: str,
-    name: str,
-    benchmarks: Sequence[Benchmark],
-    out: Path,
-    instructions: Mapping[str, Instruction],
-    data: Path | None,
-    machine: Machine,
-    force: bool,
-) -> Evaluated:
+def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], request: _Request) -> Evaluated:
+    machine = request.machine
     loaded = model if (Path(model) / "modules.json").is_file() else load_model(model, device=machine.device)
     prompts = read_prompts(loaded) if isinstance(loaded, str) else prompts_of(vars(loaded))
-    content = model_fingerprint(loaded)
     if machine.main:
-        _claim(out / ".models" / f"{name}.json", model, content, prompts, force)
+        _claim(request.out / ".models" / f"{name}.json", model, model_fingerprint(loaded), prompts, request.force)
     settings: dict[str, Any] = {"bf16": machine.bf16, "device": machine.device if isinstance(loaded, str) else None}
-    chosen = {part.wanted.name: (part, found.name) for found in benchmarks for part in found.parts}
-    by_whole: dict[str, list[Part]] = {}
-    tests = {}
-    for part, asked in chosen.values():
-        by_whole.setdefault(part.wanted.whole, []).append(part)
-        tests[part.wanted.name] = part.test_set(sides(part.names, asked, instructions, prompts))
-    results: dict[str, dict[str, Any]] = {}
-    for whole, parts in by_whole.items():
-        of_parts = [tests[part.wanted.name] for part in parts]
-        folder = f"{name}/{whole}" if whole else name
-        found = evaluate_all(loaded, of_parts, out, model_name=folder, **settings)
-        if whole:
-            results[whole] = joined(whole, name, found)
-            if machine.main:
-                write_json(out / name / f"{whole}.json", results[whole])
-            wait_for_everyone(machine)
-        else:
-            results |= {result["test"]: result for result in found}
-    listed: dict[str, list[dict[str, Any]]] = {}
+    tests: dict[str, dict[str, TestSet]] = {}  # by the whole that they are parts of
     for each in benchmarks:
-        wanted = dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
-        listed[each.name] = [results[test] for test in wanted]
+        for part in each.parts:
+            before = sides(part.names, each.name, request.instructions, prompts)
+            tests.setdefault(part.wanted.whole, {}).setdefault(part.wanted.name, part.test_set(before))
+    results: dict[str, dict[str, Any]] = {}
+    for whole, parts in tests.items():
+        folder = f"{name}/{whole}" if whole else name
+        found = evaluate_all(loaded, list(parts.values()), request.out, model_name=folder, **settings)
+        if whole:
+            found = [joined(whole, name, found)]
+            if machine.main:
+                write_json(request.out / name / f"{whole}.json", found[0])
+            wait_for_everyone(machine)
+        results |= {result["test"]: result for result in found}
+    listed = {}
+    for each in benchmarks:
         if each.mkqa is not None:
-            before = {
-                language: sides([test_name(language)], each.name, instructions, prompts) for language in LANGUAGES
-            }
             listed[each.name] = evaluate_mkqa(
-                loaded, each.mkqa, out, model_name=name, prompts=before, questions_folder=data, **settings
+                *(loaded, each.mkqa, request.out),
+                model_name=name,
+                prompts={
+                    name: sides([test_name(name)], "mkqa", request.instructions, prompts)[0] for name in LANGUAGES
+                },
+                passage_prompt=sides([], "mkqa", request.instructions, prompts)[1],
+                questions_folder=request.data,
+                **settings,
             )
-    return Evaluated(name, out / name, listed)
+        else:
+            names = dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
+            listed[each.name] = [results[test] for test in names]
+    return Evaluated(name, request.out / name, listed)
 
 
 def joined(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

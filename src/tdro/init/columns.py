@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from tdro.data.rows import LABELS, Layout, layout_of, shown_key
 from tdro.data.sources import open_source
 from tdro.errors import UserError
-from tdro.recipe import Source
 from tdro.recipe_checks import COLUMNS
+from tdro.recipe_data import Source
 
 _LOOKED = 100  # values of a file whose columns are looked at
 # Without case and separators. A name of a later group counts where there is none of an earlier one.

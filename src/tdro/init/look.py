@@ -16,7 +16,7 @@ from tdro.data.describe import TaskCard, describe
 from tdro.data.task import Mixture, Task
 from tdro.init.columns import Columns, columns_of
 from tdro.planning.lengths import Counter
-from tdro.recipe import Source
+from tdro.recipe_data import Source
 
 _LENGTH_ROWS = 1_000  # of a task
 

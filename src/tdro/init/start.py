@@ -16,10 +16,10 @@ from tdro.init.look import Looked, look, task_names
 from tdro.init.rules import Settings, settings_for
 from tdro.init.text import Source, Test, recipe_text
 from tdro.planning.device import planned_device
+from tdro.planning.kind import base_of, counter_of
 from tdro.planning.shape import read_shape
 from tdro.recipe import Base, load_recipe
 from tdro.recipe_checks import beir_folder
-from tdro.retriever.kind import base_of, counter_of
 
 
 def init_recipe(

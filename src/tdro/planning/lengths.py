@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.data.task import Task
-from tdro.recipe import Data
+from tdro.recipe_data import Data
 
 if TYPE_CHECKING:
     from datasets import Dataset

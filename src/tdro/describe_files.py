@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tdro.data.describe import DataCard, describe
 from tdro.data.mixture_of import mixture_of
+from tdro.planning.kind import base_of, counter_of
 from tdro.prepared import Prepared
 from tdro.recipe import load_recipe
 from tdro.recipe_checks import exists
 from tdro.recipes import built_in, find
-from tdro.retriever.kind import base_of, counter_of
 from tdro.retriever.machine import Machine
 
 
