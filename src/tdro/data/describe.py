@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from tdro.data.outliers import repeated
@@ -24,9 +25,7 @@ from tdro.data.scripts import script_of
 from tdro.data.task import Mixture, Task
 from tdro.files import write_json
 
-if TYPE_CHECKING:
-    from tdro.planning.lengths import Counter as TokenCounter
-
+TokenCounter = Callable[[list[str]], NDArray[np.int64]]  # texts to their numbers of tokens
 FORMAT = "tdro-data-card/1"
 LENGTH_ROWS = 20_000  # of a task: their lengths and scripts are told
 _SAMPLES = 3
