@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from launch import HERE, environment, launcher
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; read when torch is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("tdro", deadline=None, max_examples=50)

@@ -13,7 +13,7 @@ from tdro.cli import main
 from tdro.errors import UserError
 from tdro.evaluation.compare import compare_places
 from tdro.evaluation.evaluate import evaluate_all
-from tdro.evaluation.evaluate_models import evaluate_models, joined, model_names
+from tdro.evaluation.evaluate_models import averaged, evaluate_models, joined, model_names
 from tdro.evaluation.find_tests import find_benchmark
 from tdro.evaluation.mkqa import LANGUAGES
 from tdro.evaluation.model_prompts import Instruction, Prompts, read_instructions, sides
@@ -139,10 +139,26 @@ def test_mkqa_by_name_with_an_instruction(place, capsys):
     assert main([*arguments, "mkqa=w3 w4"]) == 0
     assert "mean of mkqa (25 test sets)" in capsys.readouterr().out
     (results,) = read_group(place / "evaluation")
-    assert len(results.tests) == 25
-    before = (place / "evaluation/model-one/mkqa-de.json").stat().st_mtime_ns
+    assert list(results.tests) == ["mkqa"]
+    folder = place / "evaluation/model-one/mkqa"
+    languages = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    assert len(languages) == 25
+    mean = np.mean([of["mean"]["accuracy@10"] for of in languages])
+    assert results.values("mkqa", "accuracy@10").tolist() == [mean]
+    before = (folder / "mkqa-de.json").stat().st_mtime_ns
     assert main([*arguments, "mkqa=w5"]) == 0  # another instruction, other results
-    assert (place / "evaluation/model-one/mkqa-de.json").stat().st_mtime_ns > before
+    assert (folder / "mkqa-de.json").stat().st_mtime_ns > before
+
+
+def test_a_question_of_several_languages_has_their_mean():
+    common = {"data": "d", "passages": 3, "problems": [], "queries": ["1", "2"], "fingerprint": "f"}
+    parts = [
+        {**common, "test": f"mkqa-{name}", "accuracy@10": values, "mean": {"accuracy@10": sum(values) / 2}}
+        for name, values in {"de": [1.0, 0.0], "fr": [1.0, 0.0], "ar": [0.0, 0.0], "da": [1.0, 1.0]}.items()
+    ]
+    whole = averaged("mkqa", "m", parts)
+    assert whole["accuracy@10"] == [0.75, 0.25]
+    assert whole["mean"] == {"accuracy@10": 0.5}
 
 
 def test_parts_of_a_test_set_count_the_same(place):

@@ -198,9 +198,9 @@ def test_steps_have_the_columns_and_labels_of_their_rank(tmp_path):
     plan = HomogeneousPlan([20, 7], 8, np.array([0, 1, 1]), 3)
     whole = PlannedSteps(data, plan, 2, text_labels)
     batch = whole[1]
-    texts = whole.rows(1)[1]
+    rows, texts = whole.rows(1)
     assert len(whole) == 3 and len(tiny.columns(batch)) == 4
-    assert np.array_equal(batch["label"].numpy(), np.column_stack([texts.query, texts.passages]))
+    assert np.array_equal(batch["label"].numpy(), np.column_stack([rows.task, texts.query, texts.passages]))
     decoded = model.tokenizer.batch_decode(batch["negative_2_input_ids"], skip_special_tokens=True)
     assert decoded == [data.index.passages[i] for i in texts.passages[:, 2]]
     parts = [PlannedSteps(data, plan, 2, text_labels, rank, 4)[1] for rank in range(4)]

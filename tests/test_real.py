@@ -40,7 +40,7 @@ def test_it_runs_from_real_text_to_a_report(run: Path) -> None:
     assert len(steps) == 4 and all(abs(sum(step["alpha"]) - 1) < 1e-12 for step in steps)
     assert all(loss > 0 for step in steps for loss in step["proxy_loss"] + step["reference_loss"])
     comparison = read_json(run / "comparison" / "smollm2.json")
-    assert [row["mixture"] for row in comparison["rows"]] == ["untrained", "uniform", "top-70"]
+    assert [row["mixture"] for row in comparison["rows"]] == ["untrained", "bm25", "uniform", "top-70"]
     assert (run / "report.html").stat().st_size > 10_000
 
 

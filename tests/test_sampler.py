@@ -402,6 +402,8 @@ def _rank(folder: Path) -> None:
         "same": same(whole.model, again.model),
     }  # fmt: skip
     (folder / f"rank{torch.distributed.get_rank()}.json").write_text(json.dumps(seen))
+    whole.accelerator.wait_for_everyone()
+    torch.distributed.destroy_process_group()  # or gloo's threads may outlive the interpreter, and abort
 
 
 if __name__ == "__main__":

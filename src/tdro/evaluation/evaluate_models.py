@@ -3,7 +3,9 @@
 Each model gets a folder of results, the same files as the stage ``evaluate`` writes, so that ``tdro compare`` reads
 them. CQADupStack's forums are evaluated into a folder of that name and joined to one file: a value a query, and weights
 that make each forum count the same, as BEIR counts them. Rejected: 12 files beside the 14 others, which would make the
-mean over test sets another one than BEIR's.
+mean over test sets another one than BEIR's. MKQA's languages go into a folder too, and its one file has each question's
+mean over them: they ask the same questions, so a paired test that took them for 25 independent test sets would be far
+too sure.
 """
 
 from __future__ import annotations
@@ -131,20 +133,24 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
         results |= {result["test"]: result for result in found}
     listed = {}
     for each in benchmarks:
+        names = dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
+        listed[each.name] = [results[test] for test in names]
         if each.mkqa is not None:
+            before = {
+                language: sides([test_name(language)], each.name, request.instructions, prompts)[0]
+                for language in LANGUAGES
+            }
             listed[each.name] = evaluate_mkqa(
                 *(loaded, each.mkqa, request.out),
-                model_name=name,
-                prompts={
-                    name: sides([test_name(name)], "mkqa", request.instructions, prompts)[0] for name in LANGUAGES
-                },
-                passage_prompt=sides([], "mkqa", request.instructions, prompts)[1],
+                model_name=f"{name}/{each.name}",
+                prompts=before,
+                passage_prompt=sides([], each.name, request.instructions, prompts)[1],
                 questions_folder=request.data,
                 **settings,
             )
-        else:
-            names = dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
-            listed[each.name] = [results[test] for test in names]
+            if machine.main:
+                write_json(request.out / name / f"{each.name}.json", averaged(each.name, name, listed[each.name]))
+            wait_for_everyone(machine)
     return Evaluated(name, request.out / name, listed)
 
 
@@ -169,6 +175,22 @@ def joined(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[s
         "weights": [queries / len(parts) / len(part["queries"]) for part in parts for _ in part["queries"]],
         **{measure: [value for part in parts for value in part[measure]] for measure in MEASURES},
         "mean": {measure: float(np.mean([part["mean"][measure] for part in parts])) for measure in MEASURES},
+    }
+
+
+def averaged(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One result of test sets that ask the same queries: each query's mean over them.
+
+    Arguments as in :func:`joined`.
+    """
+    values = {measure: np.mean([part[measure] for part in parts], axis=0) for measure in parts[0]["mean"]}
+    return {
+        **{"test": whole, "model": model, "task": "", "trained": False},
+        "fingerprint": fingerprint([part["fingerprint"] for part in parts]),
+        **{key: parts[0][key] for key in ("data", "passages", "problems", "queries")},
+        "parts": {part["test"]: part["mean"] for part in parts},
+        **{measure: each.tolist() for measure, each in values.items()},
+        "mean": {measure: float(each.mean()) for measure, each in values.items()},
     }
 
 

@@ -1,8 +1,8 @@
 """From what the user names to BEIR folders: a folder, a benchmark, a task of mteb's; local copies come first.
 
-A folder of BEIR folders is all of them, and one with a ``mixture.json`` its test sets. BEIR's
-downloads have several splits, and evaluation reads ``qrels/test.tsv``: where another split counts (MSMARCO's dev), the
-user's cache gets a folder of links with that split under this name. Rejected: a split in every function from here on.
+A folder of BEIR folders is all of them, and one with a ``mixture.json`` its test sets. BEIR's downloads have several
+splits, and evaluation reads ``qrels/test.tsv``: where another split counts (MSMARCO's dev), the user's cache gets a
+folder of links with that split under this name. Rejected: a split in every function from here on.
 """
 
 from __future__ import annotations
