@@ -116,12 +116,14 @@ def _score_block(
         own_queries, query_place = np.unique(query[here], return_inverse=True)
         own_passages, passage_place = np.unique(passages[here], return_inverse=True)
         texts, rows = len(own_queries) + len(own_passages), int(here.sum())
+        end = bar.n + rows
 
         def advance(count: int, rows_per_text: float = rows / texts) -> None:
-            bar.update(min(count * rows_per_text, (bar.total or 0) - bar.n))
+            bar.update(int(count * rows_per_text))
 
         queries = encode_tokens(model, steps.data.queries, own_queries, machine, done=advance)
         found = encode_tokens(model, steps.data.passages, own_passages, machine, done=advance)
+        bar.update(end - bar.n)  # what rounding has left
         place = passage_place.reshape(rows, -1)
         for column in range(place.shape[1]):
             result[here, column] = np.einsum("rd,rd->r", queries[query_place], found[place[:, column]])

@@ -136,14 +136,14 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
         names = dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
         listed[each.name] = [results[test] for test in names]
         if each.mkqa is not None:
-            before = {
+            questions = {
                 language: sides([test_name(language)], each.name, request.instructions, prompts)[0]
                 for language in LANGUAGES
             }
             listed[each.name] = evaluate_mkqa(
                 *(loaded, each.mkqa, request.out),
                 model_name=f"{name}/{each.name}",
-                prompts=before,
+                prompts=questions,
                 passage_prompt=sides([], each.name, request.instructions, prompts)[1],
                 questions_folder=request.data,
                 **settings,
