@@ -3,6 +3,7 @@
 And what ``test_ranks.py`` and ``test_scale.py`` share: to start two ranks takes longer than all that they do.
 """
 
+import logging
 import os
 import subprocess
 
@@ -17,6 +18,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("tdro", deadline=None, max_examples=50)
 settings.load_profile("tdro")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """A run sends tdro's messages to its own log; the next test looks for its own in ``caplog``."""
+    yield
+    logger = logging.getLogger("tdro")
+    logger.propagate = True
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,12 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from packaging.version import Version
 from sentence_transformers import SentenceTransformer
 
 import scale_worker
@@ -70,6 +72,8 @@ def test_what_two_ranks_leave_is_the_model_of_one_process(name, out):
 @pytest.mark.parametrize("name", list(scale_worker.SCENARIOS))
 def test_gradients_are_exchanged_after_the_last_micro_batch_only(name, out):
     *_, caching = scale_worker.SCENARIOS[name]
+    if caching and name.startswith("ddp") and Version(version("sentence-transformers")) < Version("6.2"):
+        pytest.skip("sentence-transformers exchanges gradients after each micro-batch before 6.2")
     micro_batches = 3  # 4 rows a rank, of 3 texts each, 5 at a time
     step = f"(look ){{{micro_batches}}}(embed ){{{micro_batches}}}" if caching else f"(embed ){{{micro_batches}}}"
     for rank in range(2):
