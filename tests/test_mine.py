@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import tdro.evaluation.search
 import tdro.mining.dense
+import tdro.mining.mine
 import tiny
 import tiny_mixture
 from launch import environment
@@ -122,7 +123,7 @@ def brute_force(task, model, mining, corpus=(), prompt="", passage_prompt=""):
 def test_finds_what_brute_force_finds(mining, embedder, model, monkeypatch):
     monkeypatch.setattr(tdro.evaluation.search, "_PASSAGES_AT_ONCE", 13)
     monkeypatch.setattr(tdro.evaluation.search, "_QUERIES_AT_ONCE", 7)
-    monkeypatch.setattr(tdro.mining.dense, "_ROWS_AT_ONCE", 17)
+    monkeypatch.setattr(tdro.mining.mine, "_ROWS_AT_ONCE", 17)
     monkeypatch.setattr(tdro.mining.dense, "_PAIRS_AT_ONCE", 5)
     task = built()
     assert mine_task(task, mining, embedder=embedder).rows["negatives"][:] == brute_force(task, model, mining)

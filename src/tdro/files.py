@@ -7,11 +7,12 @@ when it is read) and modification times as fingerprints (they change with a copy
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,28 @@ def write_atomic(path: Path | str, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path | str) -> Iterator[Path]:
+    """A new folder to fill. It gets its name, in place of an older one, when the block ends without an error.
+
+    Raises:
+        UserError: it cannot be made there.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
+    with beside as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        yield made
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        made.rename(folder)
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from tdro.data.mixture import FORMAT, beir_sha256
 from tdro.data.places import BEIR_FILES
 from tdro.data.task import COLUMNS, Mixture, Task, TestSet
 from tdro.errors import UserError
-from tdro.files import sha256, write_json
+from tdro.files import sha256, whole_folder, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,12 +49,7 @@ def write_mixture(mixture: Mixture, folder: Path | str, force: bool = False) -> 
     """
     folder = Path(folder)
     check_new_folder(folder, [Path(test.folder) for test in mixture.tests], force)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
-    try:
+    with whole_folder(folder) as made:
         content = {
             "format": FORMAT,
             "name": folder.resolve().name,
@@ -63,12 +57,6 @@ def write_mixture(mixture: Mixture, folder: Path | str, force: bool = False) -> 
             "tests": [_copy_test(test, made) for test in mixture.tests],
         }
         write_json(made / "mixture.json", content)
-        made.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.replace(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _write_task(task: Task, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tdro.data.mixture import test_folders
 from tdro.data.task import TestSet
@@ -19,7 +18,7 @@ from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
 from tdro.evaluation.benchmarks import GROUPS, MKQA, Wanted, benchmark
 from tdro.evaluation.mteb_data import mteb_folder, wanted_of
-from tdro.files import fingerprint
+from tdro.files import fingerprint, whole_folder
 
 
 @dataclass(frozen=True)
@@ -124,18 +123,14 @@ def of_split(folder: Path, split: str, cache: Path | str | None = None) -> Path:
     view = cache_folder(cache) / "benchmarks" / f"{folder.name}-{source}-{fingerprint(str(folder))}"
     if view.is_dir():
         return view
-    view.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=view.parent, prefix=f".{view.name}.") as temporary:
-        made = Path(temporary) / "made"
-        (made / "qrels").mkdir(parents=True)
+    with whole_folder(view) as made:
+        (made / "qrels").mkdir()
         for name, target in (
             ("corpus.jsonl", None),
             ("queries.jsonl", None),
             ("qrels/test.tsv", f"qrels/{source}.tsv"),
         ):
             _link(made / name, folder / (target or name))
-        if not view.is_dir():
-            made.replace(view)
     return view
 
 

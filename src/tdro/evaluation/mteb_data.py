@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -21,7 +20,7 @@ from tqdm.auto import tqdm
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
 from tdro.evaluation.benchmarks import Wanted
-from tdro.files import fingerprint
+from tdro.files import fingerprint, whole_folder
 
 _ROWS_AT_ONCE = 1000
 _SECONDS_BEFORE_BAR = 5
@@ -117,11 +116,9 @@ def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) ->
         folder: is made.
         leave_out_own: a passage with the query's own id must not be found.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     qrels = {str(query): scores for query, scores in split["relevant_docs"].items() if scores}
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        made = Path(temporary) / "made"
-        (made / "qrels").mkdir(parents=True)
+    with whole_folder(folder) as made:
+        (made / "qrels").mkdir()
         alike = _write_corpus(made / "corpus.jsonl", split["corpus"], qrels)
         before = "query-" if alike and not leave_out_own else ""
         with (made / "queries.jsonl").open("w", encoding="utf-8") as file:
@@ -132,8 +129,6 @@ def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) ->
             file.write("query-id\tcorpus-id\tscore\n")
             for query, scores in qrels.items():
                 file.writelines(f"{before}{query}\t{passage}\t{int(score)}\n" for passage, score in scores.items())
-        if not folder.is_dir():  # another process may have been quicker
-            made.replace(folder)
 
 
 def _load(task: Any, wanted: Wanted) -> Mapping[str, Any]:

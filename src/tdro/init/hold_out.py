@@ -6,8 +6,6 @@ All rows with a query that is held out leave, so that no test query is trained o
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from tqdm.auto import tqdm
 from tdro.data.same_text import normalise
 from tdro.data.task import Task
 from tdro.errors import UserError
-from tdro.files import fingerprint, write_atomic, write_json, write_jsonl
+from tdro.files import fingerprint, whole_folder, write_atomic, write_json, write_jsonl
 
 _SHARE = 5  # at most one query in so many
 _PASSAGES = 50_000  # of a test set, besides the answers
@@ -41,20 +39,12 @@ def hold_out(tasks: Sequence[Task], queries: int, folder: Path, force: bool = Fa
     """
     if folder.exists() and not (force and (folder / _MARK).is_file()):
         raise UserError(f"{folder}: is there already; remove it, or name another recipe with --out")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with whole_folder(folder) as made:
         left = {
             task.name: _split(task, queries, made)
             for task in tqdm(tasks, desc="holding out", unit=" tasks", delay=2, leave=False)
         }
         write_json(made / _MARK, {"queries": queries, "rows left": left})
-        made.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.replace(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return left
 
 

