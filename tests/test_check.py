@@ -18,7 +18,7 @@ from tdro.cli import main
 from tdro.data.bad_rows import bad_rows_file
 from tdro.data.check import check_files
 from tdro.data.check_text import check_text
-from tdro.data.outliers import odd_lengths, odd_scripts, repeated
+from tdro.data.outliers import odd_lengths, odd_ones, repeated
 from tdro.data.rows import Problem
 from tdro.data.scripts import script_of
 from tdro.errors import UserError
@@ -59,7 +59,7 @@ def test_good_rows_are_only_counted(tmp_path):
     (task,) = report.tasks
     assert (task.name, task.read, task.kept, task.repaired, task.dropped, task.duplicates) == ("good", 60, 60, 0, 0, 0)
     assert task.query_characters == np.median([len(row(number)["query"]) for number in range(60)])
-    assert task.query_scripts == task.positive_scripts == {"Latin": 1.0}
+    assert max(task.positive_languages, key=task.positive_languages.__getitem__) == "en"
 
 
 def test_each_problem_has_file_line_and_what_is_done(tmp_path):
@@ -102,6 +102,28 @@ def test_another_script_or_length_than_the_tasks(tmp_path):
     lines[70]["positives"] = ["word" * 900]
     found = problems(check_files([put(tmp_path / "task.jsonl", lines)]))
     assert found == [(51, "odd-script", "kept"), (61, "odd-script", "kept"), (71, "odd-length", "kept")]
+
+
+def test_another_language_than_the_tasks(tmp_path):
+    lines = rows(1100)
+    for number, line in enumerate(lines):
+        line["query"] = f"Where can one read about the {WORDS[number % 10]} of the old town, part {number}?"
+        line["positives"] = [f"Part {number}: the {WORDS[number % 9]} is one of the oldest in this country."]
+    lines[40]["query"] = "Wo kann man etwas über die alte Brücke in der Stadt nachlesen?"
+    lines[1050]["positives"] = ["Los visitantes pueden subir a la torre todos los días."]
+    lines[60]["query"] = "когда построили эту крепость и кто приказал её построить"  # its script says it already
+    lines[70]["query"] = "Alte Brücke"  # too short to be sure
+    report = check_files([put(tmp_path / "task.jsonl", lines)])
+    assert problems(report) == [
+        (61, "odd-script", "kept"),
+        (41, "odd-language", "kept"),
+        (1051, "odd-language", "kept"),
+    ]
+    messages = [problem.message for problem in report.shown["odd-language"]]
+    assert messages[0] == "the language of the query is de, of nearly all others en"
+    assert messages[1] == "the language of the positive is es, of nearly all others en"
+    assert report.tasks[0].positive_languages["en"] > 0.99
+    assert "characters  languages" in check_text(report) and "en / en" in check_text(report)
 
 
 def test_mixed_languages_and_short_texts_are_not_odd(tmp_path):
@@ -259,8 +281,8 @@ def test_odd_needs_a_task_to_fall_out_of():
     assert odd_lengths(np.array([5] * 60 + [10_000, 1, 39])).tolist() == [60]
     spread = np.exp(np.random.default_rng(0).normal(5, 1.5, 10_000)).astype(int) + 1
     assert odd_lengths(spread).tolist() == []
-    assert odd_scripts(np.array([1] * 97 + [2] * 3))[0].tolist() == []
-    assert odd_scripts(np.array([1] * 99 + [2, 0]))[0].tolist() == [99]
+    assert odd_ones(np.array([1] * 97 + [2] * 3))[0].tolist() == []
+    assert odd_ones(np.array([1] * 99 + [2, 0]))[0].tolist() == [99]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import tiny
 import tiny_mixture
 from tdro.cli import main
 from tdro.data.describe import Counts, Lengths, describe, spread
-from tdro.data.describe_text import describe_text
+from tdro.data.describe_text import describe_text, languages
 from tdro.data.task import Mixture, Task
 from tdro.files import read_json
 
@@ -43,7 +43,6 @@ def test_numbers_are_those_of_a_count_by_hand() -> None:
     assert card.same_positive == 2  # "the home side" again, "Nobody" again; a row's own repetition does not count
     assert card.positives == Counts(1, 1.5, 2) and card.negatives == Counts(0, 0.75, 2)
     assert card.query_lengths == Lengths(7.5, 11)
-    assert card.query_scripts == {"Latin": 0.5, "Japanese": 0.25, "Cyrillic": 0.25}
     assert (card.licence, card.source) == ("CC0-1.0", "here")
     assert [sample["negative"] for sample in card.samples][-1] is None
 
@@ -57,6 +56,21 @@ def test_lengths_are_in_tokens_where_there_is_a_tokenizer() -> None:
     assert (card.unit, card.tokenizer) == ("tokens", "words")
     assert card.tasks[0].query_lengths == Lengths(2, 2)
     assert "tokens of words" in describe_text(card, 80)
+
+
+def test_languages_are_those_that_can_be_told() -> None:
+    rows = [
+        row("How long does the journey to the coast take?", ["Sie dauert mit dem Zug ungefähr zwei Stunden."]),
+        row("Which of the two roads is open in winter?", ["Nur die untere Straße ist im Winter geöffnet."]),
+        row("Combien de temps dure le voyage jusqu'à la côte ?", ["x1"]),
+        row("ok", ["42"]),
+    ]
+    card = card_of(rows)
+    assert card.query_languages == {"en": 0.5, "und": 0.25, "fr": 0.25}
+    assert card.passage_languages == {"und": 0.5, "de": 0.5}
+    assert languages(card.query_languages) == "en 67 %, fr 33 %" and languages(card.passage_languages) == "de"
+    assert languages({"und": 0.95, "la": 0.05}) == languages({}) == "–"
+    assert languages({"en": 0.7, "de": 0.2, "fr": 0.1}) == "en 70 %, de 20 %"
 
 
 def test_a_part_of_the_rows_is_looked_at_for_lengths_and_it_is_said() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
-    text = "a data card: rows, scripts, lengths, negatives, duplicates, licences and samples of every task"
-    parser = commands.add_parser("describe", help=text, description=text)
+    text = "a data card: rows, languages, lengths, negatives, duplicates, licences and samples of every task"
+    parser = commands.add_parser(
+        "describe", help=text, description=text, epilog="Example: tdro data describe recipe.yaml"
+    )
     parser.add_argument(
         "paths", metavar="MIXTURE", nargs="+", help="a mixture folder, a recipe, or data files (a task each)"
     )
@@ -18,7 +20,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="MODEL",
         help="count lengths in its tokens (default: the recipe's base; without a recipe, characters)",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the card to this file too")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the card to this file too (default: print it only)"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite that file")
     parser.set_defaults(function=_describe)
 

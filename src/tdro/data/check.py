@@ -1,8 +1,8 @@
 """What is wrong with training data, by file and line, and what is done about it; nothing is changed.
 
 Every row goes through :func:`tdro.data.rows.row_from`, as it does when it is read for training, so a check says what a
-run does. Rows are streamed: besides the row at hand, 32 bytes of each are kept, to compare it with its task in the end
-(:mod:`tdro.data.outliers`). Rejected: stopping at the first wrong row, and loading a data set to look at it.
+run does. Rows are streamed: besides a thousand rows at hand, 36 bytes of each are kept, to compare it with its task in
+the end (:mod:`tdro.data.outliers`). Rejected: stopping at the first wrong row, and loading a data set to look at it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from tdro.data.inputs import Input, find_inputs
-from tdro.data.outliers import odd_lengths, odd_scripts, repeated
+from tdro.data.languages import READ, Languages, language_name, languages_of
+from tdro.data.outliers import odd_lengths, odd_ones, repeated
 from tdro.data.rows import Action, Problem, Row, row_from
 from tdro.data.same_text import normalise
 from tdro.data.scripts import script_of
@@ -25,7 +26,8 @@ from tdro.data.sources import Part
 Sink = Callable[[Problem, object], None]  # takes a problem and the raw value that has it, None where there is none
 
 _SHOWN = 5  # problems of a kind that a report keeps
-_LETTERS = 4  # fewer say nothing about a row's language: "OK", "Wi-Fi"
+_LETTERS = 4  # fewer say nothing about a row's script: "OK", "Wi-Fi"
+_AT_ONCE = 1_000  # texts whose language is told
 _LOST = ("dropped", "refused")
 _BAR_STEP = 1000
 # What read_mixture bears in a task's file, and reads as it is. It refuses the file for everything else.
@@ -54,8 +56,8 @@ class TaskReport:
         duplicates: kept rows whose query an earlier one has, after normalisation.
         query_characters: median over the kept rows.
         positive_characters: of the first positive, median over the kept rows.
-        query_scripts: shares of the kept rows' queries by script, where it is known, largest first.
-        positive_scripts: of the first positives.
+        query_languages: shares of the kept rows' queries by language, largest first; ``und`` where it is not told.
+        positive_languages: of the first positives.
     """
 
     name: str
@@ -66,8 +68,8 @@ class TaskReport:
     duplicates: int = 0
     query_characters: float = 0.0
     positive_characters: float = 0.0
-    query_scripts: dict[str, float] = field(default_factory=dict)
-    positive_scripts: dict[str, float] = field(default_factory=dict)
+    query_languages: dict[str, float] = field(default_factory=dict)
+    positive_languages: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -135,6 +137,7 @@ def check_task(task: Input, report: Report, batch: int | None = None, sink: Sink
         numbers.repaired += "repaired" in actions and not lost
         if row is not None and not lost:
             facts.add(row, part.file, line)
+    facts.tell_languages()
     for problem in _compared(facts, numbers, batch, parts[0].file):
         _tell(problem, None, report, sink)
     return numbers
@@ -168,15 +171,40 @@ def _as_mixture(problems: list[Problem]) -> list[Problem]:
     return [replace(problem, action="kept" if problem.kind in _BORNE else "refused") for problem in problems]
 
 
+class _Side:
+    """What is kept of every row's query, or of its first positive: 8 bytes."""
+
+    def __init__(self) -> None:
+        self.lengths, self.scripts = array("I"), array("H")
+        self.told, self.sure = array("B"), array("B")  # of languages, as Languages has them
+        self.waiting: list[str] = []  # beginnings of texts whose language is not told yet
+
+    def add(self, text: str, script: int) -> None:
+        self.lengths.append(len(text))
+        self.scripts.append(script)
+        self.waiting.append(text[:READ])
+        if len(self.waiting) == _AT_ONCE:
+            self.tell_languages()
+
+    def tell_languages(self) -> None:
+        found = languages_of(self.waiting)
+        self.told.frombytes(found.told.tobytes())
+        self.sure.frombytes(found.sure.tobytes())
+        self.waiting.clear()
+
+    @property
+    def languages(self) -> Languages:
+        return Languages(np.array(self.told), np.array(self.sure))
+
+
 class _Facts:
-    """What is kept of every row: 32 bytes."""
+    """What is kept of every row: 36 bytes."""
 
     def __init__(self) -> None:
         self.files: list[str] = []
         self.scripts = [""]  # a script's number is its place here
         self.file, self.line, self.query_hash = array("I"), array("Q"), array("q")
-        self.lengths = {"query": array("I"), "positive": array("I")}
-        self.script = {"query": array("H"), "positive": array("H")}
+        self.sides = {"query": _Side(), "positive": _Side()}
 
     def add(self, row: Row, file: str, line: int) -> None:
         if not self.files or self.files[-1] != file:
@@ -184,9 +212,13 @@ class _Facts:
         self.file.append(len(self.files) - 1)
         self.line.append(line)
         self.query_hash.append(hash(normalise(row.query)))
-        for what, text in (("query", row.query), ("positive", row.positives[0])):
-            self.lengths[what].append(len(text))
-            self.script[what].append(self._number(script_of(text, _LETTERS)))
+        for side, text in zip(self.sides.values(), (row.query, row.positives[0]), strict=True):
+            side.add(text, self._number(script_of(text, _LETTERS)))
+
+    def tell_languages(self) -> None:
+        """Of the last rows, which are too few to have been done yet."""
+        for side in self.sides.values():
+            side.tell_languages()
 
     def _number(self, script: str) -> int:
         if script not in self.scripts:
@@ -197,12 +229,6 @@ class _Facts:
         """File and line of a row."""
         return self.files[self.file[row]], self.line[row]
 
-    def shares(self, what: str) -> dict[str, float]:
-        """Scripts of the texts and their shares, largest first; texts of no known script do not count."""
-        counts = np.bincount(np.array(self.script[what]), minlength=len(self.scripts))[1:]
-        found = dict(zip(self.scripts[1:], (counts / max(1, counts.sum())).tolist(), strict=True))
-        return {script: share for script, share in sorted(found.items(), key=lambda item: -item[1]) if share}
-
 
 def _compared(facts: _Facts, numbers: TaskReport, batch: int | None, file: str) -> Iterator[Problem]:
     """The problems that only the whole task shows; fills in the numbers that only the whole task has."""
@@ -210,9 +236,10 @@ def _compared(facts: _Facts, numbers: TaskReport, batch: int | None, file: str) 
     for what in ("query", "positive"):
         yield from _odd(facts, what)
     if len(facts.line):
-        numbers.query_characters = float(np.median(np.array(facts.lengths["query"])))
-        numbers.positive_characters = float(np.median(np.array(facts.lengths["positive"])))
-        numbers.query_scripts, numbers.positive_scripts = facts.shares("query"), facts.shares("positive")
+        query, positive = facts.sides["query"], facts.sides["positive"]
+        numbers.query_characters = float(np.median(np.array(query.lengths)))
+        numbers.positive_characters = float(np.median(np.array(positive.lengths)))
+        numbers.query_languages, numbers.positive_languages = query.languages.shares(), positive.languages.shares()
     if not numbers.kept:
         yield Problem(file, None, "no-rows", "no usable row", "refused")
     elif batch and numbers.kept < batch:
@@ -230,13 +257,19 @@ def _repeated_queries(facts: _Facts, numbers: TaskReport) -> Iterator[Problem]:
 
 
 def _odd(facts: _Facts, what: str) -> Iterator[Problem]:
-    """Texts that fall out of their task, by script and by length."""
-    scripts = np.array(facts.script[what])
-    rows, usual = odd_scripts(scripts)
-    for row in rows.tolist():
+    """Texts that fall out of their task, by script, by language and by length."""
+    side = facts.sides[what]
+    scripts, languages = np.array(side.scripts), side.languages
+    by_script, usual = odd_ones(scripts)
+    for row in by_script.tolist():
         message = f"the {what} is in {facts.scripts[scripts[row]]}, nearly all others in {facts.scripts[usual]}"
         yield Problem(*facts.place(row), "odd-script", message, "kept")
-    lengths = np.array(facts.lengths[what])
+    by_language, usual = odd_ones(languages.sure)
+    for row in np.setdiff1d(by_language, by_script).tolist():
+        language = language_name(languages.sure[row])
+        message = f"the language of the {what} is {language}, of nearly all others {language_name(usual)}"
+        yield Problem(*facts.place(row), "odd-language", message, "kept")
+    lengths = np.array(side.lengths)
     odd = odd_lengths(lengths).tolist()
     median = np.median(lengths) if odd else 0
     for row in odd:

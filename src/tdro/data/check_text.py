@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tdro.data.check import Report, TaskReport
+from tdro.data.describe_text import SHARES, languages
 from tdro.data.rows import REPAIRS, Problem
 
-_HEAD = ("task", "read", "kept", "repaired", "dropped", "same query", "characters", "scripts")
+_HEAD = ("task", "read", "kept", "repaired", "dropped", "same query", "characters", "languages")
 _WORST_FIRST = ("refused", "dropped", "repaired", "kept")
 
 
@@ -45,27 +46,18 @@ def _place(problem: Problem) -> str:
 def _table(tasks: list[TaskReport]) -> list[str]:
     rows = [_HEAD, *map(_cells, tasks)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    left = ("task", "scripts")
+    left = ("task", "languages")
     return [
         "  ".join(
             f"{cell:<{width}}" if name in left else f"{cell:>{width}}"
             for cell, width, name in zip(row, widths, _HEAD, strict=True)
         ).rstrip()
         for row in rows
-    ] + ["characters and scripts: of the query and the first positive; characters are medians"]
+    ] + [f"queries / first positives: medians of their characters; languages are {SHARES}"]
 
 
 def _cells(task: TaskReport) -> tuple[str, ...]:
     counts = (task.read, task.kept, task.repaired, task.dropped, task.duplicates)
     characters = f"{task.query_characters:.0f} / {task.positive_characters:.0f}"
-    scripts = f"{_scripts(task.query_scripts)} / {_scripts(task.positive_scripts)}"
-    return (task.name, *(f"{count:,}" for count in counts), characters, scripts)
-
-
-def _scripts(shares: dict[str, float]) -> str:
-    """The two largest: ``Japanese 92 %, Latin 8 %``."""
-    if not shares:
-        return "-"
-    if len(shares) == 1:
-        return next(iter(shares))
-    return ", ".join(f"{script} {100 * share:.0f} %" for script, share in list(shares.items())[:2])
+    spoken = f"{languages(task.query_languages)} / {languages(task.positive_languages)}"
+    return (task.name, *(f"{count:,}" for count in counts), characters, spoken)

@@ -1,16 +1,13 @@
 """A data card: what the tasks of a mixture hold, in numbers and samples.
 
 Rows, negatives and duplicates are counted over all rows, a batch at a time, keeping 8 bytes of each text. Lengths and
-scripts come from rows spread evenly over the task, since tokenizing 10 M rows would take hours and change no digit. A
-script is not a language: English and German are both Latin. Rejected: language identification (see
-:mod:`tdro.data.scripts`).
+languages come from rows spread evenly over the task, since tokenizing 10 M rows would take hours and change no digit.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from tdro.data.languages import languages_of
 from tdro.data.outliers import repeated
 from tdro.data.same_text import normalise
-from tdro.data.scripts import script_of
 from tdro.data.task import Mixture, Task
 from tdro.files import write_json
 
 TokenCounter = Callable[[list[str]], NDArray[np.int64]]  # texts to their numbers of tokens
 FORMAT = "tdro-data-card/1"
-LENGTH_ROWS = 20_000  # of a task: their lengths and scripts are told
+LENGTH_ROWS = 20_000  # of a task: their lengths and languages are told
 _SAMPLES = 3
 _BATCH = 5_000
 _AT_ONCE = 2_000  # texts to the tokenizer
@@ -60,8 +57,8 @@ class TaskCard:
         instruction: what a query asks for.
         licence: of the texts.
         source: where they come from.
-        query_scripts: shares of the queries by script, largest first; ``other`` for no script or several.
-        passage_scripts: of the first positives.
+        query_languages: shares of the queries by ISO 639 code, largest first; ``und`` where none can be told.
+        passage_languages: of the first positives.
         query_lengths: in the card's unit.
         passage_lengths: of positives and hard negatives.
         positives: a row.
@@ -77,8 +74,8 @@ class TaskCard:
     instruction: str
     licence: str
     source: str
-    query_scripts: dict[str, float]
-    passage_scripts: dict[str, float]
+    query_languages: dict[str, float]
+    passage_languages: dict[str, float]
     query_lengths: Lengths
     passage_lengths: Lengths
     positives: Counts
@@ -96,7 +93,7 @@ class DataCard:
     Attributes:
         unit: of lengths: ``tokens`` (special ones included) or ``characters``.
         tokenizer: the model whose tokens are counted, or empty.
-        length_rows: at most so many rows of a task were looked at for lengths and scripts.
+        length_rows: at most so many rows of a task were looked at for lengths and languages.
         tasks: a card each.
     """
 
@@ -119,7 +116,7 @@ def describe(
         mixture: tasks with at least a row.
         count: numbers of tokens of texts; None: lengths are in characters.
         tokenizer: the name of the model whose tokens they are.
-        length_rows: rows of a task whose lengths and scripts are told.
+        length_rows: rows of a task whose lengths and languages are told.
     """
     with tqdm(total=sum(mixture.sizes), desc="describing", unit=" rows", unit_scale=True, delay=5, leave=False) as bar:
         tasks = [_task_card(task, count or _characters, length_rows, bar) for task in mixture.tasks]
@@ -135,8 +132,8 @@ def _task_card(task: Task, count: TokenCounter, length_rows: int, bar: tqdm[Any]
     positives, negatives, same_query, same_positive = _all_rows(task, bar)
     return TaskCard(
         *(task.name, len(task), task.instruction, task.licence, task.source),
-        query_scripts=_scripts(sampled["query"]),
-        passage_scripts=_scripts(texts[0] for texts in sampled["positives"]),
+        query_languages=languages_of(sampled["query"]).shares(),
+        passage_languages=languages_of([texts[0] for texts in sampled["positives"]]).shares(),
         query_lengths=query_lengths,
         passage_lengths=passage_lengths,
         positives=_counts(positives),
@@ -183,11 +180,6 @@ def _lengths(texts: list[str], count: TokenCounter) -> Lengths:
 
 def _counts(found: np.ndarray) -> Counts:
     return Counts(int(found.min()), float(found.mean()), int(found.max()))
-
-
-def _scripts(texts: Iterable[str]) -> dict[str, float]:
-    found = Counter(script_of(text) or "other" for text in texts)
-    return {script: number / found.total() for script, number in found.most_common()}
 
 
 def _samples(task: Task) -> list[dict[str, str | None]]:

@@ -6,6 +6,7 @@ import shutil
 import unicodedata
 
 from tdro.data.describe import Counts, DataCard, Lengths, TaskCard
+from tdro.data.languages import UNDETERMINED
 
 _HEAD = (
     "task",
@@ -17,9 +18,11 @@ _HEAD = (
     "none",
     "same query",
     "same positive",
-    "scripts",
+    "languages",
 )
-_LEFT = ("task", "scripts")
+_LEFT = ("task", "languages")
+_FEW = 0.1  # share of texts of a known language below which the others' is not guessed
+SHARES = "shares of the texts whose language can be told; –: fewer than a tenth"
 
 
 def describe_text(card: DataCard, width: int | None = None) -> str:
@@ -51,7 +54,7 @@ def _cells(task: TaskCard) -> tuple[str, ...]:
         *(task.name, f"{task.rows:,}", _lengths(task.query_lengths), _lengths(task.passage_lengths)),
         *(_counts(task.positives), _counts(task.negatives)),
         *(f"{count:,}" for count in counts),
-        f"{scripts(task.query_scripts)} / {scripts(task.passage_scripts)}",
+        f"{languages(task.query_languages)} / {languages(task.passage_languages)}",
     )
 
 
@@ -63,7 +66,7 @@ def _legend(card: DataCard) -> list[str]:
         + (f", from {card.length_rows:,} rows a task" if looked else ""),
         "positives, negatives: a row, on average (least to most); none: rows without a negative",
         "same query, same positive: rows that share it with an earlier row",
-        "scripts: of queries / first positives; a script is not a language (English and German are Latin)",
+        f"languages: of queries / first positives; {SHARES}",
     ]
 
 
@@ -77,10 +80,16 @@ def _counts(counts: Counts) -> str:
     return f"{counts.mean:.1f} ({counts.least} to {counts.most})"
 
 
-def scripts(shares: dict[str, float]) -> str:
-    """The two largest: ``Japanese 92 %, Latin 8 %``, or the only one."""
-    told = [f"{script} {100 * share:.0f} %" for script, share in shares.items() if share >= 0.005]
-    return ", ".join(told[:2]) if len(told) > 1 else next(iter(shares))
+def languages(shares: dict[str, float]) -> str:
+    """The two largest of those that are told: ``de 98 %, en 2 %``, or the only one; a dash for too few."""
+    known = {language: share for language, share in shares.items() if language != UNDETERMINED}
+    total = sum(known.values())
+    if total < _FEW:
+        return "–"
+    told = [(language, share / total) for language, share in known.items() if share >= 0.005 * total]
+    if len(told) == 1:
+        return told[0][0]
+    return ", ".join(f"{language} {100 * share:.0f} %" for language, share in told[:2])
 
 
 def _samples(task: TaskCard) -> list[str]:

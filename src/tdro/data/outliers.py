@@ -1,4 +1,4 @@
-"""Rows that do not fit their task: the same query again, another script, a length of another order.
+"""Rows that do not fit their task: the same query again, another script or language, a length of another order.
 
 Works on one number a row, in arrays, after the last row was read: medians of the whole task are exact, and a million
 rows take a fraction of a second. Rules are conservative, for a row that fits should not have to be looked at. Rejected:
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_MAJORITY = 0.98  # share of a task's texts in one script, for the others to be odd
+_MAJORITY = 0.98  # share of a task's texts in one script or language, for the others to be odd
 _DEVIATIONS = 8.0  # robust standard deviations of the logarithm, and
 _FACTOR = 8.0  # times longer or shorter than the median, both
 _ENOUGH = 50  # rows below which nothing is odd
@@ -28,20 +28,22 @@ def repeated(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[by_row], first[by_row]
 
 
-def odd_scripts(scripts: np.ndarray) -> tuple[np.ndarray, int]:
-    """Rows in another script than nearly all of the task's, and that script.
+def odd_ones(numbers: np.ndarray) -> tuple[np.ndarray, int]:
+    """Rows in another script or language than nearly all of the task's, and that script or language.
+
+    A task in many languages has none.
 
     Args:
-        scripts: a number for the script of each row's text, 0 where it has none, [n_rows].
+        numbers: of the script or language of each row's text, 0 where it is not known, [n_rows].
     """
-    known = scripts[scripts > 0]
+    known = numbers[numbers > 0]
     if len(known) < _ENOUGH:
         return np.empty(0, dtype=np.int64), 0
     counts = np.bincount(known)
     usual = int(counts.argmax())
     if counts[usual] < _MAJORITY * len(known):
         return np.empty(0, dtype=np.int64), usual
-    return np.flatnonzero((scripts > 0) & (scripts != usual)), usual
+    return np.flatnonzero((numbers > 0) & (numbers != usual)), usual
 
 
 def odd_lengths(lengths: np.ndarray) -> np.ndarray:
