@@ -1,7 +1,7 @@
 """Rows per second and peak memory of build, check, dedup and mine, each beside what one would use instead.
 
-    python benchmarks/data.py                        # 10,000 and 100,000 rows
-    python benchmarks/data.py --rows 1000000 --only build check read load_dataset
+    python benchmarks/data.py                        # 10,000, 100,000 and 1,000,000 rows
+    python benchmarks/data.py --rows 100000 --only build load_dataset
 
 Made-up rows of words drawn as in a language (few common ones, many rare ones): a query of 8, a positive of 60, and a
 negative of 60. Each contestant runs in a process of its own, from a JSONL file. See README.md.
@@ -20,10 +20,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from tdro.files import read_json, write_json
 
 CLEAR = Path("/proc/self/clear_refs")
+Figures = dict[str, dict[str, float]]  # of one size: contestant to its seconds and MB
 
 
 def build(file: Path, folder: Path) -> None:
@@ -106,15 +108,23 @@ def bm25s(file: Path, folder: Path) -> None:
         next(place for place in best if place != number)
 
 
-CONTESTANTS: dict[str, tuple[Callable[[Path, Path], None], str]] = {  # with the one that each is compared with
-    "build": (build, ""),
-    "load_dataset": (load_dataset, "build"),
-    "check": (check, ""),
-    "read": (read, "check"),
-    "dedup": (dedup, ""),
-    "simhash": (simhash, "dedup"),
-    "mine": (mine, ""),
-    "bm25s": (bm25s, "mine"),
+class Contestant(NamedTuple):
+    """What is measured, the one that it is compared with, and the most rows that it is given."""
+
+    run: Callable[[Path, Path], None]
+    beside: str = ""
+    largest: int | None = None  # where it compares each query with all rows, so that the time grows with their square
+
+
+CONTESTANTS = {
+    "build": Contestant(build),
+    "load_dataset": Contestant(load_dataset, "build"),
+    "check": Contestant(check),
+    "read": Contestant(read, "check"),
+    "dedup": Contestant(dedup),
+    "simhash": Contestant(simhash, "dedup"),
+    "mine": Contestant(mine),
+    "bm25s": Contestant(bm25s, "mine", 10_000),
 }
 
 
@@ -124,7 +134,7 @@ def _queries(file: Path) -> tuple[list[str], list[str]]:
 
 
 def _task(file: Path) -> object:
-    from datasets import Dataset
+    from datasets import Dataset, Features, List, Value
 
     from tdro.data.task import Task
 
@@ -135,13 +145,9 @@ def _task(file: Path) -> object:
         "positives": [[row["positive"]] for row in rows],
         "negatives": [[] for _ in rows],
     }
-    return Task("rows", Dataset.from_dict(columns).cast_column("negatives", _texts()))
-
-
-def _texts() -> object:
-    from datasets import List, Value
-
-    return List(Value("string"))
+    text = Value("string")
+    kinds = Features({"id": text, "query": text, "positives": List(text), "negatives": List(text)})
+    return Task("rows", Dataset.from_dict(columns, kinds))
 
 
 def write_rows(file: Path, rows: int) -> None:
@@ -162,24 +168,26 @@ def write_rows(file: Path, rows: int) -> None:
 
 def run_one(name: str, file: Path, folder: Path, result: Path) -> None:
     """In a process of its own: seconds after the imports, and the peak of memory above that before."""
-    contestant = CONTESTANTS[name][0]
+    contestant = CONTESTANTS[name].run
     small = folder / "small.jsonl"
     with file.open(encoding="utf-8") as lines:
         small.write_text("".join(itertools.islice(lines, 200)), encoding="utf-8")
     (folder / "first").mkdir()
     contestant(small, folder / "first")  # imports
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     if CLEAR.exists():
         CLEAR.write_text("5", encoding="ascii")  # the peak is counted anew from here
     started = time.perf_counter()
     contestant(file, folder)
-    write_json(result, {"seconds": time.perf_counter() - started, "memory_mb": _memory("VmHWM") - before})
+    write_json(result, {"seconds": time.perf_counter() - started, "memory_mb": memory("VmHWM") - before})
 
 
-def _memory(key: str) -> float:
-    """MB of this process, as Linux counts them; nothing elsewhere."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
+def memory(key: str, process: int | str = "self") -> float:
+    """MB of a process, as Linux counts them; nan elsewhere, and of one that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return float("nan")
     return next((float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:")), float("nan"))
 
 
@@ -196,7 +204,7 @@ def measure(name: str, file: Path) -> dict[str, float]:
 def main() -> None:
     """Measure, print the tables, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "data.json")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)  # what a child does
@@ -204,7 +212,7 @@ def main() -> None:
     if arguments.one:
         run_one(arguments.one[0], *map(Path, arguments.one[1:]))
         return
-    figures: dict[str, dict[str, dict[str, float]]] = read_json(arguments.json) if arguments.json.exists() else {}
+    figures: dict[str, Figures] = read_json(arguments.json) if arguments.json.exists() else {}
     for rows in arguments.rows:
         found = figures.setdefault(str(rows), {})
         with tempfile.TemporaryDirectory() as folder:
@@ -213,15 +221,27 @@ def main() -> None:
             print(f"\n{rows:,} rows, {file.stat().st_size / 1e6:.0f} MB\n")
             print("| | rows/s | MB | times tdro's speed |\n|---|---|---|---|")
             for name in arguments.only:
+                largest = CONTESTANTS[name].largest
+                if largest and rows > largest:
+                    print(_not_run(name, rows, figures), flush=True)
+                    continue
                 found[name] = measure(name, file)
                 print(_line(name, rows, found), flush=True)
-        write_json(arguments.json, figures)
+                write_json(arguments.json, figures)
 
 
-def _line(name: str, rows: int, found: dict[str, dict[str, float]]) -> str:
-    seconds, beside = found[name]["seconds"], found.get(CONTESTANTS[name][1])
+def _line(name: str, rows: int, found: Figures) -> str:
+    seconds, beside = found[name]["seconds"], found.get(CONTESTANTS[name].beside)
     ratio = f"{beside['seconds'] / seconds:.2f}" if beside else ""
     return f"| {name} | {rows / seconds:,.0f} | {found[name]['memory_mb']:.0f} | {ratio} |"
+
+
+def _not_run(name: str, rows: int, figures: dict[str, Figures]) -> str:
+    largest = CONTESTANTS[name].largest or rows
+    known = figures.get(str(largest), {}).get(name)
+    hours = known["seconds"] * (rows / largest) ** 2 / 3600 if known else 0
+    told = f": it would take about {f'{hours:.0f} h' if hours >= 1 else f'{60 * hours:.0f} min'}" if known else ""
+    return f"| {name} | not run above {largest:,} rows{told} | | |"
 
 
 if __name__ == "__main__":

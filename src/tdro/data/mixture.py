@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdro.data.jsonl import raw_rows
 from tdro.data.places import BEIR_FILES
+from tdro.data.rows import Problem
 from tdro.data.task import COLUMNS, Mixture, Task, TestSet
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 FORMAT = "tdro-mixture/1"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _TASK = {
     "name": str,
@@ -204,66 +207,53 @@ def read_rows(path: Path | str) -> Dataset:
     ignored.
 
     Raises:
-        UserError: naming file and line of the first row that is wrong, or the file if it has none.
+        UserError: naming file and line of the first row that is wrong, or the file if it has none or cannot be opened.
     """
     import pyarrow as pa
     from datasets import Dataset
 
-    path = Path(path)
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.isspace():
-                    continue
-                for name, value in zip(COLUMNS, _row(line, f"{path}, line {number}", number), strict=True):
-                    columns[name].append(value)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    for line, _, value in raw_rows(path):
+        if isinstance(value, Problem):
+            where = str(path) if value.line is None else f"{path}, line {line}"
+            raise UserError(f"{where}: {value.message}")
+        for name, cell in zip(COLUMNS, _row(value, f"{path}, line {line}", line), strict=True):
+            columns[name].append(cell)
     if not columns["id"]:
         raise UserError(f"{path}: no rows")
     texts = pa.list_(pa.string())
     kinds = {"id": pa.string(), "query": pa.string(), "positives": texts, "negatives": texts}
-    try:
-        table = pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()})
-    except UnicodeEncodeError as error:
-        raise UserError(f"{path}: half of a surrogate pair (\\ud800 to \\udfff) is not text; remove it") from error
-    return Dataset(table)
+    return Dataset(pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()}))
 
 
-def _row(line: str, where: str, number: int) -> tuple[str, str, list[str], list[str]]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg})") from error
+def _row(row: object, where: str, line: int) -> tuple[str, str, list[str], list[str]]:
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
     for name in ("query", "positives"):
         if name not in row:
             near = difflib.get_close_matches(name, row, 1)
             raise UserError(f"{where}: no key {name!r}" + (f"; did you mean it by {near[0]!r}?" if near else ""))
-    identity, query = row.get("id", str(number)), row["query"]
-    for name, value in (("id", identity), ("query", query)):
-        if not isinstance(value, str):
-            raise UserError(f"{where}: key {name!r} must be a string, found {type(value).__name__}")
-    if not query.strip():
-        raise UserError(f"{where}: the query is empty")
+    for name in ("positives", "negatives"):
+        if not isinstance(row.get(name, []), list):
+            found = type(row[name]).__name__
+            raise UserError(f"{where}: key {name!r} must be a list of strings, found {found}")
     if not row["positives"]:
         raise UserError(f"{where}: 'positives' is empty; a row needs at least one")
     return (
-        identity,
-        query,
-        _texts(row["positives"], "positives", where),
-        _texts(row.get("negatives", []), "negatives", where),
+        _text(row.get("id", str(line)), "key 'id'", where, empty=True),
+        _text(row["query"], "key 'query'", where),
+        [_text(text, "a text in 'positives'", where) for text in row["positives"]],
+        [_text(text, "a text in 'negatives'", where) for text in row.get("negatives", [])],
     )
 
 
-def _texts(value: Any, name: str, where: str) -> list[str]:
-    if not isinstance(value, list):
-        raise UserError(f"{where}: key {name!r} must be a list of strings, found {type(value).__name__}")
-    for text in value:
-        if not isinstance(text, str):
-            raise UserError(f"{where}: key {name!r} must hold strings, found {type(text).__name__}")
-        if not text.strip():
-            raise UserError(f"{where}: a text in {name!r} is empty")
+def _text(value: Any, what: str, where: str, empty: bool = False) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {what} must be a string, found {type(value).__name__}")
+    if not empty and not value.strip():
+        raise UserError(f"{where}: {what} is empty")
+    if not value.isascii() and _SURROGATE.search(value):
+        raise UserError(
+            f"{where}: {what} has half of a surrogate pair (\\ud800 to \\udfff), which is not text; remove it"
+        )
     return value

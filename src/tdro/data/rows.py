@@ -15,9 +15,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tdro.data.same_text import normalise
+from tdro.data.sound import MOJIBAKE, NO_TEXT, different, sound
 
 LONGEST_TEXT = 100_000  # characters; more than any model reads, and no passage
 
@@ -44,8 +45,7 @@ class Problem:
     action: Action
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):  # not a frozen dataclass, which takes three times as long to make
     """A query, the passages that answer it (at least one), and hard negatives (possibly none)."""
 
     id: str
@@ -71,13 +71,6 @@ _NAMES = {
 }
 _ANSWERS = ("answer", "answers", "passage", "document", "response", "sentence2")  # positives, where no label says more
 LABELS = ("label", "labels", "score", "scores", "similarity")
-
-# All controls but tab, LF and CR; half a surrogate pair, which is no text; a BOM, which belongs before a file.
-_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
-# UTF-8 that was read as Latin-1 or Windows-1252, where no language writes so; or text that was lost before.
-_MOJIBAKE = re.compile("Ã[¡-ºŒœŠšŽžŸƒ€‰¼-¿]|Â[¡-ª¬-¶¸-º¼-¿]|â€|(?:[ÐÑ][\u00a0-¿€-™Œ-ƒ]){3}|ï¿½|ï»¿|\ufffd")
-_MOJIBAKE_STARTS = ("Ã", "Â", "â€", "Ð", "Ñ", "ï", "\ufffd")
-_NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 
 _MESSAGES = {
     "null": "null",
@@ -135,10 +128,12 @@ def row_from(
         if value.__class__ is float and not math.isfinite(value):
             cleaner.note("not-finite", f"key {shown_key(key)}")
             raw = {**raw, key: None}
-    query = cleaner.text(raw[layout.query], "the query")
-    positives = cleaner.passages(raw, layout.positives, "positive")
-    negatives = cleaner.passages(raw, layout.negatives, "negative")
-    positives, negatives = _distinct(query, positives, negatives, cleaner)
+    query, positives, negatives = raw[layout.query], _passages(raw, layout.positives), _passages(raw, layout.negatives)
+    if not sound([query, *positives, *negatives], longest):
+        query = cleaner.text(query, "the query")
+        positives = cleaner.texts(positives, "positive")
+        negatives = cleaner.texts(negatives, "negative")
+        positives, negatives = _distinct(query, positives, negatives, cleaner)
     if query and positives:
         identity = cleaner.identity(raw.get(layout.id), line)
         problems = cleaner.problems(file, line) if cleaner.notes else []
@@ -208,10 +203,10 @@ class _Cleaner:
         if not isinstance(value, str):
             self.note("null" if value is None else "wrong-type", place)
             return ""
-        if not value.isprintable() and _NO_TEXT.search(value):  # the first is four times as fast, and mostly enough
-            surrogate = any("\ud800" <= character <= "\udfff" for character in value)
+        if found := NO_TEXT.findall(value):
+            surrogate = any("\ud800" <= character <= "\udfff" for character in found)
             self.note("surrogate" if surrogate else "control-character", place)
-            value = _NO_TEXT.sub("", value)
+            value = NO_TEXT.sub("", value)
         bare = value.strip()
         if not bare:
             self.note("empty-text", place)
@@ -221,32 +216,20 @@ class _Cleaner:
         if len(bare) > self.longest:
             self.note("overlong", place)
             bare = bare[: self.longest].rstrip()
-        if not bare.isascii() and any(start in bare for start in _MOJIBAKE_STARTS) and _MOJIBAKE.search(bare):
+        if not bare.isascii() and MOJIBAKE.search(bare):
             self.note("wrong-encoding", place)
         return bare
 
-    def passages(self, raw: Mapping[str, Any], names: Sequence[str], place: str) -> list[str]:
-        """The texts of all columns that hold passages; a null instead of a column's value is none."""
+    def texts(self, passages: Sequence[object], place: str) -> list[str]:
+        """The cleaned texts of passages that :func:`_passages` gave."""
         texts = []
-        for name in names:
-            value = raw[name]
-            if value is None:
-                continue
-            for item in value if isinstance(value, (list, tuple)) else (value,):
-                if isinstance(item, dict):
-                    item = self._titled(item, place)
-                if text := self.text(item, place):
-                    texts.append(text)
+        for passage in passages:
+            if isinstance(passage, dict):
+                self.note("wrong-type", f"{place}'s title")
+                passage = passage.get("text")
+            if text := self.text(passage, place):
+                texts.append(text)
         return texts
-
-    def _titled(self, passage: Mapping[str, Any], place: str) -> object:
-        title, text = passage.get("title"), passage.get("text")
-        if title is None or title == "":
-            return text
-        if not isinstance(title, str):
-            self.note("wrong-type", f"{place}'s title")
-            return text
-        return f"{title} {text}" if text and isinstance(text, str) else text or title
 
     def identity(self, value: object, line: int) -> str:
         """The row's id as a text, or the line's number."""
@@ -267,10 +250,31 @@ class _Cleaner:
         return found
 
 
+def _passages(raw: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """What stands in all columns that hold passages; a null instead of a column's value is none."""
+    passages: list[Any] = []
+    for name in names:
+        value = raw[name]
+        if isinstance(value, (list, tuple)):
+            passages += [_titled(item) if isinstance(item, dict) else item for item in value]
+        elif value is not None:
+            passages.append(_titled(value) if isinstance(value, dict) else value)
+    return passages
+
+
+def _titled(passage: Mapping[str, Any]) -> object:
+    """An object's ``"title text"``, or the one that it has; the object itself where its title is no text."""
+    title, text = passage.get("title"), passage.get("text")
+    if title is None or title == "":
+        return text
+    if not isinstance(title, str):
+        return passage
+    return f"{title} {text}" if text and isinstance(text, str) else text or title
+
+
 def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:
     """Positives that are not the query, negatives that are no positives, and no text twice."""
-    squeezed = {_squeezed(text) for text in (query, *positives, *negatives)}
-    if len(squeezed) == 1 + len(positives) + len(negatives):  # nearly always, in a quarter of the time
+    if different([query, *positives, *negatives]):
         return positives, negatives
     asked = normalise(query)
     answers: dict[str, str] = {}
@@ -288,11 +292,6 @@ def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _
         else:
             others[key] = text
     return list(answers.values()), list(others.values())
-
-
-def _squeezed(text: str) -> bytes:
-    """What is left of a text without ASCII's case, spaces and punctuation: equal wherever the normalised texts are."""
-    return (text if text.isascii() else normalise(text)).lower().encode().translate(None, _NOT_ALNUM)
 
 
 def _type(value: object) -> str:

@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 from tdro.data.beir_rows import beir_files, beir_rows
 from tdro.data.digest import file_digest, remembered
 from tdro.data.jsonl import raw_rows
-from tdro.data.places import ARCHIVES, ENDINGS, JSONL, PARQUET, TABLES, hub_file, is_hub_file, is_hub_id
+from tdro.data.places import (
+    ARCHIVES,
+    ENDINGS,
+    JSONL,
+    PARQUET,
+    TABLES,
+    hub_file,
+    is_hub_file,
+    is_hub_id,
+    looks_like_file,
+)
 from tdro.data.tables import parquet_rows, parquet_size, table_rows
 from tdro.errors import UserError
 
@@ -77,7 +87,7 @@ def open_source(source: Source) -> Opened:
     if is_hub_file(text):
         path = _download(text)
     elif not path.exists():
-        if not is_hub_id(text):
+        if looks_like_file(text) or not is_hub_id(text):
             raise UserError(f"{text}: no such file or folder")
         return _on_the_hub(source)
     if (path / "corpus.jsonl").is_file():
