@@ -110,15 +110,19 @@ def material(train: int, test: int, each: int) -> dict[str, Any]:
 
     from tdro.data.mixture import read_mixture
     from tdro.data.sample import build_sample
+    from tdro.data.test_texts import find_test_texts
     from tdro.data.wheels import cache_folder
 
-    mixture = read_mixture(build_sample(cache_folder() / "sample-mixture"))
-    queries = [query for task in mixture.tasks for query in task.rows["query"][:]]
+    folder = build_sample(cache_folder() / "sample-mixture")
+    tasks = read_mixture(folder).tasks
+    queries = [query for task in tasks for query in task.rows["query"][:]]
+    queries += [query for found in find_test_texts(str(folder)) for query in found.queries.values()]
+    passages = [passage for task in tasks for passages in task.rows["positives"][:] for passage in passages]
     random.Random(0).shuffle(queries)
     if train + test > len(queries):
         raise SystemExit(f"the sample mixture has {len(queries)} queries; ask for fewer")
     tests = queries[:test]
-    planted = plant(tests, queries, each)
+    planted = plant(tests, queries + passages, each)
     own = queries[test : test + train - len(planted)]
     return {"train": own + [pair.text for pair in planted], "test": tests, "planted": [vars(pair) for pair in planted]}
 
@@ -243,7 +247,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=200_000, help="training queries, planted ones among them")
     parser.add_argument("--test", type=int, default=20_000, help="test queries")
-    parser.add_argument("--each", type=int, default=1000, help="planted pairs of each kind")
+    parser.add_argument("--each", type=int, default=500, help="planted pairs of each kind")
     parser.add_argument("--rounds", type=int, default=3, help="runs of tdro and simhash, in turn")
     parser.add_argument("--all", action="store_true", help="datasketch and rensa as well, once")
     parser.add_argument("--json", type=Path, help="write the figures here instead of results/dedup.json")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from tdro.data.near_duplicates import THRESHOLD, near_duplicates
 from tdro.data.same_text import normalise
@@ -121,6 +122,7 @@ class _Rows:
         self.starts = np.cumsum([0, *map(len, tasks)])
         self.stays = np.ones(int(self.starts[-1]), np.bool_)
         self.task = np.repeat(np.arange(len(tasks)), np.diff(self.starts))
+        self._ids: dict[int, list[str]] = {}
 
     def texts(self, column: str) -> tuple[list[str], Ints]:
         """The texts of the rows that stay, and each text's row."""
@@ -140,58 +142,72 @@ class _Rows:
                 owners.append(start + np.repeat(here, [len(positives) for positives in lists]))
         return texts, np.concatenate([np.zeros(0, np.int64), *owners])
 
-    def name_and_place(self, row: int) -> tuple[Task, int]:
-        """A row's task, and its place there."""
+    def name_and_id(self, row: int) -> tuple[str, str]:
+        """A row's task, and its id there."""
         task = int(self.task[row])
-        return self.tasks[task], row - int(self.starts[task])
+        if task not in self._ids:
+            self._ids[task] = self.tasks[task].rows["id"][:]  # one by one takes longer than all that is compared
+        return self.tasks[task].name, self._ids[task][row - int(self.starts[task])]
 
     def duplicate(self, row: int, by: str, similarity: float, text: str, of: str, other: Sequence[str]) -> Duplicate:
         """A line of the audit; ``other`` is name, id and text."""
-        task, place = self.name_and_place(row)
+        name, key = self.name_and_id(row)
         kind = "exact" if normalise(text) == normalise(other[2]) else "near"
-        return Duplicate(task.name, place, task.rows[place]["id"], by, kind, similarity, text, of, *other)
+        return Duplicate(name, row - int(self.starts[self.task[row]]), key, by, kind, similarity, text, of, *other)
 
 
 def _of_tests(rows: _Rows, tests: Sequence[TestTexts], column: str, threshold: float) -> Iterator[Duplicate]:
     """Rows that leave because of a test text: of each test set the most similar one."""
-    by_test = [test.queries if column == "query" else test.passages for test in tests]
-    ids = [(number, key) for number, texts in enumerate(by_test) for key in texts]
+    ids: dict[tuple[int, str], tuple[str, str]] = {}  # test set and normalised text to the first such text's id, and it
+    for test, found in enumerate(tests):
+        for key, text in (found.queries if column == "query" else found.passages).items():
+            ids.setdefault((test, normalise(text)), (key, text))
     if not ids:
         return
     texts, owners = rows.texts(column)
-    pairs = near_duplicates(texts, [by_test[number][key] for number, key in ids], threshold)
-    row, test = owners[pairs.first], np.array([number for number, _ in ids])[pairs.second]
-    order = np.lexsort([pairs.second, -pairs.similarity, test, row])
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (np.diff(row[order]) != 0) | (np.diff(test[order]) != 0)
-    for place in order[first].tolist():
-        number, key = ids[pairs.second[place]]
-        other = (tests[number].name, key, by_test[number][key])
-        text = texts[pairs.first[place]]
-        yield rows.duplicate(int(row[place]), column, float(pairs.similarity[place]), text, "test", other)
-    rows.stays[row] = False
+    distinct, numbers = _distinct(texts)
+    test_of = [test for test, _ in ids]
+    alike: dict[int, list[tuple[float, int]]] = {}  # distinct text to the tests' texts that are like it
+    for one, other, similarity in near_duplicates(distinct, [text for _, text in ids.values()], threshold):
+        alike.setdefault(one, []).append((-similarity, other))
+    best: dict[tuple[int, int], tuple[float, int, int]] = {}  # by row and test set
+    for place, row in enumerate(owners.tolist()):
+        for unlike, other in alike.get(numbers[place], ()):
+            here = (unlike, other, place)
+            best[row, test_of[other]] = min(best.get((row, test_of[other]), here), here)
+    those = list(ids.values())
+    for (row, test), (unlike, other, place) in sorted(best.items()):
+        of = (tests[test].name, *those[other])
+        yield rows.duplicate(row, column, -unlike, texts[place], "test", of)
+        rows.stays[row] = False
+
+
+def _distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The normalised texts, each once, and which of them each text is: a thousand copies are compared once."""
+    number: dict[str, int] = {}
+    numbers = [number.setdefault(normalise(text), len(number)) for text in texts]
+    return list(number), numbers
 
 
 def _of_each_other(rows: _Rows, column: str, within: bool, across: bool, threshold: float) -> Iterator[Duplicate]:
     """Rows that leave because of a row further up that stays."""
     texts, owners = rows.texts(column)
-    number: dict[str, int] = {}
-    numbers = [number.setdefault(normalise(text), len(number)) for text in texts]
+    distinct, numbers = _distinct(texts)
     alike: dict[int, list[tuple[int, float]]] = {}  # distinct text to its near-duplicates
-    for one, other, similarity in near_duplicates(list(number), threshold=threshold):
+    for one, other, similarity in near_duplicates(distinct, threshold=threshold):
         alike.setdefault(one, []).append((other, similarity))
         alike.setdefault(other, []).append((one, similarity))
     # What stays, by distinct text: each task's first row that has it, and which of its texts that is.
     staying: dict[int, dict[int, int]] = {}
-    for row, group in itertools.groupby(range(len(texts)), key=lambda place: int(owners[place])):
+    groups = itertools.groupby(range(len(texts)), key=owners.tolist().__getitem__)
+    for row, group in tqdm(groups, "deciding", int(rows.stays.sum()), unit=" rows", leave=False, delay=5):
         places, task = list(group), int(rows.task[row])
         for place in places:
             candidates = [(numbers[place], 1.0), *alike.get(numbers[place], ())]
             found = _stayed(staying, candidates, task, within, across)
             if found is not None:
                 kept, similarity = found
-                stayed, at = rows.name_and_place(int(owners[kept]))
-                of = (stayed.name, stayed.rows[at]["id"], texts[kept])
+                of = (*rows.name_and_id(int(owners[kept])), texts[kept])
                 yield rows.duplicate(row, column, similarity, texts[place], "train", of)
                 rows.stays[row] = False
                 break

@@ -1,6 +1,6 @@
 """Near-duplicates among many short texts: the same question written twice, and not another question of the same form.
 
-Two texts are near-duplicates if they have the same words in any order, but for slips of the pen, spacing and added
+Two texts are near-duplicates if they have the same words, but for their order, slips of the pen, spacing and added
 function words (:mod:`tdro.data.same_words` says which), and ``threshold`` of their letters agree. A similarity of
 n-grams alone cannot tell "captial of France" from "capital of Greece"; looking at the words that differ can. Comparing
 all pairs is out of the question: :mod:`tdro.data.shared_keys` finds those that may be.
@@ -14,16 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from tdro.data.same_words import Difference, difference, is_slip
-from tdro.data.shared_keys import EPSILON, bags, common_from, meeting
-from tdro.data.words import HashedTexts, Hashes, Ints, hash_words, readable, words_of
+from tdro.data.same_words import Difference, difference, is_function_word, is_slip
+from tdro.data.shared_keys import EPSILON, bags, meeting
+from tdro.data.words import HashedTexts, Hashes, Ints, hash_each, hash_words, words_of
 
 THRESHOLD = 0.9  # one slip in ten letters
+_PAIRS_AT_ONCE = 1 << 17  # whose words are in memory
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,15 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, t
     """
     if not 0.5 < threshold <= 1:
         raise ValueError(f"threshold must be above 0.5 and at most 1, not {threshold}")
-    read = [readable(text) for text in (*texts, *(others or ()))]
-    hashed = hash_words(read)
+    together = [*texts, *(others or ())]
+    hashed = hash_words(together)
     same = _first_of_the_same(hashed)
     first = same[: len(texts)]
     second = first if others is None else same[len(texts) :]
-    one, other = meeting(hashed, threshold, _among(first, len(read)), _among(second, len(read)))
+    one, other = meeting(hashed, threshold, _among(first, len(together)), _among(second, len(together)))
     if others is None:
         one, other = one[one < other], other[one < other]
-    one, other, similarity = _compared(read, hashed, one, other, threshold)
+    one, other, similarity = _compared(together, hashed, _among(same, len(together)), one, other, threshold)
     if others is None:
         copies = np.flatnonzero(same != np.arange(len(same)))
         one, other = np.concatenate([one, same[copies]]), np.concatenate([other, copies])
@@ -96,36 +98,37 @@ def _among(numbers: Ints, texts: int) -> NDArray[np.bool_]:
 
 
 def _compared(
-    read: Sequence[str], hashed: HashedTexts, one: Ints, other: Ints, threshold: float
+    texts: Sequence[str], hashed: HashedTexts, distinct: NDArray[np.bool_], one: Ints, other: Ints, threshold: float
 ) -> tuple[Ints, Ints, NDArray[np.float64]]:
     """The candidates that are near-duplicates, and how similar they are."""
-    words: dict[int, list[str]] = {}
-    kept: list[int] = []
-    differences: list[Difference] = []
-    pairs = zip(one.tolist(), other.tolist(), strict=True)
-    for place, pair in enumerate(tqdm(pairs, "comparing", len(one), unit=" pairs", leave=False, delay=5)):
-        for text in pair:
-            if text not in words:
-                words[text] = words_of(read[text])
-        found = difference(words[pair[0]], words[pair[1]])
-        if found is not None and found.similarity >= threshold - EPSILON:
-            kept.append(place)
-            differences.append(found)
-    accepted = np.array(_accepted(differences, hashed), np.bool_)
-    places = np.array(kept, np.int64)[accepted]
-    similarity = np.array([found.similarity for found in differences], np.float64)[accepted]
-    return one[places], other[places], similarity
+    vocabulary = hashed.words[np.repeat(distinct, hashed.counts)]
+    similarity = np.zeros(len(one))
+    with tqdm(total=len(one), desc="comparing", unit=" pairs", leave=False, delay=5) as bar:
+        for start in range(0, len(one), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            pairs = list(zip(one[part].tolist(), other[part].tolist(), strict=True))
+            words = {text: words_of(texts[text]) for text in set(chain.from_iterable(pairs))}
+            differences = {}
+            for place, (left, right) in enumerate(pairs, start):
+                found = difference(words[left], words[right])
+                if found is not None and found.similarity >= threshold - EPSILON:
+                    differences[place] = found
+            for place, found in _accepted(differences, vocabulary, int(distinct.sum())):
+                similarity[place] = found.similarity
+            bar.update(len(pairs))
+    places = np.flatnonzero(similarity)
+    return one[places], other[places], similarity[places]
 
 
-def _accepted(differences: Sequence[Difference], hashed: HashedTexts) -> list[bool]:
+def _accepted(differences: dict[int, Difference], vocabulary: Hashes, texts: int) -> list[tuple[int, Difference]]:
     """Which differences the texts' own vocabulary allows: slips are words nobody else writes, added words common."""
-    asked = sorted({word for found in differences for word in found.words})
-    counted = dict(zip(asked, _counts(hash_words(asked).words, hashed.words).tolist(), strict=True))
-    common = common_from(len(hashed.letters))
+    asked = sorted({word for found in differences.values() for word in found.words})
+    counted = dict(zip(asked, _counts(hash_each(asked), vocabulary).tolist(), strict=True))
     return [
-        all(is_slip(one, other, counted[one], counted[other]) for one, other in found.slips)
-        and all(counted[word] >= common for word in found.added)
-        for found in differences
+        (place, found)
+        for place, found in differences.items()
+        if all(is_slip(one, other, counted[one], counted[other]) for one, other in found.slips)
+        and all(is_function_word(word, counted[word], texts) for word in found.added)
     ]
 
 

@@ -4,13 +4,15 @@ The keys of a text are hashes of
 
 - all its words: meets every other order;
 - all its letters in a row: meets every other spacing;
-- all words but one, with the first or the last two letters of that one: a slip leaves one of the two ends alone;
-- all words but one that is common, or is a character of a script without spaces: meets the text that lacks it;
+- all words but one of four letters and more, with its first or last two: a slip leaves one of the two ends alone;
+- all words but one of four letters and less (a function word, or a character of a script without spaces): meets the
+  text that lacks it or has it with a slip;
 - pairs of its rarest words, for a text of four and more: meets it with two, or from nine words three, other words.
 
 The text's numbers (digits) are part of each key. So texts of one template ("turn on the light in the kitchen", "… in
-the hall") share few keys, and time grows with the texts, not with their square. A pair with too many other letters is
-dropped at once. All of it is NumPy on arrays of 64-bit hashes: a chance meeting costs a comparison, no error.
+the hall") share few keys. Of a key that very many share, each meets a few of them only: time grows with the texts, not
+with their square. A pair with too many other letters is dropped at once. All of it is NumPy on arrays of 64-bit
+hashes: a chance meeting costs a comparison, no error.
 
 Rejected: a sparse product of n-grams (common n-grams make it quadratic), and bands of MinHash values (to meet a text
 with a typo in one of four words they must meet half of everything).
@@ -30,10 +32,10 @@ from tdro.data.words import HashedTexts, Hashes, Ints
 
 _LOG = logging.getLogger(__name__)
 
-_COMMON = 0.005  # the share of texts that a function word is in, at least,
-_COMMON_TEXTS = 20  # and how many
+_FROM_ENDS = 4  # letters of a word with keys from its ends, at least; of one with a key without it, at most
 _LONGEST = 32  # words; a longer text has no keys of all words but one
-_CROWD = 1000  # texts that share a key: more are a template, and other keys must do
+_CROWD = 50  # texts that share a key: of more, a template most likely,
+_FEW = 5  # each meets so many only
 _ODD = np.uint64(0xD6E8FEB86659FD93)  # makes another hash of a hash
 _PAIRS_AT_ONCE = 1 << 22
 Owners = NDArray[np.int32]
@@ -51,11 +53,6 @@ class Keys:
         """The keys of some texts."""
         chosen = texts[self.owners]
         return Keys(self.keys[chosen], self.owners[chosen])
-
-
-def common_from(texts: int) -> float:
-    """How often a word of so many texts must come to be a function word."""
-    return max(_COMMON_TEXTS, _COMMON * texts)
 
 
 def bags(hashed: HashedTexts) -> Hashes:
@@ -76,11 +73,11 @@ def make_keys(hashed: HashedTexts, threshold: float) -> Keys:
     short = np.repeat((counts > 1) & (counts <= _LONGEST), counts)
     linked = _linked(hashed)
     frequency = _frequency(linked)
+    places = np.flatnonzero(short & (hashed.sizes >= _FROM_ENDS))
     for ends, odd in ((hashed.heads, np.uint64(1)), (hashed.tails, _ODD)):
-        places = np.flatnonzero(short & (ends != 0))
         keys.append(rest[places] + ends[places] * odd)
         owners.append(owner[places])
-    places = np.flatnonzero(short & ((frequency >= common_from(len(counts))) | hashed.unspaced))
+    places = np.flatnonzero(short & (hashed.sizes <= _FROM_ENDS))
     keys.append(rest[places])
     owners.append(owner[places])
     for rows, rarest in _rarest(hashed, linked, frequency, threshold):
@@ -101,17 +98,19 @@ def meeting(
     others = keys.of(second)
     order = np.argsort(others.keys, kind="stable")
     other_keys, other_owners = others.keys[order], others.owners[order]
-    seen = np.zeros(1 << 22, np.bool_)  # most keys meet none, and a look at a table is cheaper than a search
-    seen[other_keys >> np.uint64(42)] = True
-    here = seen[keys.keys >> np.uint64(42)]
-    keys = Keys(keys.keys[here], keys.owners[here]).of(first)
+    for shift in (42, 20):  # most keys meet none, and a look at a table is cheaper than a search
+        seen = np.zeros(1 << 22, np.bool_)
+        seen[_slots(other_keys, shift)] = True
+        here = seen[_slots(keys.keys, shift)]
+        keys = Keys(keys.keys[here], keys.owners[here])
+    keys = keys.of(first)
     firsts = np.flatnonzero(np.diff(other_keys, prepend=~other_keys[:1]))  # of each run of equal keys
     run = np.minimum(np.searchsorted(other_keys[firsts], keys.keys), len(firsts) - 1)
     start = firsts[run]
     many = np.where(other_keys[start] == keys.keys, np.diff(firsts, append=len(other_keys))[run], 0)
     if crowded := int((many > _CROWD).sum()):
-        _LOG.info("%d keys are shared by more than %d texts and say nothing", crowded, _CROWD)
-    many[many > _CROWD] = 0
+        _LOG.info("%d keys are shared by more than %d texts; of each, the first %d count", crowded, _CROWD, _FEW)
+    many[many > _CROWD] = _FEW
     found = [np.zeros(0, np.int64)]
     for part in _parts(many):
         times = many[part]
@@ -120,6 +119,11 @@ def meeting(
         kept = _close(hashed, one, other, threshold)
         found.append(np.unique(one[kept].astype(np.int64) * len(first) + other[kept]))
     return np.divmod(np.unique(np.concatenate(found)), max(len(first), 1))
+
+
+def _slots(keys: Hashes, shift: int) -> Ints:
+    """22 bits of each key, from bit ``shift`` on."""
+    return ((keys >> np.uint64(shift)) & np.uint64((1 << 22) - 1)).astype(np.int64)
 
 
 def _close(hashed: HashedTexts, one: Owners, other: Owners, threshold: float) -> NDArray[np.bool_]:
@@ -177,6 +181,9 @@ def _rarest(
 
 def _linked(hashed: HashedTexts) -> Hashes:
     """The words, but each character of a script without spaces as a pair with the one before: alone it says little."""
-    before = np.roll(hashed.words, 1)
-    before[hashed.starts[:-1]] = 0
-    return np.where(hashed.unspaced, hashed.words * _ODD + before, hashed.words)
+    result = hashed.words.copy()
+    places = np.flatnonzero(hashed.unspaced)
+    before = hashed.words[places - 1]
+    before[np.isin(places, hashed.starts)] = 0
+    result[places] = result[places] * _ODD + before
+    return result
