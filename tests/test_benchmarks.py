@@ -6,14 +6,21 @@ import json
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from datasets import Dataset
 
+from tdro.data.benchmarks import GROUPS, Wanted, benchmark
+from tdro.data.mteb_task import mteb_folder, wanted_of, write_folder
+from tdro.data.task import TestSet
+from tdro.data.test_sets import of_split
+from tdro.data.test_texts import find_test_texts
 from tdro.errors import UserError
 from tdro.evaluation.beir import read_beir
-from tdro.evaluation.benchmarks import GROUPS, Wanted, benchmark
-from tdro.evaluation.find_tests import find_benchmark, of_split, without_repeats
-from tdro.evaluation.mteb_data import mteb_folder, wanted_of, write_folder
+from tdro.evaluation.find_tests import find_benchmark, without_repeats
+from tdro.evaluation.metrics import Judgements
+from tdro.evaluation.mteb_format import write_mteb, write_mteb_whole
+from tdro.files import read_json
 
 
 def write_beir(folder, split="test", query="q"):
@@ -35,15 +42,26 @@ def test_groups_have_the_test_sets_of_the_papers():
 
 
 def test_groups_are_those_of_mteb():
+    """Task, subset, split, languages and main score of every test set, and what the groups leave out."""
     mteb = pytest.importorskip("mteb")
-    for group, name in (("beir", "BEIR"), ("nano-beir", "NanoBEIR")):
-        tasks = {task.metadata.name: set(task.eval_splits) for task in mteb.get_benchmark(name).tasks}
-        of_parts: dict[str, set[str]] = {}
-        for each in GROUPS[group]:
-            of_parts.setdefault(each.whole or each.name, set()).add(each.split)
-        assert of_parts == tasks
-    assert {each.subset for each in GROUPS["miracl"]} == set(mteb.get_task("MIRACLRetrieval").hf_subsets)
-    assert {each.task for each in wanted_of("CQADupstackRetrieval")} == {each.task for each in benchmark("cqadupstack")}
+    groups = {group: mteb.get_benchmark(name).tasks for group, name in (("beir", "BEIR"), ("nano-beir", "NanoBEIR"))}
+    groups["miracl"] = [mteb.get_task("MIRACLRetrieval")]
+    for group, tasks in groups.items():
+        asked = [part for task in tasks for part in getattr(task, "tasks", None) or [task]]
+        theirs = {
+            (part.metadata.name, subset, split, *part.metadata.hf_subsets_to_langscripts[subset])
+            for part in asked
+            for subset in part.hf_subsets
+            for split in part.eval_splits
+        }
+        assert {(each.task, each.subset, each.split, *each.languages) for each in GROUPS[group]} == theirs
+        assert {part.metadata.main_score for part in asked} == {each.main_score for each in GROUPS[group]}
+        wholes = [each.whole or each.task for each in GROUPS[group]]
+        assert list(dict.fromkeys(wholes)) == [task.metadata.name for task in tasks]
+    assert [(each.task, each.whole) for each in wanted_of("CQADupstackRetrieval")] == [
+        (each.task, each.whole) for each in benchmark("cqadupstack")
+    ]
+    assert wanted_of("MIRACLRetrievalHardNegatives:sw")[0].split == "dev"  # by its own name, not in the group
 
 
 def test_local_copies_in_beirs_layout_need_no_mteb(tmp_path, monkeypatch):
@@ -57,9 +75,12 @@ def test_local_copies_in_beirs_layout_need_no_mteb(tmp_path, monkeypatch):
     (msmarco,) = [part for part in found.parts if part.wanted.name == "MSMARCO"]
     assert read_beir(msmarco.folder).query_ids == ["q"]  # of the dev split
     assert find_benchmark("MSMARCO", data, tmp_path / "cache").parts == (msmarco,)
-    # The same folders without a group.
-    assert set(find_benchmark(str(data), cache=tmp_path / "cache").parts) == set(found.parts)
-    assert find_benchmark(str(data / "msmarco"), cache=tmp_path / "cache").parts == (msmarco,)
+    # The same folders without a group, also in one of the group's name.
+    data = data.rename(tmp_path / "beir")
+    again = find_benchmark(str(data), cache=tmp_path / "cache").parts
+    assert {part.wanted for part in again} == set(GROUPS["beir"])
+    (msmarco,) = find_benchmark(str(data / "msmarco"), cache=tmp_path / "cache").parts
+    assert read_beir(msmarco.folder).query_ids == ["q"]
     (own,) = find_benchmark(str(write_beir(tmp_path / "mine"))).parts
     assert (own.names, own.folder) == (["mine"], tmp_path / "mine")
 
@@ -75,11 +96,28 @@ def test_what_is_not_there_is_said(tmp_path):
         find_benchmark(f"mkqa:{tmp_path / 'empty'}")
     folder = write_beir(tmp_path / "scifact")
     write_beir(folder, "train")
-    with pytest.raises(UserError, match=r"dev\.tsv: no such file; it has test, train"):
-        of_split(folder, "dev")
+    with pytest.raises(UserError, match=r"dev\.tsv: no such file; x is judged on dev, and there is only test, train"):
+        of_split(folder, Wanted("x", "", split="dev"))
     other = find_benchmark(str(write_beir(tmp_path / "other" / "scifact")))
     with pytest.raises(UserError, match="SciFact"):
         without_repeats([find_benchmark(str(folder)), other])
+
+
+def test_msmarco_is_not_judged_on_its_test_split_unasked(tmp_path, caplog):
+    folder = write_beir(tmp_path / "msmarco", "test", "other")
+    for group in ("beir", "MSMARCO"):
+        with pytest.raises(UserError, match=r"dev\.tsv: no such file; MSMARCO is judged on dev.*only test") as refused:
+            for wanted in GROUPS["beir"]:
+                if wanted.task != "MSMARCO":
+                    write_beir(tmp_path / wanted.folders[0])
+            find_benchmark(group, tmp_path, tmp_path / "cache")
+    assert str(folder) in str(refused.value)
+    (part,) = find_benchmark(str(folder), cache=tmp_path / "cache").parts
+    assert (part.wanted.name, part.wanted.split, part.folder) == ("MSMARCO-test", "test", folder)
+    assert "qrels/test.tsv is read" in caplog.text
+    # Whoever wrote MIRACL in BEIR's layout had no other judgements.
+    swahili = next(each for each in GROUPS["miracl"] if each.subset == "sw")
+    assert of_split(write_beir(tmp_path / "sw"), swahili) == tmp_path / "sw"
 
 
 class FakeTask:
@@ -91,7 +129,8 @@ class FakeTask:
     def __init__(self, split, subsets=(), ignore=False, old=False, kind="Retrieval", loads=True):
         self.metadata = SimpleNamespace(
             type=kind, modalities=["text"], is_multilingual=bool(subsets), name="Fake",
-            dataset={"path": "mteb/fake", "revision": "1"}, model_copy=self._copy,
+            dataset={"path": "mteb/fake", "revision": "1"}, model_copy=self._copy, main_score="ndcg_at_10",
+            hf_subsets_to_langscripts={key: ["und-Zyyy"] for key in subsets or ["default"]},
         )  # fmt: skip
         self.hf_subsets, self.eval_splits, self.ignore_identical_ids = list(subsets) or ["default"], ["test"], ignore
         self._split, self._old, self._loads = split, old, loads
@@ -172,10 +211,12 @@ def test_local_copy_of_mtebs_repository(tmp_path, mteb_has):
     mteb_has(Fake=task)
     (tmp_path / "data" / "fake").mkdir(parents=True)
     wanted = Wanted("Fake", "Fake")
-    folder = mteb_folder(wanted, tmp_path / "data", tmp_path)
+    folder, revision = mteb_folder(wanted, tmp_path / "data", tmp_path)
+    assert revision == ""
+    assert mteb_folder(wanted, None, tmp_path)[1] == "1"
     assert task.metadata.dataset["path"] == str(tmp_path / "data" / "fake")
     (tmp_path / "data" / "fake" / "README.md").write_text("changed")
-    assert mteb_folder(wanted, tmp_path / "data", tmp_path) != folder
+    assert mteb_folder(wanted, tmp_path / "data", tmp_path)[0] != folder
 
 
 def test_what_cannot_be_taken_from_mteb_is_said(tmp_path, mteb_has):
@@ -218,3 +259,58 @@ def test_mteb_reads_a_local_copy_of_its_repository(tmp_path, monkeypatch):
     read = read_beir(part.folder)
     assert read.qrels == {"query-1": {"2": 1}}  # the passage 1 is another thing than the query 1
     assert read.passages.texts[:2] == ["w1 w2", "w3"]
+
+
+def test_training_data_are_compared_with_what_is_evaluated(tmp_path, mteb_has):
+    """The split, the subsets, the local copies and the errors of evaluation."""
+    mteb_has(Fake=FakeTask(split(), subsets=("ar", "de")), Other=FakeTask(split(), kind="STS"))
+    read = find_test_texts("mteb:Fake", passages=True, cache=tmp_path)
+    assert [test.name for test in read] == ["Fake-ar", "Fake-de"]
+    assert read[0].queries.keys() == {"q1", "q2"}
+    assert read[0].passages == {"d1": "w5 w6", "d2": "w6"}
+    data = tmp_path / "data"
+    write_beir(data / "msmarco", "test", "other")
+    write_beir(data / "msmarco", "dev", "q")
+    for source in ("mteb:MSMARCO", str(data / "msmarco"), str(data)):
+        (texts,) = find_test_texts(source, data=data, cache=tmp_path)
+        assert (texts.name, texts.queries) == ("MSMARCO", {"q": "w2"})
+    with pytest.raises(UserError, match="Other: a task of the type STS"):
+        find_test_texts("mteb:Other", cache=tmp_path)
+
+
+def of_mteb(name, revision="", **chosen):
+    (wanted,) = [each for group in GROUPS.values() for each in group if each.name == name]
+    return TestSet(name, "", wanted=wanted, revision=revision, **chosen)
+
+
+def test_mteb_reads_the_results(tmp_path):
+    """Main score, subset, languages, split and revision; of another model nothing is left; of one's own, no file."""
+    found, judged = np.array([[0, 1], [1, 0]]), Judgements(*np.array([[0, 1], [1, 2], [1, 1]]))
+    folder, model = tmp_path / "results" / "mine" / "mteb", ("mine", "f00d")
+    write_mteb(folder, of_mteb("SciFact"), "c", found, judged, ("other", "beef"))
+    for name in ("MIRACLRetrieval-sw", "MIRACLRetrieval-ar", "MSMARCO"):
+        write_mteb(folder, of_mteb(name, "r1"), "c", found, judged, model)
+    write_mteb(folder, of_mteb("MIRACLRetrieval-sw", "r1"), "c", found * 0, judged, model)  # again
+    write_mteb(folder, TestSet("own", "", wanted=Wanted("own", "")), "c", found, judged, model)
+    forums = [of_mteb(each.name) for each in benchmark("cqadupstack")]
+    write_mteb_whole(folder, "CQADupstackRetrieval", forums[1:], 0.25, model)
+    assert not (folder / "CQADupstackRetrieval.json").exists()
+    write_mteb_whole(folder, "CQADupstackRetrieval", forums, 0.25, model)
+    names = ["CQADupstackRetrieval", "MIRACLRetrieval", "MSMARCO", "model_meta"]
+    assert sorted(path.stem for path in folder.iterdir()) == names
+
+    mteb = pytest.importorskip("mteb")
+    (read,) = mteb.ResultCache(tmp_path).load_results(include_remote=False, validate_and_filter=False).model_results
+    assert (read.model_name, read.model_revision) == model
+    results = {each.task_name: each for each in read.task_results}
+    miracl = results["MIRACLRetrieval"]
+    assert (miracl.dataset_revision, miracl.eval_splits) == ("r1", ["dev"])
+    ar, sw = miracl.scores["dev"]
+    assert (ar["hf_subset"], ar["languages"], sw["languages"]) == ("ar", ["ara-Arab"], ["swa-Latn"])
+    assert ar["main_score"] == ar["ndcg_at_10"] == read_json(folder / "MSMARCO.json")["scores"]["dev"][0]["ndcg_at_10"]
+    assert sw["main_score"] == 0
+    assert results["CQADupstackRetrieval"].get_score() == 0.25
+    table = read.to_dataframe(aggregation_level="subset").set_index(["task_name", "subset"])["mine"]
+    assert table["MIRACLRetrieval", "ar"] == ar["main_score"]
+    filtered = miracl.validate_and_filter_scores(mteb.get_task("MIRACLRetrieval", hf_subsets=["ar", "sw"]))
+    assert filtered.get_score() == pytest.approx(ar["main_score"] / 2)

@@ -78,7 +78,7 @@ def test_a_model_folder_like_any_other_made_once(tmp_path, monkeypatch):
         content = read_json(folder / f"{test.name}.json")
         assert content["model"] == "bm25" and content["trained"] == test.trained
         assert all(len(content[measure]) == len(content["queries"]) for measure in MEASURES)
-        assert (folder / f"{test.name}.trec").is_file() and (folder / "mteb" / f"{test.name}.json").is_file()
+        assert (folder / f"{test.name}.trec").is_file()
     (row,) = compare(tmp_path / "evaluation" / "main", "main", permutations=10, resamples=10)["rows"]
     assert row["mixture"] == "bm25" and row["ndcg@10"]["spread"] is None
 

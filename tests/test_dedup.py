@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -155,31 +153,6 @@ def test_broken_test_queries_are_named_by_file_and_line(tmp_path, line):
     write_atomic(tmp_path / "queries.jsonl", f'{{"_id": "0", "text": "fine"}}\n{line}\n')
     with pytest.raises(UserError, match=r"queries\.jsonl, line 2"):
         find_test_texts(str(tmp_path))
-
-
-def test_an_mteb_task_by_name(monkeypatch):
-    data = {
-        "queries": Dataset.from_dict({"id": ["q1"], "text": ["what is a test"]}),
-        "corpus": Dataset.from_dict({"id": ["p1", "p2"], "title": ["A", ""], "text": ["relevant one", "other"]}),
-        "relevant_docs": {"q1": {"p1": 1, "p2": 0}},
-    }
-    retrieval = types.SimpleNamespace(dataset={"default": {"test": data}}, load_data=lambda: None)
-    pairs = types.SimpleNamespace(dataset={"default": {"test": []}}, load_data=lambda: None)
-    known = {"Quiz": retrieval, "Pairs": pairs}
-    monkeypatch.setitem(sys.modules, "mteb", types.SimpleNamespace(get_task=known.__getitem__))
-    (read,) = find_test_texts("mteb:Quiz", passages=True)
-    assert (read.name, read.queries) == ("Quiz/default/test", {"q1": "what is a test"})
-    assert read.passages == {"p1": "A relevant one"}
-    with pytest.raises(UserError, match="no retrieval task"):
-        find_test_texts("mteb:Pairs")
-    with pytest.raises(UserError, match="cannot be loaded"):
-        find_test_texts("mteb:Unknown")
-
-
-def test_mteb_is_asked_for_where_it_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mteb", None)
-    with pytest.raises(UserError, match="pip install 'mteb"):
-        find_test_texts("mteb:NFCorpus")
 
 
 @pytest.fixture

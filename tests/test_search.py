@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tdro.evaluation.search
+from tdro.data.benchmarks import benchmark
 from tdro.data.task import TestSet
 from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData, read_beir
@@ -220,7 +221,7 @@ def test_the_run_file_has_no_columns_too_many(tmp_path):
 
 def test_mteb_reads_its_format(tmp_path):
     mteb = pytest.importorskip("mteb")
-    test = write_test(tmp_path / "NFCorpus")
+    test = dataclasses.replace(write_test(tmp_path / "NFCorpus"), wanted=benchmark("NFCorpus")[0])
     (result,) = evaluate_all(tiny_model(), [test], tmp_path / "out", model_name="untrained")
     path = tmp_path / "out" / "untrained" / "mteb" / "NFCorpus.json"
     read = mteb.TaskResult.from_disk(path)

@@ -153,7 +153,13 @@ def test_two_ranks_give_what_one_gives(tmp_path, monkeypatch):
     evaluated(Machine())
     one, two = (tmp_path / f"results-{world}" / "m" for world in (1, 2))
     files = sorted(str(file.relative_to(one)) for file in one.rglob("*") if file.is_file())
-    assert files == ["a.json", "a.trec", "b.json", "b.trec", "mteb/a.json", "mteb/b.json"]
+    assert files == [
+        "a.json",
+        "a.trec",
+        "b.json",
+        "b.trec",
+        *(f"mteb-own/{name}.json" for name in ("a", "b", "model_meta")),
+    ]
     for file in files:
         assert (one / file).read_bytes() == (two / file).read_bytes(), file
     alone, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))

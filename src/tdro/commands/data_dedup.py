@@ -9,7 +9,12 @@ from pathlib import Path
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     text = "take near-duplicates of test queries, and of other rows, out of training data"
-    parser = commands.add_parser("dedup", help=text, description=text, epilog="Without --out, nothing is changed.")
+    parser = commands.add_parser(
+        "dedup",
+        help=text,
+        description=text,
+        epilog="Example: tdro data dedup recipe.yaml --against tests/nq. Without --out, nothing is changed.",
+    )
     parser.add_argument(
         "paths", metavar="MIXTURE", nargs="+", help="a mixture folder, a recipe, or data files (a task each)"
     )
@@ -18,7 +23,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="TESTS",
         nargs="+",
         default=[],
-        help="test queries: BEIR folders, mixture folders (their test sets), text files (one a line), or mteb:NAME",
+        help="test queries: BEIR folders, mixture folders (their test sets), text files (one a line), or mteb:NAME, "
+        "a benchmark (mteb:beir) or a task as in tdro evaluate --on",
+    )
+    parser.add_argument(
+        "--data", metavar="FOLDER", type=Path, help="look here first for mteb:NAME, in BEIR's or mteb's layout"
     )
     parser.add_argument(
         "--by",
@@ -47,9 +56,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _dedup(options: argparse.Namespace) -> None:
     from tdro.data.dedup_files import Options, dedup_files, dedup_text
     from tdro.data.near_duplicates import THRESHOLD
+    from tdro.errors import UserError
 
+    if options.data is not None and not options.data.is_dir():
+        raise UserError(f"--data {options.data}: no such folder")
     threshold = THRESHOLD if options.threshold is None else options.threshold
-    chosen = Options(options.against, options.by, options.within, options.across, threshold)
+    chosen = Options(options.against, options.by, options.within, options.across, threshold, options.data)
     print(dedup_text(dedup_files(options.paths, chosen, options.out, options.audit, options.force)))
     for written in (options.out, options.audit):
         if written is not None:

@@ -5,6 +5,7 @@ Nothing is changed in place. Without an output folder nothing is written: a look
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +22,15 @@ from tdro.files import write_jsonl
 
 @dataclass(frozen=True)
 class Options:
-    """What is compared with what; see :func:`tdro.data.dedup.deduplicate`."""
+    """What is compared with what; see :func:`tdro.data.dedup.deduplicate` and, for ``against`` and ``data``,
+    :func:`tdro.data.test_texts.find_test_texts`."""
 
     against: Sequence[str] = ()
     by: By = "query"
     within: bool = False
     across: bool = False
     threshold: float = THRESHOLD
+    data: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def dedup_files(
         read = [Path(path).expanduser() for path in [*paths, *options.against]]
         check_new_folder(out, [path for path in read if path.exists()], force)
     mixture = mixture_of(paths)
-    tests = [test for source in options.against for test in find_test_texts(source, options.by != "query")]
+    passages = options.by != "query"
+    tests = [test for source in options.against for test in find_test_texts(source, passages, options.data)]
     found = deduplicate(mixture.tasks, tests, options.by, options.within, options.across, options.threshold)
     tasks = [
         task if len(kept) == len(task) else replace(task, rows=task.rows.select(kept), fingerprint="")
@@ -81,7 +85,7 @@ def dedup_files(
 
 
 def dedup_text(result: Result) -> str:
-    """A table: each task's rows before, exact and near duplicates among them, and rows after."""
+    """A table: each task's rows before, exact and near duplicates among them, and rows after; and what to look at."""
     table: list[tuple[str, ...]] = [("task", "rows", "exact", "near", "left")]
     total = [0, 0, 0, 0]
     for task, kept in zip(result.mixture.tasks, result.found.kept, strict=True):
@@ -96,6 +100,12 @@ def dedup_text(result: Result) -> str:
             [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         )
         for row in table
+    ]
+    answers = Counter(found.task for found in result.found.audit if (found.by, found.of) == ("positive", "train"))
+    lines += [
+        f"{task.name}: {answers[task.name]:,} rows leave because a row that stays has their positive, not their query"
+        for task in result.mixture.tasks
+        if answers[task.name] * 2 > len(task)
     ]
     left = {task.name for task in result.left.tasks}
     lines += [f"{task.name}: no row is left" for task in result.mixture.tasks if task.name not in left]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from tdro.data.benchmarks import Wanted
+
 COLUMNS = ("id", "query", "positives", "negatives")
 
 
@@ -67,6 +69,8 @@ class TestSet:
         instruction: as in training.
         symmetric: as in training.
         prompts: the texts before queries and before passages, where a model has its own; in place of the instruction's.
+        wanted: which test set of a benchmark it is, None for another.
+        revision: the hub's, of its data, where these come from there.
     """
 
     __test__ = False  # pytest: not a test class
@@ -77,6 +81,8 @@ class TestSet:
     instruction: str = ""
     symmetric: bool = False
     prompts: tuple[str, str] | None = None
+    wanted: Wanted | None = None
+    revision: str = ""
 
     @property
     def trained(self) -> bool:

@@ -1,8 +1,9 @@
 """What training data must not contain: the queries of test sets, and the passages that answer them.
 
-From a BEIR folder, a mixture folder (all of its test sets), a file of plain text with one text a line, or a task of the
-``mteb`` package by its name. Only what is judged counts in a BEIR folder: its ``queries.jsonl`` may hold the training
-queries too (MS MARCO's does). Rejected: reading the whole test set as for evaluation, which takes its whole corpus.
+From whatever is evaluated on (BEIR folders, a mixture's test sets, a benchmark or a task of mteb's by its name), in the
+split that is evaluated, or from a file of plain text with one text a line. Only what is judged counts in a BEIR folder:
+its ``queries.jsonl`` may hold the training queries too (MS MARCO's does). Rejected: reading the whole test set as for
+evaluation, which takes its whole corpus.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 
 from tdro.data.beir_rows import beir_rows
 from tdro.data.jsonl import raw_rows
-from tdro.data.mixture import test_folders
 from tdro.data.places import looks_like_file
 from tdro.data.rows import Problem
+from tdro.data.test_sets import Part, find_test_sets, in_folder
 from tdro.errors import UserError
 
 MTEB = "mteb:"
@@ -33,29 +34,35 @@ class TestTexts:
     passages: dict[str, str] = field(default_factory=dict)
 
 
-def find_test_texts(source: str, passages: bool = False) -> list[TestTexts]:
+def find_test_texts(
+    source: str, passages: bool = False, data: Path | None = None, cache: Path | str | None = None
+) -> list[TestTexts]:
     """The test sets that a source names.
 
     Args:
-        source: a BEIR folder, a mixture folder, a file of plain text, or ``mteb:`` and the name of a retrieval task.
+        source: a folder as in :func:`tdro.data.test_sets.find_test_sets`, or one with a ``queries.jsonl`` alone; a file
+            of plain text; or ``mteb:`` and the name of a benchmark or a task of mteb's.
         passages: read the relevant passages, too; a BEIR corpus is streamed for them.
+        data: where copies of what is named are looked for first, in BEIR's or mteb's layout.
+        cache: the user's cache, where mteb's data are kept in BEIR's layout; None for the usual one.
 
     Raises:
         UserError: it is not there, has no text, or needs a package that is not installed.
     """
+    path = Path(source).expanduser()
     if source.startswith(MTEB):
-        found = list(_mteb(source.removeprefix(MTEB), passages))
+        found = _of(find_test_sets(source.removeprefix(MTEB), data, cache), passages)
+    elif path.is_dir():
+        found = _of(in_folder(path, cache), passages) or [beir_texts(path, path.resolve().name, passages)]
     else:
-        path = Path(source).expanduser()
-        if (path / "mixture.json").is_file():
-            found = [_beir(folder, name, passages) for name, folder in test_folders(path).items()]
-        elif path.is_dir():
-            found = [_beir(path, path.resolve().name, passages)]
-        else:
-            found = [_lines(path)]
+        found = [_lines(path)]
     if not any(test.queries or test.passages for test in found):
         raise UserError(f"{source}: holds no test query")
     return found
+
+
+def _of(parts: list[Part], passages: bool) -> list[TestTexts]:
+    return [beir_texts(part.folder, part.wanted.name, passages) for part in parts]
 
 
 def _lines(path: Path) -> TestTexts:
@@ -71,7 +78,17 @@ def _lines(path: Path) -> TestTexts:
     return TestTexts(path.name, texts, texts)
 
 
-def _beir(folder: Path, name: str, passages: bool) -> TestTexts:
+def beir_texts(folder: Path, name: str, passages: bool = False) -> TestTexts:
+    """The queries of a BEIR folder that ``qrels/test.tsv`` judges, or all where there is no such file.
+
+    Args:
+        folder: with a ``queries.jsonl``.
+        name: of the test set.
+        passages: read the relevant passages, too.
+
+    Raises:
+        UserError: a file is missing or broken, named by its line.
+    """
     path = folder / "queries.jsonl"
     if not path.is_file():
         raise UserError(f"{path}: no such file; a folder of test queries is in BEIR's layout, or has a mixture.json")
@@ -108,29 +125,3 @@ def _relevant(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _titled(passage: dict[str, Any]) -> str:
     return " ".join(part for key in ("title", "text") if isinstance(part := passage.get(key), str) and part)
-
-
-def _mteb(name: str, passages: bool) -> Iterator[TestTexts]:
-    """A retrieval task's test sets, one a language and split; the package downloads them into its own cache."""
-    try:
-        import mteb
-    except ImportError as error:
-        raise UserError(f"mteb:{name}: needs the mteb package; run `pip install 'mteb>=2'` first") from error
-    try:
-        task = mteb.get_task(name)
-        task.load_data()
-        if hasattr(task, "convert_v1_dataset_format_to_v2"):
-            task.convert_v1_dataset_format_to_v2(None)
-    except Exception as error:  # an unknown name, no network, a data set that is gone: all kinds
-        line = " ".join(str(error).split())[:200]
-        raise UserError(f"mteb:{name}: cannot be loaded ({type(error).__name__}: {line})") from error
-    for subset, splits in (task.dataset or {}).items():
-        for split, data in splits.items():
-            if not isinstance(data, dict) or "queries" not in data:
-                raise UserError(f"mteb:{name}: is no retrieval task; it has no queries")
-            queries = {str(row["id"]): row["text"] for row in data["queries"] if isinstance(row["text"], str)}
-            wanted = {key for scores in data["relevant_docs"].values() for key, score in scores.items() if score > 0}
-            relevant = {}
-            if passages:
-                relevant = {str(row["id"]): _titled(row) for row in data["corpus"] if row["id"] in wanted}
-            yield TestTexts(f"{name}/{subset}/{split}", queries, relevant)

@@ -30,7 +30,7 @@ from tdro.evaluation.evaluate import RANKS, Found, Job, is_current, write_found
 from tdro.files import fingerprint, read_json
 
 NAME = "bm25"
-_VERSION = 1  # of what is written; part of every fingerprint
+_VERSION = 2  # of what is written; part of every fingerprint
 _PASSAGES_AT_ONCE = 1 << 14
 _SECONDS_BEFORE_BAR = 5
 
@@ -121,7 +121,7 @@ def _copied(folder: Path, job: Job) -> bool:
     name = f"{job.test.name}.json"
     for other in sorted(folder.parent.parent.glob(f"*/{NAME}/{name}")):
         if is_current(other, job.key):
-            for file in (f"{job.test.name}.trec", f"mteb/{name}", name):
+            for file in (f"{job.test.name}.trec", f"mteb-own/{name}", name):
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(other.parent / file, folder / file)
             return True

@@ -23,7 +23,7 @@ from tdro.data.task import TestSet
 from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData, read_beir
 from tdro.evaluation.metrics import gains, judgements, measure
-from tdro.evaluation.mteb_format import mteb_result
+from tdro.evaluation.mteb_format import write_mteb
 from tdro.evaluation.search import search
 from tdro.evaluation.store import Store, Texts
 from tdro.evaluation.trec import trec_run
@@ -44,11 +44,12 @@ _PROBLEMS_KEPT = 100
 @dataclass(frozen=True)
 class Job:
     """A test set to evaluate: ``checksum`` is that of its files, ``key`` the fingerprint of everything that the result
-    depends on."""
+    depends on, ``model`` that of the model alone."""
 
     test: TestSet
     checksum: str
     key: str
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def evaluate_all(
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Evaluate a model on every test set and write ``<test>.json``, ``<test>.trec`` (the 100 best passages of each
-    query) and ``mteb/<test>.json`` (mteb's format) into ``out_folder/model_name``.
+    query) and ``mteb/<Task>.json`` (mteb's format; ``mteb-own/<test>.json`` where mteb has no such task) into
+    ``out_folder/model_name``.
 
     What is there already with the same fingerprint is read instead; the model is loaded only if something is
     missing. Under torchrun every rank calls this; each encodes and searches its share, and all return the same.
@@ -160,7 +162,7 @@ def _machine(device: str | None, bf16: bool | None) -> Machine:
 def _job(model: str, test: TestSet, machine: Machine) -> Job:
     checksum = beir_sha256(test.folder)
     settings = [_VERSION, machine.bf16, test.prompt, test.passage_prompt, test.task]
-    return Job(test, checksum, fingerprint([model, checksum, settings]))
+    return Job(test, checksum, fingerprint([model, checksum, settings]), model)
 
 
 def is_current(path: Path, key: str) -> bool:
@@ -202,7 +204,9 @@ def write_found(folder: Path, job: Job, found: Found, model_name: str) -> None:
     name, data = job.test.name, found.data
     judged = judgements(data)
     write_atomic(folder / f"{name}.trec", trec_run(data, found.top, found.scores, model_name))
-    write_json(folder / "mteb" / f"{name}.json", mteb_result(name, job.checksum, gains(found.top, judged), judged))
+    write_mteb(
+        *(folder / "mteb", job.test, job.checksum, gains(found.top, judged), judged), model=(model_name, job.model)
+    )
     write_json(folder / f"{name}.json", _result(job, found, model_name))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ from tdro.errors import UserError
 from tdro.evaluation.evaluate import MEASURES, evaluate_all
 from tdro.evaluation.evaluate_mkqa import evaluate_mkqa, test_name
 from tdro.evaluation.find_tests import Benchmark, find_benchmark, without_repeats
+from tdro.evaluation.leaks import FILE as LEAKS
 from tdro.evaluation.mkqa import LANGUAGES
+from tdro.evaluation.model_leaks import find_model_leaks
 from tdro.evaluation.model_prompts import Instruction, Prompts, check_used, prompts_of, read_prompts, sides
+from tdro.evaluation.mteb_format import write_mteb_whole
 from tdro.files import fingerprint, read_json, write_json
 from tdro.retriever.base import load_model
 from tdro.retriever.check import model_fingerprint
@@ -36,11 +39,19 @@ _FORMAT = "tdro-evaluated/1"
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model's results: benchmark to its test sets' results, in order, and the folder that has them."""
+    """A model's results.
+
+    Attributes:
+        name: of the model.
+        folder: where the results are.
+        benchmarks: name to the results of its test sets, in order.
+        leaks: see :func:`tdro.evaluation.model_leaks.find_model_leaks`; None on ranks other than the first.
+    """
 
     name: str
     folder: Path
     benchmarks: dict[str, list[dict[str, Any]]]
+    leaks: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,8 @@ def evaluate_models(
     cache: Path | str | None = None,
     force: bool = False,
 ) -> list[Evaluated]:
-    """Evaluate models on benchmarks and write ``out/<model>/<test>.json``, and what else belongs to it.
+    """Evaluate models on benchmarks and write ``out/<model>/<test>.json``, and what else belongs to it; then look for
+    the test queries in what the models were trained on, as far as that is known.
 
     What is there already from the same model, texts and prompts is read instead. Under torchrun every rank calls this.
 
@@ -88,8 +100,13 @@ def evaluate_models(
         benchmarks = without_repeats([find_benchmark(asked, data, cache) for asked in dict.fromkeys(on)])
     request = _Request(Path(out), instructions or {}, data, machine, force)
     check_used(request.instructions, {name for found in benchmarks for name in _names(found)})
+    _check_names(benchmarks)
     names = dict(zip(model_names(models), models, strict=True))
-    return [_evaluate_model(model, name, benchmarks, request) for name, model in names.items()]
+    found = [_evaluate_model(model, name, benchmarks, request) for name, model in names.items()]
+    if not machine.main:
+        return found
+    leaks = find_model_leaks(names, benchmarks, request.out, data)
+    return [replace(model, leaks=leaks[model.name]) for model in found]
 
 
 def model_names(models: Sequence[str]) -> list[str]:
@@ -103,6 +120,13 @@ def model_names(models: Sequence[str]) -> list[str]:
     return ["-".join(piece.strip("/") for piece in part[-length:]) for part in parts]
 
 
+def _check_names(benchmarks: Sequence[Benchmark]) -> None:
+    """Raise :class:`UserError` for a test set whose results would be in the file of the leaks."""
+    for part in (part for each in benchmarks for part in each.parts):
+        if f"{part.wanted.whole or part.wanted.name}.json" == LEAKS:
+            raise UserError(f"{part.folder}: a test set of this name would replace {LEAKS}; rename the folder")
+
+
 def _names(found: Benchmark) -> list[str]:
     """What an instruction may be given for."""
     of_parts = [name for part in found.parts for name in part.names]
@@ -113,8 +137,9 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
     machine = request.machine
     loaded = model if (Path(model) / "modules.json").is_file() else load_model(model, device=machine.device)
     prompts = read_prompts(loaded) if isinstance(loaded, str) else prompts_of(vars(loaded))
+    content = model_fingerprint(loaded) if machine.main else ""
     if machine.main:
-        _claim(request.out / ".models" / f"{name}.json", model, model_fingerprint(loaded), prompts, request.force)
+        _claim(request.out / ".models" / f"{name}.json", model, content, prompts, request.force)
     settings: dict[str, Any] = {"bf16": machine.bf16, "device": machine.device if isinstance(loaded, str) else None}
     tests: dict[str, dict[str, TestSet]] = {}  # by the whole that they are parts of
     for each in benchmarks:
@@ -129,6 +154,8 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
             found = [joined(whole, name, found)]
             if machine.main:
                 write_json(request.out / name / f"{whole}.json", found[0])
+                mean = found[0]["mean"]["ndcg@10"]
+                write_mteb_whole(request.out / name / "mteb", whole, list(parts.values()), mean, (name, content))
             wait_for_everyone(machine)
         results |= {result["test"]: result for result in found}
     listed = {}

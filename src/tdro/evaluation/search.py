@@ -3,8 +3,9 @@
 A candidate is one integer, its score above and its place in the order of ids below, so that the k largest integers are
 the k best passages with ties broken, in whatever order and by however many ranks the blocks are seen. After the first
 blocks hardly any score reaches the k-th best one, and a comparison finds those; four fifths of the time are the matrix
-product's. Rejected: an index that approximates, and faiss's exact search of each block (``faiss.knn``), which is 5 to
-15 % faster, but of several passages with the k-th score keeps any.
+product's. Rejected: an index that approximates, and faiss's exact search of each block (``faiss.knn``): 12.3 s where
+this takes 12.9 s (1,000 queries, 1 M passages of 384 dimensions, one thread), but of several passages with the k-th
+score it keeps any; asking it for k + 1 and searching again where two tie cannot gain more than the twentieth.
 """
 
 from __future__ import annotations

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from tdro.data.benchmarks import Wanted
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
-from tdro.evaluation.benchmarks import Wanted
 from tdro.files import fingerprint, whole_folder
 
 _ROWS_AT_ONCE = 1000
@@ -36,11 +37,7 @@ def wanted_of(name: str) -> list[Wanted]:
     task = get_task(task_name)
     parts = getattr(task, "tasks", None)  # an aggregate's
     if parts is not None:
-        return [
-            Wanted(each.name, each.task, each.subset, each.split, each.folders, whole=task_name)
-            for part in parts
-            for each in wanted_of(part.metadata.name)
-        ]
+        return [replace(each, whole=task_name) for part in parts for each in wanted_of(part.metadata.name)]
     subsets = list(task.hf_subsets) if getattr(task.metadata, "is_multilingual", False) else ["default"]
     if subset and subset not in subsets:
         raise UserError(f"{task_name}: no subset {subset!r}; it has {', '.join(subsets)}")
@@ -50,7 +47,10 @@ def wanted_of(name: str) -> list[Wanted]:
         for split in splits:
             ends = [*([] if each == "default" else [each]), *([split] if len(splits) > 1 else [])]
             test = "-".join([task_name, *ends])
-            found.append(Wanted(test, task_name, each, split, (test, "/".join([task_name, *ends]))))
+            folders = (test, "/".join([task_name, *ends]))
+            languages = tuple(task.metadata.hf_subsets_to_langscripts[each])
+            main_score = str(task.metadata.main_score)
+            found.append(Wanted(test, task_name, each, split, folders, languages=languages, main_score=main_score))
     return found
 
 
@@ -81,13 +81,16 @@ def get_task(name: str, **chosen: Any) -> Any:
     return task
 
 
-def mteb_folder(wanted: Wanted, data: Path | None = None, cache: Path | str | None = None) -> Path:
+def mteb_folder(wanted: Wanted, data: Path | None = None, cache: Path | str | None = None) -> tuple[Path, str]:
     """A test set of mteb's as a BEIR folder, made if it is not there yet.
 
     Args:
         wanted: which one.
         data: a folder with copies of mteb's repositories, each under its name (``scifact`` or ``mteb/scifact``).
         cache: the user's cache; None for the usual one.
+
+    Returns:
+        The folder, and the hub's revision of the data, empty for a local copy.
 
     Raises:
         UserError: as :func:`wanted_of`, or the data cannot be loaded.
@@ -97,14 +100,15 @@ def mteb_folder(wanted: Wanted, data: Path | None = None, cache: Path | str | No
         chosen["hf_subsets"] = [wanted.subset]
     task = get_task(wanted.task, **chosen)
     source = dict(task.metadata.dataset)
-    if local := _local_copy(source["path"], data):
+    local = _local_copy(source["path"], data)
+    if local:
         source = {**source, "path": str(local), "state": _state(local)}
         kept = {key: value for key, value in source.items() if key != "state"}
         task.metadata = task.metadata.model_copy(update={"dataset": kept})
     folder = cache_folder(cache) / "benchmarks" / f"{wanted.name}-{wanted.split}-{fingerprint(source)}"
     if not folder.is_dir():
         write_folder(_load(task, wanted), folder, leave_out_own=bool(getattr(task, "ignore_identical_ids", False)))
-    return folder
+    return folder, "" if local else str(source["revision"])
 
 
 def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) -> None:
