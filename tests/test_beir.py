@@ -66,7 +66,7 @@ ODD = {
     ),
     "query twice": (
         {"queries": [*QUERIES, {"_id": "q2", "text": "b"}]},
-        "queries.jsonl, line 3: a second line has the _id 'q2'; it counts, and the earlier one is dropped, as in BEIR",
+        "queries.jsonl, line 3: a second line has the _id 'q2'; it counts, and line 2 is dropped, as in BEIR",
     ),
     "unknown query": (
         {"qrels": QRELS + "q9\tp1\t1\n"},

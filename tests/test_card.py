@@ -16,9 +16,10 @@ from sentence_transformers import SentenceTransformer
 import fake_run_folder
 import tiny
 import tiny_mixture
-from tdro import cli, pipeline
+from tdro import cli, pipeline, stages
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
+from tdro.evaluation.trained_on import TrainingData, trained_on
 from tdro.files import read_json, write_json
 from tdro.recipe import Base, Recipe
 from tdro.report.card import cell, public, write_card
@@ -121,12 +122,21 @@ def test_adapters_alone_name_the_base_that_the_user_named(finished: Path) -> Non
     assert str(finished / "cache") not in "".join(path.read_text() for path in folder.rglob("*.json"))
 
 
-def test_a_change_of_merge_is_not_skipped(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_are_merged_later_without_training_but_not_taken_out_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
+    monkeypatch.setattr(stages, "finetune", lambda *arguments: pytest.fail("trained again"))
     shutil.copytree(finished / "run", tmp_path / "run")
     recipe = lora_recipe(finished).model_copy(update={"folder": tmp_path / "run"})
-    with pytest.raises(UserError, match=r"models/alone/uniform-seed1.*merge: None → True"):
-        pipeline.run(recipe.merged(), ["finetune"])
+    pipeline.run(recipe.merged(), ["finetune"])
+    alone, merged = (tmp_path / "run" / "models" / group / "uniform-seed1" for group in ("alone", "merged"))
+    for file in ("model.safetensors", "config_sentence_transformers.json"):
+        assert (alone / file).read_bytes() == (merged / file).read_bytes()
+    assert {path.name for path in alone.iterdir()} == {path.name for path in merged.iterdir()}
+    assert (alone / "training.json").read_bytes() == (model_of(finished, "alone") / "training.json").read_bytes()
+    with pytest.raises(UserError, match=r"models/alone/uniform-seed1.*merge: True → None"):
+        pipeline.run(recipe, ["finetune"])
 
 
 @pytest.mark.parametrize("command", ["run", "finetune"])
@@ -220,6 +230,22 @@ def test_a_card_is_written_before_the_evaluation_and_filled_after_it(tmp_path: P
     assert "| **50.0** | **40.0** | **30.0** | **90.0** | **80.0** | **70.0** |" in text
     assert "Over 1 seed, tested query by query: top-70 " in text and "fine-tuned on 11 of 16" in text
     assert "Not evaluated yet" in write_card(run, "static", "top-70-seed1", evaluated=False).read_text()
+
+
+def test_the_card_names_the_training_data_and_no_way_to_it(tmp_path: Path) -> None:
+    """What the hub knows as `datasets`; the rest for whoever looks for leaks where the run folder is not."""
+    run = fake(tmp_path / "run", model="uniform-seed1")
+    hub, local = fake_run_folder.NAMES[:2]
+    sources = {hub: {"source": "owner/name", "subset": "en"}, local: {"source": "/home/me/rows.jsonl", "limit": 9}}
+    (run / "recipe.yaml").write_text(yaml.dump({"data": {"mixture": None, "sources": sources}}))
+    card = write_card(run, "static", "uniform-seed1")
+    assert ModelCard(card.read_text()).data.datasets == ["owner/name"] and "/home" not in card.read_text()
+    shutil.copytree(card.parent, tmp_path / "copy")
+    rows = fake_run_folder.ROWS
+    assert trained_on(str(tmp_path / "copy")).data == (
+        TrainingData(hub, "owner/name", settings={"subset": "en"}, rows=rows[hub]),
+        TrainingData(local, "rows.jsonl", local=True, settings={"limit": 9}, rows=rows[local]),
+    )
 
 
 def test_a_card_of_no_model_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import tiny
 from tdro.cli import main
+from tdro.data.mteb_task import write_folder
 from tdro.errors import UserError
 from tdro.evaluation.compare import compare_places
 from tdro.evaluation.evaluate import evaluate_all
@@ -17,7 +18,6 @@ from tdro.evaluation.evaluate_models import averaged, evaluate_models, joined, m
 from tdro.evaluation.find_tests import find_benchmark
 from tdro.evaluation.mkqa import LANGUAGES
 from tdro.evaluation.model_prompts import Instruction, Prompts, read_instructions, sides
-from tdro.evaluation.mteb_data import write_folder
 from tdro.evaluation.results import read_group
 
 
@@ -51,7 +51,9 @@ def test_the_command_evaluates_models_that_can_then_be_compared(place, capsys):
     assert [model.name for model in models] == ["model-one", "model-two"]
     assert set(models[0].tests) == {"one", "two"}
     assert (place / "evaluation/model-one/two.trec").exists()
-    assert (place / "evaluation/model-one/mteb/two.json").exists()
+    assert not (place / "evaluation/model-one/mteb").exists()  # mteb knows no task of these names
+    own = json.loads((place / "evaluation/model-one/mteb-own/two.json").read_text())
+    assert own["task_name"] == "two" and 0 < own["scores"]["test"][0]["main_score"] <= 1
     compare_places([place / "evaluation"], "model-one")
 
     # As evaluate_all gives it: the instruction in the template of training, on queries only.
@@ -73,6 +75,36 @@ def test_results_of_another_model_are_not_replaced_unasked(place, capsys):
     assert main(["evaluate", "other/model-one", "--on", "sets/one", "--force"]) == 0
     assert main(["evaluate", "model-one", "other/model-one", "--on", "sets/one", "--out", "both"]) == 0
     assert len(read_group(place / "both")) == 2
+
+
+def test_what_is_wrong_with_a_test_set_is_named_by_file_and_line(place, capsys):
+    """Once, however many models; what was done stands in the results too. A line that cannot be read ends it."""
+    qrels, corpus = place / "sets/one/qrels/test.tsv", place / "sets/one/corpus.jsonl"
+    judged, passages = len(qrels.read_text().splitlines()), len(corpus.read_text().splitlines())
+    for path, line in ((qrels, "nobody\tp1\t1"), (qrels, "q1\tgone\t1"), (corpus, '{"_id": "p1", "text": "w1"}')):
+        with path.open("a") as file:
+            file.write(line + "\n")
+    assert main(["evaluate", "model-one", "model-two", "--on", "sets/one"]) == 0
+    said = capsys.readouterr().out
+    problems = [
+        f"{corpus}, line {passages + 1}: a second line has the _id 'p1'; it counts, and line 2 is dropped, as in BEIR",
+        f"{qrels}, line {judged + 1}: no query 'nobody' in queries.jsonl; the judgement is dropped",
+        f"{qrels}, line {judged + 2}: no passage 'gone' in corpus.jsonl; it counts as one that is never found",
+    ]
+    assert [said.count(f"warning: {problem}") for problem in problems] == [1, 1, 1]
+    kept = json.loads((place / "evaluation/model-two/one.json").read_text())["problems"]
+    assert all(found.startswith(problem) for found, problem in zip(kept, problems, strict=True))
+
+    before = qrels.read_bytes()
+    for line, wrong in (
+        (b"q1 p1 1", "expected 3 columns"),
+        (b"q1\tp1\tx", "the score must be"),
+        (b"\xff", "not UTF-8"),
+    ):
+        qrels.write_bytes(before + line + b"\n")
+        assert main(["evaluate", "model-one", "--on", "sets/one"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {qrels}, line {judged + 3}: {wrong}") and "nothing was evaluated" in said
 
 
 @pytest.mark.parametrize(
@@ -219,3 +251,6 @@ def test_the_same_numbers_as_mteb_on_a_task_in_memory(place, monkeypatch):
     for measure, name in {"ndcg@10": "ndcg_at_10", "recall@100": "recall_at_100", "mrr@10": "mrr_at_10"}.items():
         assert ours["mean"][measure] == pytest.approx(theirs[name], abs=5e-6)  # five digits
     assert 0 < ours["mean"]["ndcg@10"] < 1
+    read = mteb.TaskResult.from_disk(place / "ours" / "m" / "mteb" / f"{task.metadata.name}.json")
+    assert (read.dataset_revision, read.languages, read.eval_splits) == ("NA", ["eng"], ["test"])
+    assert read.get_score() == ours["mean"]["ndcg@10"]

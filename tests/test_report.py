@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fake_run_folder import MIXTURES, NAMES, fake_run, names_for
 from tdro.errors import UserError
+from tdro.files import read_json, write_json
 from tdro.report import charts, text
 from tdro.report.collect import collect
 from tdro.report.html import write_report
@@ -239,10 +240,16 @@ def test_hostile_names_stay_text(tmp_path):
     )
     edit(folder / "weights" / "health.json", lambda value: value["warnings"].append(HOSTILE))
     (folder / "recipe.yaml").write_text(HOSTILE)
+    test = read_json(folder / "comparison" / "static.json")["tests"][0]["name"]
+    example = {"query_id": "1", "query": HOSTILE, "task": HOSTILE, "row": 7, "train_query": HOSTILE, "similarity": 1.0}
+    leak = {"test": test, "queries": 3, "leaked": 1, "tasks": {HOSTILE: 1}, "example": example}
+    found = {"format": "tdro-leaks/2", "looked_at": {"a": 1}, "tests": {test: {"queries": 3}}, "leaks": [leak]}
+    write_json(folder / "leaks.json", found)
     (folder / "comparison" / "static.json").rename(folder / "comparison" / "other.json")
     edit(folder / "comparison" / "other.json", lambda value: value.update(group=HOSTILE))
     page, checker = read(write_report(folder))
     assert "<script" not in page
+    assert "1 of 1 test set shares queries with the training data, 1 of 3 queries in all" in words(checker)
     assert HOSTILE in words(checker), "the name is still shown, as text"
     assert "{{ run }}" in words(checker)
 

@@ -17,10 +17,17 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Terminal(logging.Handler):
-    """Warnings above the progress bars, not through them."""
+    """Warnings above the progress bars, not through them; each once, however many models it is said for."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.WARNING)
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(f"{record.levelname.lower()}: {record.getMessage()}")
+        line = f"{record.levelname.lower()}: {record.getMessage()}"
+        if line not in self._said:
+            self._said.add(line)
+            tqdm.write(line)
 
 
 def quiet_libraries() -> None:
@@ -35,8 +42,8 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-def log_to(folder: Path, main: bool) -> None:
-    """Send tdro's messages to ``folder/run.log``, and its warnings to the terminal; from rank 0 only."""
+def log_to(folder: Path | None, main: bool) -> None:
+    """Send tdro's warnings to the terminal and, in a run, all its messages to ``folder/run.log``; from rank 0 only."""
     logger = logging.getLogger("tdro")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -46,11 +53,11 @@ def log_to(folder: Path, main: bool) -> None:
     if not main:
         logger.addHandler(logging.NullHandler())
         return
-    file = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    file.setFormatter(logging.Formatter(_FORMAT))
-    terminal = _Terminal(level=logging.WARNING)
-    logger.addHandler(file)
-    logger.addHandler(terminal)
+    logger.addHandler(_Terminal())
+    if folder is not None:
+        file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter(_FORMAT))
+        logger.addHandler(file)
 
 
 def say(message: str, main: bool = True) -> None:

@@ -51,12 +51,14 @@ def evaluate_on(options: argparse.Namespace) -> None:
     from tdro.evaluation.model_prompts import read_instructions
 
     instructions = read_instructions(options.instruction)
-    from tdro.console import quiet_libraries, say
+    from tdro.console import log_to, quiet_libraries, say
     from tdro.evaluation.evaluate_models import evaluate_models
     from tdro.evaluation.evaluated_table import evaluated_table
     from tdro.retriever.machine import this_machine
 
     quiet_libraries()
+    main = this_machine().main
+    log_to(None, main)
     found = evaluate_models(
         options.recipe,
         options.on,
@@ -65,4 +67,4 @@ def evaluate_on(options: argparse.Namespace) -> None:
         instructions=instructions,
         force=options.force,
     )
-    say(evaluated_table(found), this_machine().main)
+    say(evaluated_table(found), main)

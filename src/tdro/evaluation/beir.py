@@ -74,13 +74,15 @@ def read_beir(folder: Path | str) -> BeirData:
 
 def _read_queries(path: Path, problems: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
+    lines: dict[str, int] = {}
     for line, _, row in id_rows(path, ("text",)):
         if row["_id"] in found:
             problems.append(
-                f"{path}, line {line}: a second line has the _id {row['_id']!r}; it counts, and the earlier one is "
-                "dropped, as in BEIR"
+                f"{path}, line {line}: a second line has the _id {row['_id']!r}; it counts, and line "
+                f"{lines[row['_id']]} is dropped, as in BEIR"
             )
         found[row["_id"]] = clean(row["text"]).strip()
+        lines[row["_id"]] = line
     if not found:
         raise UserError(f"{path}: no rows")
     return found
@@ -96,8 +98,11 @@ def _read_qrels(
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {number}: not UTF-8 text ({error.reason}); nothing was evaluated") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     for number, line in enumerate(lines, 1):
         parts = line.split("\t")
         if not line.strip() or (number == 1 and parts[0] == "query-id"):

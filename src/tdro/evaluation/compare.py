@@ -71,7 +71,8 @@ def compare_places(
 
     Returns:
         As :func:`compare_models`, with ``left_out`` (test sets that not all models were evaluated on), ``examples``,
-        and ``leaks``: what :func:`tdro.evaluation.leaks.known_leaks` says of the run folders.
+        and ``leaks``: the content of each ``leaks.json`` that the models have (see
+        :func:`tdro.evaluation.leaks.look_for_leaks`) with its ``file`` and their ``models``; null without.
 
     Raises:
         UserError: as the functions named here.
@@ -80,11 +81,22 @@ def compare_places(
     titles = list(dict.fromkeys(Path(place).resolve().name for place in places))
     title = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
     comparison = compare_models(models, title, find_baselines(models, baseline), measure)
-    runs = [model.run for model in models if model.run is not None]
     comparison["left_out"] = left_out
-    comparison["leaks"] = known_leaks(runs, list(models[0].tests))
+    comparison["leaks"] = _leaks(models)
     comparison["examples"] = find_examples(models, comparison, examples) if examples else []
     return comparison
+
+
+def _leaks(models: Sequence[Results]) -> list[dict[str, Any]] | None:
+    """What is known of leaks, a file of one run or one model each; None where nobody has looked."""
+    names: dict[Path, list[str]] = {}
+    for model in models:
+        names.setdefault(model.leaks, []).append(model.name)
+    known = {path: content for path in names if (content := known_leaks(path)) is not None}
+    found = [
+        {"file": str(path), "models": list(dict.fromkeys(names[path])), **content} for path, content in known.items()
+    ]
+    return found or None
 
 
 def find_baselines(models: Sequence[Results], wanted: str | None = None) -> dict[str, str]:

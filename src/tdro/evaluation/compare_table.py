@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tdro.evaluation.leaks import leak_text
+from tdro.evaluation.leaks import counted, leaks_line
 
 _LABELS = {"ndcg": "nDCG", "recall": "Recall", "mrr": "MRR", "map": "MAP", "accuracy": "Accuracy"}
 _NO_MIXTURES = ("untrained", "bm25")
@@ -41,11 +41,7 @@ def table(comparison: Mapping[str, Any], width: int = 100) -> str:
             "trained, new: means over the test sets (*) of tasks that training saw, and of those that it never",
             "saw. Of a test set, + and - mark what differs from the baseline, p < 0.05 after Holm's correction.",
         ],
-        [
-            line
-            for leak in comparison.get("leaks") or ()
-            for line in textwrap.wrap(f"warning: {leak_text(leak)}", width, subsequent_indent="  ")
-        ],
+        _leaks(comparison, width),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -92,6 +88,24 @@ def _verdict(comparison: Mapping[str, Any]) -> list[str]:
 def _left_out(comparison: Mapping[str, Any], width: int) -> list[str]:
     names = ", ".join(comparison.get("left_out", ()))
     return textwrap.wrap(f"Left out, since not all models were evaluated on them: {names}", width) if names else []
+
+
+def _leaks(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """What is known of leaks; models of which the same is known share a line."""
+    names = [test["name"] for test in comparison["tests"]]
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for found in comparison.get("leaks") or ():
+        alike.setdefault(leaks_line(found, names), []).append(found)
+    lines = []
+    for line, each in alike.items():
+        models = [model for found in each for model in found["models"]]
+        if len(models) < len(comparison["rows"]):
+            more = f" and {len(models) - 3} more" if len(models) > 3 else ""
+            line = leaks_line(each[0], names, ", ".join(models[:3]) + more)
+        leaking = counted(each[0], names)[0] > 0
+        text = f"warning: {line}: see {each[0]['file']}" if leaking else line
+        lines += textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return lines
 
 
 def _overview(comparison: Mapping[str, Any], width: int) -> list[str]:

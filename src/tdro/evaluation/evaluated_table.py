@@ -6,26 +6,48 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tdro.evaluation.evaluate_models import Evaluated
+from tdro.evaluation.leaks import FILE, counted, leaks_line
 
 _SHOWN = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100"}
 _MKQA = {"accuracy@10": "Acc@10", "accuracy@100": "Acc@100"}
 
 
 def evaluated_table(models: Sequence[Evaluated]) -> str:
-    """The measures that the paper reports, times 100; the mean is that over test sets, each counting the same."""
-    return "\n\n".join(
-        "\n".join([f"{model.name}: {model.folder}", *_rows(name, results)])
-        for model in models
-        for name, results in model.benchmarks.items()
-    )
+    """The measures that the paper reports, times 100; the mean is that over test sets, each counting the same.
+
+    Where a model's training data is known, a column says how many queries of each test set are in it.
+    """
+    blocks = []
+    for model in models:
+        for name, results in model.benchmarks.items():
+            blocks.append([f"{model.name}: {model.folder}", *_rows(name, results, model.leaks)])
+        blocks[-1] += _said(model)
+    return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def _rows(name: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
+def _said(model: Evaluated) -> list[str]:
+    """What is known of leaks, in a sentence about all benchmarks."""
+    if model.leaks is None:
+        return []
+    tests = [result["test"] for results in model.benchmarks.values() for result in results]
+    leaking = counted(model.leaks, tests)[0]
+    line = leaks_line(model.leaks, tests, model.name)
+    return [f"warning: {line}: see {model.folder / FILE}" if leaking else line]
+
+
+def _rows(name: str, results: Sequence[Mapping[str, Any]], leaks: Mapping[str, Any] | None) -> list[str]:
     shown = _SHOWN if "ndcg@10" in results[0]["mean"] else _MKQA
     mean = {key: sum(result["mean"][key] for result in results) / len(results) for key in shown}
-    lines = [(result["test"], result["mean"]) for result in results]
+    lines = [(result["test"], result["mean"], [result["test"]]) for result in results]
     if len(results) > 1:
-        lines.append((f"mean of {name} ({len(results)} test sets)", mean))
-    width = max(len(title) for title, _ in lines)
-    header = f"{'':{width}}" + "".join(f"{title:>12}" for title in shown.values())
-    return [header, *(f"{title:{width}}" + "".join(f"{100 * of[key]:12.2f}" for key in shown) for title, of in lines)]
+        lines.append((f"mean of {name} ({len(results)} test sets)", mean, [result["test"] for result in results]))
+    known = leaks is not None and bool(leaks["looked_at"])
+    width = max(len(title) for title, *_ in lines)
+    rows = [f"{'':{width}}" + "".join(f"{title:>12}" for title in shown.values()) + f"{'trained on':>18}" * known]
+    for title, values, tests in lines:
+        row = f"{title:{width}}" + "".join(f"{100 * values[key]:12.2f}" for key in shown)
+        if leaks is not None and known:
+            _, _, leaked, queries = counted(leaks, tests)
+            row += f"{f'{leaked:,} of {queries:,}':>18}"
+        rows.append(row)
+    return rows

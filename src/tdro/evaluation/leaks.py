@@ -1,59 +1,98 @@
 """Does the training data hold test queries? Near-duplicates of each test set's queries among the training queries.
 
-What :func:`tdro.data.near_duplicates.leaks` finds is counted by test set and task, kept in the run folder
-(``leaks.json``), and found again while training queries and test queries stay the same: 228 k of the ones and 3 k of
-the others take a second, but millions take minutes. Nothing is removed here, for the models are trained already; ``tdro
-data dedup`` does that before. Rejected: a share of common words, which takes questions of one form for one question.
+What :func:`tdro.data.near_duplicates.leaks` finds is counted by test set and task and kept beside the results
+(``leaks.json``: in a run's folder once, for all its models; else in the folder of a model's results), and found again
+while training queries and test queries stay the same: 228 k of the ones and 3 k of the others take a second, but
+millions take minutes. Nothing is removed here, for the models are trained already; ``tdro data dedup`` does that
+before. Rejected: a share of common words, which takes questions of one form for one question.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tdro.data.near_duplicates import THRESHOLD, leaks
 from tdro.data.task import Mixture
-from tdro.data.test_texts import TestTexts, find_test_texts
+from tdro.data.test_texts import TestTexts, beir_texts
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, write_json
 
 FILE = "leaks.json"
-_FORMAT = "tdro-leaks/1"
+_FORMAT = "tdro-leaks/2"
+
+Memo = dict[tuple[str, str], "dict[str, Any] | None"]
 
 
-def find_leaks(mixture: Mixture, run_folder: Path | str) -> list[dict[str, Any]]:
-    """The test sets with queries that have a near-duplicate among the training queries; kept on disk.
+def find_leaks(mixture: Mixture, run_folder: Path | str) -> dict[str, Any]:
+    """The test queries of a mixture that have a near-duplicate among its training queries; kept on disk.
 
     Args:
         mixture: training tasks and test sets.
-        run_folder: ``leaks.json`` is read there if it is of the same queries, and written if not.
+        run_folder: where ``leaks.json`` is.
 
     Returns:
-        A dict a test set that leaks, in order: ``test``, ``queries`` (how many are judged), ``leaked`` (how many of
-        them have a near-duplicate), ``tasks`` (by task, most first), and the most similar ``example``: ``query_id`` and
-        ``query`` of the test, ``task``, ``row`` (from 0) and ``train_query``, ``similarity``.
+        As :func:`look_for_leaks`.
 
     Raises:
         UserError: a test set is broken.
     """
-    path = Path(run_folder) / FILE
     train = {task.name: task.rows["query"][:] for task in mixture.tasks}
-    tests = [TestTexts(test.name, _queries(test.folder)) for test in mixture.tests]
-    key = fingerprint([THRESHOLD, _digests(train.items()), _digests((test.name, _flat(test)) for test in tests)])
-    known = _known(path)
-    if known is not None and known.get("key") == key:
-        return list(known["leaks"])
-    found = count_leaks(train, tests)
-    checked = [test.name for test in tests]
-    write_json(path, {"format": _FORMAT, "key": key, "threshold": THRESHOLD, "checked": checked, "leaks": found})
-    return found
+    tests = [beir_texts(Path(test.folder), test.name) for test in mixture.tests]
+    return look_for_leaks(Path(run_folder) / FILE, train, tests, {"told_by": "the run's recipe"})
+
+
+def look_for_leaks(
+    path: Path,
+    train: Mapping[str, Sequence[str]],
+    tests: Sequence[TestTexts],
+    about: Mapping[str, Any],
+    memo: Memo | None = None,
+) -> dict[str, Any]:
+    """Look for each test set's queries in training queries, and keep in a file what was found.
+
+    Args:
+        path: what it has of the same training queries and of a test set of the same queries is not looked for again;
+            what it has of other test sets stays.
+        train: queries by task or data set.
+        tests: the test sets; with no training queries, none is looked for.
+        about: more that the file shall say, such as ``told_by`` and ``not_looked_at``.
+        memo: what was found before, for other models; more is added.
+
+    Returns:
+        The file's content: what ``about`` has; ``looked_at`` (data set to its number of queries); ``tests`` (by name,
+        ``queries``: how many there are); and ``leaks``, a dict a test set that leaks: ``test``, ``queries``, ``leaked``
+        (how many of them have a near-duplicate), ``tasks`` (by task, most first), and the most similar ``example``:
+        ``query_id`` and ``query`` of the test, ``task``, ``row`` (from 0) and ``train_query``, ``similarity``.
+    """
+    memo = {} if memo is None else memo
+    trained = fingerprint([THRESHOLD, _digests(train.items())])
+    before = known_leaks(path) or {}
+    kept: dict[str, Any] = dict(before["tests"]) if before.get("train") == trained else {}
+    found = {leak["test"]: leak for leak in before.get("leaks", ()) if leak["test"] in kept}
+    asked = {test.name: (trained, digest) for test, digest in zip(tests, _test_digests(tests), strict=True)}
+    new = [test for test in tests if train and kept.get(test.name, {}).get("digest") != asked[test.name][1]]
+    missing = [test for test in new if asked[test.name] not in memo]
+    memo |= {asked[test.name]: None for test in missing}
+    memo |= {asked[leak["test"]]: leak for leak in count_leaks(train, missing)}
+    for test in new:
+        kept[test.name] = {"queries": len(test.queries), "digest": asked[test.name][1]}
+        found.pop(test.name, None)
+        if leak := memo[asked[test.name]]:
+            found[test.name] = {**leak, "test": test.name}
+    content = {"format": _FORMAT, **about, "threshold": THRESHOLD, "train": trained}
+    content["looked_at"] = {name: len(queries) for name, queries in train.items()}
+    content |= {"tests": kept, "leaks": [found[name] for name in kept if name in found]}
+    if content != before:
+        write_json(path, content)
+    return content
 
 
 def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) -> list[dict[str, Any]]:
-    """What :func:`find_leaks` returns, from texts.
+    """The ``leaks`` of :func:`look_for_leaks`.
 
     Args:
         train: the queries of each training task.
@@ -64,7 +103,7 @@ def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) 
     texts = [tests[number].queries[key] for number, key in asked]
     best: dict[int, dict[str, Any]] = {}
     tasks: dict[int, dict[str, set[str]]] = {}
-    pairs = leaks([query for queries in train.values() for query in queries], texts)
+    pairs = leaks([query for queries in train.values() for query in queries], texts) if owners and texts else ()
     for train_place, test_place, similarity in pairs:
         (task, row), (number, key) = owners[train_place], asked[test_place]
         tasks.setdefault(number, {}).setdefault(task, set()).add(key)
@@ -80,36 +119,53 @@ def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) 
     return found
 
 
-def known_leaks(run_folders: Iterable[Path], tests: Sequence[str]) -> list[dict[str, Any]] | None:
-    """What was found for these test sets in some runs, or None where nobody has looked.
+def known_leaks(path: Path) -> dict[str, Any] | None:
+    """What was found before; None where nobody has looked. A broken file, or one of an older format, is none."""
+    try:
+        content = read_json(path)
+    except UserError:
+        return None
+    return content if isinstance(content, dict) and content.get("format") == _FORMAT else None
+
+
+def counted(content: Mapping[str, Any], tests: Collection[str]) -> tuple[int, int, int, int]:
+    """Of some test sets: how many leak, of how many that were looked for, how many of their queries, of how many."""
+    looked = [about["queries"] for name, about in content["tests"].items() if name in tests]
+    leaked = [leak["leaked"] for leak in content["leaks"] if leak["test"] in tests]
+    return len(leaked), len(looked), sum(leaked), sum(looked)
+
+
+def leaks_line(content: Mapping[str, Any], tests: Collection[str], model: str = "") -> str:
+    """What is known of leaks in a sentence.
 
     Args:
-        run_folders: those without ``leaks.json`` are passed over. Of several runs, each leak is named once.
-        tests: names of test sets; others are left out.
+        content: of ``leaks.json``.
+        tests: those that it is about.
+        model: whose training data it is; empty for a run's, which all its models share.
     """
-    known = [content for content in (_known(folder / FILE) for folder in dict.fromkeys(run_folders)) if content]
-    if not known:
-        return None
-    found: list[dict[str, Any]] = []
-    for content in known:
-        found += [leak for leak in content["leaks"] if leak["test"] in tests and leak not in found]
-    return found
+    data = f"the training data of {model}" if model else "the training data"
+    gone = dict(content.get("not_looked_at") or {})
+    if not content["looked_at"]:
+        why = f"could not be read ({_listed(gone)})" if gone else "is not known"
+        return f"{data.removeprefix('the ')} {why}: leaks not looked for"
+    leaking, looked, leaked, queries = counted(content, tests)
+    sets = f"{looked:,} test set{'s' * (looked != 1)}"
+    if leaking:
+        line = f"{leaking:,} of {sets} {'share' if leaking > 1 else 'shares'} queries with {data}, "
+        line += f"{leaked:,} of {queries:,} queries in all"
+    else:
+        line = f"no query of {sets} is in {data}"
+    return f"{line} (not looked at: {_listed(gone)})" if gone else line
 
 
-def leak_text(leak: Mapping[str, Any]) -> str:
-    """One leak in a sentence."""
-    tasks = ", ".join(f"{task} {count}" for task, count in leak["tasks"].items())
-    example = leak["example"]
-    return (
-        f"{leak['test']}: {leak['leaked']} of {leak['queries']} test queries have a near-duplicate among the training "
-        f"queries ({tasks}), for instance {_short(example['query'])} (row {example['row']} of {example['task']}: "
-        f"{_short(example['train_query'])})"
-    )
+def _listed(gone: Mapping[str, str], shown: int = 2) -> str:
+    """A few data sets with the reasons why they could not be looked at, and how many more there are."""
+    said = [f"{name}: {why}" if why else name for name, why in list(gone.items())[:shown]]
+    return "; ".join([*said, *([f"{len(gone) - shown} more"] if len(gone) > shown else [])])
 
 
-def _queries(folder: str) -> dict[str, str]:
-    (test,) = find_test_texts(folder)
-    return test.queries
+def _test_digests(tests: Iterable[TestTexts]) -> list[str]:
+    return [digest for test in tests for _, digest in _digests([("", _flat(test))])]
 
 
 def _flat(test: TestTexts) -> list[str]:
@@ -125,16 +181,3 @@ def _digests(texts: Iterable[tuple[str, Sequence[str]]]) -> list[tuple[str, str]
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
         digests.append((name, digest.hexdigest()))
     return digests
-
-
-def _known(path: Path) -> dict[str, Any] | None:
-    """What was found before; a broken file is made anew."""
-    try:
-        content = read_json(path)
-    except UserError:
-        return None
-    return content if isinstance(content, dict) and content.get("format") == _FORMAT else None
-
-
-def _short(text: str, length: int = 60) -> str:
-    return repr(text if len(text) <= length else text[: length - 1] + "…")

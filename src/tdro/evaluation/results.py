@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.errors import UserError
+from tdro.evaluation.leaks import FILE as LEAKS
 from tdro.files import read_json
 
 SHOWN = ("ndcg@10", "recall@100")  # what a comparison shows besides the measure that it tests
@@ -56,6 +57,12 @@ class Results:
         """The run folder that the results are in, if they are in one."""
         return self.group.parent.parent if self.group.parent.name == "evaluation" else None
 
+    @property
+    def leaks(self) -> Path:
+        """The file that says what of the test sets is in its training data."""
+        own = self.folder / LEAKS
+        return own if self.run is None or own.is_file() else self.run / LEAKS
+
 
 def read_group(
     folder: Path | str, models: Collection[str] | None = None, test_sets: Collection[str] | None = None
@@ -73,6 +80,8 @@ def read_group(
     folder = Path(folder)
     found: dict[Path, dict[str, Path]] = {}
     for path in sorted(folder.glob("*/*.json")):
+        if path.name == LEAKS:
+            continue
         chosen = models is None or path.parent.name in models
         if chosen and (test_sets is None or path.stem in test_sets) and not path.parent.name.startswith("."):
             found.setdefault(path.parent, {})[path.stem] = path
@@ -147,7 +156,7 @@ def _at(place: Path) -> list[Results]:
         raise UserError(f"{place}: a model, not its results; those are in evaluation/GROUP/MODEL of its run folder")
     if (place / "run.json").exists():
         raise UserError(f"{place}: no evaluations there; run `tdro evaluate` first")
-    files = {path.stem: path for path in sorted(place.glob("*.json"))}
+    files = {path.stem: path for path in sorted(place.glob("*.json")) if path.name != LEAKS}
     return [_read(place, files)] if files else read_group(place)
 
 

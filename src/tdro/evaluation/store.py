@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tdro.data.tokens import tokenize, tokenize_cached
+from tdro.data.token_files import kept_tokens
+from tdro.data.tokens import tokenize
 from tdro.errors import UserError
 from tdro.evaluation.passages import TextsOfFile
 from tdro.files import fingerprint, write_json
@@ -149,7 +150,8 @@ class Store:
         if tokens_folder is None:
             tokens = tokenize(self._model, texts, self._limit, "test sets")
         else:
-            tokens = tokenize_cached(self._model, texts, self._limit, tokens_folder, "test sets")
+            content = fingerprint(texts)
+            tokens = kept_tokens(self._model, texts, self._limit, tokens_folder, content=content, what="test sets")
         advance = _by_tokens(bar, tokens.lengths)
         return encode_tokens(self._model, tokens, np.arange(len(texts)), self._machine, done=advance)
 

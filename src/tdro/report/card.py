@@ -9,6 +9,7 @@ loaded model whenever it is written, and asks the hub for the base.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tdro.errors import UserError
+from tdro.evaluation.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
 from tdro.files import read_json, write_atomic
 from tdro.recipe_checks import exists
 from tdro.recipe_errors import RecipeDumper
@@ -77,7 +79,7 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
     evaluation = _evaluation(run, training, folder) if evaluated else None
     name = f"{run.name}-{training.group}-{training.mixture}-seed{training.seed}"
     return environment.get_template("card.md").render(
-        front_matter=_front_matter(name, base, evaluation),
+        front_matter=_front_matter(name, base, evaluation, _trained_on(run, training, recipe)),
         name=name,
         training=training,
         facts=training.facts,
@@ -164,7 +166,18 @@ def _base(recipe: Any, group: str, folder: Path) -> _Base:
     return _Base(hub, name, ", ".join(part for part in parts if part), licence, adapter)
 
 
-def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None) -> str:
+def _trained_on(run: Run, training: Training, recipe: Any) -> list[TrainingData]:
+    tasks = [
+        {"name": task.name, "rows": 0 if math.isnan(task.rows) else task.rows, "fingerprint": task.fingerprint}
+        for task in run.tasks
+    ]
+    return of_recipe(recipe, tasks, dig(training.facts, "weights"))
+
+
+def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, data: list[TrainingData]) -> str:
+    """What the hub reads, and under a key of our own the data sets, so that leaks can be looked for in them."""
+    hub = [found.hub_id for found in data if found.hub_id]
+    own: dict[str, Any] = {CARD_KEY: {"tasks": [for_card(each, _without_paths(each.place)) for each in data]}}
     results = [
         EvalResult(
             task_type="information-retrieval",
@@ -178,7 +191,7 @@ def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None) -> 
         for test in (evaluation or {}).get("tests", [])
         for measure, (kind, title) in MEASURES.items()
     ]
-    data = ModelCardData(
+    card = ModelCardData(
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=[*TAGS, "lora"] if base.adapter else list(TAGS),
@@ -186,10 +199,12 @@ def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None) -> 
         metrics=[kind for kind, _ in MEASURES.values()] if results else None,
         model_name=name,
         eval_results=results or None,
+        datasets=list(dict.fromkeys(hub)) or None,
+        **(own if data else {}),
     )
     if not results:
-        data.model_name = None  # the hub knows the key in a model-index only
-    return data.to_yaml()
+        card.model_name = None  # the hub knows the key in a model-index only
+    return card.to_yaml()
 
 
 def _usage(training: Training, folder: Path) -> dict[str, Any]:

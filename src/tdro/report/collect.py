@@ -17,6 +17,8 @@ import numpy as np
 
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
+from tdro.evaluation.leaks import FILE as LEAKS
+from tdro.evaluation.leaks import known_leaks
 from tdro.files import read_json, read_jsonl
 
 STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
@@ -31,6 +33,7 @@ class TaskFacts:
     licence: str = ""
     source: str = ""
     instruction: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Run:
     trainings: list[Training]
     comparisons: list[dict[str, Any]]
     data: dict[str, Any] | None = None  # the card of tdro.data.describe
+    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.look_for_leaks
 
     @property
     def names(self) -> list[str]:
@@ -122,6 +126,7 @@ def collect(folder: Path | str) -> Run:
         trainings=_trainings(folder / "models"),
         comparisons=_comparisons(folder / "comparison"),
         data=_object(folder / "data.json"),
+        leaks=known_leaks(folder / LEAKS),
     )
 
 
@@ -143,6 +148,7 @@ def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[TaskFacts
             licence=str(task.get("licence") or ""),
             source=str(task.get("source") or ""),
             instruction=str(task.get("instruction") or ""),
+            fingerprint=str(task.get("fingerprint") or ""),
         )
         for task in about.get("tasks") or []
         if isinstance(task, dict)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tdro.evaluation.leaks import leak_text
 from tdro.report import charts
 from tdro.report.collect import Run, dig, number
 from tdro.report.tables import in_order
@@ -77,7 +76,6 @@ def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dic
         "test_forest": _test_forest(rows.get(selection), tests),
         "challengers": challengers,
         "beside": [name for name in BASELINES if name in rows],
-        "leaks": [leak_text(leak) for leak in comparison.get("leaks") or ()],
         "tests": _tests(rows, tests, challengers),
         "n_tests": len(tests),
     }

@@ -19,7 +19,7 @@ from tdro.report import text
 from tdro.report.collect import Run, Training, collect, dig
 from tdro.report.comparison import comparison_view
 from tdro.report.learning import health_view, learning_view
-from tdro.report.tables import data_view, epochs_view, selection_name, weights_view
+from tdro.report.tables import data_view, epochs_view, leaks_view, selection_name, weights_view
 
 HERE = Path(__file__).parent
 
@@ -72,6 +72,7 @@ def page(run: Run) -> dict[str, Any]:
         "selection": selection,
         "summary": text.summary([group["word"] for group in groups]),
         "groups": groups,
+        "leaks": leaks_view(run),
         "weights": weights_view(run, selection),
         "epochs": epochs_view(run),
         "learning": learning_view(run),

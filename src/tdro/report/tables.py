@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tdro.data.describe_text import scripts
+from tdro.data.describe_text import languages
+from tdro.evaluation.leaks import counted, leaks_line
 from tdro.report import charts
 from tdro.report.collect import Run, Training, dig, number
 from tdro.report.text import percent
@@ -43,6 +44,19 @@ def kept_tasks(run: Run, selection: str) -> list[bool]:
     share = selection.partition("-")[2]
     kept = run.weights.top(float(share) if share.isdigit() else 70.0).names
     return [name in kept for name in run.names]
+
+
+def leaks_view(run: Run) -> dict[str, Any] | None:
+    """What was found of the compared test sets' queries in the training data, the most first; None for nothing."""
+    compared = {str(dig(test, "name")) for comparison in run.comparisons for test in comparison["tests"]}
+    if run.leaks is None or not counted(run.leaks, compared)[0]:
+        return None
+    found = [leak for leak in run.leaks["leaks"] if leak["test"] in compared]
+    rows = [
+        {**leak, "tasks": ", ".join(f"{task} {count}" for task, count in leak["tasks"].items())}
+        for leak in sorted(found, key=lambda leak: -leak["leaked"] / leak["queries"])
+    ]
+    return {"line": leaks_line(run.leaks, compared), "rows": rows}
 
 
 def weights_view(run: Run, selection: str) -> dict[str, Any] | None:
@@ -126,7 +140,7 @@ def data_view(run: Run) -> dict[str, Any] | None:
 
 def _data_row(task: Any) -> dict[str, Any]:
     samples = dig(task, "samples")
-    shares = [dig(task, key) for key in ("query_scripts", "passage_scripts")]
+    shares = [dig(task, key) for key in ("query_languages", "passage_languages")]
     return {
         "name": str(dig(task, "name")),
         **{key: dig(task, key) for key in ("rows", "without_negatives", "same_query", "same_positive")},
@@ -136,7 +150,7 @@ def _data_row(task: Any) -> dict[str, Any]:
             for key in ("median", "most")
         },
         **{f"{side}_mean": dig(task, side, "mean") for side in ("positives", "negatives")},
-        "scripts": " / ".join(scripts(share) if isinstance(share, dict) and share else "–" for share in shares),
+        "languages": " / ".join(languages(share) if isinstance(share, dict) else "–" for share in shares),
         "samples": [
             [str(dig(sample, side) or "–") for side in ("query", "positive", "negative")]
             for sample in (samples if isinstance(samples, list) else [])
