@@ -12,7 +12,7 @@ from tdro.data.mixture import read_mixture
 from tdro.data.plan import MixedPlan
 from tdro.data.sample import build_sample
 from tdro.data.task import Mixture, Task
-from tdro.data.tokens import tokenize_cached
+from tdro.data.token_files import kept_tokens
 from tdro.data.wheels import cache_folder
 from tdro.mining.mine import mine_mixture
 from tdro.mining.settings import Mining
@@ -68,8 +68,10 @@ def material(model: str, query_tokens: int, passage_tokens: int, tasks: int | No
     chosen = [replace(own[i % len(own)], name=f"{own[i % len(own)].name}-{i}") for i in range(tasks or len(own))]
     index = index_mixture(chosen)
     tokenizing = load_model(base, device="cpu")
-    queries = tokenize_cached(tokenizing, index.queries, query_tokens, folder / "tokens", "queries")
-    passages = tokenize_cached(tokenizing, index.passages, passage_tokens, folder / "tokens", "passages")
+    queries, passages = (
+        kept_tokens(tokenizing, texts, longest, folder / "tokens", content=texts.digest)
+        for texts, longest in ((index.queries, query_tokens), (index.passages, passage_tokens))
+    )
     return Material(model, base, TokenizedMixture(index, queries, passages))
 
 

@@ -1,19 +1,26 @@
 """Texts as numbers and as tokens, and the split of rows between the stages."""
 
+import operator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, List, Value, concatenate_datasets
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from tdro.data import index_files, token_files
 from tdro.data.holdout import part_of, split_rows
 from tdro.data.index import index_mixture
+from tdro.data.index_files import kept_index
 from tdro.data.plan import HomogeneousPlan, MixedPlan, StepRows
 from tdro.data.task import Mixture, Task
-from tdro.data.tokens import tokenize, tokenize_cached
+from tdro.data.token_files import kept_tokens
+from tdro.data.tokens import tokenize
 from tdro.errors import UserError
+from tdro.files import fingerprint
 from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
 
 TEXTS = ["w1", "w2 w3 w4", "w5 w6 nowhere w7 w8", "w9 " * 40, "w1 w1"]
@@ -57,9 +64,9 @@ def test_a_positive_among_its_own_negatives_is_left_out():
 def test_prompts(symmetric):
     index = index_mixture([made(instruction="Find it", symmetric=symmetric)])
     prompt = "Instruct: Find it\nQuery: "
-    assert index.queries == [prompt + "q"]
+    assert list(index.queries) == [prompt + "q"]
     assert sorted(index.passages) == sorted((prompt if symmetric else "") + text for text in "pn")
-    assert index_mixture([made(instruction="Find it", symmetric=symmetric)], prompts=False).queries == ["q"]
+    assert index_mixture([made(instruction="Find it", symmetric=symmetric)], prompts=False).queries[:] == ["q"]
 
 
 def test_the_same_passage_in_a_symmetric_task_is_another_text():
@@ -109,6 +116,56 @@ def test_no_task_has_any_negative():
 def test_a_task_without_rows_is_refused_by_name():
     with pytest.raises(UserError, match="task 'empty' has no rows"):
         index_mixture([made(), Task("empty", made().rows.select([]))])
+
+
+def same_index(found, expected):
+    assert found.queries[:] == expected.queries[:] and found.queries.digest == expected.queries.digest
+    assert found.passages[:] == expected.passages[:] and found.passages.digest == expected.passages.digest
+    for one, other in zip(found.tasks, expected.tasks, strict=True):
+        assert one.name == other.name
+        for name in ("queries", "positives.values", "positives.starts", "negatives.values", "negatives.starts"):
+            arrays = [operator.attrgetter(name)(task) for task in (one, other)]
+            assert arrays[0].dtype == arrays[1].dtype and np.array_equal(*arrays), name
+
+
+def test_numbers_are_given_in_the_order_in_which_texts_come():
+    rows = [("q", ["x", ""], ["z"]), ("p", ["y"], ["x", "z", "ü 猫"]), ("q", ["p q"], [])]
+    tasks = [made("a", rows, instruction="i", symmetric=True), made("b", rows), made("c", rows[::-1])]
+    prompt = tasks[0].prompt
+    index = index_mixture(tasks)
+    texts = ["x", "", "y", "p q", "z", "ü 猫"]
+    assert index.queries[:] == [prompt + "q", prompt + "p", "q", "p"]
+    assert index.passages[:] == [*(prompt + text for text in texts), *texts]
+    assert index.passages[7:1:-2] == ["", prompt + "ü 猫", prompt + "p q"]
+    assert index.passages[-1] == "ü 猫" and index.tasks[2].queries.tolist() == [2, 3, 2]
+    with pytest.raises(IndexError):
+        index.passages[12]
+
+
+def test_rows_in_many_parts_or_picked_from_others_are_the_same_texts():
+    task = tiny.task("a", rows=9, negatives=3)
+    parts = [task.rows.select(range(start, end)) for start, end in ((0, 4), (4, 5), (5, 9))]
+    inputs = [concatenate_datasets([part.flatten_indices() for part in parts]), concatenate_datasets(parts)]
+    inputs.append(task.rows.cast_column("negatives", List(Value("large_string"))))
+    for rows in inputs:
+        same_index(index_mixture([replace(task, rows=rows)]), index_mixture([task]))
+
+
+def test_an_index_is_kept_on_disk(tmp_path, monkeypatch):
+    tasks = [made("a", [("q", ["x"], ["z", "x"]), ("p", ["y"], [])], instruction="i"), made("b")]
+    for prompts in (True, False):
+        same_index(kept_index(tasks, tmp_path, "content", prompts), index_mixture(tasks, prompts))
+    with monkeypatch.context() as patched:
+        patched.setattr(index_files, "index_mixture", lambda *args: pytest.fail("numbered again"))
+        again = kept_index(tasks, tmp_path, "content")
+    same_index(again, index_mixture(tasks))
+    assert isinstance(again.tasks[0].negatives.values.base, np.memmap)
+    kept_index(tasks[:1], tmp_path, "other content")
+    assert len(list(tmp_path.iterdir())) == 3
+    for file in tmp_path.glob("*/1-positives.npy"):
+        file.unlink()
+    with pytest.raises(UserError, match="remove the folder"):
+        kept_index(tasks, tmp_path, "content")
 
 
 # ---- tokens
@@ -163,29 +220,86 @@ def test_an_empty_passage_is_embedded_like_any_other(kind, tmp_path):
     assert torch.allclose(alone, embedding[:1], atol=1e-6)
 
 
+def kept(model, texts, length, folder):
+    return kept_tokens(model, texts, length, folder, content=fingerprint(texts))
+
+
+def same_tokens(found, expected):
+    arrays = ((found.ids, expected.ids), (found.starts, expected.starts))
+    return found.padding == expected.padding and all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in arrays)
+
+
 @pytest.mark.parametrize("kind", ["static", "encoder"])
 def test_tokens_are_kept_on_disk(kind, tmp_path, monkeypatch):
     model = tiny.model(kind, tmp_path)
-    queries = tokenize_cached(model, TEXTS, 9, tmp_path / "kept")
-    passages = tokenize_cached(model, TEXTS[:3], 5, tmp_path / "kept")
-    assert len(list((tmp_path / "kept").iterdir())) == 2
+    for texts, length in ((TEXTS, 9), (TEXTS[:3], 5), ([""], 5), ([], 5)):
+        assert same_tokens(kept(model, texts, length, tmp_path / "kept"), tokenize(model, texts, length))
+    assert len(list((tmp_path / "kept").iterdir())) == 4
 
-    # Again with a fresh model: whatever it was used for before, nothing is tokenized anew.
+    # Again with a fresh model: whatever it was used for before, nothing is tokenized anew, nor read into memory.
     model = tiny.model(kind, tmp_path)
-    monkeypatch.setattr("tdro.data.tokens.tokenize", lambda *args: pytest.fail("tokenized again"))
-    for before, texts, length in ((passages, TEXTS[:3], 5), (queries, TEXTS, 9)):
-        again = tokenize_cached(model, texts, length, tmp_path / "kept")
-        assert again.padding == before.padding
-        assert np.array_equal(again.ids, before.ids) and np.array_equal(again.starts, before.starts)
+    with monkeypatch.context() as patched:
+        patched.setattr(token_files, "tokenized", lambda *args: pytest.fail("tokenized again"))
+        again = kept(model, TEXTS, 9, tmp_path / "kept")
+    assert same_tokens(again, tokenize(model, TEXTS, 9)) and isinstance(again.ids.base, np.memmap)
 
 
 def test_other_texts_lengths_or_tokenizers_are_kept_apart(tmp_path):
     model, folder = tiny.encoder(tmp_path / "model"), tmp_path / "kept"
-    tokenize_cached(model, TEXTS, 9, folder)
-    tokenize_cached(model, TEXTS[::-1], 9, folder)
-    tokenize_cached(model, TEXTS, 8, folder)
-    tokenize_cached(tiny.static_model(), TEXTS, 9, folder)
+    kept(model, TEXTS, 9, folder)
+    kept(model, TEXTS[::-1], 9, folder)
+    kept(model, TEXTS, 8, folder)
+    kept(tiny.static_model(), TEXTS, 9, folder)
     assert len(list(folder.iterdir())) == 4
+
+
+@pytest.mark.parametrize("left", ["ids ahead", "torn", "zeros", "ids lost", "nothing"])
+def test_tokenizing_goes_on_where_a_kill_left_it(left, tmp_path, monkeypatch):
+    monkeypatch.setattr("tdro.data.tokens._TEXTS_AT_ONCE", 2)
+    model, folder = tiny.encoder(tmp_path / "model"), tmp_path / "kept"
+    tokenized, batches = token_files.tokenized, []
+
+    def killed(*args):
+        for batch in tokenized(*args):
+            batches.append(batch)
+            if len(batches) == 3:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(token_files, "tokenized", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept(model, TEXTS, 9, folder)
+    (place,) = folder.iterdir()
+    ids, starts = place / "ids.raw", place / "starts.raw"
+    if left == "ids ahead":
+        ids.write_bytes(ids.read_bytes() + b"more")
+    elif left == "torn":
+        starts.write_bytes(starts.read_bytes()[:-3])
+    elif left == "zeros":
+        starts.write_bytes(starts.read_bytes() + bytes(24))
+    elif left == "ids lost":
+        ids.write_bytes(ids.read_bytes()[:-2])
+    else:
+        starts.write_bytes(b"")
+    assert same_tokens(kept(model, TEXTS, 9, folder), tokenize(model, TEXTS, 9))
+    # Texts in all, of two in a batch: those of whole starts are not tokenized again.
+    assert len(batches) == 2 + {"torn": 2, "ids lost": 2, "nothing": 4}.get(left, 2)
+
+
+def test_a_vocabulary_of_more_than_16_bits(tmp_path, monkeypatch):
+    model = tiny.encoder(tmp_path)
+    assert tokenize(model, TEXTS, 9).ids.dtype == np.uint16
+    few = model.tokenizer.get_vocab()
+    monkeypatch.setattr(type(model.tokenizer), "get_vocab", lambda self: {**few, "another": 1 << 16})
+    assert tokenize(model, TEXTS, 9).ids.dtype == np.int32
+
+
+def test_kept_tokens_that_were_damaged_are_named(tmp_path):
+    kept(tiny.static_model(), TEXTS, 9, tmp_path)
+    (ids,) = tmp_path.glob("*/ids.raw")
+    ids.write_bytes(ids.read_bytes()[2:])
+    with pytest.raises(UserError, match=f"{ids.parent}: .* remove the folder"):
+        kept(tiny.static_model(), TEXTS, 9, tmp_path)
 
 
 # ---- planned steps

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdro.console import say
-from tdro.data.index import MixtureIndex, index_mixture
+from tdro.data.index import MixtureIndex
+from tdro.data.index_files import kept_index
 from tdro.data.mixture import mixture_fingerprint, read_mixture
 from tdro.data.sample import build_sample
 from tdro.data.source_mixture import source_mixture
 from tdro.data.task import Mixture, Task, TestSet
-from tdro.data.tokens import tokenize_cached
+from tdro.data.token_files import kept_tokens
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint
@@ -53,7 +54,7 @@ class Prepared:
 
     Args:
         recipe: the recipe.
-        folder: the run's folder; mined negatives and tokens are kept there.
+        folder: the run's folder; mined negatives, numbers and tokens of the texts are kept there.
         machine: where the models are loaded.
     """
 
@@ -99,8 +100,10 @@ class Prepared:
 
     @functools.cached_property
     def index(self) -> MixtureIndex:
-        """The tasks' rows as numbers."""
-        index = index_mixture(self.mixture.tasks, prompts=self.recipe.data.prompts)
+        """The tasks' rows as numbers; made once and kept on disk."""
+        tasks, content = self.mixture.tasks, self.inputs["mixture"]
+        with in_turn(self.machine):
+            index = kept_index(tasks, self.folder / "index", content, self.recipe.data.prompts)
         index.require_negatives(self.mixture)
         return index
 
@@ -179,13 +182,16 @@ class Prepared:
         """All texts of the mixture as tokens of a base model; made once and kept on disk."""
         if base.fingerprint not in self._tokens:
             model = load_model(base.path, device="cpu", trust_remote_code=self.recipe.trust_remote_code)
-            data, index, folder = self.recipe.data, self.index, self.folder / "tokens"
+            data, index = self.recipe.data, self.index
             with in_turn(self.machine):
-                self._tokens[base.fingerprint] = TokenizedMixture(
-                    index,
-                    tokenize_cached(model, index.queries, data.query_tokens, folder, "queries"),
-                    tokenize_cached(model, index.passages, data.passage_tokens, folder, "passages"),
+                queries, passages = (
+                    kept_tokens(model, texts, longest, self.folder / "tokens", content=texts.digest, what=what)
+                    for texts, longest, what in (
+                        (index.queries, data.query_tokens, "queries"),
+                        (index.passages, data.passage_tokens, "passages"),
+                    )
                 )
+            self._tokens[base.fingerprint] = TokenizedMixture(index, queries, passages)
         return self._tokens[base.fingerprint]
 
 

@@ -1,7 +1,8 @@
 """The mixture as numbers: every distinct text once, and each row as positions of its texts.
 
 Training reads integers, not strings: a text is tokenized once however often it comes, equal texts are recognised by
-equal numbers (so that a positive is never its own negative), and the rows of a step are gathered without a loop.
+equal numbers (so that a positive is never its own negative), and the rows of a step are gathered without a loop. The
+integers may be in memory or mapped from disk (:mod:`tdro.data.index_files`); the texts stay in their files.
 Rejected: tokenizing in the collator, which repeats the work in every epoch, every seed and every stage.
 """
 
@@ -11,28 +12,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tdro.data.number import numbered
 from tdro.data.plan import StepRows, pick
 from tdro.data.task import Mixture, Task
+from tdro.data.texts import Column, Texts, columns_of
 from tdro.errors import UserError
 
 Ints = NDArray[np.int64]
+_ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
 class Lists:
     """Lists of integers of different lengths: list i is ``values[starts[i]:starts[i + 1]]``."""
 
-    values: Ints
+    values: NDArray[np.int32]
     starts: Ints
 
     @property
     def lengths(self) -> Ints:
         """How long each list is."""
         return np.diff(self.starts)
+
+    def lengths_of(self, lists: Ints) -> Ints:
+        """How long some of the lists are; the others are not looked at."""
+        return self.starts[lists + 1] - self.starts[lists]
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class IndexedTask:
     """
 
     name: str
-    queries: Ints
+    queries: NDArray[np.int32]
     positives: Lists
     negatives: Lists
 
@@ -73,8 +79,8 @@ class MixtureIndex:
         tasks: the rows, by task.
     """
 
-    queries: list[str]
-    passages: list[str]
+    queries: Texts
+    passages: Texts
     tasks: list[IndexedTask]
 
     def gather(self, rows: StepRows, seed: int, negatives: int) -> StepTexts:
@@ -90,7 +96,7 @@ class MixtureIndex:
             part = StepRows(rows.task[here], rows.row[here], rows.visit[here])
             indexed = self.tasks[task]
             query[here] = indexed.queries[part.row]
-            if negatives and (lacking := part.row[indexed.negatives.lengths[part.row] == 0]).size:
+            if negatives and (lacking := part.row[indexed.negatives.lengths_of(part.row) == 0]).size:
                 raise UserError(
                     f"task '{indexed.name}', row {lacking[0]}: no hard negative, but {negatives} are asked for.\n"
                     "Mine them first, or set negatives to 0 where the loss can do without."
@@ -111,14 +117,12 @@ class MixtureIndex:
 
 
 def _picked(lists: Lists, rows: StepRows, seed: int, wanted: int, what: int) -> Ints:
-    places = pick(seed, rows, lists.lengths[rows.row], wanted, what)
+    places = pick(seed, rows, lists.lengths_of(rows.row), wanted, what)
     return lists.values[lists.starts[rows.row][:, None] + places]
 
 
 def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
-    """Number every distinct text of the tasks.
-
-    Done by Arrow's dictionary encoding, which sees no Python string: 2 M texts in about a second.
+    """Number every distinct text of the tasks, see :mod:`tdro.data.number`.
 
     Args:
         tasks: the training tasks; their order is the order of every array over tasks.
@@ -127,79 +131,38 @@ def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
     Raises:
         UserError: a task without rows.
     """
-    read = [_read(task, prompts) for task in tasks]
-    queries = _numbered([columns.queries for columns in read])
-    passages = _numbered([texts for columns in read for texts in (columns.positives, columns.negatives)])
+    queries, passages = text_columns(tasks, prompts)
+    asked, answers = numbered(queries, "queries"), numbered(passages, "passages")
     indexed = []
-    for number, (task, columns) in enumerate(zip(tasks, read, strict=True)):
-        positives = Lists(passages.places[2 * number], columns.positive_starts)
-        negatives = Lists(passages.places[2 * number + 1], columns.negative_starts)
-        indexed.append(IndexedTask(task.name, queries.places[number], positives, _without(negatives, positives)))
-    return MixtureIndex(queries.texts, passages.texts, indexed)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """One task's texts as Arrow arrays, the lists flattened."""
-
-    queries: pa.Array
-    positives: pa.Array
-    positive_starts: Ints
-    negatives: pa.Array
-    negative_starts: Ints
-
-
-@dataclass(frozen=True)
-class _Numbered:
-    """The distinct texts of some arrays, and where each array's texts are among them."""
-
-    texts: list[str]
-    places: list[Ints]
-
-
-def _read(task: Task, prompts: bool) -> _Columns:
-    if not len(task):
-        raise UserError(f"task '{task.name}' has no rows: leave it out of the recipe, or look at its file")
-    table = task.rows.with_format("arrow")[:]
-    prompt = task.prompt if prompts else ""
-    positives, positive_starts = _flat(table["positives"])
-    negatives, negative_starts = _flat(table["negatives"])
-    passage_prompt = prompt if task.symmetric else ""
-    return _Columns(
-        _after(prompt, table["query"].combine_chunks()),
-        _after(passage_prompt, positives),
-        positive_starts,
-        _after(passage_prompt, negatives),
-        negative_starts,
+    for number, task in enumerate(tasks):
+        lists = [Lists(answers.numbers[place], passages[place].starts()) for place in (2 * number, 2 * number + 1)]
+        indexed.append(IndexedTask(task.name, asked.numbers[number], lists[0], _without(lists[1], lists[0])))
+    return MixtureIndex(
+        Texts(queries, asked.firsts, asked.digest), Texts(passages, answers.firsts, answers.digest), indexed
     )
 
 
-def _flat(column: pa.ChunkedArray) -> tuple[pa.Array, Ints]:
-    lists = column.combine_chunks()
-    lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
-    return lists.flatten(), np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-
-
-def _after(prompt: str, texts: pa.Array) -> pa.Array:
-    # 64-bit offsets: all passages together may pass 2 GiB. A task without negatives may come as an array of nulls.
-    texts = texts.cast(pa.large_string())
-    if not prompt:
-        return texts
-    large = [pa.scalar(part, pa.large_string()) for part in (prompt, "")]
-    return pc.binary_join_element_wise(large[0], texts, large[1])
-
-
-def _numbered(arrays: list[pa.Array]) -> _Numbered:
-    encoded = pa.concat_arrays(arrays).dictionary_encode()
-    places = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return _Numbered(encoded.dictionary.to_pylist(), np.split(places, np.cumsum([len(a) for a in arrays])[:-1]))
+def text_columns(tasks: Sequence[Task], prompts: bool) -> tuple[list[Column], list[Column]]:
+    """All tasks' queries; and all tasks' passages, each task's positives before its negatives."""
+    for task in tasks:
+        if not len(task):
+            raise UserError(f"task '{task.name}' has no rows: leave it out of the recipe, or look at its file")
+    of_task = [columns_of(task, prompts) for task in tasks]
+    return [queries for queries, _, _ in of_task], [texts for _, *passages in of_task for texts in passages]
 
 
 def _without(negatives: Lists, positives: Lists) -> Lists:
     """The negatives that are not also a positive of their row."""
-    row = np.repeat(np.arange(len(negatives.lengths)), negatives.lengths)
-    own = np.repeat(np.arange(len(positives.lengths)), positives.lengths)
-    span = max(negatives.values.max(initial=0), positives.values.max(initial=0)) + 1
-    kept = ~np.isin(row * span + negatives.values, own * span + positives.values)
-    counts = np.bincount(row[kept], minlength=len(negatives.lengths))
-    return Lists(negatives.values[kept], np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)]))
+    rows, kept = len(negatives.lengths), np.empty(len(negatives.values), dtype=bool)
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        part = slice(start, min(start + _ROWS_AT_ONCE, rows))
+        here = slice(negatives.starts[part.start], negatives.starts[part.stop])
+        kept[here] = ~np.isin(_with_row(negatives, part), _with_row(positives, part))
+    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])  # kept ones before each
+    return Lists(negatives.values[kept], before[negatives.starts])
+
+
+def _with_row(lists: Lists, rows: slice) -> Ints:
+    """The values of some rows, each made one number with its row."""
+    row = np.repeat(np.arange(rows.start, rows.stop), np.diff(lists.starts[rows.start : rows.stop + 1]))
+    return (row << 32) + lists.values[lists.starts[rows.start] : lists.starts[rows.stop]]

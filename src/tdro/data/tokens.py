@@ -1,17 +1,16 @@
 """Texts tokenized once, kept as flat arrays, and put together to model inputs without a tokenizer.
 
 The tokenizer is the model's own (``model.preprocess``), so that special tokens, truncation and EOS are exactly what
-``model.encode`` would use; only the padding is taken off again. The arrays are small (4 bytes a token) and can be
-kept on disk for the next stage. Rejected: a ``datasets.map`` of the tokenizer over rows, which stores each repeated
-passage again.
+``model.encode`` would use; only the padding is taken off again. The arrays are small (2 bytes a token, or 4) and can be
+kept on disk (:mod:`tdro.data.token_files`). Rejected: a ``datasets.map`` of the tokenizer over rows, which stores each
+repeated passage again.
 """
 
 from __future__ import annotations
 
-import io
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tdro.files import fingerprint, write_atomic
+from tdro.files import fingerprint
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,12 +32,12 @@ class Tokens:
     """Token ids of many texts.
 
     Attributes:
-        ids: all token ids one after the other, int32.
+        ids: all token ids one after the other; uint16 where the vocabulary fits into it, else int32.
         starts: text i is ``ids[starts[i]:starts[i + 1]]``; shape (texts + 1,).
         padding: the id to fill shorter rows with, or None for a bag of tokens (static embeddings need no padding).
     """
 
-    ids: NDArray[np.int32]
+    ids: NDArray
     starts: NDArray[np.int64]
     padding: int | None
 
@@ -47,13 +46,17 @@ class Tokens:
         """Tokens of each text."""
         return np.diff(self.starts)
 
+    def lengths_of(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tokens of some texts; the others are not looked at."""
+        return self.starts[texts + 1] - self.starts[texts]
+
     def features(self, texts: NDArray[np.int64]) -> dict[str, Tensor]:
         """Model inputs of some texts, shape (B,), as ``model.preprocess`` would give them (padded right).
 
         With padding: ``input_ids`` and ``attention_mask``, (B, longest). Without: ``input_ids``, all tokens flat, and
         ``offsets`` (B,).
         """
-        lengths = self.lengths[texts]
+        lengths = self.lengths_of(texts)
         ends = np.cumsum(lengths)
         flat = self.ids[np.arange(ends[-1]) + np.repeat(self.starts[texts] - ends + lengths, lengths)].astype(np.int64)
         if self.padding is None:
@@ -64,48 +67,62 @@ class Tokens:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def tokenize(model: SentenceTransformer, texts: list[str], max_tokens: int, what: str = "texts") -> Tokens:
+def tokenize(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts") -> Tokens:
     """Tokenize texts with the model's own preprocessing, truncated to ``max_tokens`` (special tokens included).
 
     An empty text of a model without special tokens has no token at all; it is given as is, and embeds to zero.
     """
-    kept_length = model.max_seq_length
-    static = _is_bag(model)
-    if not static:
+    kind = kind_of(model)
+    pieces, lengths = [np.zeros(0, dtype=kind.dtype)], [np.zeros(1, dtype=np.int64)]
+    for ids, of_text in tokenized(model, texts, max_tokens, kind, what):
+        pieces.append(ids)
+        lengths.append(of_text)
+    return Tokens(np.concatenate(pieces), np.cumsum(np.concatenate(lengths)), kind.padding)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a model's token ids are kept as, and what fills its shorter rows (None: a bag has none)."""
+
+    dtype: np.dtype
+    padding: int | None
+
+
+def kind_of(model: SentenceTransformer) -> Kind:
+    """The smaller of uint16 and int32 that holds the model's whole vocabulary, and its padding."""
+    largest = max(model.tokenizer.get_vocab().values(), default=0)
+    dtype = np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.int32)
+    return Kind(dtype, None if _is_bag(model) else int(model.tokenizer.pad_token_id))
+
+
+def tokenized(
+    model: SentenceTransformer, texts: Sequence[str], max_tokens: int, kind: Kind, what: str, first: int = 0
+) -> Iterator[tuple[NDArray, NDArray[np.int64]]]:
+    """The token ids of some texts, one after the other, and each text's number of them; then of the next texts.
+
+    Args:
+        model: whose tokenizer it is.
+        texts: all of them.
+        max_tokens: of a text.
+        kind: of the model.
+        what: the texts are, for the progress bar.
+        first: the text to begin with.
+    """
+    kept_length, bag = model.max_seq_length, kind.padding is None
+    if not bag:
         model.max_seq_length = max_tokens
-    pieces: list[NDArray[np.int32]] = []
-    lengths: list[NDArray[np.int64]] = []
     try:
-        with tqdm(total=len(texts), desc=f"tokenizing {what}", unit=" texts", leave=False, delay=2) as bar:
-            for start in range(0, len(texts), _TEXTS_AT_ONCE):
-                part = texts[start : start + _TEXTS_AT_ONCE]
-                ids, length = _bags(model, part, max_tokens) if static else _rows(model, part)
-                pieces.append(ids.astype(np.int32))
-                lengths.append(length)
+        with tqdm(
+            total=len(texts), initial=first, desc=f"tokenizing {what}", unit=" texts", leave=False, delay=2
+        ) as bar:
+            for start in range(first, len(texts), _TEXTS_AT_ONCE):
+                part = list(texts[start : start + _TEXTS_AT_ONCE])
+                ids, lengths = _bags(model, part, max_tokens) if bag else _rows(model, part)
+                yield ids.astype(kind.dtype), lengths
                 bar.update(len(part))
     finally:
-        if not static:
+        if not bag:
             model.max_seq_length = kept_length
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.concatenate([np.zeros(0, int), *lengths]))])
-    flat = np.concatenate([np.zeros(0, dtype=np.int32), *pieces])
-    return Tokens(flat, starts.astype(np.int64), None if static else int(model.tokenizer.pad_token_id))
-
-
-def tokenize_cached(
-    model: SentenceTransformer, texts: list[str], max_tokens: int, folder: Path, what: str = "texts"
-) -> Tokens:
-    """As :func:`tokenize`, kept in ``folder`` under a name made of the tokenizer, the texts and the length."""
-    key = fingerprint([_tokenizer_state(model), texts, max_tokens])
-    path = Path(folder) / f"{key}.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as kept:
-            padding = int(kept["padding"])
-            return Tokens(kept["ids"], kept["starts"], None if padding < 0 else padding)
-    tokens = tokenize(model, texts, max_tokens, what)
-    file = io.BytesIO()
-    np.savez(file, ids=tokens.ids, starts=tokens.starts, padding=-1 if tokens.padding is None else tokens.padding)
-    write_atomic(path, file.getvalue())
-    return tokens
 
 
 def _is_bag(model: SentenceTransformer) -> bool:
@@ -126,7 +143,8 @@ def _rows(model: SentenceTransformer, texts: list[str]) -> tuple[NDArray[np.int6
     return features["input_ids"].numpy()[mask], mask.sum(axis=1)
 
 
-def _tokenizer_state(model: SentenceTransformer) -> str:
+def tokenizer_state(model: SentenceTransformer) -> str:
+    """A fingerprint of the model's tokenizer, whatever it was used for last."""
     tokenizer = model.tokenizer
     backend = getattr(tokenizer, "backend_tokenizer", getattr(tokenizer, "_tokenizer", tokenizer))
     if not hasattr(backend, "to_str"):

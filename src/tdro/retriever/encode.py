@@ -45,13 +45,13 @@ def encode_tokens(
         tokens_at_once: padded tokens in a batch; None: what suits the device.
         done: called with the number of texts of each finished batch.
     """
-    order = np.argsort(-tokens.lengths[texts], kind="stable")
+    order = np.argsort(-tokens.lengths_of(texts), kind="stable")
     result = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     device = model.device
     tokens_at_once = tokens_at_once or (_TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16)
     with torch.inference_mode(), packed_weights(model, machine), autocast:
-        for part in _batches(tokens.lengths[texts[order]], tokens_at_once):
+        for part in _batches(tokens.lengths_of(texts[order]), tokens_at_once):
             features = {key: value.to(device) for key, value in tokens.features(texts[order[part]]).items()}
             embedded = model(features)["sentence_embedding"].float()
             result[order[part]] = torch.nn.functional.normalize(embedded, dim=1).cpu().numpy()

@@ -1,0 +1,95 @@
+"""A mixture's texts where they are: in the tasks' Arrow tables, mapped from disk, and read when somebody asks for some.
+
+Training reads tokens; only the tokenizer reads texts, once. Rejected: a list of all distinct texts, which for 10 M rows
+is tens of GB in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tdro.data.task import Task
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """The queries, the positives or the negatives of a task, one text after the other; nothing is copied.
+
+    Attributes:
+        chunks: the texts as they are in the table.
+        prompt: what stands before each of them.
+        of_row: the column of the table, whose rows are lists of texts (or, for queries, texts).
+    """
+
+    chunks: list[pa.Array]
+    prompt: str
+    of_row: pa.ChunkedArray
+
+    def __len__(self) -> int:
+        return sum(map(len, self.chunks))
+
+    def starts(self) -> Ints:
+        """Where each row's list of texts starts, and the last one's end; shape (rows + 1,)."""
+        lengths = pc.fill_null(pc.list_value_length(self.of_row), 0).to_numpy(zero_copy_only=False)
+        return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def columns_of(task: Task, prompts: bool) -> tuple[Column, Column, Column]:
+    """Queries, positives and negatives: the task's prompt before queries, and before passages if it is symmetric."""
+    table = task.rows.with_format("arrow")[:]
+    prompt = task.prompt if prompts else ""
+    on_passages = prompt if task.symmetric else ""
+    positives, negatives = (
+        Column([lists.flatten() for lists in table[name].chunks], on_passages, table[name])
+        for name in ("positives", "negatives")
+    )
+    return Column(table["query"].chunks, prompt, table["query"]), positives, negatives
+
+
+class Texts(Sequence[str]):
+    """The distinct texts of some columns, by number.
+
+    Args:
+        columns: where they are.
+        firsts: where each text is first, counted through all columns; rising, shape (texts,).
+        digest: of the texts in their order: where it is equal, they are.
+    """
+
+    def __init__(self, columns: Sequence[Column], firsts: Ints, digest: str) -> None:
+        self.firsts, self.digest = firsts, digest
+        self._chunks = [(chunk, column.prompt) for column in columns for chunk in column.chunks]
+        self._starts = np.cumsum([0, *(len(chunk) for chunk, _ in self._chunks)])
+
+    def __len__(self) -> int:
+        return len(self.firsts)
+
+    @overload
+    def __getitem__(self, which: int) -> str: ...
+    @overload
+    def __getitem__(self, which: slice) -> list[str]: ...
+
+    def __getitem__(self, which: int | slice) -> str | list[str]:
+        """One text, or some; neighbours are near each other on disk."""
+        if isinstance(which, slice):
+            return self._read(self.firsts[which])
+        return self._read(self.firsts[[which]])[0]
+
+    def _read(self, places: Ints) -> list[str]:
+        of_place = np.searchsorted(self._starts, places, side="right") - 1
+        texts: list[str] = []
+        for part in np.split(np.arange(len(places)), np.flatnonzero(np.diff(of_place)) + 1):
+            if len(part):
+                number = of_place[part[0]]
+                chunk, prompt = self._chunks[number]
+                found = chunk.take(pa.array(places[part] - self._starts[number])).to_pylist()
+                texts += [prompt + text for text in found] if prompt else found
+        return texts
