@@ -1,4 +1,4 @@
-"""Hard negatives of a task: tdro against sentence-transformers' mine_hard_negatives, and against bm25s' own retrieval.
+"""Hard negatives of a task: tdro against sentence-transformers' mine_hard_negatives, and against bm25s.
 
     python benchmarks/mine.py                    # MiniLM, float32, 10,000 rows of a task of the sample mixture
     python benchmarks/mine.py --rows 3000
@@ -78,7 +78,8 @@ def tdro_bm25(task: Task, folder: Path) -> Callable[[], Found]:
 
 
 def bm25s(task: Task, folder: Path) -> Callable[[], Found]:
-    """The package's retrieval with all words of the query and its positive; answers and margin are not looked at."""
+    """The package's index, and its retrieval with all words of the query and its positive; answers and margin are not
+    looked at."""
     import bm25s as package
 
     from tdro.data.search_words import tokens
@@ -182,8 +183,8 @@ def main() -> None:
             pairs = zip(rounds[own], rounds[other], strict=True)
             figures[f"{own} times {other}"] = statistics.median(b["cpu_seconds"] / a["cpu_seconds"] for a, b in pairs)
     if "tdro" in rounds and "sentence-transformers" in rounds:
-        found = (rounds[name][0]["found"] for name in ("tdro", "sentence-transformers"))
-        figures["tdro and sentence-transformers"] = agreement(*found, PER_ROW)
+        own, other = (rounds[name][0]["found"] for name in ("tdro", "sentence-transformers"))
+        figures["tdro and sentence-transformers"] = agreement(own, other, PER_ROW)
     print(as_markdown(figures))
     write_json(arguments.json or Path(__file__).parent / "results" / "mine.json", figures)
 

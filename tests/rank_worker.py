@@ -4,11 +4,13 @@ Every scenario trains a few steps on the same global batches. Kept are, per rank
 step saw, and the parameters in the end.
 """
 
+import gc
 import os
 import socket
 import sys
 import traceback
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -16,10 +18,16 @@ from accelerate import PartialState
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import tdro.dro.reference
+import tdro.evaluation.store
 import tiny
 from tdro.data.plan import MixedPlan
+from tdro.data.task import Mixture
 from tdro.dro.learn import learn
 from tdro.dro.reference import score_plan
+from tdro.files import write_json
+from tdro.mining.dense import embedder_of
+from tdro.mining.mine import mine_mixture
+from tdro.mining.settings import Mining
 from tdro.recipe import Training, Weights
 from tdro.retriever.base import load_model
 from tdro.retriever.machine import Machine, this_machine
@@ -66,6 +74,7 @@ def run(out: Path, machine: Machine) -> None:
             gradients=np.stack(gradients),
             **{key: value.numpy() for key, value in kept[-1].state_dict().items()},
         )
+    mine(out, machine)
 
 
 def flat_gradient(optimizer):
@@ -98,6 +107,15 @@ def finetuned(load, folder, machine, more):
     return np.zeros(0)
 
 
+def mine(out: Path, machine: Machine) -> None:
+    """Hard negatives: the ranks share the encoding, the first one searches; ``out/mined-<world>-<rank>.json``."""
+    folder = out / f"mined-{machine.world}"
+    embedder = embedder_of(str(out / "static-0"), folder / "embeddings", machine)
+    with mock.patch.object(tdro.evaluation.store, "_TEXTS_PER_GROUP", 4):  # so that every rank encodes some
+        mined = mine_mixture(Mixture(TASKS), Mining("both", 6), 0, folder, embedder=embedder, machine=machine)
+    write_json(out / f"mined-{machine.world}-{machine.rank}.json", [task.rows["negatives"][:] for task in mined.tasks])
+
+
 def become_rank(rank: int, world: int, port: int) -> None:
     """Make this process a rank, as torchrun would, and wait for the others."""
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
@@ -116,6 +134,7 @@ def free_port() -> int:
 def fork_ranks(world: int, out: Path) -> None:
     """All ranks as forks of this process, which has imported everything: four imports take longer than the test."""
     port = free_port()
+    gc.freeze()  # or each training of a fork collects, and so copies, all that is imported here: 0.4 s
     children = []
     for rank in range(world):
         if child := os.fork():

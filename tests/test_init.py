@@ -12,8 +12,12 @@ import pytest
 import tiny
 from tdro.cli import main
 from tdro.data.same_text import normalise
+from tdro.data.task import Task
+from tdro.dro.weights import TaskWeights
+from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
 from tdro.init.columns import columns_of
+from tdro.init.hold_out import hold_out
 from tdro.init.look import task_names
 from tdro.init.rules import settings_for
 from tdro.init.text import scalar
@@ -58,7 +62,7 @@ def test_three_messy_files_become_a_recipe_that_runs(here: Path, capsys: pytest.
     assert "models will be trained and not compared" in printed
     recipe, text = load_recipe("recipe.yaml"), Path("recipe.yaml").read_text(encoding="utf-8")
     assert recipe.data.sources is not None
-    assert list(recipe.data.sources) == ["my-faq", "log", "log-2"]
+    assert list(recipe.data.sources) == ["my-faq", "log", "more-log"]
     assert recipe.data.sources["my-faq"].columns == {"query": "Question", "positives": "Answer Text"}
     assert recipe.data.sources["log"].columns is None
     assert (recipe.base.kind, recipe.negatives.mine) == ("static", "bm25")
@@ -68,11 +72,11 @@ def test_three_messy_files_become_a_recipe_that_runs(here: Path, capsys: pytest.
     assert main(["run", "recipe.yaml"]) == 0
     run = Path("runs/recipe")
     weights = read_json(run / "weights" / "weights.json")["weights"]
-    assert set(weights) == {"my-faq", "log", "log-2"}
+    assert set(weights) == {"my-faq", "log", "more-log"}
     assert (run / "models" / "main" / "reweight-seed3" / "modules.json").exists()
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert [task["name"] for task in read_json(run / "data.json")["tasks"]] == ["my-faq", "log", "log-2"]
-    assert '<section id="data">' in page and "a script is not a language" in page
+    assert [task["name"] for task in read_json(run / "data.json")["tasks"]] == ["my-faq", "log", "more-log"]
+    assert '<section id="data">' in page and "shares of the texts whose language can be told" in page
 
 
 def test_queries_are_held_out_with_all_their_rows_and_compared(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +101,19 @@ def test_queries_are_held_out_with_all_their_rows_and_compared(here: Path, capsy
     assert load_recipe("recipe.yaml").data.test_sets is not None
 
 
+def test_a_large_test_set_is_a_sample_with_all_answers(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tdro.init.hold_out._PASSAGES", 20)
+    rows = tiny.task("a", rows=300, negatives=0).rows
+    for folder in ("one", "two"):
+        assert hold_out([Task("a", rows)], 5, Path(folder)) == hold_out([Task("a", rows)], 5, Path(folder), force=True)
+    corpus = {row["_id"]: row["text"] for row in read_jsonl("one/tests/a/corpus.jsonl")}
+    answers = {line.split()[1] for line in Path("one/tests/a/qrels/test.tsv").read_text().splitlines()[1:]}
+    assert len(corpus) == 20 and answers < corpus.keys()
+    places = [rows["positives"][:].index([text]) for key, text in corpus.items() if key not in answers]
+    assert max(places) > 150  # from everywhere, not the first ones
+    assert Path("one/tests/a/corpus.jsonl").read_bytes() == Path("two/tests/a/corpus.jsonl").read_bytes()
+
+
 def test_nothing_is_overwritten_unasked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("recipe.yaml").write_text("mine")
     assert main(["init", *messy(here), "--base", "tokenizer"]) == 2
@@ -108,22 +125,83 @@ def test_nothing_is_overwritten_unasked(here: Path, capsys: pytest.CaptureFixtur
     ("row", "message"),
     [
         ({"Frage": "kurz", "Antwort": "viel länger"}, r"--columns a.jsonl query=Frage positives=Antwort"),
-        ({"question": "q", "prompt": "p", "answer": "a"}, "may be 'question' or 'prompt'|query"),
         ({"title": "t", "text": "x", "body": "y"}, "may be 'text' or 'body'"),
         ({"sentence1": "a", "sentence2": "b", "label": 1}, "for some values of 'label'"),
+        ({"title": "a", "body": "b", "score": 1}, "--columns a.jsonl query=title positives=body"),
+        ({"premise": "a", "hypothesis": "bb", "label": 1}, "of pairs with a 'label', keep those that are an answer"),
         ({"text": "alone"}, "a row needs a query and a passage"),
+        (  # SQuAD's
+            {"id": "1", "title": "t", "context": "long text", "question": "q?", "answers": {"text": ["x"]}},
+            "may be 'answers' or 'context'; it has 'id', 'title', 'context', 'question', 'answers'.\n"
+            "Say which, for instance: --columns a.jsonl query=question positives=context",
+        ),
+        (  # MS MARCO's
+            {"answers": ["short"], "passages": {"passage_text": ["p"]}, "query": "q"},
+            "may be 'answers' or 'passages'",
+        ),
+        ({"Question": "q", "Answer": "short", "Context": "long text"}, "may be 'Answer' or 'Context'"),
     ],
 )
 def test_columns_that_do_not_tell_are_asked_for(
     here: Path, capsys: pytest.CaptureFixture[str], row: dict[str, Any], message: str
 ) -> None:
     Path("a.jsonl").write_text(json.dumps(row) + "\n")
-    if "question" in row:  # question is a known name and counts
-        assert columns_of("a.jsonl", {}).read[:2] == (("question",), ("answer",))
-        return
     assert main(["init", "a.jsonl", "--base", "tokenizer"]) == 2
     error = capsys.readouterr().err
     assert "a.jsonl" in error and message in error
+    assert not Path("recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "summary"),
+    [
+        (
+            {"query": "q", "relevant_passages": ["p"], "hard_negatives": ["n"]},  # Cohere's
+            "query: 'query'; positives: 'relevant_passages'; negatives: 'hard_negatives'",
+        ),
+        (
+            {"query": "q", "pos": ["p"], "neg": ["n"], "prompt": "find"},  # FlagEmbedding's
+            "query: 'query'; positives: 'pos'; negatives: 'neg'; not read: 'prompt'",
+        ),
+        (
+            {"anchor": "q", "positive": "p", "negative_1": "n", "negative_2": "m"},
+            "query: 'anchor'; positives: 'positive'; negatives: 'negative_1', 'negative_2'",
+        ),
+        ({"_id": "1", "title": "t", "text": "x"}, "query: 'title'; positives: 'text'; negatives: none"),
+        ({"question": "q", "prompt": "p", "Response": "r"}, None),
+    ],
+)
+def test_columns_whose_names_tell(here: Path, row: dict[str, Any], summary: str | None) -> None:
+    Path("a.jsonl").write_text(json.dumps(row) + "\n")
+    if summary is None:
+        with pytest.raises(UserError, match="may be 'question' or 'prompt'"):
+            columns_of("a.jsonl", {})
+    else:
+        assert columns_of("a.jsonl", {}).summary == summary
+
+
+def test_what_is_no_task_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"a.jsonl": [("w1", "w2"), ("w3", "w4")], "b.jsonl": [("w5", "w6")], "none.jsonl": []}
+    for folder in ("mixed", "beir", "mixture"):
+        Path(folder).mkdir()
+    for name, pairs in rows.items():
+        Path(name).write_text("".join(json.dumps({"query": q, "positive": p}) + "\n" for q, p in pairs))
+    Path("copy.jsonl").write_bytes(Path("a.jsonl").read_bytes())
+    Path("mixed/1.jsonl").write_bytes(Path("a.jsonl").read_bytes())
+    Path("mixed/2.jsonl").write_text('{"input": "w1", "output": "w2"}\n')
+    Path("mixture/mixture.json").write_text("{}")
+    Path("beir/corpus.jsonl").write_text("")
+    for files, message in (
+        (["b.jsonl"], "b.jsonl: has one usable row"),
+        (["none.jsonl"], "none.jsonl: no rows in it"),
+        (["nowhere/a.jsonl"], "nowhere/a.jsonl: no such file or folder"),
+        (["a.jsonl", "copy.jsonl"], "copy.jsonl: has the rows of a.jsonl"),
+        (["mixed"], "mixed/2.jsonl has other columns ('input', 'output') than mixed/1.jsonl ('query', 'positive')"),
+        (["beir"], "beir: a test set (there is no qrels/train.tsv); give it with --tests"),
+        (["mixture"], "mixture: a mixture, whose tasks are known"),
+    ):
+        assert main(["init", *files, "--base", "tokenizer"]) == 2
+        assert message in capsys.readouterr().err
     assert not Path("recipe.yaml").exists()
 
 
@@ -143,9 +221,9 @@ def test_columns_are_taken_as_they_are_given(here: Path, capsys: pytest.CaptureF
 
 
 def test_names_are_unique_and_fit_a_folder() -> None:
-    assert task_names(["a/faq.csv", "b/faq.jsonl.gz", "../x y!.tsv", "owner/set", "..."]) == [
-        "faq", "faq-2", "x-y", "set", "task",
-    ]  # fmt: skip
+    files = ["a/faq.csv", "b/faq.jsonl.gz", "../x y!.tsv", "owner/set", "...", "v1.2.jsonl", "B/FAQ.csv", "u\u0308/"]
+    assert task_names(files) == ["a-faq", "b-faq", "x-y", "set", "task", "v1-2", "B-FAQ-2", "ü"]
+    assert len(task_names(["日" * 99])[0].encode()) < 200  # a file's name has 255 bytes
 
 
 @pytest.mark.parametrize("text", ["true", "1e3", "a: b", "null", "ünï", "#x", 'q"', "x\ny", "a.csv", "-", "", "~/x"])
@@ -172,3 +250,9 @@ def test_settings_follow_the_device_and_the_smallest_task() -> None:
     assert (large.batch, large.lora, large.gradient_caching, large.query_tokens) == (256, True, True, 512)
     tiny_task = settings_for([card(3)], [3], "static", cpu, None)
     assert (tiny_task.batch, tiny_task.steps, tiny_task.negatives) == (2, 10, 1)
+    assert tiny_task.mixtures == ("uniform",)
+    for number, move, top in ((3, 6.9, "top-70"), (4, 8.0, "top-75"), (5, 8.9, "top-80"), (25, 20.0, "top-70")):
+        settings = settings_for([card(99)] * number, [99] * number, "static", cpu, None)
+        assert settings.eta_times_steps == move and settings.mixtures[2] == top
+        weights = TaskWeights.uniform(map(str, range(number)))
+        assert abs(len(weights.top(float(top[4:]))) - 0.7 * number) <= 0.5

@@ -1,8 +1,6 @@
 """Mining by an embedding model: what NumPy finds by brute force, with margins, prompts, two ranks and a kill."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +14,6 @@ import tdro.mining.dense
 import tdro.mining.mine
 import tiny
 import tiny_mixture
-from launch import environment
 from tdro.cli import main
 from tdro.data.mixture import read_mixture
 from tdro.data.same_text import normalise
@@ -350,18 +347,3 @@ def test_embedder_of_a_folder(model_folder, tmp_path):
     assert embedder.load() is embedder.load()
     with pytest.raises(UserError, match="no such model folder"):
         embedder_of(str(tmp_path / "nowhere"), tmp_path, MACHINE)
-
-
-@pytest.mark.slow
-def test_two_ranks_mine_what_one_does(tmp_path, model_folder):
-    mixture = tiny_mixture.mixture(tmp_path / "mixture")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tdro"]
-    more = ["data", "mine", str(mixture), "--model", str(model_folder), "--per-row", "3"]
-    done = subprocess.run(
-        [*launch, *more, "--out", str(tmp_path / "two")], env=environment(), capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert main([*more, "--out", str(tmp_path / "one")]) == 0
-    one, two = (read_mixture(tmp_path / name) for name in ("one", "two"))
-    assert [task.rows[:] for task in one.tasks] == [task.rows[:] for task in two.tasks]
-    assert done.stdout.count("## task0") == 1

@@ -8,6 +8,7 @@ import pytest
 
 import rank_worker
 from launch import HERE, environment
+from tdro.files import read_json
 from tdro.retriever.base import load_model
 from tdro.retriever.machine import Machine
 
@@ -43,6 +44,16 @@ def test_ranks_change_nothing(name, world, results):
             continue  # attention does not see it: its gradient is rounding, and Adam makes a step of its sign
         difference = np.linalg.norm(first[key] - alone[key]) / max(np.linalg.norm(alone[key]), 1e-3)
         assert difference < 2e-5, key
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_mine_what_one_does(world, results):
+    alone = read_json(results / "mined-1-0.json")
+    assert alone != [task.rows["negatives"][:] for task in rank_worker.TASKS]
+    for rank in range(world):
+        assert read_json(results / f"mined-{world}-{rank}.json") == alone
+    one, several = ({file.name: file.read_bytes() for file in (results / f"mined-{n}").iterdir()} for n in (1, world))
+    assert one == several
 
 
 def test_something_has_been_learned(results):

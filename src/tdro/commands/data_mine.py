@@ -9,7 +9,12 @@ from pathlib import Path
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     text = "mine hard negatives for the rows that lack them, by an embedding model, BM25, or both"
-    parser = commands.add_parser("mine", help=text, description=text, epilog="torchrun shares the encoding.")
+    parser = commands.add_parser(
+        "mine",
+        help=text,
+        description=text,
+        epilog="Example: tdro data mine mine.jsonl --out mined. torchrun shares the encoding.",
+    )
     parser.add_argument(
         "paths", metavar="MIXTURE", nargs="+", help="a mixture folder, a recipe, or data files (a task each)"
     )

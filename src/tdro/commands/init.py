@@ -9,12 +9,14 @@ from pathlib import Path
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     text = "look at your files and write a commented recipe for them, which runs as it is"
-    parser = commands.add_parser("init", help=text, description=text)
+    parser = commands.add_parser(
+        "init", help=text, description=text, epilog="Example: tdro init mine.jsonl --base minilm --hold-out 200"
+    )
     parser.add_argument(
         "files",
         metavar="FILE",
         nargs="+",
-        help="a data file, a folder of them or in BEIR's layout, or a hub id; a task each",
+        help="a data file, a folder of a task's parts or in BEIR's layout, or a hub id; a task each",
     )
     parser.add_argument(
         "--base", metavar="MODEL", required=True, help='a model folder, a .gguf file, a hub id, "smollm2" or "minilm"'

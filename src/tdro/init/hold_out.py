@@ -6,7 +6,8 @@ All rows with a query that is held out leave, so that no test query is trained o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tdro.errors import UserError
 from tdro.files import fingerprint, whole_folder, write_atomic, write_json, write_jsonl
 
 _SHARE = 5  # at most one query in so many
-_PASSAGES = 50_000  # of a test set, besides the answers
+_PASSAGES = 50_000  # of a test set: its answers, and others of the task by chance
 _MARK = "held-out.json"  # says that a folder is one of these
 
 
@@ -65,30 +66,35 @@ def _split(task: Task, wanted: int, folder: Path) -> int:
 
 
 def _write_test(task: Task, held: Sequence[Sequence[int]], folder: Path) -> None:
-    """The held rows' queries, judged by their positives; the corpus is the task's passages."""
-    numbers: dict[str, int] = {}
-    texts: list[str] = []
+    """The held rows' queries, judged by their positives; the corpus is their answers and the task's other passages."""
+    answers: dict[str, str] = {}
     queries: list[dict[str, Any]] = []
     qrels = ["query-id\tcorpus-id\tscore"]
-
-    def number(text: str) -> int:
-        place = numbers.setdefault(normalise(text), len(texts))
-        if place == len(texts):
-            texts.append(text)
-        return place
-
     for rows in held:
         identity = f"q{len(queries)}"
         queries.append({"_id": identity, "text": task.rows[rows[0]]["query"]})
-        answers = {number(text) for row in rows for text in task.rows[row]["positives"]}
-        qrels += [f"{identity}\td{place}\t1" for place in sorted(answers)]
-    for text in _passages(task):
-        if len(texts) >= _PASSAGES:
-            break
-        number(text)
+        own = {_identity(text): text for row in rows for text in task.rows[row]["positives"]}
+        answers = own | answers
+        qrels += [f"{identity}\t{place}\t1" for place in sorted(own)]
+    corpus = sorted((_sample(_passages(task), max(_PASSAGES - len(answers), 0)) | answers).items())
     write_jsonl(folder / "queries.jsonl", queries)
-    write_jsonl(folder / "corpus.jsonl", ({"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)))
+    write_jsonl(folder / "corpus.jsonl", ({"_id": place, "title": "", "text": text} for place, text in corpus))
     write_atomic(folder / "qrels" / "test.tsv", "\n".join(qrels) + "\n")
+
+
+def _sample(texts: Iterable[str], size: int) -> dict[str, str]:
+    """``size`` of the distinct texts by their identities, or all: by chance, always the same, in constant memory."""
+    found: dict[str, str] = {}
+    for text in texts:
+        found.setdefault(_identity(text), text)
+        if len(found) > 2 * size:
+            found = dict(heapq.nsmallest(size, found.items()))
+    return dict(heapq.nsmallest(size, found.items()))
+
+
+def _identity(text: str) -> str:
+    """Equal texts have one; their order is chance."""
+    return fingerprint(normalise(text))
 
 
 def _passages(task: Task) -> Iterator[str]:

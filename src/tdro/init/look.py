@@ -7,13 +7,16 @@ rows, not of the first thousand.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tdro.data.build import BuiltTask, built_task
 from tdro.data.describe import TaskCard, describe
+from tdro.data.places import ENDINGS
 from tdro.data.task import Mixture, Task
+from tdro.errors import UserError
 from tdro.init.columns import Columns, columns_of
 from tdro.planning.lengths import Counter
 from tdro.recipe_data import Source
@@ -57,25 +60,56 @@ def look(files: Sequence[str], count: Counter, columns: Mapping[str, Mapping[str
         columns: what the user said of files' columns.
 
     Raises:
-        UserError: a file that is not there, has no usable row, or columns that cannot be told.
+        UserError: a file that is not there, has fewer than two usable rows, is given twice, or whose columns cannot be
+            told.
     """
+    for file in files:
+        _is_data(file)
     told = [columns_of(file, columns.get(file, {})) for file in files]  # all of them before the first is built
-    looked = []
+    looked: list[Looked] = []
     for file, name, found in zip(files, task_names(files), told, strict=True):
         built = built_task(Source.model_construct(source=file, columns=found.wanted or None), name)
+        if built.rows < 2:
+            raise UserError(f"{file}: has one usable row, and nothing can be learned from it; leave it out")
+        if same := [one for one in looked if one.built.fingerprint == built.fingerprint]:
+            raise UserError(f"{file}: has the rows of {same[0].source}; leave one of them out")
         card = describe(Mixture([Task(name, built.open())]), count, length_rows=_LENGTH_ROWS).tasks[0]
         looked.append(Looked(file, found, built, card))
     return looked
 
 
+def _is_data(file: str) -> None:
+    """Raise for folders that are something else than a task's rows."""
+    path = Path(file).expanduser()
+    if (path / "mixture.json").is_file():
+        raise UserError(f"{file}: a mixture, whose tasks are known; in a recipe: data: {{mixture: {file}}}")
+    if (path / "corpus.jsonl").is_file() and not (path / "qrels" / "train.tsv").is_file():
+        raise UserError(f"{file}: a test set (there is no qrels/train.tsv); give it with --tests")
+
+
 def task_names(files: Sequence[str]) -> list[str]:
-    """A name for each file, of its own name's letters, digits, ``_`` and ``-``; unique."""
+    """A name for each file, unique whatever the case: its own without ending, in letters, digits, ``_`` and ``-``;
+    where several files have one name, their folders' names stand before it."""
+    bare = [_plain(_without_ending(Path(file).name)) for file in files]
     names: list[str] = []
-    for file in files:
-        bare = Path(file).name.partition(".")[0] if Path(file).suffix else Path(file).name
-        name = plain = re.sub(r"[^\w-]+", "-", bare).strip("-")[:80] or "task"
+    for file, own in zip(files, bare, strict=True):
+        folder = Path(file).parent.name
+        name = plain = _plain(f"{folder}-{own}") if folder and _folded(bare).count(own.casefold()) > 1 else own
         number = 2
-        while name in names:
+        while name.casefold() in _folded(names):
             name, number = f"{plain}-{number}", number + 1
         names.append(name)
     return names
+
+
+def _folded(names: Sequence[str]) -> list[str]:
+    return [name.casefold() for name in names]
+
+
+def _without_ending(name: str) -> str:
+    endings = [ending for ending in ENDINGS if name.lower().endswith(ending)]
+    return name[: -max(map(len, endings))] if endings else name
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w-]+", "-", unicodedata.normalize("NFC", text))[:60].strip("-") or "task"

@@ -5,6 +5,7 @@ They are a start that runs, not the best there is: ``tdro plan`` says what they 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ MOST_STEPS = 1000
 LEAST_STEPS = 10
 LONGEST = 512  # tokens
 NEGATIVES = 4  # hard negatives of a row in stage 1, as the quickstart has them
+OFFSET = 1.0  # nats
+# How far the weights may move in all, times the root of the number of tasks: the paper's 20 for its 25. The measures of
+# a step are scaled to norm 1, so each of a few tasks has more of it, and 20 would leave one or two of five.
+MOVE = 4.0
 _CHUNK_ROWS = 32
 _BYTES = 16  # of a trained parameter: float32 weights, gradients, and Adam's two moments
 _LEARNING_RATES = {"static": 0.01, "decoder": 1e-4, "encoder": 5e-5}
@@ -27,6 +32,8 @@ class Settings:
 
     Attributes:
         repeats: how often the smallest task is read under uniform.
+        eta_times_steps: of stage 1.
+        mixtures: to compare.
         mined: rows that lack negatives.
     """
 
@@ -41,6 +48,8 @@ class Settings:
     lora: bool
     negatives: int
     mined: int
+    eta_times_steps: float
+    mixtures: tuple[str, ...]
 
 
 def settings_for(
@@ -72,6 +81,8 @@ def settings_for(
         lora=large and kind != "static",
         negatives=NEGATIVES if mined else min(NEGATIVES, *(task.negatives.least for task in tasks)),
         mined=mined,
+        eta_times_steps=round(MOVE * math.sqrt(len(tasks)), 1),
+        mixtures=_mixtures(len(tasks)),
     )
 
 
@@ -85,6 +96,15 @@ def largest_batch(kind: str, device: Device) -> int:
 def power_of_two(limit: int) -> int:
     """The largest that is not above it, and at least 2."""
     return max(2, 1 << (max(limit, 1).bit_length() - 1))
+
+
+def _mixtures(tasks: int) -> tuple[str, ...]:
+    """The paper's top-70; of fewer than ten tasks the share that keeps the number nearest to it: 4 of 5, not 3."""
+    if tasks < 3:
+        return ("uniform", "proportional", "reweight") if tasks == 2 else ("uniform",)
+    kept = (7 * tasks + 5) // 10
+    percent = -(-100 * kept // tasks) if tasks < 10 and kept > 7 * tasks // 10 else 70
+    return ("uniform", "proportional", f"top-{percent}", "reweight")
 
 
 def _tokens(lengths: Sequence[float]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,15 +105,27 @@ def _said(
 ) -> str:
     lines = []
     for one, source in zip(looked, sources, strict=True):
-        query, positives, negatives = (", ".join(names) or "none" for names in one.columns.read)
-        guessed = " (by their meaning: see that it is right)" if one.columns.guessed else ""
-        lines.append(f"{one.built.summary(one.name)}")
-        lines.append(f"  query: {query}; positives: {positives}; negatives: {negatives}{guessed}")
+        lines += [one.built.summary(one.name), f"  {one.columns.summary}"]
+        if one.columns.guessed:
+            lines.append("  taken for what their names mean; see that it is right")
         if source.rows != one.card.rows:
             lines.append(f"  {one.card.rows - source.rows:,} rows held out for the test set, {source.rows:,} left")
+    lines += _parts([one.name for one in looked])
     lines.append(
         f"{settings.steps} steps of {settings.batch} rows; {len(tests)} test sets"
         + ("" if tests else ": models will be trained and not compared; see --hold-out")
     )
-    lines.append(f"{out}: fill in the instructions, then: tdro run {out}")
+    lines.append(f"{out}: fill in the instructions, then: tdro run {shlex.quote(str(out))}")
     return "\n".join(lines)
+
+
+def _parts(names: Sequence[str]) -> list[str]:
+    """A line for tasks whose names differ in numbers only."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(re.sub(r"\d+", "", name), []).append(name)
+    return [
+        f"{', '.join(some)}: if these are parts of one task, put them into a folder, and give the folder"
+        for some in alike.values()
+        if len(some) > 1
+    ]

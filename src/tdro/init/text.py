@@ -8,10 +8,10 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tdro.data.describe_text import scripts
-from tdro.data.rows import shown_key
+from tdro.data.describe_text import languages
+from tdro.init.columns import Columns
 from tdro.init.look import Looked
-from tdro.init.rules import LEAST_STEPS, MOST_STEPS, REPEATS, Settings
+from tdro.init.rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, Settings
 from tdro.recipe import Base
 
 _WIDTH = 110
@@ -57,7 +57,7 @@ def recipe_text(
         _negatives(settings),
         _base(base, settings),
         _stages(base, settings, sources),
-        _finetune(base, settings, len(sources), bool(tests)),
+        _finetune(base, settings, bool(tests)),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
@@ -111,30 +111,21 @@ def _source(source: Source) -> list[str]:
         facts.append(f"{looked.built.dropped:,} dropped")
     if card.same_query:
         facts.append(f"{card.same_query:,} with the query of another")
-    facts.append(f"scripts {scripts(card.query_scripts)} / {scripts(card.passage_scripts)}")
+    facts.append(f"languages {languages(card.query_languages)} / {languages(card.passage_languages)}")
     lines += _comment(", ".join(facts), "  ")
     if source.file == looked.source:
-        lines += _columns(looked)
+        lines += _columns(looked.columns)
     lines.append(f'  instruction: ""   # what a query asks for, e.g. "{_EXAMPLE}"')
     lines.append('  licence: ""       # of the texts; shown in the report')
     return lines
 
 
-def _columns(looked: Looked) -> list[str]:
-    columns = looked.columns
-    said = [
-        f"{', '.join(map(shown_key, names))}: {what}"
-        for what, names in zip(("query", "positives", "negatives"), columns.read, strict=True)
-        if names
-    ]
-    if columns.unread:
-        more = f" and {len(columns.unread) - 5} more" if len(columns.unread) > 5 else ""
-        said.append(f"not read: {', '.join(map(shown_key, columns.unread[:5]))}{more}")
+def _columns(columns: Columns) -> list[str]:
     if not columns.wanted:
-        return _comment("; ".join(said), "  ")
+        return _comment(columns.summary, "  ")
     guess = "taken for what their names mean; see that it is right. " if columns.guessed else ""
     inner = ", ".join(f"{what}: {scalar(column)}" for what, column in columns.wanted.items())
-    return [*_comment(guess + "; ".join(said), "  "), f"  columns: {{{inner}}}"]
+    return [*_comment(guess + columns.summary, "  "), f"  columns: {{{inner}}}"]
 
 
 def _negatives(settings: Settings) -> list[str]:
@@ -185,10 +176,16 @@ def _stages(base: Base, settings: Settings, sources: Sequence[Source]) -> list[s
         "reference:",
         *_training(base, settings, "  ", min(1, settings.negatives)),
         "",
-        "# At each step, tasks on which the model is still far behind the reference gain weight.",
+        *_comment(
+            "At each step, tasks on which the model is still far behind the reference gain weight: at most about as "
+            "much as with the paper's 25 tasks, and less by the offset, so that no task takes all of it.",
+            "",
+        ),
         "weights:",
         *_training(base, settings, "  ", settings.negatives),
-        "  stage1_rows: cross_fit   # rows are scored by a reference that has not seen them",
+        f"  eta_times_steps: {settings.eta_times_steps:<6g} # {MOVE:g} x the root of the number of tasks (paper: 20)",
+        f"  offset: {OFFSET:<15.1f} # nats, added to both losses: nearly solved tasks stay quiet",
+        "  stage1_rows: cross_fit  # rows are scored by a reference that has not seen them",
     ]
 
 
@@ -208,15 +205,14 @@ def _training(base: Base, settings: Settings, indent: str, negatives: int) -> li
     return [indent + line for line in lines]
 
 
-def _finetune(base: Base, settings: Settings, tasks: int, compared: bool) -> list[str]:
-    mixtures = "[uniform, proportional, top-70, reweight]" if tasks > 1 else "[uniform]"
+def _finetune(base: Base, settings: Settings, compared: bool) -> list[str]:
     seeds = "[1, 2, 3]" if base.kind == "static" else "[1]"
     lines = [
         "# The same steps, batch and seeds for every mixture, so that only the mixture differs.",
         "finetune:",
         "  - name: main",
         *_training(base, settings, "    ", min(1, settings.negatives)),
-        f"    mixtures: {mixtures}",
+        f"    mixtures: [{', '.join(settings.mixtures)}]",
         f"    seeds: {seeds}" + ("         # more seeds show what is chance" if seeds == "[1]" and compared else ""),
     ]
     if base.kind != "static":

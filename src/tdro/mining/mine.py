@@ -13,8 +13,9 @@ Rejected: an LLM or a cross-encoder as a judge of candidates (hours on a CPU for
 from __future__ import annotations
 
 import functools
+import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _ROWS_AT_ONCE = 16_384
-_VERSION = 2  # of the algorithm: a change of what is mined changes it
+_PAIRS_AT_ONCE = 1 << 31  # of a row and a passage: the bar moves every few seconds, however large the corpus is
+_VERSION = 3  # of the algorithm: a change of what is mined changes it
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ def mine_task(
     dense = embedder.search(task, lacking.rows, lacking.searched, passages) if embedder and settings.dense else None
     words = BM25Search(passages, [normalise(query) for query in lacking.queries]) if settings.by != "dense" else None
     picker = Picker(settings, len(passages.texts), len(task), seed, task.name)
-    for start in range(0, len(lacking.rows), _ROWS_AT_ONCE):
-        rows = lacking.rows[start : start + _ROWS_AT_ONCE]
+    at_once = min(max(_PAIRS_AT_ONCE // len(passages.texts), 1024), _ROWS_AT_ONCE)
+    for start in range(0, len(lacking.rows), at_once):
+        rows = lacking.rows[start : start + at_once]
         taken = [{passages.number.get(normalise(text), -1) for text in negatives[row]} for row in rows]
         barred = [passages.barred[row] | own - {-1} for row, own in zip(rows, taken, strict=True)]
         ranked = _ranked(dense, words, rows, barred, settings)
@@ -185,14 +188,14 @@ class _Run:
     def content(self) -> str:
         """A fingerprint of it."""
         model = self.embedder and [self.embedder.fingerprint, self.embedder.machine.bf16, self.embedder.prompts]
-        return fingerprint([_VERSION, asdict(self.settings), self.seed, list(self.corpus), model])
+        return fingerprint([_VERSION, asdict(self.settings), self.seed, _digest(self.corpus), model])
 
 
 def _mined(task: Task, run: _Run, done: Callable[[int], object]) -> Task:
     rows, key_file = run.folder / f"{task.name}.jsonl", run.folder / f"{task.name}.json"
-    columns = {name: task.rows[name][:] for name in ("query", "positives", "negatives")}
+    content = task.fingerprint or {name: task.rows[name][:] for name in ("query", "positives", "negatives")}
     prompt = [task.prompt, task.symmetric] if run.embedder and run.embedder.prompts else None
-    key = fingerprint([run.content, task.name, columns, prompt])
+    key = fingerprint([run.content, task.name, content, prompt])
 
     def there() -> bool:
         return rows.exists() and key_file.exists() and read_json(key_file).get("key") == key
@@ -213,6 +216,15 @@ def _mined(task: Task, run: _Run, done: Callable[[int], object]) -> Task:
         write_jsonl(rows, mined.rows)
         write_json(key_file, {"key": key})
         return mined
+
+
+def _digest(texts: Iterable[str]) -> str:
+    """Of many texts, one at a time."""
+    digest = hashlib.sha256()
+    for text in texts:
+        content = text.encode()
+        digest.update(b"%d " % len(content) + content)
+    return digest.hexdigest()
 
 
 def _forget_embeddings(run: _Run) -> None:
