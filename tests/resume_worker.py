@@ -7,13 +7,15 @@ before), so that a kill costs a second and not ten. What a kill is:
     event N    at its N-th file operation (open, rename, remove, …) in the run's folder: anywhere in a checkpoint too
     torn       before a checkpoint gets its name, with each of its files cut to half
     line       with half a line written to the log of the steps
-    late       while the finished run's checkpoints are being removed
+    end        when all is done, before the checkpoints are removed
+    late       while they are being removed
     time F     from outside, after the share F of an uninterrupted run's time
     other N    like step N, but rank 1
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -34,6 +36,7 @@ import tiny
 from rank_worker import become_rank, free_port
 from tdro.data.plan import MixedPlan
 from tdro.dro.learn import learn
+from tdro.files import remove_whole
 from tdro.recipe import Training, Weights
 from tdro.retriever.base import load_model
 from tdro.retriever.machine import this_machine
@@ -99,6 +102,7 @@ def train(run: Run, models: Path, folder: Path) -> None:
         result["training"] = json.loads((folder / "model" / "training.json").read_text()) | {"seconds": 0}
         files = [folder / "model" / "log.jsonl", *(folder / "model").glob("*.safetensors")]
     if machine.main:
+        forget(folder / ("training" if run.stage == "learn" else "model.training"))
         result |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         result["left over"] = sorted(path.name for path in folder.iterdir() if path.is_dir())
     digest = hashlib.sha256()
@@ -122,7 +126,15 @@ def die() -> None:
 def arm(kill: str, rank: int, folder: Path) -> None:
     """Have this process kill itself as ``kill`` says; only ``other`` is about rank 1."""
     kind, _, number = kill.partition(" ")
-    ways = {"step": at_step, "other": at_step, "event": at_event, "torn": torn, "line": half_a_line, "late": late}
+    ways = {
+        "step": at_step,
+        "other": at_step,
+        "event": at_event,
+        "torn": torn,
+        "line": half_a_line,
+        "end": end,
+        "late": late,
+    }
     if kind in ways and rank == (kind == "other"):
         ways[kind](int(number or 0), folder)
 
@@ -166,6 +178,15 @@ def half_a_line(number: int, folder: Path) -> None:
                 die()
 
     sys.addaudithook(write)
+
+
+def forget(checkpoints: Path) -> None:
+    """What a run does when its result is noted."""
+    remove_whole(checkpoints)
+
+
+def end(number: int, folder: Path) -> None:
+    globals()["forget"] = lambda checkpoints: die()
 
 
 def late(number: int, folder: Path) -> None:
@@ -247,6 +268,7 @@ if __name__ == "__main__":
         make_models(place / "models")
         os._exit(0)
     os.wait()
+    gc.freeze()  # or each training of a fork collects, and so copies, all that is imported here: 0.4 s
     for position, line in enumerate(sys.stdin):
         one = Run(**json.loads(line))
         print("RESULT " + json.dumps(drive(one, place / "models", place / str(position))), flush=True)

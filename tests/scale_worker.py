@@ -7,6 +7,7 @@ were embedded and gradients exchanged, and from rank 0 the finished model.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -27,7 +28,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 import rank_worker
 import tdro.retriever.train
 import tiny
+import tiny_mixture
 from tdro.data.plan import HomogeneousPlan, StepRows
+from tdro.evaluation.evaluate_models import evaluate_models
+from tdro.files import read_jsonl, write_jsonl
 from tdro.recipe import Training
 from tdro.retriever.base import load_model
 from tdro.retriever.machine import Machine, this_machine
@@ -84,6 +88,10 @@ def make_models(out: Path) -> None:
     """What all ranks load; once, before there are ranks (transformers saves on the first of them only)."""
     rank_worker.make_models(out)
     tiny.decoder(out / "parts" / "lora").save_pretrained(str(out / "lora"), create_model_card=False)
+    tiny_mixture.mixture(out / "mixture", tasks=2)
+    queries = read_jsonl(out / "mixture" / "tests" / "unseen" / "queries.jsonl")
+    write_jsonl(out / "trained.jsonl", [{"query": queries[3]["text"], "positive": "w1 w2"}])
+    (out / "static-0" / "README.md").write_text(f"---\ndatasets:\n- {out}/trained.jsonl\n---\n")
 
 
 def load(kind: str, out: Path, dropout: float = 0.0):
@@ -131,6 +139,13 @@ def run(out: Path, machine: Machine) -> None:
     np.save(out / f"alpha-{machine.rank}.npy", alpha)
 
 
+def evaluated(out: Path, ranks: str) -> None:
+    """Two models on a mixture's test sets; one of them says that it was trained on a test query."""
+    os.environ["TDRO_CACHE"] = str(out / "cache")
+    models = [str(out / name) for name in ("static-0", "encoder-0")]
+    evaluate_models(models, [str(out / "mixture")], out / "evaluated" / ranks, bf16=False)
+
+
 def stopped(out: Path, machine: Machine) -> None:
     """A sharded training that leaves its checkpoints only."""
     finish = tdro.retriever.train.whole_parameters
@@ -174,7 +189,9 @@ def watch() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     PartialState(cpu=True)
+    gc.freeze()  # or each training collects all that is imported here: 0.4 s
     folder, here = Path(sys.argv[1]), this_machine("cpu", "fp32")
     os.environ["ACCELERATE_USE_FSDP"] = "false"
     rank_worker.run(folder, here)
     run(folder, here)
+    evaluated(folder, "two")

@@ -1,5 +1,6 @@
 """The command line and the package's public names: output, exit statuses, and what is not imported."""
 
+import argparse
 import json
 import os
 import re
@@ -149,6 +150,23 @@ def test_errors_of_the_user_interrupts_and_bugs(runs, capsys) -> None:
 def test_without_a_command_the_help_is_printed(capsys) -> None:
     assert main([]) == 2
     assert "tdro run quickstart" in capsys.readouterr().out
+
+
+def parsers(parser: argparse.ArgumentParser, name: str = "tdro"):
+    """A parser and those of its commands, by what is typed."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command, one in action.choices.items():
+                yield from parsers(one, f"{name} {command}")
+
+
+@pytest.mark.parametrize(("name", "parser"), list(parsers(cli._parser())))
+def test_every_help_says_what_it_does_with_an_example_that_parses(name, parser) -> None:
+    assert parser.description
+    example = re.search(r"(?:Example|Begin with): (tdro [^.>]*(?:\.\w+[^.>]*)*)", parser.epilog)[1]
+    assert example.startswith(name)
+    assert callable(cli._parser().parse_args(example.split()[1:]).function)
 
 
 def test_an_unknown_command_is_status_2(capsys) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tiny_mixture
-from tdro import pipeline
+from tdro import pipeline, stages
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
@@ -29,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def stages(folder: Path) -> dict[str, str]:
+def fingerprints(folder: Path) -> dict[str, str]:
     return {stage["name"]: stage["fingerprint"] for stage in read_json(folder / "run" / "run.json")["stages"]}
 
 
@@ -43,7 +43,12 @@ def test_a_run_leaves_everything_it_needs_to_be_repeated(finished: Path) -> None
     ):  # fmt: skip
         assert (run / name).exists(), name
     assert not list(run.rglob("*.pt")) and not list(run.rglob("*.pkl")) and not list(run.rglob("*.bin"))
-    assert list(stages(finished)) == ["reference", "weights", "models/main/uniform-seed1", "models/main/top-50-seed1"]
+    assert list(fingerprints(finished)) == [
+        "reference",
+        "weights",
+        "models/main/uniform-seed1",
+        "models/main/top-50-seed1",
+    ]
 
 
 def test_weights_are_the_last_step_of_the_log_and_say_where_they_come_from(finished: Path) -> None:
@@ -66,30 +71,30 @@ def test_the_selection_trains_on_its_tasks_only(finished: Path) -> None:
 
 def test_a_finished_run_trains_nothing_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
-    monkeypatch.setattr(pipeline, "finetune", lambda *a, **k: pytest.fail("trained again"))
-    monkeypatch.setattr(pipeline, "learn_weights", lambda *a, **k: pytest.fail("learned again"))
-    before = stages(finished)
+    monkeypatch.setattr(stages, "finetune", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(stages, "learn_weights", lambda *a, **k: pytest.fail("learned again"))
+    before = fingerprints(finished)
     pipeline.run(tiny_mixture.recipe(finished))
-    assert stages(finished) == before
+    assert fingerprints(finished) == before
 
 
 def test_settings_of_speed_do_not_count_as_changes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
-    monkeypatch.setattr(pipeline, "finetune", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(stages, "finetune", lambda *a, **k: pytest.fail("trained again"))
     pipeline.run(tiny_mixture.recipe(finished, reference__chunk_rows=3, reference__checkpoint_steps=2), ["reference"])
 
 
 def test_other_test_sets_ask_for_no_other_training(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
-    monkeypatch.setattr(pipeline, "finetune", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(stages, "finetune", lambda *a, **k: pytest.fail("trained again"))
     pipeline.run(tiny_mixture.recipe(finished, data__tests=["task0"]), ["reference", "finetune"])
 
 
 def test_more_seeds_are_added_and_the_rest_is_kept(tmp_path: Path) -> None:
     pipeline.run(tiny_mixture.recipe(tmp_path))
-    before = stages(tmp_path)
+    before = fingerprints(tmp_path)
     pipeline.run(tiny_mixture.recipe(tmp_path, finetune__seeds=[1, 2]))
-    after = stages(tmp_path)
+    after = fingerprints(tmp_path)
     assert {name: after[name] for name in before} == before
     assert "models/main/uniform-seed2" in after
     row = read_json(tmp_path / "run" / "comparison" / "main.json")["rows"]
@@ -101,9 +106,57 @@ def test_what_other_settings_made_is_not_overwritten_without_force(tmp_path: Pat
     changed = tiny_mixture.recipe(tmp_path, reference__learning_rate=0.02)
     with pytest.raises(UserError, match=r"settings.learning_rate: 0.01 → 0.02(.|\n)*--force"):
         pipeline.run(changed, ["reference"])
-    before = stages(tmp_path)["reference"]
+    before = fingerprints(tmp_path)["reference"]
     pipeline.run(changed, ["reference"], force=True)
-    assert stages(tmp_path)["reference"] != before
+    assert fingerprints(tmp_path)["reference"] != before
+
+
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reference__learning_rate": 0.02},
+        {"weights__eta": 3.0},
+        {"negatives__per_row": 2},
+        {"finetune__mixtures": ["top-25", "uniform"], "finetune__learning_rate": 0.02},  # top-25 is new, uniform is not
+    ],
+)
+@pytest.mark.parametrize("stage", [None, ["finetune"]])
+def test_a_refused_run_changes_nothing(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], stage: list[str] | None
+) -> None:
+    monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
+    before = everything(finished / "run")
+    with pytest.raises(UserError, match="made from other inputs"):
+        pipeline.run(tiny_mixture.recipe(finished, **changes), stage)
+    assert everything(finished / "run") == before
+
+
+@pytest.mark.parametrize(("stage", "target"), [("reference", "finetune"), ("learn", "learn_weights")])
+def test_a_run_killed_before_its_record_is_written_trains_nothing_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, target: str
+) -> None:
+    """The weights are known by what they say of themselves; a fine-tuning goes on from its last checkpoint."""
+    recipe = tiny_mixture.recipe(tmp_path, reference__checkpoint_steps=4)
+    if stage == "learn":
+        pipeline.run(recipe, ["reference"])
+    real = getattr(stages, target)
+
+    def killed(*arguments: object) -> None:
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stages, target, killed)
+        pipeline.run(recipe, [stage])
+    monkeypatch.setattr(PlannedSteps, "__getitem__", lambda steps, step: pytest.fail("trained again"))
+    pipeline.run(recipe, [stage])
+    assert not list((tmp_path / "run").rglob("checkpoint-*"))
+    result = {"reference": "reference/model.safetensors", "learn": "weights/steps.jsonl"}[stage]
+    assert (tmp_path / "run" / result).read_bytes() == (finished / "run" / result).read_bytes()
 
 
 def test_another_recipes_folder_is_refused(tmp_path: Path) -> None:
@@ -130,8 +183,8 @@ def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny_mixture.recipe(tmp_path)
-    for target in ("learn_weights", "evaluate_all"):
-        real = getattr(pipeline, target)
+    for place, target in ((stages, "learn_weights"), (pipeline, "evaluate_all")):
+        real = getattr(place, target)
         calls: list[int] = []
 
         def interrupted(*args: object, real: object = real, calls: list[int] = calls, **kwargs: object) -> object:
@@ -140,7 +193,7 @@ def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
                 raise KeyboardInterrupt
             return real(*args, **kwargs)  # type: ignore[operator]
 
-        monkeypatch.setattr(pipeline, target, interrupted)
+        monkeypatch.setattr(place, target, interrupted)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(recipe)
     pipeline.run(recipe)

@@ -97,6 +97,19 @@ def test_weights_are_learned_with_a_sharded_proxy(out, tmp_path):
         np.testing.assert_allclose(np.load(out / f"alpha-{rank}.npy"), expected, atol=1e-6)
 
 
+def test_two_ranks_evaluate_to_the_same_files(out, monkeypatch):
+    """Every byte of what `tdro evaluate --on` writes: values by query, run files, leaks."""
+    monkeypatch.setenv("TDRO_CACHE", str(out / "cache"))
+    scale_worker.evaluated(out, "one")
+    one, two = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (out / "evaluated" / "one", out / "evaluated" / "two")
+    )
+    assert one == two and len(one) > 20
+    leaks = read_json(out / "evaluated" / "two" / "static-0" / "leaks.json")
+    assert [(leak["test"], leak["leaked"], leak["queries"]) for leak in leaks["leaks"]] == [("unseen", 1, 10)]
+
+
 # ---- the same seed
 
 

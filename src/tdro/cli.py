@@ -59,12 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tdro {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    run = commands.add_parser("run", help="run all stages of a recipe; done and unchanged ones are skipped")
+    text = "run all stages of a recipe; done and unchanged ones are skipped"
+    run = commands.add_parser("run", help=text, description=text, epilog="Example: tdro run quickstart")
     _takes_recipe(run)
     _takes_merge(run)
     run.set_defaults(function=_run, stages=None)
     for stage, text in STAGES.items():
-        command = commands.add_parser(stage, help=text, description=text)
+        example = "quickstart" if stage != "evaluate" else "MODEL --on nano-beir"
+        command = commands.add_parser(stage, help=text, description=text, epilog=f"Example: tdro {stage} {example}")
         if stage == "evaluate":
             evaluate.arguments(command)
             command.set_defaults(function=_evaluate)
@@ -74,12 +76,14 @@ def _parser() -> argparse.ArgumentParser:
             _takes_merge(command)
         command.set_defaults(function=_run, stages=(stage,))
 
-    sample = commands.add_parser("sample", help="build the sample mixture of real text")
+    text = "build the sample mixture of real text, and print where it is and its licences"
+    sample = commands.add_parser("sample", help=text, description=text, epilog="Example: tdro sample my-folder")
     sample.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help="where (default: the user's cache)")
     sample.set_defaults(function=_sample)
 
-    recipe = commands.add_parser("recipe", help="print a built-in recipe, to save and edit")
-    recipe.add_argument("name", metavar="NAME", nargs="?", help="of the recipe (none: list their names)")
+    text, example = "print a built-in recipe, to save and edit", "Example: tdro recipe quickstart > recipe.yaml"
+    recipe = commands.add_parser("recipe", help=text, description=text, epilog=example)
+    recipe.add_argument("name", metavar="NAME", nargs="?", help="of the recipe (default: list their names)")
     recipe.add_argument("--keys", action="store_true", help="print what every key of a recipe means instead")
     recipe.set_defaults(function=_recipe)
     for module in COMMANDS:
@@ -89,11 +93,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _takes_recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of a built-in recipe")
-    command.add_argument("--force", action="store_true", help="do it anew, over the run folder of another recipe too")
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="do it anew where other settings or another recipe made it (default: refuse)",
+    )
 
 
 def _takes_merge(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--merge", action="store_true", help="save LoRA adapters merged, in every group of the recipe")
+    command.add_argument(
+        "--merge", action="store_true", help="save LoRA adapters merged, in every group (default: as the recipe says)"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,19 +1,16 @@
 """The stages of a run, in order: reference, weights, fine-tunings, evaluation, report.
 
-Each is a function of values and files before it; this module only decides what need not run again, and says what
-happens. ``tdro run`` does all of them, group by group, so that each comparison is printed as soon as its models are
-there.
+Each is a function of values and files before it (:mod:`tdro.stages`); this module only decides what need not run again,
+and says what happens. ``tdro run`` does all of them, group by group, so that each comparison is printed as soon as its
+models are there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tdro.console import log_to, quiet_libraries, say
 from tdro.data.describe import describe
@@ -23,26 +20,21 @@ from tdro.evaluation.bm25 import evaluate_bm25
 from tdro.evaluation.compare import compare
 from tdro.evaluation.compare_table import table
 from tdro.evaluation.evaluate import evaluate_all
-from tdro.evaluation.leaks import find_leaks
+from tdro.evaluation.leaks import FILE as LEAKS
+from tdro.evaluation.leaks import counted, find_leaks, leaks_line
+from tdro.evaluation.trained_on import task_fingerprint
 from tdro.files import fingerprint, read_json, write_json
 from tdro.planning.kind import token_counter_or_none
-from tdro.prepared import BaseModel, Prepared
-from tdro.recipe import Finetune, Recipe, Training
+from tdro.prepared import Prepared
+from tdro.recipe import Finetune, Recipe
 from tdro.report.card import write_card
 from tdro.report.html import write_report
 from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
-from tdro.retriever.train import Job, finetune
-from tdro.run_folder import RunFolder
-from tdro.stage_one import learn_weights, reference_job, reference_rows
+from tdro.run_folder import RunFolder, Stage
+from tdro.stages import Stages
 from tdro.weights_table import weights_table
 
 STAGES = ("reference", "learn", "finetune", "evaluate", "report")
-# Settings that change a training's speed or memory or which trainings there are, not the result of one.
-_NO_INPUT = {
-    *("chunk_rows", "gradient_caching", "checkpoint_steps"),
-    *("load", "name", "base", "mixtures", "seeds", "untrained"),
-    "merge",  # counts where there are adapters
-}
 
 
 def run(recipe: Recipe, stages: Sequence[str] | None = None, force: bool = False) -> None:
@@ -58,6 +50,7 @@ def run(recipe: Recipe, stages: Sequence[str] | None = None, force: bool = False
     """
     quiet_libraries()
     current = Run(recipe, force, this_machine(recipe.device, recipe.precision))
+    current.begin(stages or STAGES)
     for stage in stages or ("reference", "learn"):
         getattr(current, stage)()
     if stages is None:
@@ -77,70 +70,47 @@ class Run:
             self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
         self.path = self.folder.path
         log_to(self.path, machine.main)
-        self.folder.remember(recipe)
         self.prepared = Prepared(recipe, self.path, machine)
+        self.stages = Stages(recipe, self.prepared, self.path)
+        self._leaks_said = False
+
+    def begin(self, stages: Sequence[str]) -> None:
+        """Refuse what would overwrite the work of other inputs, before anything is changed; then note what is run."""
+        if {"reference", "learn", "finetune"}.isdisjoint(stages):
+            self.folder.remember(self.recipe)
+            return
+        self.folder.check_input("negatives", self.recipe.negatives.model_dump(mode="json"))  # before they are mined
+        self.folder.check([*self.stages.references(), weights := self.stages.weights()])
+        if self.folder.is_done(weights):
+            for group in self.recipe.finetune:
+                self.folder.check(self.stages.finetune(group, self.weights()))
+        self.folder.remember(self.recipe, tasks=[_about(task) for task in self.prepared.unmined.tasks])
 
     def reference(self) -> None:
         """Stage 0: fine-tune the base with uniform weights; two of them, on halves, for cross-fitting."""
-        if self.recipe.weights.load:
-            return
-        base, mixture = self.prepared.base(self.recipe.base), self.prepared.mixture
-        for number, rows in enumerate(reference_rows(self.recipe, mixture.sizes)):
-            job = reference_job(self.recipe, mixture, rows)
-            inputs = self._reference_inputs(base, number)
-            self._stage(_reference_name(number), inputs, self._trainer(base, job, self.path / _reference_name(number)))
+        for stage in self.stages.references():
+            self._do(stage)
 
     def learn(self) -> None:
         """Stage 1: score the plan with the reference, then learn the weights."""
-        mixture = self.prepared.mixture
-        self.folder.remember(self.recipe, tasks=[_about(task) for task in mixture.tasks])
+        for stage in self.stages.references():
+            self.folder.require(stage.name, "reference", stage.key)
         self._describe()
-        if self.recipe.weights.load:
-            self._take_weights(self.recipe.weights.load)
-        else:
-            base = self.prepared.base(self.recipe.base)
-            names = [_reference_name(number) for number in range(len(reference_rows(self.recipe, mixture.sizes)))]
-            references = {self.folder.require(name, "reference"): self.path / name for name in names}
-            inputs = self._training_inputs(base, self.recipe.weights, self.recipe.seed)
-            inputs["references"] = list(references)
-            self._stage(
-                "weights",
-                inputs,
-                lambda: learn_weights(self.recipe, self.prepared, base, references, self.path),
-            )
+        self._do(self.stages.weights())
         if self.machine.main:
+            mixture = self.prepared.mixture
             say(weights_table(self.weights(), dict(zip(mixture.names, mixture.sizes, strict=True))))
 
     def finetune(self, groups: Sequence[Finetune] | None = None) -> None:
         """Stage 2: fine-tune every group's base by each of its mixtures and seeds."""
-        weights, mixture = self.weights(), self.prepared.mixture
-        sizes = dict(zip(mixture.names, mixture.sizes, strict=True))
+        weights = self.weights()
         for group in groups or self.recipe.finetune:
-            base = self.prepared.base(self.recipe.base_of(group))
             if {"reweight", "loss-reweight"} & set(group.mixtures) and (warning := collapse_warning(weights)):
                 say(f"warning: {warning}", self.machine.main)
-            for transfer in group.mixtures:
-                shares = weights.transfer(transfer, sizes)
-                if group.max_epochs is not None:
-                    shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs)
-                factors = _loss_factors(weights, mixture.names) if transfer == "loss-reweight" else None
-                for seed in group.seeds:
-                    title = f"{group.name} {transfer} seed {seed}"
-                    job = Job(
-                        *(title, transfer, shares.on(mixture.names), group, seed, group.draw),
-                        hard_negatives_only=mixture.hard_negatives_only,
-                        factors=factors,
-                    )
-                    name = f"models/{group.name}/{transfer}-seed{seed}"
-                    inputs = self._training_inputs(base, group, seed)
-                    inputs["weights"] = dict(zip(mixture.names, job.weights.tolist(), strict=True))
-                    if factors is not None:
-                        inputs["loss_factors"] = factors.tolist()
-                    if group.merge and base.settings.lora is not None:
-                        inputs["merge"] = True
-                    self._stage(name, inputs, self._trainer(base, job, self.path / name, group.merge))
-                    if self.machine.main and not (self.path / name / "README.md").exists():
-                        write_card(self.path, group.name, f"{transfer}-seed{seed}", evaluated=False)
+            for stage in self.stages.finetune(group, weights):
+                self._do(stage)
+                if self.machine.main and not (self.path / stage.name / "README.md").exists():
+                    write_card(self.path, group.name, Path(stage.name).name, evaluated=False)
 
     def evaluate(self, groups: Sequence[Finetune] | None = None) -> None:
         """Score every model of the groups on the test sets, compare the mixtures, and print the table."""
@@ -187,11 +157,20 @@ class Run:
             permutations=self.recipe.evaluate.permutations,
             resamples=self.recipe.evaluate.bootstrap,
         )
-        comparison["leaks"] = find_leaks(self.prepared.mixture, self.path)
         write_json(self.path / "comparison" / f"{group.name}.json", comparison)
         for name in models.keys() - {"untrained"}:
             write_card(self.path, group.name, name)
         say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{table(comparison)}\n")
+        self._say_leaks()
+
+    def _say_leaks(self) -> None:
+        """Look for the test queries in the training queries, and say so if there are any; once, for all groups."""
+        if not self._leaks_said:
+            self._leaks_said = True
+            found, tests = find_leaks(self.prepared.unmined, self.path), self.prepared.mixture.tests
+            names = [test.name for test in tests]
+            if counted(found, names)[0]:
+                say(f"warning: {leaks_line(found, names)}: see {self.path / LEAKS} or the report\n")
 
     def _models(self, group: Finetune) -> dict[str, Path]:
         """The models of a group by name: the untrained base, then one per mixture and seed."""
@@ -213,55 +192,12 @@ class Run:
             card = describe(self.prepared.unmined, *token_counter_or_none(base, self.recipe.trust_remote_code), 1_000)
             card.save(path, key)
 
-    def _take_weights(self, source: str) -> None:
-        """Use weights that somebody has learned, instead of stages 0 and 1."""
-        weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
-        weights.on(self.prepared.mixture.names)  # names a task that is not in the mixture
-
-        def save() -> None:
-            if self.machine.main:
-                weights.save(self.path / "weights" / "weights.json")
-            wait_for_everyone(self.machine)
-
-        self._stage("weights", {"loaded": weights.as_dict()}, save)
-
-    def _trainer(self, base: BaseModel, job: Job, folder: Path, merge: bool = False) -> Callable[[], None]:
-        prepared, machine = self.prepared, self.machine
-        return lambda: finetune(
-            prepared.loader(base), prepared.tokens(base), job, folder, machine, prepared.saving(base, merge)
-        )
-
-    def _reference_inputs(self, base: BaseModel, number: int) -> dict[str, Any]:
-        rows = self.recipe.weights.model_dump(mode="json", include={"stage1_rows", "held_out_share"})
-        return self._training_inputs(base, self.recipe.reference, self.recipe.seed) | {"part": number, **rows}
-
-    def _training_inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
-        """What a training's result depends on, under the recipe's names."""
-        return {
-            **self.prepared.inputs,
-            "hard_negatives_only": list(self.prepared.mixture.hard_negatives_only),
-            "base": base.fingerprint,
-            "lora": base.settings.model_dump(mode="json")["lora"],
-            "seed": seed,
-            "settings": settings.model_dump(mode="json", exclude=_NO_INPUT),
-        }
-
-    def _stage(self, name: str, inputs: dict[str, Any], make: Callable[[], None]) -> None:
+    def _do(self, stage: Stage) -> None:
         started = time.monotonic()
-        made = self.folder.stage(name, inputs, make)
-        say(f"{name}: {f'{time.monotonic() - started:.1f} s' if made else 'done before'}", self.machine.main)
-
-
-def _reference_name(number: int) -> str:
-    return "reference" if number == 0 else f"reference-{number + 1}"
-
-
-def _loss_factors(weights: TaskWeights, names: Sequence[str]) -> NDArray[np.float64]:
-    """k·α of each task, (k,); 0 for one that has no weight."""
-    factors = weights.loss_factors()
-    return np.array([factors.get(name, 0.0) for name in names])
+        made = self.folder.do(stage)
+        say(f"{stage.name}: {f'{time.monotonic() - started:.1f} s' if made else 'done before'}", self.machine.main)
 
 
 def _about(task: Any) -> dict[str, Any]:
     keys = ("name", "licence", "source", "instruction")
-    return {"rows": len(task), **{key: getattr(task, key) for key in keys}}
+    return {"rows": len(task), "fingerprint": task_fingerprint(task), **{key: getattr(task, key) for key in keys}}

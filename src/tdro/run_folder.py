@@ -1,7 +1,9 @@
 """A run's folder: what is done, from which inputs, and whose it is.
 
 A stage is done when its record stands in ``run.json`` with the fingerprint of its inputs. The same inputs are
-skipped, new outputs are added, and what other inputs have made is never overwritten without ``force``. Rejected:
+skipped, new outputs are added, and what other inputs have made is never overwritten without ``force``: a run that would
+do so is refused before it changes anything. A training's checkpoints go after its record is written, so that a run that
+was killed in between continues from the last of them. Rejected:
 comparing whole recipes, which would refuse a run that only adds a seed, and modification times, which change with a
 copy.
 """
@@ -10,15 +12,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tdro.errors import UserError
-from tdro.files import fingerprint, read_json, write_atomic, write_json
+from tdro.files import fingerprint, read_json, remove_whole, write_atomic, write_json
 from tdro.recipe import Recipe
 
 _PACKAGES = (
@@ -32,6 +34,30 @@ _PACKAGES = (
     "numpy",
     "bm25s",
 )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is made, from what.
+
+    Attributes:
+        name: unique in the run.
+        inputs: JSON-able: everything that its outputs depend on.
+        make: makes the outputs; must leave none half made.
+        remake: by the fingerprint of other inputs, what makes the outputs from theirs.
+        made: whether the outputs are there, and of these inputs, though a kill came before that was noted.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    make: Callable[[], None]
+    remake: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    made: Callable[[], bool] = lambda: False
+
+    @property
+    def key(self) -> str:
+        """The fingerprint of the inputs."""
+        return fingerprint(self.inputs)
 
 
 class RunFolder:
@@ -67,9 +93,30 @@ class RunFolder:
         else:
             self.content = {"stages": []}
         self.content |= {"name": recipe.name, "seed": recipe.seed}
-        if writes:
+        if writes and not record.exists():
             self.path.mkdir(parents=True, exist_ok=True)
             self._save()
+
+    def check(self, stages: Iterable[Stage]) -> None:
+        """Raise :class:`UserError` if one would overwrite what other inputs made; it names the keys that differ."""
+        for stage in stages:
+            known = self._record(stage.name)
+            if known and known["fingerprint"] not in (stage.key, *stage.remake):
+                self._refuse(stage.name, known.get("inputs"), stage.inputs)
+
+    def check_input(self, name: str, value: Any) -> None:
+        """As :meth:`check`, for one input that every stage has which has it at all."""
+        for known in self.content["stages"]:
+            before = known.get("inputs", {}).get(name, value)
+            if before != value:
+                self._refuse(known["name"], {name: before}, {name: value})
+
+    def _refuse(self, name: str, before: Any, now: Any) -> None:
+        if not self.force:
+            raise UserError(
+                f"{self.path}: '{name}' was made from other inputs ({_difference(before, now)}).\n"
+                "Run with --force to make it anew, or give the recipe another name and folder."
+            )
 
     def remember(self, recipe: Recipe, **content: Any) -> None:
         """Keep the recipe as run, the versions of what it ran with, and more content of ``run.json``."""
@@ -79,53 +126,56 @@ class RunFolder:
             write_json(self.path / "versions.json", versions())
             self._save()
 
-    def stage(self, name: str, inputs: Any, make: Callable[[], None]) -> bool:
-        """Do a stage unless the same inputs have done it; returns whether it was done now.
-
-        Args:
-            name: of the stage, unique in the run.
-            inputs: JSON-able: everything that its outputs depend on.
-            make: makes the outputs; must leave none half made.
-
-        Raises:
-            UserError: other inputs made the outputs, and ``force`` is off; names the recipe's keys that differ.
-        """
-        key = fingerprint(inputs)
-        known = next((stage for stage in self.content["stages"] if stage["name"] == name), None)
-        if known and known["fingerprint"] == key:
+    def do(self, stage: Stage) -> bool:
+        """Do a stage unless the same inputs have done it; returns whether it was done now. Raises as :meth:`check`."""
+        self.check([stage])
+        if self.is_done(stage):
+            self._remove_checkpoints(stage.name)  # if a kill came before
             return False
-        if known and not self.force:
-            raise UserError(
-                f"{self.path}: '{name}' was made from other inputs ({_difference(known.get('inputs'), inputs)}).\n"
-                "Run with --force to make it anew, or give the recipe another name and folder."
-            )
-        started = time.monotonic()
-        self._begin(name, key)
-        make()
-        del self.content["begun"][name]
-        stage = {"name": name, "seconds": round(time.monotonic() - started, 2), "fingerprint": key, "inputs": inputs}
-        self.content["stages"] = [other for other in self.content["stages"] if other["name"] != name] + [stage]
+        started, known = time.monotonic(), self._record(stage.name) or {"fingerprint": ""}
+        self._begin(stage)
+        if not stage.made():
+            stage.remake.get(known["fingerprint"], stage.make)()
+        del self.content["begun"][stage.name]
+        seconds = round(time.monotonic() - started, 2)
+        record = {"name": stage.name, "seconds": seconds, "fingerprint": stage.key, "inputs": stage.inputs}
+        self.content["stages"] = [*(other for other in self.content["stages"] if other["name"] != stage.name), record]
         if self.writes:
             self._save()
+        self._remove_checkpoints(stage.name)
         return True
 
-    def _begin(self, name: str, key: str) -> None:
+    def is_done(self, stage: Stage) -> bool:
+        """Whether the same inputs have done a stage."""
+        known = self._record(stage.name)
+        return known is not None and known["fingerprint"] == stage.key
+
+    def require(self, name: str, command: str, key: str | None = None) -> None:
+        """Raise :class:`UserError` with the command to run if a stage is not done, or not from inputs of this key."""
+        known = self._record(name)
+        if known is None or key not in (None, known["fingerprint"]):
+            from_these = "" if known is None else " from the recipe's inputs"
+            raise UserError(
+                f"{self.path}: the stage '{name}' is not done yet{from_these}; run `tdro {command} RECIPE` first"
+            )
+
+    def _record(self, name: str) -> dict[str, Any] | None:
+        return next((stage for stage in self.content["stages"] if stage["name"] == name), None)
+
+    def _begin(self, stage: Stage) -> None:
         """Note what a stage is begun from; checkpoints that an interrupted run left from other inputs are no use."""
         begun = self.content.setdefault("begun", {})
-        if self.writes and begun.get(name, key) != key:
-            for left in (self.path / f"{name}.training", self.path / name / "training"):
-                shutil.rmtree(left, ignore_errors=True)
-        begun[name] = key
+        if begun.get(stage.name) != stage.key:
+            self._remove_checkpoints(stage.name)
+        begun[stage.name] = stage.key
         if self.writes:
             self._save()
         self.wait()
 
-    def require(self, name: str, command: str) -> str:
-        """The fingerprint of a stage's inputs; raises :class:`UserError` with the command to run if it is not done."""
-        known = next((stage for stage in self.content["stages"] if stage["name"] == name), None)
-        if known is None:
-            raise UserError(f"{self.path}: the stage '{name}' is not done yet; run `tdro {command} RECIPE` first")
-        return str(known["fingerprint"])
+    def _remove_checkpoints(self, name: str) -> None:
+        if self.writes:
+            for folder in (self.path / f"{name}.training", self.path / name / "training"):
+                remove_whole(folder)
 
     def _save(self) -> None:
         write_json(self.path / "run.json", self.content)

@@ -56,7 +56,7 @@ def reference_job(recipe: Recipe, mixture: Mixture, rows: list[Ints] | None) -> 
 
 
 def learn_weights(
-    recipe: Recipe, prepared: Prepared, base: BaseModel, references: dict[str, Path], folder: Path
+    recipe: Recipe, prepared: Prepared, base: BaseModel, references: dict[str, Path], folder: Path, key: str
 ) -> None:
     """Score the plan with the references, say what is wrong with them, and learn the weights.
 
@@ -66,6 +66,7 @@ def learn_weights(
         base: the proxy's base.
         references: the references' folders by fingerprint, as many as :func:`reference_rows` gives.
         folder: the run's folder; results go to ``weights/``, scores to ``scores/``.
+        key: the fingerprint of all that the weights depend on; they keep it.
     """
     settings, machine = recipe.weights, prepared.machine
     steps = _steps(recipe, prepared, prepared.tokens(base), settings.steps)
@@ -96,6 +97,7 @@ def learn_weights(
             "base": base.fingerprint,
             "references": list(references),
             "mixture": prepared.inputs["mixture"],
+            "inputs": key,
         }
         TaskWeights(learner.names, learner.weights.values, provenance).save(folder / "weights" / "weights.json")
     wait_for_everyone(machine)

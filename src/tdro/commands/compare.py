@@ -9,7 +9,9 @@ from pathlib import Path
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     text = "compare evaluated models: differences, intervals, p-values, and queries to read"
-    parser = commands.add_parser("compare", help=text, description=text)
+    parser = commands.add_parser(
+        "compare", help=text, description=text, epilog="Example: tdro compare runs/quickstart --examples 3"
+    )
     parser.add_argument(
         "places",
         metavar="PLACE",
@@ -24,7 +26,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--measure", metavar="NAME", default="ndcg@10", help="what is tested (default: ndcg@10)")
     parser.add_argument(
-        "--examples", metavar="N", type=_count, default=0, help="show the N queries that gained most and that lost most"
+        "--examples",
+        metavar="N",
+        type=_count,
+        default=0,
+        help="show the N queries that gained most and that lost most (default: 0)",
     )
     parser.add_argument("--out", metavar="FILE.json", type=Path, help="write every number to this file")
     parser.add_argument("--force", action="store_true", help="replace the file that is there")

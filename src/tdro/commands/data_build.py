@@ -8,7 +8,7 @@ import argparse
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     text = "build a recipe's data.sources into the cache, and print their rows and problems"
-    parser = commands.add_parser("build", help=text, description=text)
+    parser = commands.add_parser("build", help=text, description=text, epilog="Example: tdro data build recipe.yaml")
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of a built-in recipe")
     parser.set_defaults(function=_build)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     text = "what is wrong with training data, by file and line, and what is done about it"
-    parser = commands.add_parser("check", help=text, description=text)
+    parser = commands.add_parser(
+        "check", help=text, description=text, epilog="Example: tdro data check mine.jsonl --bad-rows bad.jsonl"
+    )
     parser.add_argument(
         "paths",
         metavar="FILE",
@@ -20,7 +22,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--batch", metavar="N", type=int, help="tell tasks with fewer rows (default: the recipe's batch)"
     )
     parser.add_argument(
-        "--bad-rows", metavar="FILE", type=Path, help="write every problem, with its row, to this JSONL"
+        "--bad-rows",
+        metavar="FILE",
+        type=Path,
+        help="write every problem, with its row, to this JSONL (default: the first ones are printed)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite the file of bad rows")
     parser.add_argument("--strict", action="store_true", help="exit status 1 if anything is found")

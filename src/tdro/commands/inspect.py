@@ -8,7 +8,9 @@ import argparse
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     text = "what a model is, and what tdro would make of it"
-    parser = commands.add_parser("inspect", help=text, description=text)
+    parser = commands.add_parser(
+        "inspect", help=text, description=text, epilog="Example: tdro inspect smollm2 --layers 6"
+    )
     parser.add_argument(
         "model",
         metavar="MODEL",
@@ -19,7 +21,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         choices=("decoder", "encoder"),
         help="how to read it, as base.kind in a recipe (default: by what it is)",
     )
-    parser.add_argument("--layers", metavar="N", type=int, help="keep the first N layers of a decoder")
+    parser.add_argument("--layers", metavar="N", type=int, help="keep the first N layers of a decoder (default: all)")
     parser.add_argument("--lora", action="store_true", help="train low-rank adapters instead of all weights")
     parser.set_defaults(function=_inspect)
 

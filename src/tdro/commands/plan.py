@@ -9,9 +9,9 @@ import math
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
     text = "say what a recipe will read, need and take, before anything runs"
-    parser = commands.add_parser("plan", help=text, description=text)
+    parser = commands.add_parser("plan", help=text, description=text, epilog="Example: tdro plan quickstart")
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of a built-in recipe")
-    parser.add_argument("--tflops", metavar="X", type=_speed, help="peak TFLOP/s of a device, for the time")
+    parser.add_argument("--tflops", metavar="X", type=_speed, help="peak TFLOP/s of a device (default: tell no time)")
     parser.add_argument("--ranks", metavar="N", type=_count, default=1, help="processes, one a device (default: 1)")
     parser.set_defaults(function=_plan)
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
-    parser = commands.add_parser("weights", help="print learned weights as a table")
+    text = "print learned weights as a table"
+    example = "Example: tdro weights runs/quickstart/weights/weights.json --top 70"
+    parser = commands.add_parser("weights", help=text, description=text, epilog=example)
     parser.add_argument("file", metavar="FILE", help='a weights file, or "paper"')
-    parser.add_argument("--top", metavar="P", type=float, help="the selection of the P %% largest instead")
+    parser.add_argument(
+        "--top", metavar="P", type=float, help="the selection of the P %% largest instead (default: all)"
+    )
     parser.set_defaults(function=_weights)
 
 

@@ -27,7 +27,7 @@ from tdro.files import write_json, write_jsonl
 from tdro.recipe import Weights
 from tdro.retriever.machine import Machine
 from tdro.retriever.steps import PlannedSteps
-from tdro.retriever.trainer import PlannedTrainer, ProgressBar, newest_checkpoint, remove_whole, training_log
+from tdro.retriever.trainer import PlannedTrainer, ProgressBar, newest_checkpoint, training_log
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -53,7 +53,7 @@ def learn(
         steps: the mixed plan and its data; its ``labels`` are replaced.
         similarities: the reference's, (T, B, 1 + N), from :func:`tdro.dro.reference.score_plan`; None for ``raw``.
         settings: the recipe's ``weights``.
-        folder: where the results go; checkpoints lie in ``folder/training`` until it is done.
+        folder: where the results go; checkpoints lie in ``folder/training``, to be removed when the result is kept.
         machine: device, precision and ranks.
         seed: of whatever the model draws.
 
@@ -110,7 +110,6 @@ def learn(
             folder / "training.json",
             {"seconds": round(time.monotonic() - started, 2), "averaged_steps": average, "eta": settings.eta_value},
         )
-        remove_whole(working)
     trainer.accelerator.wait_for_everyone()
     return learner, loss.health
 

@@ -35,11 +35,13 @@ from transformers import (
 )
 
 from tdro.errors import UserError
+from tdro.retriever.gguf_file import gguf_parsed_once
 
 # Tokens that exist to pad, then ones that no plain text produces. Taken where the vocabulary has them.
 PAD_TOKENS = ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>")
 
 
+@gguf_parsed_once()
 def decoder_embedder(
     source: str | Path,
     *,

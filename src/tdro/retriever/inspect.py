@@ -21,6 +21,7 @@ from tdro.retriever.adapters import last_parts, lora_config
 from tdro.retriever.base import encoder_source, load_model, model_source
 from tdro.retriever.decoder import embedding_tokenizer, keep_layers, read_decoder, vocabulary_rows
 from tdro.retriever.facts import Adapter, Form, Kind, ModelFacts, State
+from tdro.retriever.gguf_file import gguf_parsed_once
 from tdro.retriever.inspect_adapter import adapter_facts
 from tdro.retriever.inspect_embedder import embedder_facts
 from tdro.retriever.probes import attention, count_parameters, dtype_on_disk, has_file, is_causal, reading
@@ -85,6 +86,7 @@ def _is_causal(folder: str, trust_remote_code: bool) -> bool:
         return False
 
 
+@gguf_parsed_once()
 def _decoder(
     source: str,
     form: Form,

@@ -9,11 +9,13 @@ id or by a path from the current folder, never by one from the adapters'; and th
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tdro.files import whole_folder
 from tdro.recipe_checks import PACKAGED
 from tdro.retriever.adapters import has_adapter
 from tdro.retriever.base import load_model
@@ -56,6 +58,14 @@ def save_model(model: SentenceTransformer, folder: Path, saving: Saving) -> None
     model.save_pretrained(str(folder), create_model_card=False)
     if adapted and saving.merge_into is not None:
         _merge(folder, saving)
+
+
+def merge_saved(folder: Path, saving: Saving) -> None:
+    """Merge the adapters of a saved model into their base, in place; training's records beside them stay."""
+    with whole_folder(folder) as made:
+        shutil.copytree(folder, made, dirs_exist_ok=True)
+        (made / "README.md").unlink(missing_ok=True)  # it speaks of adapters
+        _merge(made, saving)
 
 
 def _keep_prompts(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:

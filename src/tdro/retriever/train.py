@@ -1,8 +1,8 @@
 """Stages 0 and 2: fine-tune an embedder on homogeneous batches whose tasks are drawn by weight.
 
 The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so
-there is one function for both. A finished model is a folder that was renamed into place; beside it, while it is being
-trained, lie its checkpoints.
+there is one function for both. A finished model is a folder that was renamed into place; beside it lie its checkpoints,
+until whoever asked for the model has noted that it is there and removes them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tdro.retriever.machine import Machine
 from tdro.retriever.saving import PLAIN, Saving, save_model
 from tdro.retriever.sharded import whole_parameters
 from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
-from tdro.retriever.trainer import PlannedTrainer, ProgressBar, check_finite, remove_whole, training_log
+from tdro.retriever.trainer import PlannedTrainer, ProgressBar, check_finite, training_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def finetune(
         load: gives the base model, fresh.
         data: the tasks' rows, tokenized for this model.
         job: weights, settings and seed.
-        folder: the finished model's place; training goes on in ``<folder>.training`` beside it.
+        folder: the finished model's place; training goes on in ``<folder>.training`` beside it, which stays.
         machine: device, precision and ranks.
         saving: the prompts that the model keeps, and what becomes of adapters.
 
@@ -134,7 +134,6 @@ def finetune(
             if folder.exists():
                 shutil.rmtree(folder)
             (working / "model").rename(folder)
-            remove_whole(working)
     trainer.accelerator.wait_for_everyone()
 
 

@@ -274,14 +274,6 @@ def _sync(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def remove_whole(folder: Path) -> None:
-    """Remove a folder in such a way that a kill leaves no half of it under its name, to be continued from."""
-    removed = folder.with_name(folder.name + ".removed")
-    shutil.rmtree(removed, ignore_errors=True)
-    folder.rename(removed)
-    shutil.rmtree(removed)
-
-
 def check_finite(model: nn.Module, title: str) -> None:
     """Raise :class:`UserError` if a trained model holds NaN or inf."""
     for name, parameter in model.named_parameters():
