@@ -38,7 +38,16 @@ def tdro(train: Sequence[str], test: Sequence[str]) -> Found:
     from tdro.data.near_duplicates import near_duplicates
 
     found = near_duplicates(train, test)
-    return zip(found.first.tolist(), found.second.tolist(), strict=True)
+    own, others = _copies(found.firsts.tolist()), _copies(found.seconds.tolist())
+    return [(one, other) for first, second, _ in found for one in own[first] for other in others[second]]
+
+
+def _copies(firsts: Sequence[int]) -> dict[int, list[int]]:
+    """The places of each text's copies, by the first of them."""
+    copies: dict[int, list[int]] = {}
+    for place, first in enumerate(firsts):
+        copies.setdefault(first, []).append(place)
+    return copies
 
 
 def simhash(train: Sequence[str], test: Sequence[str]) -> Found:

@@ -72,6 +72,13 @@ def test_eos_survives_each_length(decoder):
     assert ids[-1] == model.tokenizer.eos_token_id
 
 
+def test_a_model_on_the_meta_device_tokenizes_without_its_weights(decoder):
+    whole, bare = load_model(decoder, device="cpu"), load_model(decoder, device="meta")
+    assert all(parameter.is_meta for parameter in bare.parameters())
+    for key, value in whole.preprocess([*TEXTS, LONG]).items():
+        assert key == "modality" or torch.equal(bare.preprocess([*TEXTS, LONG])[key], value)
+
+
 def test_layers_are_the_first_ones_and_the_norm_is_kept(decoder, causal_lm):
     full = LlamaForCausalLM.from_pretrained(causal_lm).model.state_dict()
     ours = load_model(decoder, device="cpu").transformers_model.state_dict()

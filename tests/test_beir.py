@@ -146,7 +146,10 @@ BROKEN = {
         {"qrels": QRELS + "q2\tp1\t0.5\n"},
         "test.tsv, line 5: the score must be a whole number, found '0.5'",
     ),
-    "half a line": ({"qrels": QRELS + "q1"}, "test.tsv, line 5: expected 3 columns .* found 1; nothing was evaluated"),
+    "half a line": (
+        {"qrels": QRELS + "q1"},
+        "test.tsv, line 5: expected 3 columns .* found 1; nothing of this test set was evaluated",
+    ),
     "score out of all bounds": ({"qrels": QRELS + f"q1\tp1\t{'9' * 5000}\n"}, "test.tsv, line 5: the score must be"),
     "not UTF-8 JSON": ({"queries": "[" * 100_000}, "queries.jsonl, line 1: cannot be read as UTF-8 JSON"),
     "half a surrogate pair as id": ({"corpus": [{"_id": "\ud800", "text": "a"}]}, "corpus.jsonl, line 1: key '_id'"),

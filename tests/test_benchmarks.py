@@ -84,8 +84,14 @@ def test_local_copies_in_beirs_layout_need_no_mteb(tmp_path, monkeypatch):
     (own,) = find_benchmark(str(write_beir(tmp_path / "mine"))).parts
     assert (own.names, own.folder) == (["mine"], tmp_path / "mine")
 
-    with pytest.raises(UserError, match=r"pip install 'tdro\[mteb\]'"):
+    write_beir(data / "miracl" / "de", "dev")
+    with pytest.raises(
+        UserError, match=r"(?s)pip install 'tdro\[mteb\]'.*miracl: 16 more .* not in .*: miracl/bn, miracl/en,"
+    ):
         find_benchmark("miracl", data)
+    (german,) = find_benchmark(str(data / "miracl")).parts
+    assert german.wanted.name == "MIRACLRetrieval-de"
+    assert read_beir(german.folder).query_ids == ["q"]
 
 
 def test_what_is_not_there_is_said(tmp_path):

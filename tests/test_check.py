@@ -230,6 +230,9 @@ def test_all_bad_rows_go_to_a_file_that_is_never_overwritten_unasked(tmp_path, c
     assert "--force" in capsys.readouterr().err
     assert main(["data", "check", str(tmp_path / "b.jsonl"), "--bad-rows", str(target), "--force"]) == 0
     assert [p["kind"] for p in read_jsonl(target)] == ["not-json", "no-rows"]
+    for data in (tmp_path / "b.jsonl", target.parent):  # what is checked is not overwritten, nor added to
+        assert main(["data", "check", str(data), "--bad-rows", str(data if data.is_file() else target), "--force"]) == 2
+    assert (tmp_path / "b.jsonl").read_text().strip() == "x"
     assert [path.name for path in target.parent.iterdir()] == ["problems.jsonl"]
 
 

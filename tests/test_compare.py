@@ -194,7 +194,7 @@ def test_models_without_uniform_are_compared_with_the_first_or_the_named(tmp_pat
     found = compare_places([tmp_path], "c")
     assert {row["mixture"]: row["baseline"] for row in found["rows"]} == {"a": "c", "b": "c", "c": None}
     assert found["rows"][0]["versus"]["ndcg@10"]["all"]["losses"] == 120
-    assert "No mixture beats c" in table(found)
+    assert "No model beats c" in table(found)
     with pytest.raises(UserError, match="--baseline d: no model of a, b, c"):
         compare_places([tmp_path], "d")
 

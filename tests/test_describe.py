@@ -116,6 +116,8 @@ def test_the_command_prints_a_mixture_and_writes_json_once(
     assert [task["rows"] for task in read_json(out)["tasks"]] == [12, 24]
     assert main(["data", "describe", str(mixture), "--json", str(out)]) == 2
     assert "is there already" in capsys.readouterr().err
+    assert main(["data", "describe", str(mixture), "--json", str(tmp_path), "--force"]) == 2
+    assert "is a folder; name a file in it" in capsys.readouterr().err
 
 
 def test_the_command_takes_files_and_a_model(mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

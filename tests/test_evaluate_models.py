@@ -13,6 +13,7 @@ from tdro.cli import main
 from tdro.data.mteb_task import write_folder
 from tdro.errors import UserError
 from tdro.evaluation.compare import compare_places
+from tdro.evaluation.compare_table import table
 from tdro.evaluation.evaluate import evaluate_all
 from tdro.evaluation.evaluate_models import averaged, evaluate_models, joined, model_names
 from tdro.evaluation.find_tests import find_benchmark
@@ -54,7 +55,11 @@ def test_the_command_evaluates_models_that_can_then_be_compared(place, capsys):
     assert not (place / "evaluation/model-one/mteb").exists()  # mteb knows no task of these names
     own = json.loads((place / "evaluation/model-one/mteb-own/two.json").read_text())
     assert own["task_name"] == "two" and 0 < own["scores"]["test"][0]["main_score"] <= 1
-    compare_places([place / "evaluation"], "model-one")
+    comparison = compare_places([place / "evaluation"], "model-one", examples=1)
+    (shown,) = [each[key][0] for each in comparison["examples"] for key in ("gained", "lost") if each[key]][:1]
+    assert shown["text"] and shown["relevant"][0]["text"]  # the texts are found without a recipe
+    assert "trained" not in table(comparison).split("training data")[0]  # nobody knows, and there are no seeds
+    assert "seed" not in table(comparison)
 
     # As evaluate_all gives it: the instruction in the template of training, on queries only.
     (part,) = find_benchmark("sets/two").parts
@@ -69,10 +74,12 @@ def test_the_command_evaluates_models_that_can_then_be_compared(place, capsys):
 def test_results_of_another_model_are_not_replaced_unasked(place, capsys):
     (place / "other").mkdir()
     (place / "model-two").rename(place / "other" / "model-one")
-    assert main(["evaluate", "model-one", "--on", "sets/one"]) == 0
+    assert main(["evaluate", "model-one", "--on", "sets"]) == 0
     assert main(["evaluate", "other/model-one", "--on", "sets/one"]) == 2
     assert "has the results of" in capsys.readouterr().err
     assert main(["evaluate", "other/model-one", "--on", "sets/one", "--force"]) == 0
+    assert list(read_group(place / "evaluation")[0].tests) == ["one"]  # "two" was of the other weights
+    assert main(["evaluate", "model-one", "--on", "sets/one"]) == 2
     assert main(["evaluate", "model-one", "other/model-one", "--on", "sets/one", "--out", "both"]) == 0
     assert len(read_group(place / "both")) == 2
 
@@ -104,7 +111,10 @@ def test_what_is_wrong_with_a_test_set_is_named_by_file_and_line(place, capsys):
         qrels.write_bytes(before + line + b"\n")
         assert main(["evaluate", "model-one", "--on", "sets/one"]) == 2
         said = capsys.readouterr().err
-        assert said.startswith(f"error: {qrels}, line {judged + 3}: {wrong}") and "nothing was evaluated" in said
+        assert (
+            said.startswith(f"error: {qrels}, line {judged + 3}: {wrong}")
+            and "nothing of this test set was evaluated" in said
+        )
 
 
 @pytest.mark.parametrize(
@@ -118,6 +128,7 @@ def test_what_is_wrong_with_a_test_set_is_named_by_file_and_line(place, capsys):
         (["model-one", "--on", "sets", "--instruction", "oen=w1"], "did you mean 'one'"),
         (["model-one", "--on", "sets", "--instruction", "w1"], "expected NAME=INSTRUCTION"),
         (["model-one", "./model-one", "--on", "sets"], "named twice"),
+        (["model-one", "--on", "sets", "--out", "."], "model-one is a model"),
     ],
 )
 def test_what_is_wrong_with_a_command_is_said(place, capsys, arguments, message):
@@ -125,8 +136,11 @@ def test_what_is_wrong_with_a_command_is_said(place, capsys, arguments, message)
     assert message in capsys.readouterr().err
 
 
-def test_names_have_as_many_parts_as_tell_them_apart():
+def test_names_have_as_many_parts_as_tell_them_apart(tmp_path):
     assert model_names(["intfloat/e5-small"]) == ["e5-small"]
+    (tmp_path / "blob").mkdir()
+    (tmp_path / "mine").symlink_to(tmp_path / "blob")
+    assert model_names([str(tmp_path / "mine")]) == ["mine"]
     assert model_names(["runs/a/uniform-seed0", "runs/b/uniform-seed0"]) == ["a-uniform-seed0", "b-uniform-seed0"]
 
 
@@ -193,11 +207,12 @@ def test_a_question_of_several_languages_has_their_mean():
     assert whole["mean"] == {"accuracy@10": 0.5}
 
 
-def test_parts_of_a_test_set_count_the_same(place):
+def test_parts_of_a_test_set_count_the_same(place, caplog):
     for name, queries in (("android", 2), ("gis", 6)):
         write_folder(beir_rows(3, queries), place / "data" / "cqadupstack" / name, leave_out_own=False)
     (model,) = evaluate_models(["model-one"], ["data"], "out", bf16=False)
     (whole,) = model.benchmarks["data"]
+    assert "2 of 12 forums (android, gis); their mean is not the benchmark's" in caplog.text
     parts = [
         json.loads(path.read_text()) for path in sorted((place / "out/model-one/CQADupstackRetrieval").glob("*.json"))
     ]
@@ -207,6 +222,11 @@ def test_parts_of_a_test_set_count_the_same(place):
     (results,) = read_group(place / "out")
     assert list(results.tests) == ["CQADupstackRetrieval"]
     assert results.values("CQADupstackRetrieval", "ndcg@10").mean() == pytest.approx(mean)
+    evaluate_models(["model-two"], ["data"], "out", bf16=False)
+    (found,) = compare_places([place / "out"], examples=1)["examples"]
+    (query,) = (found["gained"] or found["lost"])[:1]
+    assert query["query"].startswith("CQADupstack") and query["text"]
+    assert max(query["values"].values()) <= 1  # not times the query's weight
     assert joined("x", "m", parts)["weights"] == [2.0, 2.0, *[pytest.approx(2 / 3)] * 6]
 
 

@@ -173,7 +173,8 @@ def test_an_index_is_kept_on_disk(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["static", "encoder", "decoder"])
 @pytest.mark.parametrize("length", [3, 30])
-def test_features_are_what_the_model_itself_would_make(kind, length, tmp_path):
+def test_features_are_what_the_model_itself_would_make(kind, length, tmp_path, monkeypatch):
+    monkeypatch.setattr("tdro.data.tokens._TEXTS_PADDED_TOGETHER", 2)
     model = tiny.model(kind, tmp_path)
     tokens = tokenize(model, TEXTS, length)
     if kind == "static":

@@ -218,6 +218,9 @@ def test_columns_are_taken_as_they_are_given(here: Path, capsys: pytest.CaptureF
     ):
         assert main([*command, wrong, "--out", "other.yaml"]) == 2
         assert message in capsys.readouterr().err
+    for out, message in (("tokenizer", "tokenizer: is a folder"), ("a.jsonl/r.yaml", "r.yaml: cannot be written")):
+        assert main([*command, "query=Frage", "positives=Antwort", "--out", out, "--force"]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_names_are_unique_and_fit_a_folder() -> None:

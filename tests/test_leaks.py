@@ -67,6 +67,21 @@ def test_a_planted_leak_is_found_and_kept(tmp_path, monkeypatch):
     assert read_json(tmp_path / "run" / "leaks.json") == after
 
 
+def test_copies_count_in_each_task_and_for_each_query_without_all_their_pairs():
+    train = {"a": ["where do penguins live", "x"] * 3000, "b": ["Where do pengiuns live", "where do penguins live?"]}
+    tests = [TestTexts("t", {str(key): "Where do penguins live?" for key in range(3000)} | {"other": "unlike them"})]
+    (leak,) = count_leaks(train, tests)
+    assert (leak["leaked"], leak["queries"], leak["tasks"]) == (3000, 3001, {"a": 3000, "b": 3000})
+    assert leak["example"] == {
+        "query_id": "0",
+        "query": "Where do penguins live?",
+        "task": "a",
+        "row": 0,
+        "train_query": "where do penguins live",
+        "similarity": 1.0,
+    }
+
+
 def test_other_test_sets_stay_and_only_new_ones_are_looked_for(tmp_path, monkeypatch):
     train = {"a": ["best pizza in naples"]}
     leaky, clean = (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdro.dro.learner import WeightLearner, eta_for
+from tdro.dro.learner import WeightLearner
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
 
@@ -180,10 +180,3 @@ def test_bad_settings(settings):
 def test_state_of_other_tasks_is_refused():
     with pytest.raises(UserError, match="start anew"):
         WeightLearner("ab").load_state_dict(WeightLearner("ba").state_dict())
-
-
-def test_eta_for():
-    assert eta_for(20, 1000) == 0.02
-    for bad in ((0, 10), (20, 0), (math.inf, 10)):
-        with pytest.raises(ValueError, match="eta times steps"):
-            eta_for(*bad)

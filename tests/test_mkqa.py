@@ -11,7 +11,7 @@ import pytest
 import tiny
 from tdro.errors import UserError
 from tdro.evaluation.evaluate_mkqa import evaluate_mkqa
-from tdro.evaluation.mkqa import LANGUAGES, accuracies, answer_ranks, has_answer, mkqa_file, read_mkqa, tokens
+from tdro.evaluation.mkqa import LANGUAGES, NEVER, accuracies, answer_ranks, has_answer, mkqa_file, read_mkqa, tokens
 
 
 def example(number, answers, kind="entity", languages=("en", *LANGUAGES), **texts):
@@ -59,7 +59,8 @@ def test_ranks_of_the_first_passage_with_an_answer():
     texts = ["nothing", "the answer is Paris", "paris again", "London"]
     top = np.array([[0, 3, 1, 2], [3, 2, 1, 0], [0, 3, -1, -1], [2, 1, 3, 0]])
     ranks = answer_ranks(top, [["Paris"], ["Rome", "London"], ["Paris"], ["Rome"]], texts)
-    assert ranks.tolist() == [2, 0, 4, 4]
+    assert ranks.tolist() == [2, 0, NEVER, NEVER]
+    assert accuracies(ranks)["accuracy@100"].tolist() == [1, 1, 0, 0]  # with fewer passages than 100, too
 
 
 def test_accuracy_at_10_and_100():

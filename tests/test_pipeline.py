@@ -179,6 +179,15 @@ def test_a_stage_alone_says_which_command_it_needs_first(tmp_path: Path, stage: 
         pipeline.run(tiny_mixture.recipe(tmp_path), [stage])
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+def test_code_of_models_is_run_only_if_the_recipe_says_so_and_this_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], trusted: bool
+) -> None:
+    with pytest.raises(UserError):
+        pipeline.run(tiny_mixture.recipe(tmp_path, trust_remote_code=trusted), ["learn"])
+    assert ("code that comes with a model is run here" in capsys.readouterr().out) == trusted
+
+
 def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

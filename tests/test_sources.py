@@ -96,10 +96,28 @@ def test_a_broken_row_of_a_table_does_not_cost_its_neighbours(tmp_path: Path) ->
     assert found == [{"query": "q1", "positive": "p1"}, {"query": "q4", "positive": "p4"}]
 
 
-def test_a_name_twice_in_a_header_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "header", ["query,positive,negative,negative", "query;positive", "query\tpositive", "qu\xe9ry,a"]
+)
+def test_a_header_that_no_row_can_be_read_by_is_refused(tmp_path: Path, header: str) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("\nquery,positive,negative,negative\nq,p,n,m\n")
+    path.write_text(f"\n{header}\nq,p\nq,p\n", encoding="latin-1")
     assert problems(open_source(source(path))) == [(2, "wrong-header", "refused")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_table_in_any_unicode_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress("query,positive\nqué,名前\n".encode(encoding)))
+    assert [value for _, _, value in values(open_source(source(path)))] == [{"query": "qué", "positive": "名前"}]
+
+
+def test_a_quote_that_is_not_closed_is_told_with_the_lines_it_takes(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('query,positive\n"a,b\nc,d\ne,f\n')
+    (_, line, problem), *others = values(open_source(source(path)))
+    assert isinstance(problem, Problem) and line == 2 and not others
+    assert problem.message.endswith("it goes on to line 4: is a quote not closed?")
 
 
 def test_a_quote_in_a_tsv_file_is_a_quote(tmp_path: Path) -> None:
@@ -160,7 +178,63 @@ def test_what_is_no_data_is_said(tmp_path: Path) -> None:
         open_source(source(tmp_path / "none"))
 
 
+@pytest.mark.parametrize(
+    ("name", "magic", "message"),
+    [
+        ("a.jsonl", b"PAR1", r"a\.jsonl: holds Parquet, whatever its name says; let it end in \.parquet"),
+        ("a.csv", b"PK\x03\x04", "a ZIP archive or a spreadsheet.*save it as CSV"),
+        ("a.jsonl.gz", b"\x28\xb5\x2f\xfd", "packed by zstd"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, magic: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(magic + b"\0" * 100)
+    with pytest.raises(UserError, match=message):
+        open_source(source(tmp_path / name))
+
+
+def test_nothing_waits_for_a_pipe_or_reads_a_device_without_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for name in ("pipe.jsonl", "zero.csv"):
+        with pytest.raises(UserError, match=f"{name}: is a pipe or a device"):
+            open_source(source(tmp_path / name))
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"a\xff.jsonl")
+    path.write_text('{"query": "q", "positive": "p"}\n')
+    with pytest.raises(UserError, match=r"a\\udcff\.jsonl': the name is not UTF-8; rename it"):
+        open_source(Source.model_construct(source=str(path)))
+
+
+def test_no_part_of_a_folder_is_left_out_silently(tmp_path: Path) -> None:
+    messy.write(tmp_path, "rows.jsonl")
+    (tmp_path / "README.md").write_text("about it")
+    assert len(open_source(source(tmp_path)).files) == 1
+    (tmp_path / "more.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    with pytest.raises(UserError, match=r"more\.jsonl\.zst: no known format, and would be left out"):
+        open_source(source(tmp_path))
+    (tmp_path / "more.jsonl.zst").unlink()
+    (tmp_path / "more.jsonl").symlink_to("more.jsonl")
+    with pytest.raises(UserError, match=r"more\.jsonl: is a link that leads nowhere"):
+        open_source(source(tmp_path))
+
+
+def test_an_id_in_a_corpus_that_is_no_text(tmp_path: Path) -> None:
+    folder = messy.beir(tmp_path / "beir")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text(corpus.read_text() + '{"_id": ["d1"], "text": "t"}\n{"_id": {}, "text": "t"}\n')
+    assert len(rows(open_source(source(folder)))) == 4
+
+
 # ---- content
+
+
+def test_a_cache_that_cannot_be_written_is_not_needed_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = messy.write(tmp_path, "rows.jsonl")
+    os.utime(path, (0, 0))
+    monkeypatch.setenv("TDRO_CACHE", str(path / "cache"))  # a file is no folder
+    assert len(rows(open_source(source(path)))) == len(messy.ROWS)
 
 
 def test_content_is_of_the_bytes_and_not_of_path_or_time(tmp_path: Path) -> None:
@@ -311,6 +385,8 @@ WRONG = {
     "list": ("sources: [x/y]", "data.sources: expected a mapping of names, found a list"),
     "empty": ("sources: {}", "data.sources: must not be empty"),
     "name": ("sources: {a/b: x/y}", "data.sources.'a/b': 'a/b' cannot name a folder"),
+    "long name": (f"sources: {{{'x' * 101}: x/y}}", f"data.sources.'{'x' * 57}...': "),
+    "case": ("sources: {News: x/y, news: x/z}", "data.sources.news: 'news' and 'News' differ in case only"),
     "limit": ("sources: {a: {source: x/y, limit: 0}}", "data.sources.a.limit: must be at least 1, found 0"),
     "column": (
         "sources: {a: {source: x/y, columns: {positive: b}}}",

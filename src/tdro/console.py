@@ -10,9 +10,11 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
+_SECONDS_BEFORE_BAR = 5
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -58,6 +60,11 @@ def log_to(folder: Path | None, main: bool) -> None:
         file = logging.FileHandler(folder / "run.log", encoding="utf-8")
         file.setFormatter(logging.Formatter(_FORMAT))
         logger.addHandler(file)
+
+
+def progress_bar(iterable: Any = None, title: str = "", **options: Any) -> tqdm:
+    """tqdm's bar for what may take long: there after 5 seconds, and gone when it is done."""
+    return tqdm(iterable, title, delay=_SECONDS_BEFORE_BAR, leave=False, **options)
 
 
 def say(message: str, main: bool = True) -> None:

@@ -15,20 +15,22 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tdro.errors import UserError
 
 
-def write_atomic(path: Path | str, content: str | bytes) -> None:
-    """Write ``content`` to ``path`` (folders are made) by a temporary file, fsync and rename."""
+def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], object]) -> None:
+    """Write ``content``, or what it writes itself, to ``path`` (folders are made): temporary file, fsync and rename."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode("utf-8") if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)

@@ -14,6 +14,7 @@ from typing import Any
 
 from tdro.console import log_to, quiet_libraries, say
 from tdro.data.describe import describe
+from tdro.data.task import Task
 from tdro.dro.health import collapse_warning
 from tdro.dro.weights import TaskWeights
 from tdro.evaluation.bm25 import evaluate_bm25
@@ -70,6 +71,8 @@ class Run:
             self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
         self.path = self.folder.path
         log_to(self.path, machine.main)
+        if recipe.trust_remote_code:
+            say("warning: trust_remote_code is true: code that comes with a model is run here", machine.main)
         self.prepared = Prepared(recipe, self.path, machine)
         self.stages = Stages(recipe, self.prepared, self.path)
         self._leaks_said = False
@@ -198,6 +201,6 @@ class Run:
         say(f"{stage.name}: {f'{time.monotonic() - started:.1f} s' if made else 'done before'}", self.machine.main)
 
 
-def _about(task: Any) -> dict[str, Any]:
+def _about(task: Task) -> dict[str, Any]:
     keys = ("name", "licence", "source", "instruction")
     return {"rows": len(task), "fingerprint": task_fingerprint(task), **{key: getattr(task, key) for key in keys}}

@@ -181,7 +181,7 @@ class Prepared:
     def tokens(self, base: BaseModel) -> TokenizedMixture:
         """All texts of the mixture as tokens of a base model; made once and kept on disk."""
         if base.fingerprint not in self._tokens:
-            model = load_model(base.path, device="cpu", trust_remote_code=self.recipe.trust_remote_code)
+            model = load_model(base.path, device="meta", trust_remote_code=self.recipe.trust_remote_code)
             data, index = self.recipe.data, self.index
             with in_turn(self.machine):
                 queries, passages = (

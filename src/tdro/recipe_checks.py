@@ -44,7 +44,8 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 def name(value: str) -> str:
     """A name that is also a folder's."""
     if not re.fullmatch(r"\w[\w.-]{0,99}", value):
-        raise wrong(f"{short(value)} cannot name a folder; use letters, digits, '_', '-' and '.' only, no '.' first")
+        rule = "at most 100 characters" if len(value) > 100 else "letters, digits, '_', '-' and '.' only, no '.' first"
+        raise wrong(f"{short(value)} cannot name a folder; use {rule}")
     return value
 
 
@@ -105,11 +106,14 @@ def names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -
 
 def names_of_folders(values: Named) -> Named:
     """A mapping whose keys are names that may also be folders'."""
+    folded: dict[str, str] = {}
     for key in values:
         try:
             name(key)
         except PydanticCustomError as error:
             raise wrong(error.message(), key) from None
+        if (other := folded.setdefault(key.casefold(), key)) != key:  # on many a disk, they are one file
+            raise wrong(f"{short(key)} and {short(other)} differ in case only; rename one", key)
     return values
 
 

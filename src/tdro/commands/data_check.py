@@ -19,7 +19,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="a data file, a folder of them or in BEIR's layout, a hub id, a mixture folder, or a recipe",
     )
     parser.add_argument(
-        "--batch", metavar="N", type=int, help="tell tasks with fewer rows (default: the recipe's batch)"
+        "--batch", metavar="N", type=_count, help="tell tasks with fewer rows (default: the recipe's batch)"
     )
     parser.add_argument(
         "--bad-rows",
@@ -33,11 +33,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from tdro.data.bad_rows import bad_rows_file
+    from tdro.data.bad_rows import bad_rows_file, not_the_data
     from tdro.data.check import check_files
     from tdro.data.check_text import check_text
 
+    not_the_data(options.bad_rows, options.paths)
     with bad_rows_file(options.bad_rows, options.force) as sink:
         report = check_files(options.paths, options.batch, sink)
     print(check_text(report, options.bad_rows))
     return 1 if options.strict and not report.clean else 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of rows, at least 1, found {text!r}")
+    return int(text)

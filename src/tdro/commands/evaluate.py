@@ -30,7 +30,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, default=Path("evaluation"), help="a folder a model (default: evaluation)"
     )
-    parser.add_argument("--force", action="store_true", help="do it anew, over what others have made there too")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="do it anew, over what others have made there too; with --on, replace another model's results",
+    )
 
 
 def recipe_of(options: argparse.Namespace) -> str:

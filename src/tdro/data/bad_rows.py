@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +18,13 @@ from typing import IO
 from tdro.data.check import Sink
 from tdro.data.rows import Problem
 from tdro.errors import UserError
+
+
+def not_the_data(path: Path | None, checked: Sequence[str]) -> None:
+    """Raise :class:`UserError` if the file of bad rows is, or lies in, what is checked: a folder's files are data."""
+    for data in checked:
+        if path is not None and Path(data).resolve() in (path.resolve(), path.resolve().parent):
+            raise UserError(f"{path}: is data that is checked, or would be the next time; give another place")
 
 
 @contextmanager

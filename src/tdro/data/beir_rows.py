@@ -48,7 +48,7 @@ def _rows(folder: Path, split: str) -> Iterator[tuple[int, object]]:
     for line, _, value in raw_rows(corpus):
         if isinstance(value, Problem):
             yield line, value
-        elif isinstance(value, dict) and value.get("_id") in wanted:
+        elif isinstance(value, dict) and isinstance(value.get("_id"), str) and value["_id"] in wanted:
             texts[value["_id"]] = {"docid": value["_id"], "title": value.get("title"), "text": value.get("text")}
     for line, _, value in raw_rows(queries):
         if isinstance(value, Problem):

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.inputs import Input, find_inputs
 from tdro.data.languages import READ, Languages, language_name, languages_of
 from tdro.data.outliers import odd_lengths, odd_ones, repeated
@@ -154,7 +154,7 @@ def _values(task: Input, parts: list[Part], numbers: TaskReport) -> Iterator[tup
     for part in parts:
         done = 0
         unit = part.unit if part.unit == "B" else f" {part.unit}"
-        with tqdm(total=part.size, desc=task.name, unit=unit, unit_scale=True, delay=2, leave=False) as bar:
+        with progress_bar(total=part.size, title=task.name, unit=unit, unit_scale=True) as bar:
             for number, (line, position, value) in enumerate(part.read(0, 1), 1):
                 if numbers.kept == task.limit:
                     return

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.near_duplicates import THRESHOLD, near_duplicates
 from tdro.data.same_text import normalise
 from tdro.data.task import Task
@@ -165,16 +165,20 @@ def _of_tests(rows: _Rows, tests: Sequence[TestTexts], column: str, threshold: f
     if not ids:
         return
     texts, owners = rows.texts(column)
-    distinct, numbers = _distinct(texts)
-    test_of = [test for test, _ in ids]
-    alike: dict[int, list[tuple[float, int]]] = {}  # distinct text to the tests' texts that are like it
-    for one, other, similarity in near_duplicates(distinct, [text for _, text in ids.values()], threshold):
-        alike.setdefault(one, []).append((-similarity, other))
+    pairs = near_duplicates(texts, [text for _, text in ids.values()], threshold)
+    copies: dict[int, dict[int, int]] = {}  # test text to its first copy in each test set
+    for other, ((test, _), first) in enumerate(zip(ids, pairs.seconds.tolist(), strict=True)):
+        copies.setdefault(first, {}).setdefault(test, other)
+    alike: dict[int, dict[int, tuple[float, int]]] = {}  # text to what is most like it in each test set
+    for one, first, similarity in pairs:
+        nearest = alike.setdefault(one, {})
+        for test, other in copies[first].items():
+            nearest[test] = min(nearest.get(test, (0.0, 0)), (-similarity, other))
     best: dict[tuple[int, int], tuple[float, int, int]] = {}  # by row and test set
-    for place, row in enumerate(owners.tolist()):
-        for unlike, other in alike.get(numbers[place], ()):
+    for place, (row, text) in enumerate(zip(owners.tolist(), pairs.firsts.tolist(), strict=True)):
+        for test, (unlike, other) in alike.get(text, {}).items():
             here = (unlike, other, place)
-            best[row, test_of[other]] = min(best.get((row, test_of[other]), here), here)
+            best[row, test] = min(best.get((row, test), here), here)
     those = list(ids.values())
     for (row, test), (unlike, other, place) in sorted(best.items()):
         of = (tests[test].name, *those[other])
@@ -182,25 +186,19 @@ def _of_tests(rows: _Rows, tests: Sequence[TestTexts], column: str, threshold: f
         rows.stays[row] = False
 
 
-def _distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
-    """The normalised texts, each once, and which of them each text is: a thousand copies are compared once."""
-    number: dict[str, int] = {}
-    numbers = [number.setdefault(normalise(text), len(number)) for text in texts]
-    return list(number), numbers
-
-
 def _of_each_other(rows: _Rows, column: str, within: bool, across: bool, threshold: float) -> Iterator[Duplicate]:
     """Rows that leave because of a row further up that stays."""
     texts, owners = rows.texts(column)
-    distinct, numbers = _distinct(texts)
-    alike: dict[int, list[tuple[int, float]]] = {}  # distinct text to its near-duplicates
-    for one, other, similarity in near_duplicates(distinct, threshold=threshold):
+    pairs = near_duplicates(texts, threshold=threshold)
+    numbers = pairs.firsts.tolist()
+    alike: dict[int, list[tuple[int, float]]] = {}  # text to its near-duplicates; of copies the first has them
+    for one, other, similarity in pairs:
         alike.setdefault(one, []).append((other, similarity))
         alike.setdefault(other, []).append((one, similarity))
-    # What stays, by distinct text: each task's first row that has it, and which of its texts that is.
+    # What stays, by text: each task's first row that has a copy of it, and which of its texts that is.
     staying: dict[int, dict[int, int]] = {}
     groups = itertools.groupby(range(len(texts)), key=owners.tolist().__getitem__)
-    for row, group in tqdm(groups, "deciding", int(rows.stays.sum()), unit=" rows", leave=False, delay=5):
+    for row, group in progress_bar(groups, "deciding", total=int(rows.stays.sum()), unit=" rows"):
         places, task = list(group), int(rows.task[row])
         for place in places:
             candidates = [(numbers[place], 1.0), *alike.get(numbers[place], ())]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.languages import languages_of
 from tdro.data.outliers import repeated
 from tdro.data.same_text import normalise
@@ -118,7 +119,7 @@ def describe(
         tokenizer: the name of the model whose tokens they are.
         length_rows: rows of a task whose lengths and languages are told.
     """
-    with tqdm(total=sum(mixture.sizes), desc="describing", unit=" rows", unit_scale=True, delay=5, leave=False) as bar:
+    with progress_bar(total=sum(mixture.sizes), title="describing", unit=" rows", unit_scale=True) as bar:
         tasks = [_task_card(task, count or _characters, length_rows, bar) for task in mixture.tasks]
     return DataCard("tokens" if count else "characters", tokenizer if count else "", length_rows, tasks)
 

@@ -8,14 +8,14 @@ not remembered, for the next change could have the same time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from tdro.console import progress_bar
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, write_json
@@ -39,7 +39,7 @@ def file_digest(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     if time.time_ns() - status.st_mtime_ns > _SETTLED:
-        write_json(note, {"what": str(path), "stamp": stamp, "digest": digest})
+        _remember(note, {"what": str(path), "stamp": stamp, "digest": digest})
     return digest
 
 
@@ -53,12 +53,17 @@ def remembered(what: str, ask: Callable[[], str]) -> str:
             logger.warning("%s: taken as it was last (%s)", what, error)
             return str(known["digest"])
         raise
-    write_json(note, {"what": what, "digest": answer})
+    _remember(note, {"what": what, "digest": answer})
     return answer
 
 
 def _note(what: str) -> Path:
     return cache_folder() / "digests" / f"{fingerprint(what)}.json"
+
+
+def _remember(note: Path, content: dict[str, object]) -> None:
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time; who must write there, says so
+        write_json(note, content)
 
 
 def _read(note: Path) -> dict[str, object] | None:
@@ -73,7 +78,7 @@ def _digest(path: Path, size: int) -> str:
     digest = hashlib.sha256()
     with (
         path.open("rb") as file,
-        tqdm(total=size, desc=f"reading {path.name}", unit="B", unit_scale=True, delay=2, leave=False) as bar,
+        progress_bar(total=size, title=f"reading {path.name}", unit="B", unit_scale=True) as bar,
     ):
         while block := file.read(_BLOCK):
             digest.update(block)

@@ -6,8 +6,8 @@ A folder holds plain NumPy arrays, five a task, and ``index.json``, which is wri
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from tdro.data.index import IndexedTask, Lists, MixtureIndex, index_mixture, tex
 from tdro.data.task import Task
 from tdro.data.texts import Texts
 from tdro.errors import UserError
-from tdro.files import fingerprint, once, read_json, write_json
+from tdro.files import fingerprint, once, read_json, write_atomic, write_json
 
 FORMAT = "tdro-index/1"
 
@@ -54,21 +54,12 @@ def _save(index: MixtureIndex, place: Path) -> None:
         for lists in (task.positives, task.negatives):
             arrays += [lists.values, lists.starts]
         for name, array in zip(_names(number), arrays, strict=True):
-            _put(place / name, array)
+            write_atomic(place / name, partial(np.save, arr=array, allow_pickle=False))
     for texts, kind in ((index.queries, "queries"), (index.passages, "passages")):
-        _put(place / f"{kind}.npy", texts.firsts)
+        write_atomic(place / f"{kind}.npy", partial(np.save, arr=texts.firsts, allow_pickle=False))
     write_json(
         place / "index.json", {"format": FORMAT, "queries": index.queries.digest, "passages": index.passages.digest}
     )
-
-
-def _put(path: Path, array: NDArray) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _open(tasks: Sequence[Task], prompts: bool, place: Path) -> MixtureIndex:

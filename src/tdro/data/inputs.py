@@ -54,11 +54,11 @@ def find_inputs(path: str) -> list[Input]:
     from tdro.recipes import built_in, find
 
     there = exists(path)
-    place = Path(path).expanduser()
-    if place.suffix in (".yaml", ".yml") or (not there and path in built_in()):
+    if Path(path).suffix in (".yaml", ".yml") or (not there and path in built_in()):
         return list(_of_recipe(load_recipe(find(path))))
-    if not there and looks_like_file(path):
+    if not there and (not path or looks_like_file(path)):
         raise UserError(f"{path}: no such file or folder")
+    place = Path(path).expanduser()
     if there and (place / "mixture.json").is_file():
         return list(_of_mixture(place))
     return [_of_source(Source.model_construct(source=path), place.name.partition(".")[0] or path)]

@@ -64,7 +64,7 @@ def raw_rows(
     with _open(path) as file:
         try:
             begin, end = _member(file)
-            encoding, bom = _encoding(file.peek(_BLOCK))
+            encoding, bom = encoding_of(file.peek(_BLOCK))
             if start:
                 file.seek(begin + start)
             else:
@@ -120,12 +120,12 @@ def _next_member(file: _File) -> int:
     return 0
 
 
-def _encoding(head: bytes) -> tuple[str, int]:
+def encoding_of(head: bytes) -> tuple[str, int]:
     """The encoding of a file that begins so, and the length of its BOM."""
     for bom, encoding in _BOMS.items():
         if head.startswith(bom):
             return encoding, len(bom)
-    # A row begins with two ASCII characters, such as {": in UTF-16, every other byte of them is 0.
+    # A file begins with two ASCII characters, such as {": in UTF-16, every other byte of them is 0.
     nulls = [byte == 0 for byte in head[:4]]
     if nulls == [False, True, False, True]:
         return "utf-16-le", 0

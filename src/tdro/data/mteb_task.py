@@ -16,15 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
+from tdro.console import progress_bar
 from tdro.data.benchmarks import Wanted
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint, whole_folder
 
 _ROWS_AT_ONCE = 1000
-_SECONDS_BEFORE_BAR = 5
 
 
 def wanted_of(name: str) -> list[Wanted]:
@@ -95,6 +93,25 @@ def mteb_folder(wanted: Wanted, data: Path | None = None, cache: Path | str | No
     Raises:
         UserError: as :func:`wanted_of`, or the data cannot be loaded.
     """
+    task, source, local, folder = _sources(wanted, data, cache)
+    if local:
+        kept = {key: value for key, value in source.items() if key != "state"}
+        task.metadata = task.metadata.model_copy(update={"dataset": kept})
+    if not folder.is_dir():
+        write_folder(_load(task, wanted), folder, leave_out_own=bool(getattr(task, "ignore_identical_ids", False)))
+    return folder, "" if local else str(source["revision"])
+
+
+def mteb_is_there(wanted: Wanted, data: Path | None = None, cache: Path | str | None = None) -> bool:
+    """Whether :func:`mteb_folder` (arguments and errors as there) needs no hub: a local copy, or made before."""
+    _, _, local, folder = _sources(wanted, data, cache)
+    return local is not None or folder.is_dir()
+
+
+def _sources(
+    wanted: Wanted, data: Path | None, cache: Path | str | None
+) -> tuple[Any, dict[str, Any], Path | None, Path]:
+    """The task, where its data are from, a local copy of them, and the folder that is made of them."""
     chosen: dict[str, Any] = {"eval_splits": [wanted.split]}
     if wanted.subset != "default":
         chosen["hf_subsets"] = [wanted.subset]
@@ -103,12 +120,8 @@ def mteb_folder(wanted: Wanted, data: Path | None = None, cache: Path | str | No
     local = _local_copy(source["path"], data)
     if local:
         source = {**source, "path": str(local), "state": _state(local)}
-        kept = {key: value for key, value in source.items() if key != "state"}
-        task.metadata = task.metadata.model_copy(update={"dataset": kept})
     folder = cache_folder(cache) / "benchmarks" / f"{wanted.name}-{wanted.split}-{fingerprint(source)}"
-    if not folder.is_dir():
-        write_folder(_load(task, wanted), folder, leave_out_own=bool(getattr(task, "ignore_identical_ids", False)))
-    return folder, "" if local else str(source["revision"])
+    return task, source, local, folder
 
 
 def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) -> None:
@@ -169,7 +182,7 @@ def _write_corpus(path: Path, corpus: Any, queries: Mapping[str, Any]) -> bool:
     title = f"writing {path.parent.parent.name.strip('.')[:40]}"
     with (
         path.open("w", encoding="utf-8") as file,
-        tqdm(total=len(corpus), desc=title, unit=" passages", leave=False, delay=_SECONDS_BEFORE_BAR) as bar,
+        progress_bar(total=len(corpus), title=title, unit=" passages") as bar,
     ):
         for row in _rows(corpus):
             key = str(row["id"])

@@ -18,8 +18,8 @@ from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.same_words import Difference, difference, is_function_word, is_slip
 from tdro.data.shared_keys import EPSILON, bags, meeting
 from tdro.data.words import HashedTexts, Hashes, Ints, hash_each, hash_words, words_of
@@ -30,17 +30,24 @@ _PAIRS_AT_ONCE = 1 << 17  # whose words are in memory
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of near-duplicates, ordered by ``first`` and then ``second``; arrays of one length.
+    """Pairs of near-duplicates among texts of which copies are taken together: the first stands for all.
+
+    So a thousand copies here and a thousand there make one pair and not a million; whoever needs the copies looks up
+    which text stands for them. Ordered by ``first`` and then ``second``; arrays of one length.
 
     Attributes:
-        first: indices in the first texts.
-        second: indices in the second texts, or in the first ones if there are no second.
+        first: places in the first texts.
+        second: places in the second texts, or in the first ones if there are no second.
         similarity: 1 − edited letters / letters of the longer text; 1 for the same words.
+        firsts: for each of the first texts the first one with the same words in a row, mostly its own place.
+        seconds: likewise of the second texts; ``firsts`` if there are none.
     """
 
     first: Ints
     second: Ints
     similarity: NDArray[np.float64]
+    firsts: Ints
+    seconds: Ints
 
     def __len__(self) -> int:
         return len(self.first)
@@ -50,12 +57,15 @@ class Pairs:
 
 
 def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, threshold: float = THRESHOLD) -> Pairs:
-    """The pairs of near-duplicates, copies among them. A pure function; what counts as common is counted in the texts.
+    """The pairs of near-duplicates. A pure function; what counts as common is counted in the texts.
+
+    Time and memory grow with the texts (:mod:`tdro.data.shared_keys`), so of hundreds that are nearly equal not all
+    pairs are found.
 
     Args:
         texts: any number, in any languages.
-        others: pairs between ``texts`` and these. None: pairs within ``texts``, the smaller index first; of n copies
-            of a text, the first stands for all (n - 1 pairs for the copies, one for a near-duplicate).
+        others: pairs between ``texts`` and these, copies among them. None: pairs within ``texts``, the smaller place
+            first; copies make no pairs there, ``firsts`` has them.
         threshold: the least similarity, above 0.5 and at most 1.
 
     Raises:
@@ -68,15 +78,21 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, t
     same = _first_of_the_same(hashed)
     first = same[: len(texts)]
     second = first if others is None else same[len(texts) :]
-    one, other = meeting(hashed, threshold, _among(first, len(together)), _among(second, len(together)))
+    distinct = _among(first, len(together)), _among(second, len(together))
+    one, other = meeting(hashed, threshold, *distinct)
     if others is None:
-        one, other = one[one < other], other[one < other]
-    one, other, similarity = _compared(together, hashed, _among(same, len(together)), one, other, threshold)
+        numbers = np.unique(np.minimum(one, other) * len(together) + np.maximum(one, other))
+        one, other = np.divmod(numbers, max(len(together), 1))
+    one, other, similarity = _compared(together, hashed, distinct[0] | distinct[1], one, other, threshold)
     if others is None:
-        copies = np.flatnonzero(same != np.arange(len(same)))
-        one, other = np.concatenate([one, same[copies]]), np.concatenate([other, copies])
-        return _ordered(one, other, np.concatenate([similarity, np.ones(len(copies))]))
-    return _between(first, second, one, other, similarity)
+        return Pairs(one, other, similarity, first, first)
+    copies = np.flatnonzero(distinct[0] & distinct[1])
+    place = np.zeros(len(together), np.int64)
+    place[second[::-1]] = np.arange(len(second))[::-1]  # the first of the copies is written last
+    one, other = np.concatenate([one, copies]), place[np.concatenate([other, copies])]
+    similarity = np.concatenate([similarity, np.ones(len(copies))])
+    order = np.lexsort([other, one])
+    return Pairs(one[order], other[order], similarity[order], first, place[second])
 
 
 def leaks(train_queries: Sequence[str], test_queries: Sequence[str], threshold: float = THRESHOLD) -> Pairs:
@@ -103,7 +119,7 @@ def _compared(
     """The candidates that are near-duplicates, and how similar they are."""
     vocabulary = hashed.words[np.repeat(distinct, hashed.counts)]
     similarity = np.zeros(len(one))
-    with tqdm(total=len(one), desc="comparing", unit=" pairs", leave=False, delay=5) as bar:
+    with progress_bar(total=len(one), title="comparing", unit=" pairs") as bar:
         for start in range(0, len(one), _PAIRS_AT_ONCE):
             part = slice(start, start + _PAIRS_AT_ONCE)
             pairs = list(zip(one[part].tolist(), other[part].tolist(), strict=True))
@@ -138,34 +154,3 @@ def _counts(wanted: Hashes, words: Hashes) -> Ints:
     seen[wanted >> np.uint64(44)] = True
     found = np.sort(words[seen[words >> np.uint64(44)]])
     return np.searchsorted(found, wanted, side="right") - np.searchsorted(found, wanted, side="left")
-
-
-def _between(first: Ints, second: Ints, one: Ints, other: Ints, similarity: NDArray[np.float64]) -> Pairs:
-    """All pairs of rows whose texts are the same or make a pair; ``first`` and ``second`` are the rows' texts."""
-    texts = int(max(first.max(initial=0), second.max(initial=0))) + 1
-    same = np.flatnonzero(_among(first, texts) & _among(second, texts))
-    one, other = np.concatenate([one, same]), np.concatenate([other, same])
-    similarity = np.concatenate([similarity, np.ones(len(same))])
-    left, right = _Rows(first, _among(one, texts)), _Rows(second, _among(other, texts))
-    sizes, others = left.sizes[one], right.sizes[other]
-    # Every row of the one text, each followed by all rows of the other.
-    pair = np.repeat(np.arange(len(one)), sizes * others)
-    place = np.arange(len(pair)) - np.repeat(np.cumsum(sizes * others) - sizes * others, sizes * others)
-    rows = left.rows[left.starts[one][pair] + place // others[pair]]
-    other_rows = right.rows[right.starts[other][pair] + place % others[pair]]
-    return _ordered(rows, other_rows, similarity[pair])
-
-
-class _Rows:
-    """The rows that have each of the wanted texts."""
-
-    def __init__(self, numbers: Ints, wanted: NDArray[np.bool_]) -> None:
-        rows = np.flatnonzero(wanted[numbers])
-        self.rows = rows[np.argsort(numbers[rows], kind="stable")]
-        self.sizes = np.bincount(numbers[rows], minlength=len(wanted))
-        self.starts = np.cumsum(self.sizes) - self.sizes
-
-
-def _ordered(first: Ints, second: Ints, similarity: NDArray[np.float64]) -> Pairs:
-    order = np.lexsort([second, first])
-    return Pairs(first[order], second[order], similarity[order])

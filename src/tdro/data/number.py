@@ -15,9 +15,9 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 from xxhash import xxh3_128_digest
 
+from tdro.console import progress_bar
 from tdro.data.texts import Column
 
 _HASH_BYTES = 16
@@ -44,7 +44,7 @@ def numbered(columns: Sequence[Column], what: str = "texts") -> Numbered:
     counts = [len(column) for column in columns]
     hashes = np.empty((sum(counts), _HASH_BYTES), dtype=np.uint8)
     done = 0
-    with tqdm(total=len(hashes), desc=f"numbering {what}", unit=" texts", unit_scale=True, leave=False, delay=2) as bar:
+    with progress_bar(title=f"numbering {what}", total=len(hashes), unit=" texts", unit_scale=True) as bar:
         for part, prompt in _parts(columns):
             hashes[done : done + len(part)] = _hashes(part, prompt)
             done += len(part)

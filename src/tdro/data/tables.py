@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from tdro.data.jsonl import LONGEST_LINE
+from tdro.data.jsonl import LONGEST_LINE, encoding_of
 from tdro.data.rows import Problem
 
 _ROWS_AT_ONCE = 500
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of a byte
 
 
@@ -75,8 +74,8 @@ def _values(batch: Any, name: str, before: int) -> Iterator[object]:
 def table_rows(path: Path, delimiter: str, start: int = 0) -> Iterator[tuple[int, int, object]]:
     """Line, rows so far, and the row as a dict of its header's names or a :class:`Problem`; ``start`` are skipped.
 
-    The first line is the header. UTF-8 or, with a BOM, UTF-16; gzipped or not. An empty cell is null: a row may have
-    fewer negatives than the table has columns for.
+    The first line is the header. UTF-8, UTF-16, or UTF-32 with a BOM; gzipped or not. An empty cell is null: a row may
+    have fewer negatives than the table has columns for.
     """
     for number, (line, value) in enumerate(_table(path, delimiter), 1):
         if number > start:
@@ -104,11 +103,10 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, object]]:
                 if not cells:
                     continue
                 if header is not None:
-                    yield line, _row(header, cells, name, line)
+                    yield line, _row(header, cells, name, line, reader.line_num)
                     continue
                 header = [cell.strip() for cell in cells]
-                if len(set(header)) != len(header):
-                    message = "the header has a name twice; number such columns (negative_1, negative_2)"
+                if message := _wrong_header(header, delimiter):
                     yield line, Problem(name, line, "wrong-header", message, "refused")
                     return
     except (EOFError, OSError, zlib.error, UnicodeError) as error:
@@ -116,9 +114,23 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, object]]:
         yield line, Problem(name, line, "broken-file", message, "refused")
 
 
-def _row(header: list[str], cells: list[str], name: str, line: int) -> object:
+def _wrong_header(header: list[str], delimiter: str) -> str:
+    """Why no row can be read by this header; empty where they can."""
+    if _NOT_UTF8.search("".join(header)):
+        return "the header is not UTF-8; convert the file to UTF-8"
+    if len(set(header)) != len(header):
+        return "the header has a name twice; number such columns (negative_1, negative_2)"
+    others = [other for other in ";\t|," if other in header[0]] if len(header) == 1 else []
+    if others:
+        return f"the columns are parted by {others[0]!r}, not by {delimiter!r}; save the file with that"
+    return ""
+
+
+def _row(header: list[str], cells: list[str], name: str, line: int, end: int) -> object:
     if len(cells) != len(header):
         message = f"{len(cells)} columns, the header has {len(header)}"
+        if end > line:
+            message += f"; it goes on to line {end}: is a quote not closed?"
         return Problem(name, line, "wrong-columns", message, "dropped")
     if any(_NOT_UTF8.search(cell) for cell in cells if not cell.isascii()):
         return Problem(name, line, "not-utf8", "a text is not UTF-8; convert the file to UTF-8", "dropped")
@@ -129,10 +141,7 @@ def _open(path: Path) -> TextIO:
     """A table's text. A byte that is no UTF-8 becomes half of a surrogate pair, which :func:`_row` looks for."""
     raw: Any = path.open("rb")
     file = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
-    utf_16 = file.peek(2)[:2] in _UTF_16
-    return io.TextIOWrapper(
-        file,
-        encoding="utf-16" if utf_16 else "utf-8-sig",
-        errors="replace" if utf_16 else "surrogateescape",
-        newline="",
-    )
+    encoding, bom = encoding_of(file.peek(4))
+    file.read(bom)
+    errors = "surrogateescape" if encoding == "utf-8" else "replace"
+    return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tdro.data.benchmarks import GROUPS, Wanted, benchmark
 from tdro.data.mixture import test_folders
-from tdro.data.mteb_task import mteb_folder, wanted_of
+from tdro.data.mteb_task import mteb_folder, mteb_is_there, wanted_of
 from tdro.data.task import TestSet
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
@@ -65,7 +65,7 @@ def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | Non
     wanted = benchmark(asked)
     if not wanted and data is not None and _is_beir(data / asked):
         wanted = [Wanted(asked, asked, folders=(asked,))]
-    return [_part(each, data, cache) for each in wanted or wanted_of(asked)]
+    return _all_parts(asked, [_as_in_groups(each) for each in wanted or wanted_of(asked)], data, cache)
 
 
 def in_folder(path: Path, cache: Path | str | None = None) -> list[Part]:
@@ -108,6 +108,37 @@ def of_split(folder: Path, wanted: Wanted, cache: Path | str | None = None) -> P
     return view
 
 
+def _as_in_groups(wanted: Wanted) -> Wanted:
+    """A language of MIRACL's that was asked for by mteb's name is found in the folders where the group finds it."""
+    return next((each for group in GROUPS.values() for each in group if each.name == wanted.name), wanted)
+
+
+def _all_parts(asked: str, wanted: list[Wanted], data: Path | None, cache: Path | str | None) -> list[Part]:
+    """Every part; where one cannot be had, the error says which are not there either."""
+    found = []
+    for number, each in enumerate(wanted):
+        try:
+            found.append(_part(each, data, cache))
+        except UserError as error:
+            missing = [other for other in wanted[number + 1 :] if not _is_there(other, data, cache)]
+            if not missing:
+                raise
+            names = ", ".join(other.folders[0] if other.folders else other.name for other in missing)
+            where = f"in {data}" if data is not None else "on this machine"
+            raise UserError(f"{error}\n{asked}: {len(missing)} more test sets are not {where}: {names}") from error
+    return found
+
+
+def _is_there(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bool:
+    """Whether a test set is at hand without the hub."""
+    if data is not None and any(_is_beir(data / name) for name in wanted.folders):
+        return True
+    try:
+        return mteb_is_there(wanted, data, cache)
+    except UserError:  # no mteb
+        return False
+
+
 def _part(wanted: Wanted, data: Path | None, cache: Path | str | None) -> Part:
     local = next((data / name for name in wanted.folders if _is_beir(data / name)), None) if data is not None else None
     if local is not None:
@@ -121,14 +152,21 @@ def _in_folder(path: Path, cache: Path | str | None) -> Iterator[Part]:
             yield Part(Wanted(name, ""), folder)
         return
     known = [] if path.name in GROUPS else benchmark(path.name)
+    if path.parent.name == "miracl":  # de, fr, … are names of languages only there
+        known = [each for each in GROUPS["miracl"] if each.folders[0] == f"miracl/{path.name}"]
     if _is_beir(path):
         yield _alone(path, next((each for each in known if not each.whole), Wanted(path.name, "")), cache)
         return
     forums = [each for each in known if each.whole]
-    for wanted in forums:
-        forum = path / Path(wanted.folders[0]).name
-        if _is_beir(forum):
-            yield Part(wanted, forum)
+    there = [
+        (each, path / Path(each.folders[0]).name) for each in forums if _is_beir(path / Path(each.folders[0]).name)
+    ]
+    if 0 < len(there) < len(forums):
+        _LOG.warning(
+            "%s: %d of %d forums (%s); their mean is not the benchmark's %s",
+            *(path, len(there), len(forums), ", ".join(forum.name for _, forum in there), forums[0].whole),
+        )
+    yield from (Part(wanted, forum) for wanted, forum in there)
     if not forums:
         for below in sorted(each for each in path.iterdir() if each.is_dir()):
             if _is_beir(below) or benchmark(below.name):

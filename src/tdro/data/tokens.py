@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.files import fingerprint
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _TEXTS_AT_ONCE = 4096
+_TEXTS_PADDED_TOGETHER = 256
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,7 @@ def tokenized(
     if not bag:
         model.max_seq_length = max_tokens
     try:
-        with tqdm(
-            total=len(texts), initial=first, desc=f"tokenizing {what}", unit=" texts", leave=False, delay=2
-        ) as bar:
+        with progress_bar(title=f"tokenizing {what}", total=len(texts), initial=first, unit=" texts") as bar:
             for start in range(first, len(texts), _TEXTS_AT_ONCE):
                 part = list(texts[start : start + _TEXTS_AT_ONCE])
                 ids, lengths = _bags(model, part, max_tokens) if bag else _rows(model, part)
@@ -138,9 +137,16 @@ def _bags(model: SentenceTransformer, texts: list[str], max_tokens: int) -> tupl
 
 
 def _rows(model: SentenceTransformer, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    features = model.preprocess(texts)
-    mask = features["attention_mask"].numpy().astype(bool)
-    return features["input_ids"].numpy()[mask], mask.sum(axis=1)
+    # Texts of about one length together: padding all to the longest takes as long as tokenizing them.
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    found = [np.zeros(0, dtype=np.int64)] * len(texts)
+    for start in range(0, len(texts), _TEXTS_PADDED_TOGETHER):
+        part = order[start : start + _TEXTS_PADDED_TOGETHER]
+        features = model.preprocess([texts[place] for place in part])
+        mask = features["attention_mask"].numpy().astype(bool)
+        for place, ids, real in zip(part, features["input_ids"].numpy(), mask, strict=True):
+            found[place] = ids[real]
+    return np.concatenate(found), np.array([len(ids) for ids in found])
 
 
 def tokenizer_state(model: SentenceTransformer) -> str:

@@ -18,8 +18,8 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.same_text import normalise
 
 Hashes = NDArray[np.uint64]
@@ -34,6 +34,7 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff]"
 )
+_KATAKANA = 0x30A0  # from here on, such a script is katakana or Han
 _SYMBOLS = ("Sm", "Sc")  # mathematics and money,
 _MORE_SYMBOLS = "%#^"  # and what Unicode does not count among them
 _BLOCK = 1 << 16  # characters at once: their arrays stay in the processor's cache, twice as fast as all at once
@@ -57,6 +58,7 @@ class HashedTexts:
         letters: letters of each text, shape (texts,).
         joined: hash of each text's letters as if it had no spaces, shape (texts,).
         digits: hash of each text's runs of digits, in any order, shape (texts,); 0 where it has none.
+        logograms: hash of each text's Han characters and katakana, in any order, shape (texts,); 0 where it has none.
         parity: 64 bits a text, shape (texts,): a letter turns one over. Another letter in its place turns two.
     """
 
@@ -69,6 +71,7 @@ class HashedTexts:
     letters: Ints
     joined: Hashes
     digits: Hashes
+    logograms: Hashes
     parity: Hashes
 
     @property
@@ -93,7 +96,7 @@ def words_of(text: str) -> list[str]:
 
 def unspaced(word: str) -> bool:
     """Whether a word is a character of a script without spaces."""
-    return len(word) == 1 and word >= "\u0e00" and _kind(word) & 3 == _ALONE
+    return len(word) == 1 and word >= "\u0e00" and len(_SPACED[ord(word)]) > 1
 
 
 def hash_words(texts: Sequence[str]) -> HashedTexts:
@@ -102,7 +105,7 @@ def hash_words(texts: Sequence[str]) -> HashedTexts:
     lengths = np.fromiter(map(len, folded), np.int64, len(folded))
     cuts = np.flatnonzero(np.diff(np.cumsum(lengths) // _BLOCK, prepend=0)).tolist()
     slices = [slice(start, end) for start, end in pairwise([0, *cuts, len(texts)]) if start < end or not len(texts)]
-    bar = tqdm(slices, "reading words", unit=" blocks", leave=False, delay=5)
+    bar = progress_bar(slices, "reading words", unit=" blocks")
     blocks = [_hash_block(folded[part], lengths[part]) for part in bar]
     columns = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
     words, heads, tails, sizes, alone, counts, *of_texts = columns
@@ -159,7 +162,7 @@ def _hash_block(texts: Sequence[str], lengths: Ints) -> tuple[NDArray[np.generic
     codes = np.frombuffer(("  ".join(texts) + "  ").encode("utf-32-le", "surrogatepass"), np.uint32)
     if not len(texts):
         none, zeros = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        return none, none, none, zeros, none.astype(np.bool_), zeros, zeros, none, none, none
+        return none, none, none, zeros, none.astype(np.bool_), zeros, zeros, none, none, none, none
     codes = codes + np.uint32(32) * ((codes - np.uint32(65)) < 26)  # A to Z; the others are case folded
     kind = _kinds(codes)
     _trim(kind, ends, lengths, texts)
@@ -183,7 +186,8 @@ def _hash_block(texts: Sequence[str], lengths: Ints) -> tuple[NDArray[np.generic
     lasts[word_ends[:-1]] = 0  # which the first word of a text has not
     joined = np.add.reduceat(words - _mix(np.zeros_like(firsts), firsts) + _mix(lasts, firsts), word_ends - counts)
     alone = kind[starts] & 3 == _ALONE
-    return words, heads, tails, sizes, alone, counts, letters, joined, _digits(kind, code, ends), parity
+    logograms = np.add.reduceat(words * (alone & (firsts >= _KATAKANA)), word_ends - counts)
+    return words, heads, tails, sizes, alone, counts, letters, joined, _digits(kind, code, ends), logograms, parity
 
 
 def _trim(kind: NDArray[np.uint8], ends: Ints, lengths: Ints, texts: Sequence[str]) -> None:

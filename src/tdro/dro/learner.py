@@ -27,7 +27,7 @@ class WeightLearner:
     Args:
         names: the tasks; measures come in this order.
         eta: η_α, the step size, above 0. What matters is η times the number of steps (the paper: 0.02 × 1000
-            = 20); :func:`eta_for` gives η for a shorter run.
+            = 20); a run of T steps goes as far with 20 / T.
         max_norm: 2-norm above which the measures are scaled down to it; None never scales.
         initial: weights to start from, all positive; None is uniform.
         absent: what a task without a row in the batch (measure NaN) counts as. ``last``: its last measure,
@@ -145,10 +145,3 @@ class WeightLearner:
         self._sum = np.array(state["sum"], dtype=np.float64)
         self._ema = np.array(state["ema"], dtype=np.float64)
         self._last = np.array([math.nan if x is None else x for x in state["last"]], dtype=np.float64)
-
-
-def eta_for(eta_times_steps: float, steps: int) -> float:
-    """η for a run of ``steps`` steps in which α may move as far as ``eta_times_steps`` says (paper: 20)."""
-    if not 0 < eta_times_steps < math.inf or steps < 1:
-        raise ValueError(f"eta times steps {eta_times_steps} must be above 0 and finite, and steps {steps} at least 1")
-    return eta_times_steps / steps

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tdro.errors import UserError
-from tdro.evaluation.passages import Passages, clean, id_rows, read_passages
+from tdro.evaluation.passages import STOPS, Passages, clean, id_rows, read_passages
 
 _LOG = logging.getLogger(__name__)
 _COLUMNS = "query-id, corpus-id and score, parted by tabs"
@@ -100,7 +100,7 @@ def _read_qrels(
         raise UserError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:
         number = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {number}: not UTF-8 text ({error.reason}); nothing was evaluated") from error
+        raise UserError(f"{path}, line {number}: not UTF-8 text ({error.reason}); {STOPS}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     for number, line in enumerate(lines, 1):
@@ -109,7 +109,7 @@ def _read_qrels(
             continue
         where = f"{path}, line {number}"
         if len(parts) != 3:
-            raise UserError(f"{where}: expected 3 columns ({_COLUMNS}), found {len(parts)}; nothing was evaluated")
+            raise UserError(f"{where}: expected 3 columns ({_COLUMNS}), found {len(parts)}; {STOPS}")
         query, passage, score = parts
         relevance = _whole_number(score, where)
         if query not in queries:
@@ -131,7 +131,7 @@ def _whole_number(score: str, where: str) -> int:
             return relevance
     except ValueError:
         pass
-    raise UserError(f"{where}: the score must be a whole number, found {score.strip()[:80]!r}; nothing was evaluated")
+    raise UserError(f"{where}: the score must be a whole number, found {score.strip()[:80]!r}; {STOPS}")
 
 
 def _tell(folder: Path, problems: list[str]) -> None:

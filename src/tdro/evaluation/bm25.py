@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.mixture import beir_sha256
 from tdro.data.same_text import normalise
 from tdro.data.search_words import tokens
@@ -32,7 +32,6 @@ from tdro.files import fingerprint, read_json
 NAME = "bm25"
 _VERSION = 2  # of what is written; part of every fingerprint
 _PASSAGES_AT_ONCE = 1 << 14
-_SECONDS_BEFORE_BAR = 5
 
 
 def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str) -> list[dict[str, Any]]:
@@ -52,7 +51,7 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str) -> list[dict
         UserError: a test set is broken.
     """
     folder = Path(out_folder) / NAME
-    with tqdm(tests, NAME, unit=" test sets", leave=False, delay=_SECONDS_BEFORE_BAR) as bar:
+    with progress_bar(tests, NAME, unit=" test sets") as bar:
         for test in bar:
             checksum = beir_sha256(test.folder)
             job = Job(test, checksum, fingerprint([NAME, _VERSION, checksum, test.name, test.task]))

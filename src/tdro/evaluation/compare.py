@@ -204,9 +204,10 @@ def _measures(models: Sequence[Results], measure: str) -> list[str]:
     if measure not in common:
         for model in models:
             for name, content in model.tests.items():
-                if measure not in measures_of(content):
+                if measure not in (has := measures_of(content)):
                     raise UserError(
-                        f"{model.folder / name}.json: no measure {measure!r}; it has {', '.join(measures_of(content))}"
+                        f"{model.folder / name}.json: no measure {measure!r}; it has {', '.join(has)}.\n"
+                        "Choose one with --measure."
                     )
     return [measure, *(other for other in SHOWN if other in common and other != measure)]
 

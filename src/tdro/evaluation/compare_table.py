@@ -26,21 +26,20 @@ def table(comparison: Mapping[str, Any], width: int = 100) -> str:
     tests = comparison["tests"]
     new = sum(not test["trained"] for test in tests)
     queries = sum(test["queries"] for test in tests)
+    sets = f"{len(tests)} test set{'s' * (len(tests) != 1)}"
+    # Of models that tdro did not train, nobody has said which tasks they saw, and they have no seeds.
+    known = f" ({new} of tasks never trained on)" if _tasks_known(comparison) else ""
+    details = _details(comparison, width)
     blocks = [
         [
-            f"{comparison['group']}: {len(tests)} test sets ({new} of tasks never trained on), {queries} queries",
+            f"{comparison['group']}: {sets}{known}, {queries:,} queries",
             *_verdict(comparison),
             *_left_out(comparison, width),
         ],
         _overview(comparison, width),
         _variances(comparison, width),
-        _details(comparison, width) or _by_test(comparison, width),
-        [
-            "x 100. ± is the standard deviation over seeds. Intervals (95 %) and p are over queries, with each",
-            "mixture's seeds averaged: they do not cover the luck of a training; the interval over both does.",
-            "trained, new: means over the test sets (*) of tasks that training saw, and of those that it never",
-            "saw. Of a test set, + and - mark what differs from the baseline, p < 0.05 after Holm's correction.",
-        ],
+        details or _by_test(comparison, width),
+        _legend(comparison, bool(details)),
         _leaks(comparison, width),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -62,6 +61,29 @@ def label(measure: str) -> str:
     return f"{_LABELS.get(kind, kind)}{at}{k}"
 
 
+def _tasks_known(comparison: Mapping[str, Any]) -> bool:
+    return any(test["trained"] for test in comparison["tests"])
+
+
+def _legend(comparison: Mapping[str, Any], details: bool) -> list[str]:
+    """What the signs in the tables mean, as far as they are in them."""
+    lines = ["x 100. Intervals (95 %) and p are over queries: for these models, and for these test sets alone."]
+    if comparison["seeds"]:
+        lines = [
+            "x 100. ± is the standard deviation over seeds. Intervals (95 %) and p are over queries, with each",
+            "mixture's seeds averaged: they do not cover the luck of a training; the interval over both does.",
+        ]
+    if _tasks_known(comparison):
+        lines.append(
+            "trained, new: means over the test sets (*) of tasks that training saw, and those that it never saw."
+        )
+    if details:
+        lines.append("Of a single test set read Holm's p, which allows for how many test sets there are.")
+    else:
+        lines.append("Of a test set, + and - mark what differs from the baseline: p < 0.05 after Holm's correction.")
+    return lines
+
+
 def _verdict(comparison: Mapping[str, Any]) -> list[str]:
     """Which mixture is best, in words."""
     measure = comparison["measure"]
@@ -72,7 +94,8 @@ def _verdict(comparison: Mapping[str, Any]) -> list[str]:
     name, points = best["mixture"], _points(best[measure]["all"])
     if best["versus"] is None:
         if any(row["baseline"] == name for row in mixtures):
-            return [f"No mixture beats {name}: it has the highest {label(measure)} ({points})."]
+            kind = "mixture" if comparison["seeds"] else "model"
+            return [f"No {kind} beats {name}: it has the highest {label(measure)} ({points})."]
         return [f"Best {label(measure)}: {name} ({points}). The baseline was not evaluated."]
     versus = best["versus"][measure]["all"]
     both = versus["with_seeds"]
@@ -113,17 +136,19 @@ def _overview(comparison: Mapping[str, Any], width: int) -> list[str]:
     rows, (measure, *others) = comparison["rows"], comparison["measures"]
     name = min(max(len(row["mixture"]) for row in rows), width - 84)
     second = others[-1] if others else None
-    head = f"{label(measure):<28}{label(second) if second else '':<14}"
+    known = _tasks_known(comparison)
+    head = f"{label(measure):<{28 if known else 14}}{label(second) if second else '':<14}"
+    parts = f"{'trained':>16}{'new':>7}" if known else f"{'':9}"
     lines = [
         f"{'':{name}}  {head}   {label(measure)} minus {_cut(_baseline(rows), width - name - 62)}'s",
-        f"{'':{name}}  {'all':>5}{'trained':>16}{'new':>7}{'all' if second else '':>7}{'difference, interval, p':>33}",
+        f"{'':{name}}  {'all':>5}{parts}{'all' if second else '':>7}{'difference, interval, p':>33}",
     ]
     for row in rows:
         first = row[measure]
         beside = f"{_points(row[second]['all']):>7}{_spread(row[second]):>7}" if second else f"{'':14}"
+        parts = f"{_points(first['trained']):>9}{_points(first['untrained']):>7}" if known else "  "
         lines.append(
-            f"{_cut(row['mixture'], name):{name}}  {_points(first['all']):>5}{_spread(first):>7}"
-            f"{_points(first['trained']):>9}{_points(first['untrained']):>7}{beside}   "
+            f"{_cut(row['mixture'], name):{name}}  {_points(first['all']):>5}{_spread(first):>7}{parts}{beside}   "
             f"{_difference(row['versus'][measure]['all']) if row['versus'] else '-'}"
         )
     return lines
@@ -132,6 +157,8 @@ def _overview(comparison: Mapping[str, Any], width: int) -> list[str]:
 def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
     """A row a mixture: what seeds and queries contribute, the interval over both, and wins and losses."""
     rows, measure = comparison["rows"], comparison["measure"]
+    if not comparison["seeds"]:
+        return _queries_alone(comparison, width)
     name = min(max(len(row["mixture"]) for row in rows), width - 78)
     lines = [
         f"{'':{name}}  {'deviation':>10}{'error over':>12}  {'difference, interval over':<26}{'queries':>20}",
@@ -152,6 +179,23 @@ def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
     return lines
 
 
+def _queries_alone(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """As :func:`_variances`, of models without seeds."""
+    rows, measure = comparison["rows"], comparison["measure"]
+    name = min(max(len(row["mixture"]) for row in rows), width - 36)
+    lines = [
+        f"{'':{name}}  {'error over':>10}{'queries':>20}",
+        f"{'':{name}}  {'queries':>10}{'won':>8}{'tied':>8}{'lost':>8}",
+    ]
+    for row in rows:
+        line = f"{_cut(row['mixture'], name):{name}}  {100 * row[measure]['error']:>10.2f}"
+        if row["versus"]:
+            versus = row["versus"][measure]["all"]
+            line += f"{versus['wins']:>8}{versus['ties']:>8}{versus['losses']:>8}"
+        lines.append(line)
+    return lines
+
+
 def _details(comparison: Mapping[str, Any], width: int) -> list[str]:
     """Every number of every test set, where a single model is compared; else nothing."""
     rows, measure = comparison["rows"], comparison["measure"]
@@ -160,7 +204,7 @@ def _details(comparison: Mapping[str, Any], width: int) -> list[str]:
         return []
     (row,) = compared
     (other,) = (one for one in rows if one is not row)
-    name = min(max(len(test["name"]) + 1 for test in comparison["tests"]), width - 72)
+    name = min(max([len(test["name"]) + 1 for test in comparison["tests"]] + [len(label(measure))]), width - 72)
     lines = [
         f"{label(measure):{name}}{'baseline':>10}{'model':>7}  {'difference, interval, p':<31}{'Holm':>7}"
         f"{'won':>6}{'lost':>5}"
@@ -170,7 +214,7 @@ def _details(comparison: Mapping[str, Any], width: int) -> list[str]:
         values = [_points(one[measure]["tests"][test["name"]]) for one in (other, row)]
         lines.append(
             f"{_starred(test, name):{name}}{values[0]:>10}{values[1]:>7}  {_difference(versus):<31}"
-            f"{versus['p_holm']:>7.3f}{versus['wins']:>6}{versus['losses']:>5}"
+            f"{_p(versus['p_holm']):>7}{versus['wins']:>6}{versus['losses']:>5}"
         )
     return lines
 
@@ -268,5 +312,8 @@ def _interval(bounds: Mapping[str, float]) -> str:
 
 def _difference(versus: Mapping[str, Any]) -> str:
     """For instance ``+1.0 [+0.3, +1.7] p 0.003``."""
-    p = "p < 0.001" if versus["p"] < 0.001 else f"p {versus['p']:.3f}"
-    return f"{100 * versus['difference']:+.1f} {_interval(versus)} {p}"
+    return f"{100 * versus['difference']:+.1f} {_interval(versus)} p {_p(versus['p'])}"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

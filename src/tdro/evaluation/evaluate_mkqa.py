@@ -29,7 +29,7 @@ from tdro.retriever.machine import join_ranks, this_machine, wait_for_everyone
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_VERSION = 1  # of what is written; part of every fingerprint
+_VERSION = 2  # of what is written; part of every fingerprint
 _PROBLEMS_KEPT = 100
 
 

@@ -10,6 +10,8 @@ too sure.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ from tdro.evaluation.mkqa import LANGUAGES
 from tdro.evaluation.model_leaks import find_model_leaks
 from tdro.evaluation.model_prompts import Instruction, Prompts, check_used, prompts_of, read_prompts, sides
 from tdro.evaluation.mteb_format import write_mteb_whole
+from tdro.evaluation.results import note_of
 from tdro.files import fingerprint, read_json, write_json
 from tdro.retriever.base import load_model
 from tdro.retriever.check import model_fingerprint
@@ -89,7 +92,7 @@ def evaluate_models(
         instructions: by test set, task or benchmark; where there is none, the model's own prompts stand.
         bf16: autocast to bfloat16; None where the device computes in it.
         cache: of benchmarks in BEIR's layout; None for the user's.
-        force: write over another model's results.
+        force: replace another model's results, all that are in the folder.
 
     Raises:
         UserError: a model or a test set is broken or not there, or ``out`` has another model's results.
@@ -111,7 +114,9 @@ def evaluate_models(
 
 def model_names(models: Sequence[str]) -> list[str]:
     """Each model's name: the last part of its path or hub id, with as many parts before it as tell them apart."""
-    parts = [Path(model).resolve().parts if Path(model).is_dir() else Path(model).parts for model in models]
+    # Not resolved: a link has a name of its own.
+    named = [os.path.abspath(model) if Path(model).is_dir() else model for model in models]  # noqa: PTH100
+    parts = [Path(name).parts for name in named]
     if len(set(parts)) < len(parts):
         raise UserError("a model is named twice")
     length = 1
@@ -139,7 +144,8 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
     prompts = read_prompts(loaded) if isinstance(loaded, str) else prompts_of(vars(loaded))
     content = model_fingerprint(loaded) if machine.main else ""
     if machine.main:
-        _claim(request.out / ".models" / f"{name}.json", model, content, prompts, request.force)
+        folders = {part.wanted.name: str(part.folder.resolve()) for each in benchmarks for part in each.parts}
+        _claim(request.out / name, model, content, prompts, folders, request.force)
     settings: dict[str, Any] = {"bf16": machine.bf16, "device": machine.device if isinstance(loaded, str) else None}
     tests: dict[str, dict[str, TestSet]] = {}  # by the whole that they are parts of
     for each in benchmarks:
@@ -221,14 +227,34 @@ def averaged(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict
     }
 
 
-def _claim(path: Path, model: str, content: str, prompts: Prompts, force: bool) -> None:
-    """Note whose results these are; those of another model are kept unless ``force``."""
+def _claim(folder: Path, model: str, content: str, prompts: Prompts, test_sets: Mapping[str, str], force: bool) -> None:
+    """Note whose results a folder has and where the test sets are. Those of other weights are kept, or with ``force``
+    all removed: a folder that has some of each would be compared as one model."""
+    if (folder / "modules.json").exists():
+        raise UserError(f"{folder} is a model, and its results would be put into it; give another --out")
+    path = note_of(folder)
     source = str(Path(model).resolve()) if Path(model).is_dir() else model
     before = read_json(path) if path.exists() else {}
-    if not force and before and content != before.get("fingerprint") and source != before.get("model"):
-        raise UserError(
-            f"{path.parent.parent / path.stem} has the results of {before.get('model')}.\n"
-            "Give another folder (--out), or --force to replace them."
-        )
+    if before and content != before.get("fingerprint"):
+        if not force:
+            whose = "other weights of it" if source == before.get("model") else before.get("model")
+            raise UserError(
+                f"{folder} has the results of {whose}.\n"
+                "Give another folder (--out), or --force to replace them, those on other test sets included."
+            )
+        _remove_results(folder)
+        before = {}
     about = {"format": _FORMAT, "model": source, "fingerprint": content, "prompts": dict(prompts.by_name)}
-    write_json(path, {**about, "versions": versions()})
+    write_json(path, {**about, "test_sets": {**before.get("test_sets", {}), **test_sets}, "versions": versions()})
+
+
+def _remove_results(folder: Path) -> None:
+    """Remove what an evaluation has written, and nothing else that is there."""
+    for path in folder.glob("*.json"):
+        content = read_json(path)
+        if isinstance(content, dict) and "queries" in content:
+            path.unlink()
+            path.with_suffix(".trec").unlink(missing_ok=True)
+            shutil.rmtree(folder / path.stem, ignore_errors=True)  # its parts
+    for name in ("mteb", "mteb-own", ".embeddings"):
+        shutil.rmtree(folder / name, ignore_errors=True)

@@ -19,10 +19,17 @@ def evaluated_table(models: Sequence[Evaluated]) -> str:
     """
     blocks = []
     for model in models:
-        for name, results in model.benchmarks.items():
+        for name, results in _tables(model):
             blocks.append([f"{model.name}: {model.folder}", *_rows(name, results, model.leaks)])
         blocks[-1] += _said(model)
     return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _tables(model: Evaluated) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Each benchmark and its results; test sets that were named one by one share a table without name or mean."""
+    several = [(name, results) for name, results in model.benchmarks.items() if len(results) > 1]
+    alone = [result for results in model.benchmarks.values() if len(results) == 1 for result in results]
+    return [*several, *([("", alone)] if alone else [])]
 
 
 def _said(model: Evaluated) -> list[str]:
@@ -39,7 +46,7 @@ def _rows(name: str, results: Sequence[Mapping[str, Any]], leaks: Mapping[str, A
     shown = _SHOWN if "ndcg@10" in results[0]["mean"] else _MKQA
     mean = {key: sum(result["mean"][key] for result in results) / len(results) for key in shown}
     lines = [(result["test"], result["mean"], [result["test"]]) for result in results]
-    if len(results) > 1:
+    if name:
         lines.append((f"mean of {name} ({len(results)} test sets)", mean, [result["test"] for result in results]))
     known = leaks is not None and bool(leaks["looked_at"])
     width = max(len(title) for title, *_ in lines)

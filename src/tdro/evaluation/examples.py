@@ -1,8 +1,8 @@
 """Queries to read: which gained and lost most against the baseline, what is right, and what each model ranked first.
 
 Values come from the results, the first passages from their TREC run files, texts from the test set's BEIR folder where
-the run's recipe still leads to it and its checksum is that of the results; else ids stand alone. Rejected: texts in the
-results, which would double every test set.
+the run's recipe, or the note beside results of ``--on``, still leads to it and its checksum is that of the results;
+else ids stand alone. Rejected: texts in the results, which would double every test set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from tdro.data.mixture import beir_sha256, test_folders
 from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData, read_beir
-from tdro.evaluation.results import Results
+from tdro.evaluation.results import Results, note_of
+from tdro.files import read_json
 
 _RELEVANT = 2  # right passages that are shown of a query
 
@@ -66,8 +67,8 @@ def _by_difference(
     """Difference, test set, place of the query, and both values; the largest difference first."""
     model, baseline = sides.values()
     rows = []
-    for test in model[0].tests:
-        values = [np.mean([run.values(test, measure) for run in runs], axis=0) for runs in (model, baseline)]
+    for test in model[0].tests:  # values as they are, whatever weight a query has in the mean
+        values = [np.mean([run.tests[test][measure] for run in runs], axis=0) for runs in (model, baseline)]
         for place, pair in enumerate(zip(*(each.tolist() for each in values), strict=True)):
             rows.append((pair[0] - pair[1], test, place, dict(zip(sides, pair, strict=True))))
     return sorted(rows, key=lambda row: -row[0])
@@ -84,43 +85,50 @@ class _Reader:
         self, test: str, place: int, values: Mapping[str, float], runs: Mapping[str, Results]
     ) -> dict[str, Any]:
         """What :func:`find_examples` has of one query."""
-        data = next((data for run in runs.values() if (data := self._of(run, test)) is not None), None)
-        query = next(iter(runs.values())).tests[test]["queries"][place]
-        relevant = _most_relevant(data.qrels.get(query, {})) if data else []
-        ranked = {name: found for name, run in runs.items() if (found := self._first_of(run, test)) is not None}
-        firsts = {name: found.get(query) for name, found in ranked.items()}
+        content = next(iter(runs.values())).tests[test]
+        query = content["queries"][place]
+        part, key = query.split("/", 1) if "weights" in content else ("", query)  # a forum of CQADupStack's
+        data = next((data for run in runs.values() if (data := self._of(run, test, part)) is not None), None)
+        relevant = _most_relevant(data.qrels.get(key, {})) if data else []
+        ranked = {name: found for name, run in runs.items() if (found := self._first_of(run, test, part)) is not None}
+        firsts = {name: found.get(key) for name, found in ranked.items()}
         wanted = [*relevant, *(each for each in firsts.values() if each is not None)]
         texts = _texts(data, wanted) if data else {}
 
-        def passage(key: str | None) -> dict[str, Any] | None:
-            return None if key is None else {"id": key, "text": texts.get(key)}
+        def passage(found: str | None) -> dict[str, Any] | None:
+            return None if found is None else {"id": found, "text": texts.get(found)}
 
+        text = data.queries[data.query_ids.index(key)] if data else None
         return {
-            **{"test": test, "query": query, "text": data.queries[place] if data else None, "values": dict(values)},
-            "relevant": [passage(key) for key in relevant],
-            "first": {name: passage(key) for name, key in firsts.items()},
+            **{"test": test, "query": query, "text": text, "values": dict(values)},
+            "relevant": [passage(found) for found in relevant],
+            "first": {name: passage(found) for name, found in firsts.items()},
         }
 
-    def _of(self, run: Results, test: str) -> BeirData | None:
-        key = (run.group, test)
+    def _of(self, run: Results, test: str, part: str) -> BeirData | None:
+        key = (run.group, part or test)
         if key not in self._data:
-            self._data[key] = _test_set(run, test)
+            self._data[key] = _test_set(run, test, part)
         return self._data[key]
 
-    def _first_of(self, run: Results, test: str) -> dict[str, str] | None:
-        path = run.folder / f"{test}.trec"
+    def _first_of(self, run: Results, test: str, part: str) -> dict[str, str] | None:
+        path = run.folder / test / f"{part}.trec" if part else run.folder / f"{test}.trec"
         if path not in self._first:
-            self._first[path] = _first_passages(path, set(run.tests[test]["queries"]))
+            before = f"{part}/" if part else ""
+            self._first[path] = _first_passages(path, {key.removeprefix(before) for key in run.tests[test]["queries"]})
         return self._first[path]
 
 
-def _test_set(run: Results, test: str) -> BeirData | None:
-    """The test set that the results are of, or None where it is not to be found or not the same any more."""
-    if run.run is None or not (run.run / "recipe.yaml").is_file():
-        return None
+def _test_set(run: Results, test: str, part: str) -> BeirData | None:
+    """The test set (or the part of one) that the results are of, or None where it is not to be found or not the same
+    any more."""
     try:
-        folder = _folders(run.run / "recipe.yaml").get(test)
-        if folder is None or beir_sha256(folder)[:16] != run.tests[test].get("data"):
+        if run.run is not None and (run.run / "recipe.yaml").is_file():
+            folder = _folders(run.run / "recipe.yaml").get(test)
+        else:
+            folder = read_json(note_of(run.folder)).get("test_sets", {}).get(part or test)
+        content = read_json(run.folder / test / f"{part}.json") if part else run.tests[test]
+        if folder is None or beir_sha256(folder)[:16] != content.get("data"):
             return None
         return read_beir(folder)
     except UserError:

@@ -100,22 +100,34 @@ def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) 
     """
     owners = [(task, row) for task, queries in train.items() for row in range(len(queries))]
     asked = [(number, key) for number, test in enumerate(tests) for key in test.queries]
+    if not owners or not asked:
+        return []
     texts = [tests[number].queries[key] for number, key in asked]
-    best: dict[int, dict[str, Any]] = {}
+    pairs = leaks([query for queries in train.values() for query in queries], texts)
+    copies: dict[int, dict[str, int]] = {}  # training text to its first copy in each task
+    for place, first in enumerate(pairs.firsts.tolist()):
+        copies.setdefault(first, {}).setdefault(owners[place][0], place)
+    alike: dict[int, dict[str, tuple[float, int]]] = {}  # test text to what is most like it in each task
+    for first, other, similarity in pairs:
+        nearest = alike.setdefault(other, {})
+        for task, place in copies[first].items():
+            nearest[task] = min(nearest.get(task, (0.0, 0)), (-similarity, place))
+    best: dict[int, tuple[float, int, int]] = {}  # by test set
     tasks: dict[int, dict[str, set[str]]] = {}
-    pairs = leaks([query for queries in train.values() for query in queries], texts) if owners and texts else ()
-    for train_place, test_place, similarity in pairs:
-        (task, row), (number, key) = owners[train_place], asked[test_place]
-        tasks.setdefault(number, {}).setdefault(task, set()).add(key)
-        if number not in best or similarity > best[number]["similarity"]:
-            example = {"query_id": key, "query": texts[test_place], "task": task, "row": row}
-            best[number] = {**example, "train_query": train[task][row], "similarity": round(similarity, 4)}
+    for other, ((number, key), text) in enumerate(zip(asked, pairs.seconds.tolist(), strict=True)):
+        for task, (unlike, place) in alike.get(text, {}).items():
+            tasks.setdefault(number, {}).setdefault(task, set()).add(key)
+            best[number] = min(best.get(number, (0.0, 0, 0)), (unlike, place, other))
     found = []
     for number, by_task in sorted(tasks.items()):
         counts = Counter({task: len(keys) for task, keys in by_task.items()})
         about = {"test": tests[number].name, "queries": len(tests[number].queries)}
         leaked = len(set.union(*by_task.values()))
-        found.append({**about, "leaked": leaked, "tasks": dict(counts.most_common()), "example": best[number]})
+        unlike, place, other = best[number]
+        task, row = owners[place]
+        example = {"query_id": asked[other][1], "query": texts[other], "task": task, "row": row}
+        example |= {"train_query": train[task][row], "similarity": round(-unlike, 4)}
+        found.append({**about, "leaked": leaked, "tasks": dict(counts.most_common()), "example": example})
     return found
 
 

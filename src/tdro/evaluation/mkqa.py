@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import regex
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.jsonl import raw_rows
 from tdro.data.rows import Problem
 from tdro.errors import UserError
-from tdro.evaluation.passages import TextsOfFile, clean
+from tdro.evaluation.passages import STOPS, TextsOfFile, clean
 
 LANGUAGES = (
     *("ar", "da", "de", "es", "fi", "fr", "he", "hu", "it", "ja", "km", "ko", "ms", "nl", "no", "pl", "pt", "ru"),
@@ -36,10 +36,10 @@ LANGUAGES = (
 )
 FILES = ("mkqa.jsonl.gz", "mkqa.jsonl")
 CUTS = (10, 100)
+NEVER = np.iinfo(np.int64).max  # not the number of ranks: there may be fewer passages than a cut
 NO_SHORT_ANSWER = {"unanswerable", "long_answer", "binary"}
 _TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 _FOUND_AT_ONCE = 1 << 16
-_SECONDS_BEFORE_BAR = 5
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,13 @@ def read_mkqa(path: Path, languages: Sequence[str] = LANGUAGES) -> Questions:
     for line, _, value in raw_rows(path):
         where = f"{path}, line {line}"
         if isinstance(value, Problem):
-            raise UserError(f"{where}: {value.message}")
+            raise UserError(f"{where}: {value.message}; {STOPS}")
         try:
             identity, queries, answers = _example(value, languages)
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{where}: not a line of MKQA (example_id, queries, answers.en); wrong: {error}") from error
+            raise UserError(
+                f"{where}: not a line of MKQA (example_id, queries, answers.en), wrong: {error}; {STOPS}"
+            ) from error
         if answers:
             found.ids.append(identity)
             found.answers.append(answers)
@@ -121,7 +123,7 @@ def has_answer(text: str, answers: Sequence[str]) -> bool:
 def answer_ranks(
     top: NDArray[np.int64], answers: Sequence[Sequence[str]], texts: TextsOfFile | list[str]
 ) -> NDArray[np.int64]:
-    """The rank, from 0, of the first passage that holds an answer; as many as there are ranks where none does.
+    """The rank, from 0, of the first passage that holds an answer; :data:`NEVER` where none does.
 
     Every passage is read once, in the order of its file, whichever questions found it.
 
@@ -133,12 +135,12 @@ def answer_ranks(
     Returns:
         Shape (questions,).
     """
-    first = np.full(len(top), top.shape[1])
+    first = np.full(len(top), NEVER)
     wanted = [[_spaced(answer) for answer in of_question] for of_question in answers]
     order = np.argsort(top, axis=None, kind="stable")
     order = order[np.searchsorted(top.ravel()[order], 0) :]  # without the places that are -1
     place, inside = -1, ""
-    with tqdm(total=len(order), desc="answers", unit=" passages", leave=False, delay=_SECONDS_BEFORE_BAR) as bar:
+    with progress_bar(total=len(order), title="answers", unit=" passages") as bar:
         for start in range(0, len(order), _FOUND_AT_ONCE):
             part = order[start : start + _FOUND_AT_ONCE]
             for cell, found in zip(part.tolist(), top.ravel()[part].tolist(), strict=True):

@@ -3,9 +3,9 @@
 A task has one file, ``mteb/<Task>.json``, with an entry a subset (MIRACL's languages), its split, its languages and the
 revision of the data on the hub (``local`` for a copy, whose revision nobody knows; ``checksum`` is of what was read).
 ``model_meta.json`` beside them has the model's name and fingerprint, so that results in a folder named ``results`` are
-what ``mteb.ResultCache`` expects. A test set of one's own has its file in ``mteb-own`` instead, for mteb's tables stop
-at a task that mteb does not have. Rejected: mteb's own classes to write them, which need mteb even where all data are
-local.
+what ``mteb.ResultCache`` expects. A test set of one's own has its file in ``mteb-own`` instead, for mteb's
+``validate_and_filter`` stops at a task that mteb does not have. Rejected: mteb's own classes to write them, which need
+mteb even where all data are local.
 
 The names of measures are mteb's: ``hit_rate_at_k`` is Accuracy@k, ``accuracy`` is Recall@1. Values are not rounded.
 mteb's confidence measures (``nauc_*``), precision, and whatever needs 1,000 ranks are left out. ``mteb_version`` and

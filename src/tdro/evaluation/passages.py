@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.errors import UserError
 
 _IDS_AT_ONCE = 1 << 16
-_SECONDS_BEFORE_BAR = 5
+STOPS = "nothing of this test set was evaluated"  # what is done about a line that cannot be read
 
 
 class TextsOfFile:
@@ -86,9 +86,7 @@ def read_passages(path: Path) -> tuple[Passages, list[str]]:
     """
     starts, lines, parts, ids = array("q"), array("q"), [], []
     size = path.stat().st_size if path.exists() else 0
-    with tqdm(
-        total=size, desc=f"reading {path.name}", unit="B", unit_scale=True, leave=False, delay=_SECONDS_BEFORE_BAR
-    ) as bar:
+    with progress_bar(total=size, title=f"reading {path.name}", unit="B", unit_scale=True) as bar:
         for line, start, row in id_rows(path, ("title", "text")):
             starts.append(start)
             lines.append(line)
@@ -151,19 +149,19 @@ def _row(line: bytes, texts: tuple[str, ...], where: str) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8"))
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg})") from error
+        raise UserError(f"{where}: not JSON ({error.msg}); {STOPS}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, brackets in brackets
-        raise UserError(f"{where}: cannot be read as UTF-8 JSON ({error})") from error
+        raise UserError(f"{where}: cannot be read as UTF-8 JSON ({error}); {STOPS}") from error
     if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}; {STOPS}")
     key = row.get("_id")
     if not isinstance(key, str) or not key or clean(key) != key:
-        raise UserError(f"{where}: key '_id' must be a non-empty string, found {key!r}")
+        raise UserError(f"{where}: key '_id' must be a non-empty string, found {key!r}; {STOPS}")
     for name in texts:
         value = row.get(name, None if name == texts[-1] else "")
         if not isinstance(value, str) and not (name == "title" and value is None):
             kind = "missing" if name not in row else type(value).__name__
-            raise UserError(f"{where}: key {name!r} must be a string, it is {kind}")
+            raise UserError(f"{where}: key {name!r} must be a string, it is {kind}; {STOPS}")
     return row
 
 

@@ -64,6 +64,11 @@ class Results:
         return own if self.run is None or own.is_file() else self.run / LEAKS
 
 
+def note_of(folder: Path) -> Path:
+    """The file that says whose results of ``--on`` are in a folder, and which test sets they are of."""
+    return folder.parent / ".models" / f"{folder.name}.json"
+
+
 def read_group(
     folder: Path | str, models: Collection[str] | None = None, test_sets: Collection[str] | None = None
 ) -> list[Results]:

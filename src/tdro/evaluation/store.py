@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.token_files import kept_tokens
 from tdro.data.tokens import tokenize
 from tdro.errors import UserError
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _TEXTS_PER_GROUP = 32_768
 _NO_LIMIT = 1 << 20  # tokens; a static model reads all of a text
-_SECONDS_BEFORE_BAR = 5
 
 
 _Group = list[tuple[int, range]]  # parts of lists that are encoded together: number of the list, which texts
@@ -103,13 +103,11 @@ class Store:
             UserError: the model gives numbers that are not finite.
         """
         own = self._groups[self._machine.rank :: self._machine.world]
-        with tqdm(
+        with progress_bar(
             total=sum(len(part) for group in own for _, part in group),
-            desc=title,
+            title=title,
             unit=" texts",
             unit_scale=True,
-            leave=False,
-            delay=_SECONDS_BEFORE_BAR,
             disable=not (progress and self._machine.main),
         ) as bar:
             for group in own:

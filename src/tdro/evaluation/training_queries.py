@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.build import BuiltTask, built_task, read_built
 from tdro.data.mixture import read_rows, task_files
 from tdro.data.places import is_hub_file, looks_like_file
@@ -189,7 +189,7 @@ def _streamed(data: TrainingData, deadline: float) -> tuple[list[str], str]:
         rows = rows.select_columns([column])
         if limit := data.settings.get("limit"):
             rows = rows.take(limit)
-        for row in tqdm(rows, f"reading {data.hub_id}", unit=" rows", leave=False, delay=5):
+        for row in progress_bar(rows, f"reading {data.hub_id}", unit=" rows"):
             found[str(row[column])] = None
             if time.monotonic() > deadline:
                 return list(found), f"after {len(found):,} queries the time for the hub was used up"

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
+from tdro.console import progress_bar
 from tdro.data.same_text import normalise
 from tdro.data.task import Task
 from tdro.errors import UserError
@@ -42,8 +41,7 @@ def hold_out(tasks: Sequence[Task], queries: int, folder: Path, force: bool = Fa
         raise UserError(f"{folder}: is there already; remove it, or name another recipe with --out")
     with whole_folder(folder) as made:
         left = {
-            task.name: _split(task, queries, made)
-            for task in tqdm(tasks, desc="holding out", unit=" tasks", delay=2, leave=False)
+            task.name: _split(task, queries, made) for task in progress_bar(tasks, title="holding out", unit=" tasks")
         }
         write_json(made / _MARK, {"queries": queries, "rows left": left})
     return left

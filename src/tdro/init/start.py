@@ -46,6 +46,8 @@ def init_recipe(
     Raises:
         UserError: a file, a model or a test set that is not there or cannot be understood, or ``out`` is there.
     """
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; name a file in it with --out")
     if out.exists() and not force:
         raise UserError(f"{out}: is there already; name another one with --out, or overwrite it with --force")
     if stray := sorted(set(columns or {}) - set(files)):
@@ -72,7 +74,10 @@ def init_recipe(
     name = re.sub(r"[^\w-]+", "-", out.stem).strip("-")[:80] or "recipe"
     text = recipe_text(name, sources, named, base, settings, device.kind)
     _loads(text)
-    write_atomic(out, text)
+    try:
+        write_atomic(out, text)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
     return _said(looked, sources, named, settings, out)
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.search_words import tokens
 from tdro.mining.passages import Passages
 from tdro.mining.settings import Mining
@@ -29,7 +29,6 @@ QUERY_TOKENS = 12  # a search takes so many of its rarest tokens,
 QUERY_POSTINGS = 2000  # or fewer, once they stand in so many passages together
 PASSAGE_TOKENS = 256  # of a longer passage the rest is not indexed
 _ROWS_AT_ONCE = 1024
-_SECONDS_BEFORE_BAR = 5
 
 
 class Searcher:
@@ -48,7 +47,7 @@ class Searcher:
         self.vocabulary: dict[str, int] = {}
         known = self.vocabulary
         flat, lengths = array("i"), array("i")
-        bar = tqdm(normalised, "indexing", unit=" passages", unit_scale=True, leave=False, delay=_SECONDS_BEFORE_BAR)
+        bar = progress_bar(normalised, "indexing", unit=" passages", unit_scale=True)
         for text in bar:
             own = [known.setdefault(token, len(known)) for token in tokens(text)[:PASSAGE_TOKENS]]
             flat.extend(own)

@@ -160,7 +160,7 @@ def load_model(
 
     Args:
         path: a folder or a hub id.
-        device: as torch names it; the best there is if None.
+        device: as torch names it; the best there is if None. With ``meta`` no weights are read: good for the tokenizer.
         computes_on: the device that the model's shards will be moved to, if that is another one.
         max_tokens: longest text, in tokens; the model's own if None.
         attn: ``sdpa``, ``eager``, ``flash_attention_2``; if None, flash attention where it is installed and works
@@ -197,12 +197,15 @@ def load_model(
 def _read(
     path: Path | str, device: str, attn: str | None, flash: str | None, trust_remote_code: bool
 ) -> SentenceTransformer:
+    without_weights = device == "meta"  # as a device alone, it would get the weights after they were read
+
     def read(kernel: str | None) -> SentenceTransformer:
+        given = {"attn_implementation": kernel, "device_map": "meta" if without_weights else None}
         return SentenceTransformer(
             str(path),
-            device=device,
+            device=None if without_weights else device,
             trust_remote_code=trust_remote_code,
-            model_kwargs={"attn_implementation": kernel} if kernel else None,
+            model_kwargs={key: value for key, value in given.items() if value} or None,
         )
 
     if attn is None and flash:

@@ -8,7 +8,6 @@ until whoever asked for the model has noted that it is there and removes them.
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from transformers import set_seed
 
 from tdro.data.plan import HomogeneousPlan
 from tdro.errors import UserError
-from tdro.files import write_json, write_jsonl
+from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.recipe import Training
 from tdro.retriever.adapters import adapter_findings
 from tdro.retriever.batches import draw_tasks
@@ -131,8 +130,7 @@ def finetune(
             write_jsonl(working / "model" / "log.jsonl", log)
             write_json(working / "model" / "training.json", record(job, data, plan, log, time.monotonic() - started))
             save_model(model, working / "model", saving)
-            if folder.exists():
-                shutil.rmtree(folder)
+            remove_whole(folder)
             (working / "model").rename(folder)
     trainer.accelerator.wait_for_everyone()
 

@@ -14,7 +14,6 @@ Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -282,9 +281,3 @@ def check_finite(model: nn.Module, title: str) -> None:
                 f"{title}: parameter {name} is not finite after training.\n"
                 "Lower learning_rate or raise temperature in the recipe."
             )
-
-
-def append_json_line(path: Path, value: dict[str, Any]) -> None:
-    """Add one line to a log that grows while it runs."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value) + "\n")
