@@ -71,6 +71,22 @@ def test_the_command_evaluates_models_that_can_then_be_compared(place, capsys):
     assert (place / "evaluation/model-one/two.json").stat().st_mtime_ns == before
 
 
+def test_bm25_stands_beside_models(place, capsys):
+    for forum in ("android", "unix"):
+        write_folder(beir_rows(3), place / "data" / "cqadupstack" / forum, leave_out_own=False)
+    assert main(["evaluate", "bm25", "model-one", "--on", "sets", "data/cqadupstack"]) == 0
+    said = capsys.readouterr().out
+    assert "bm25: evaluation/bm25" in said and "training data of bm25" not in said
+    words = read_group(place / "evaluation")[0]
+    assert words.name == "bm25" and set(words.tests) == {"one", "two", "CQADupstackRetrieval"}
+    assert (place / "evaluation/bm25/CQADupstackRetrieval/CQADupstackAndroidRetrieval.json").is_file()
+    assert compare_places([place / "evaluation"], "bm25")
+    (place / "passages").mkdir()
+    (place / "passages" / "corpus.jsonl").write_text('{"_id": "1", "text": "w1 w2"}\n')
+    assert main(["evaluate", "bm25", "--on", "mkqa:passages"]) == 2
+    assert "bm25 on mkqa" in capsys.readouterr().err
+
+
 def test_results_of_another_model_are_not_replaced_unasked(place, capsys):
     (place / "other").mkdir()
     (place / "model-two").rename(place / "other" / "model-one")

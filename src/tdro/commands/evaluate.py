@@ -11,7 +11,10 @@ from tdro.errors import UserError
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "recipe", metavar="RECIPE|MODEL", nargs="+", help="a recipe; with --on, models: folders or ids of the hub"
+        "recipe",
+        metavar="RECIPE|MODEL",
+        nargs="+",
+        help="a recipe; with --on, models: folders or ids of the hub, and bm25",
     )
     parser.add_argument(
         "--on",

@@ -34,15 +34,16 @@ _VERSION = 2  # of what is written; part of every fingerprint
 _PASSAGES_AT_ONCE = 1 << 14
 
 
-def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str) -> list[dict[str, Any]]:
+def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: str = NAME) -> list[dict[str, Any]]:
     """Score BM25 on test sets and write what :func:`tdro.evaluation.evaluate.evaluate_all` writes of a model.
 
-    What ``out_folder/bm25`` has of the same test set is read instead; what another group of the run has is copied.
-    For one process.
+    What ``out_folder/model_name`` has of the same test set is read instead; what another group of the run has is
+    copied. For one process.
 
     Args:
         tests: their names are the files' names.
         out_folder: of the group, ``evaluation/<group>`` in a run folder.
+        model_name: a path below it.
 
     Returns:
         One dict a test set, as of a model.
@@ -50,7 +51,7 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str) -> list[dict
     Raises:
         UserError: a test set is broken.
     """
-    folder = Path(out_folder) / NAME
+    folder = Path(out_folder) / model_name
     with progress_bar(tests, NAME, unit=" test sets") as bar:
         for test in bar:
             checksum = beir_sha256(test.folder)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ import numpy as np
 
 from tdro.data.task import TestSet
 from tdro.errors import UserError
+from tdro.evaluation.bm25 import NAME as BM25
+from tdro.evaluation.bm25 import evaluate_bm25
 from tdro.evaluation.evaluate import MEASURES, evaluate_all
 from tdro.evaluation.evaluate_mkqa import evaluate_mkqa, test_name
 from tdro.evaluation.find_tests import Benchmark, find_benchmark, without_repeats
@@ -85,7 +87,7 @@ def evaluate_models(
     What is there already from the same model, texts and prompts is read instead. Under torchrun every rank calls this.
 
     Args:
-        models: folders or hub ids.
+        models: folders or hub ids; ``bm25`` for the baseline that matches words.
         on: see :func:`tdro.evaluation.find_tests.find_benchmark`.
         out: holds a folder a model, named by the last part of its path.
         data: where local copies are looked for first.
@@ -105,11 +107,18 @@ def evaluate_models(
     check_used(request.instructions, {name for found in benchmarks for name in _names(found)})
     _check_names(benchmarks)
     names = dict(zip(model_names(models), models, strict=True))
-    found = [_evaluate_model(model, name, benchmarks, request) for name, model in names.items()]
+    words = [name for name, model in names.items() if model == BM25 and not Path(model).is_dir()]
+    if words and (asked := next((each.name for each in benchmarks if each.mkqa), "")):
+        raise UserError(f"bm25 on {asked}: questions in other languages share no words with the passages; evaluate bm25 without it")
+    found = [
+        _evaluate_words(benchmarks, request) if name in words else _evaluate_model(model, name, benchmarks, request)
+        for name, model in names.items()
+    ]
     if not machine.main:
         return found
-    leaks = find_model_leaks(names, benchmarks, request.out, data)
-    return [replace(model, leaks=leaks[model.name]) for model in found]
+    trained = {name: model for name, model in names.items() if name not in words}
+    leaks = find_model_leaks(trained, benchmarks, request.out, data)
+    return [replace(model, leaks=leaks.get(model.name)) for model in found]
 
 
 def model_names(models: Sequence[str]) -> list[str]:
@@ -144,30 +153,14 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
     prompts = read_prompts(loaded) if isinstance(loaded, str) else prompts_of(vars(loaded))
     content = model_fingerprint(loaded) if machine.main else ""
     if machine.main:
-        folders = {part.wanted.name: str(part.folder.resolve()) for each in benchmarks for part in each.parts}
-        _claim(request.out / name, model, content, prompts, folders, request.force)
+        _claim(request.out / name, model, content, prompts, _folders(benchmarks), request.force)
     settings: dict[str, Any] = {"bf16": machine.bf16, "device": machine.device if isinstance(loaded, str) else None}
-    tests: dict[str, dict[str, TestSet]] = {}  # by the whole that they are parts of
+
+    def score(tests: list[TestSet], folder: str) -> list[dict[str, Any]]:
+        return evaluate_all(loaded, tests, request.out, model_name=folder, **settings)
+
+    listed = _scored(score, (name, content), benchmarks, prompts, request)
     for each in benchmarks:
-        for part in each.parts:
-            before = sides(part.names, each.name, request.instructions, prompts)
-            tests.setdefault(part.wanted.whole, {}).setdefault(part.wanted.name, part.test_set(before))
-    results: dict[str, dict[str, Any]] = {}
-    for whole, parts in tests.items():
-        folder = f"{name}/{whole}" if whole else name
-        found = evaluate_all(loaded, list(parts.values()), request.out, model_name=folder, **settings)
-        if whole:
-            found = [joined(whole, name, found)]
-            if machine.main:
-                write_json(request.out / name / f"{whole}.json", found[0])
-                mean = found[0]["mean"]["ndcg@10"]
-                write_mteb_whole(request.out / name / "mteb", whole, list(parts.values()), mean, (name, content))
-            wait_for_everyone(machine)
-        results |= {result["test"]: result for result in found}
-    listed = {}
-    for each in benchmarks:
-        names = dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
-        listed[each.name] = [results[test] for test in names]
         if each.mkqa is not None:
             questions = {
                 language: sides([test_name(language)], each.name, request.instructions, prompts)[0]
@@ -185,6 +178,60 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
                 write_json(request.out / name / f"{each.name}.json", averaged(each.name, name, listed[each.name]))
             wait_for_everyone(machine)
     return Evaluated(name, request.out / name, listed)
+
+
+def _evaluate_words(benchmarks: Sequence[Benchmark], request: _Request) -> Evaluated:
+    """The baseline in a model's place. It knows no prompts; one rank computes it, the others read."""
+
+    def score(tests: list[TestSet], folder: str) -> list[dict[str, Any]]:
+        with in_turn(request.machine):
+            return evaluate_bm25(tests, request.out, folder)
+
+    if request.machine.main:
+        _claim(request.out / BM25, BM25, BM25, Prompts({}), _folders(benchmarks), request.force)
+    listed = _scored(score, (BM25, BM25), benchmarks, Prompts({}), request)
+    return Evaluated(BM25, request.out / BM25, listed)
+
+
+def _folders(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
+    """Where each test set is."""
+    return {part.wanted.name: str(part.folder.resolve()) for each in benchmarks for part in each.parts}
+
+
+def _scored(
+    score: Callable[[list[TestSet], str], list[dict[str, Any]]],
+    model: tuple[str, str],
+    benchmarks: Sequence[Benchmark],
+    prompts: Prompts,
+    request: _Request,
+) -> dict[str, list[dict[str, Any]]]:
+    """The results of a model (its name and fingerprint) on test sets, by benchmark; those of a whole's parts joined.
+
+    ``score`` takes test sets and the folder of their results, below ``out``.
+    """
+    tests: dict[str, dict[str, TestSet]] = {}  # by the whole that they are parts of
+    for each in benchmarks:
+        for part in each.parts:
+            before = sides(part.names, each.name, request.instructions, prompts)
+            tests.setdefault(part.wanted.whole, {}).setdefault(part.wanted.name, part.test_set(before))
+    results: dict[str, dict[str, Any]] = {}
+    name, machine = model[0], request.machine
+    for whole, parts in tests.items():
+        found = score(list(parts.values()), f"{name}/{whole}" if whole else name)
+        if whole:
+            found = [joined(whole, name, found)]
+            if machine.main:
+                write_json(request.out / name / f"{whole}.json", found[0])
+                mean = found[0]["mean"]["ndcg@10"]
+                write_mteb_whole(request.out / name / "mteb", whole, list(parts.values()), mean, model)
+            wait_for_everyone(machine)
+        results |= {result["test"]: result for result in found}
+    return {
+        each.name: [
+            results[test] for test in dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
+        ]
+        for each in benchmarks
+    }
 
 
 def joined(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
