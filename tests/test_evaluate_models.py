@@ -15,8 +15,9 @@ from tdro.errors import UserError
 from tdro.evaluation.compare import compare_places
 from tdro.evaluation.compare_table import table
 from tdro.evaluation.evaluate import evaluate_all
-from tdro.evaluation.evaluate_models import averaged, evaluate_models, joined, model_names
+from tdro.evaluation.evaluate_models import evaluate_models, model_names
 from tdro.evaluation.find_tests import find_benchmark
+from tdro.evaluation.joined import averaged, joined
 from tdro.evaluation.mkqa import LANGUAGES
 from tdro.evaluation.model_prompts import Instruction, Prompts, read_instructions, sides
 from tdro.evaluation.results import read_group

@@ -18,22 +18,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tdro.data.task import TestSet
 from tdro.errors import UserError
 from tdro.evaluation.bm25 import NAME as BM25
 from tdro.evaluation.bm25 import evaluate_bm25
-from tdro.evaluation.evaluate import MEASURES, evaluate_all
+from tdro.evaluation.evaluate import evaluate_all
 from tdro.evaluation.evaluate_mkqa import evaluate_mkqa, test_name
 from tdro.evaluation.find_tests import Benchmark, find_benchmark, without_repeats
+from tdro.evaluation.joined import averaged, joined
 from tdro.evaluation.leaks import FILE as LEAKS
 from tdro.evaluation.mkqa import LANGUAGES
 from tdro.evaluation.model_leaks import find_model_leaks
 from tdro.evaluation.model_prompts import Instruction, Prompts, check_used, prompts_of, read_prompts, sides
 from tdro.evaluation.mteb_format import write_mteb_whole
 from tdro.evaluation.results import note_of
-from tdro.files import fingerprint, read_json, write_json
+from tdro.files import read_json, write_json
 from tdro.retriever.base import load_model
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
@@ -109,7 +108,9 @@ def evaluate_models(
     names = dict(zip(model_names(models), models, strict=True))
     words = [name for name, model in names.items() if model == BM25 and not Path(model).is_dir()]
     if words and (asked := next((each.name for each in benchmarks if each.mkqa), "")):
-        raise UserError(f"bm25 on {asked}: questions in other languages share no words with the passages; evaluate bm25 without it")
+        raise UserError(
+            f"bm25 on {asked}: questions in other languages share no words with the passages; evaluate it without bm25"
+        )
     found = [
         _evaluate_words(benchmarks, request) if name in words else _evaluate_model(model, name, benchmarks, request)
         for name, model in names.items()
@@ -231,46 +232,6 @@ def _scored(
             results[test] for test in dict.fromkeys(part.wanted.whole or part.wanted.name for part in each.parts)
         ]
         for each in benchmarks
-    }
-
-
-def joined(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One result of several test sets' that count as one: all queries, and ``weights`` (of mean 1) that make the
-    weighted mean over queries the mean over the parts.
-
-    Args:
-        whole: the name of the result's test set.
-        model: the model's name.
-        parts: what :func:`tdro.evaluation.evaluate.evaluate_all` returned for each.
-    """
-    queries = sum(len(part["queries"]) for part in parts)
-    return {
-        **{"test": whole, "model": model, "task": "", "trained": False},
-        "fingerprint": fingerprint([part["fingerprint"] for part in parts]),
-        "data": fingerprint([part["data"] for part in parts]),
-        "passages": sum(part["passages"] for part in parts),
-        "parts": {part["test"]: part["mean"] for part in parts},
-        "problems": [problem for part in parts for problem in part["problems"]],
-        "queries": [f"{part['test']}/{query}" for part in parts for query in part["queries"]],
-        "weights": [queries / len(parts) / len(part["queries"]) for part in parts for _ in part["queries"]],
-        **{measure: [value for part in parts for value in part[measure]] for measure in MEASURES},
-        "mean": {measure: float(np.mean([part["mean"][measure] for part in parts])) for measure in MEASURES},
-    }
-
-
-def averaged(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One result of test sets that ask the same queries: each query's mean over them.
-
-    Arguments as in :func:`joined`.
-    """
-    values = {measure: np.mean([part[measure] for part in parts], axis=0) for measure in parts[0]["mean"]}
-    return {
-        **{"test": whole, "model": model, "task": "", "trained": False},
-        "fingerprint": fingerprint([part["fingerprint"] for part in parts]),
-        **{key: parts[0][key] for key in ("data", "passages", "problems", "queries")},
-        "parts": {part["test"]: part["mean"] for part in parts},
-        **{measure: each.tolist() for measure, each in values.items()},
-        "mean": {measure: float(each.mean()) for measure, each in values.items()},
     }
 
 
