@@ -34,7 +34,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "SHARD_ROWS", 10)
-    monkeypatch.setattr(build, "BATCH_ROWS", 4)
+    monkeypatch.setattr(build, "BATCH_CHARACTERS", 60)
 
 
 def source(where: Path | str, **keys: Any) -> Source:
@@ -210,7 +210,7 @@ def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path) -> None:
     code = f"""import os, signal, sys
 from tdro.data import build
 from tdro.recipe_data import Source
-build.SHARD_ROWS, build.BATCH_ROWS = 10, 4
+build.SHARD_ROWS, build.BATCH_CHARACTERS = 10, 60
 clean, seen = build.row_from, []
 def dying(*arguments):
     seen.append(1)
@@ -231,7 +231,7 @@ print(len(seen))"""
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "SHARD_ROWS", 500)
-    monkeypatch.setattr(build, "BATCH_ROWS", 100)
+    monkeypatch.setattr(build, "BATCH_CHARACTERS", 200_000)
 
     def peak(rows: int) -> int:
         path = tmp_path / f"{rows}.jsonl"
