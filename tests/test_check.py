@@ -361,7 +361,11 @@ def is_examined(path, made) -> None:
     content, expected = made
     path.write_bytes(content)
     with bad_rows_file(path.with_suffix(".problems"), force=True) as sink:
-        report = check_files([str(path)], sink=sink)
+        try:
+            report = check_files([str(path)], sink=sink)
+        except UserError as error:  # chance, or hypothesis, made a Parquet file's first bytes
+            assert expected is None and str(path) in str(error)
+            return
     said = [
         Problem(**{key: value for key, value in p.items() if key != "row"})
         for p in read_jsonl(path.with_suffix(".problems"))
