@@ -24,8 +24,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tdro.files import read_json, write_json
 
+Ints = NDArray[np.int64]
 Found = Iterable[tuple[int, int]]
 GRAM = 3  # characters, for MinHash
 JACCARD = 0.7
@@ -38,14 +42,15 @@ def tdro(train: Sequence[str], test: Sequence[str]) -> Found:
     from tdro.data.near_duplicates import near_duplicates
 
     found = near_duplicates(train, test)
-    own, others = _copies(found.firsts.tolist()), _copies(found.seconds.tolist())
+    own, others = _copies(found.firsts, found.first), _copies(found.seconds, found.second)
     return [(one, other) for first, second, _ in found for one in own[first] for other in others[second]]
 
 
-def _copies(firsts: Sequence[int]) -> dict[int, list[int]]:
-    """The places of each text's copies, by the first of them."""
+def _copies(firsts: Ints, wanted: Ints) -> dict[int, list[int]]:
+    """The places of each wanted text's copies, by the first of them."""
     copies: dict[int, list[int]] = {}
-    for place, first in enumerate(firsts):
+    places = np.flatnonzero(np.isin(firsts, wanted))
+    for place, first in zip(places.tolist(), firsts[places].tolist(), strict=True):
         copies.setdefault(first, []).append(place)
     return copies
 
