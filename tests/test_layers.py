@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tdro"
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("commands",),
+    ("commands", "launch"),
     ("pipeline", "describe_files"),
     ("stages",),
     ("stage_one",),

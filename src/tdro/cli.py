@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tdro import __version__
 from tdro.commands import compare, data, evaluate, init, inspect, plan, weights
 from tdro.errors import UserError
+from tdro.launch import LAUNCHED, launch, takes_processes, wants_launch
 
 COMMANDS = (compare, data, init, inspect, plan, weights)  # besides the stages, in the order of --help
 
@@ -36,18 +38,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
+        if wants_launch(options):
+            return launch(sys.argv[1:] if arguments is None else arguments, options.processes)
         status = options.function(options)
         sys.stdout.flush()
         return status or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command continues the run", file=sys.stderr)
+        if LAUNCHED not in os.environ or "RANK" not in os.environ:  # else the process that launched this one says so
+            _complain("\nstopped; the same command continues the run")
         return 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _complain(line: str) -> None:
+    """Print to the terminal's error stream; of several ranks with the same error, the first one does.
+
+    The others wait: when a rank fails, the launcher ends them within a tenth of a second. A rank that fails alone is
+    heard.
+    """
+    if rank := int(os.environ.get("RANK", "0")):
+        time.sleep(5)
+        line = f"rank {rank}: {line}"
+    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,15 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help=text, description=text, epilog="Example: tdro run quickstart")
     _takes_recipe(run)
     _takes_merge(run)
+    takes_processes(run)
     run.set_defaults(function=_run, stages=None)
     for stage, text in STAGES.items():
         example = "quickstart" if stage != "evaluate" else "MODEL --on nano-beir"
         command = commands.add_parser(stage, help=text, description=text, epilog=f"Example: tdro {stage} {example}")
         if stage == "evaluate":
             evaluate.arguments(command)
+            takes_processes(command)
             command.set_defaults(function=_evaluate)
             continue
         _takes_recipe(command)
+        if stage != "report":
+            takes_processes(command)
         if stage == "finetune":
             _takes_merge(command)
         command.set_defaults(function=_run, stages=(stage,))

@@ -30,7 +30,7 @@ from tdro.prepared import Prepared
 from tdro.recipe import Finetune, Recipe
 from tdro.report.card import write_card
 from tdro.report.html import write_report
-from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
+from tdro.retriever.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.run_folder import RunFolder, Stage
 from tdro.stages import Stages
 from tdro.weights_table import weights_table
@@ -71,6 +71,8 @@ class Run:
             self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
         self.path = self.folder.path
         log_to(self.path, machine.main)
+        if idle := idle_gpus(recipe.device, machine):
+            say(idle, machine.main)
         if recipe.trust_remote_code:
             say("warning: trust_remote_code is true: code that comes with a model is run here", machine.main)
         self.prepared = Prepared(recipe, self.path, machine)

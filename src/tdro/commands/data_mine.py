@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tdro.launch import takes_processes
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register the command."""
@@ -13,7 +15,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "mine",
         help=text,
         description=text,
-        epilog="Example: tdro data mine mine.jsonl --out mined. torchrun shares the encoding.",
+        epilog="Example: tdro data mine mine.jsonl --out mined",
     )
     parser.add_argument(
         "paths", metavar="MIXTURE", nargs="+", help="a mixture folder, a recipe, or data files (a task each)"
@@ -62,6 +64,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="more passages than the tasks' own positives: a BEIR folder, JSONL with text (and title), or .txt",
     )
     parser.add_argument("--prompts", action="store_true", help="put the tasks' instructions before their queries")
+    takes_processes(parser)
     parser.add_argument("--samples", metavar="K", type=int, default=10, help="rows of each task to show (default: 10)")
     parser.add_argument("--force", action="store_true", help="replace the mixture that is there")
     parser.set_defaults(function=_mine)

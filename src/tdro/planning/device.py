@@ -36,7 +36,9 @@ def planned_device(device: str, precision: str) -> Device:
     """The device that a recipe's ``device`` and ``precision`` mean, here or elsewhere."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         return Device("cuda", precision != "fp32", None)
-    machine = this_machine(device, precision)
+    if device == "mps":
+        return Device("mps", precision == "bf16", None)
+    machine = this_machine("cuda" if device.startswith("cuda") else device, precision)
     if machine.device == "cpu":
         return Device("cpu", machine.bf16, machine_memory())
     if machine.device.startswith("cuda"):

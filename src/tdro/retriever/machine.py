@@ -16,7 +16,7 @@ from tdro.errors import UserError
 
 @dataclass(frozen=True)
 class Machine:
-    """Attributes: ``device`` (a torch device type), ``bf16`` (autocast to it), and this process among its ranks."""
+    """Attributes: ``device`` (``cpu``, ``mps``, ``cuda:N``), ``bf16`` (autocast to it), and this rank among all."""
 
     device: str = "cpu"
     bf16: bool = False
@@ -37,17 +37,25 @@ class Machine:
 def this_machine(device: str = "auto", precision: str = "auto") -> Machine:
     """The machine as it is, under the wishes of the recipe.
 
-    ``auto`` precision is bf16 where the device computes in it, and fp32 elsewhere. Ranks come from torchrun's or
-    accelerate's environment; their process group is made by the first trainer.
+    ``auto`` is this rank's CUDA GPU, else Apple's (mps), else the CPU; ``auto`` precision is bf16 where the device
+    computes in it, and fp32 elsewhere. A process uses one device: of several ranks on a machine, rank r uses GPU r.
+    Ranks come from torchrun's or accelerate's environment; their process group is made by the first trainer.
 
     Raises:
-        UserError: a device that is not there.
+        UserError: a device that is not there, or one device for several ranks.
     """
-    kind = _device() if device == "auto" else device
-    if kind.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device: '{device}' is asked for, but torch sees no CUDA device; set device to auto or cpu")
-    bf16 = _has_bf16(kind) if precision == "auto" else precision == "bf16"
-    return Machine(kind, bf16, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    found = _device(device, world)
+    bf16 = _has_bf16(found) if precision == "auto" else precision == "bf16"
+    return Machine(found, bf16, rank, world)
+
+
+def idle_gpus(device: str, machine: Machine) -> str:
+    """A line that says how to use the GPUs that a run leaves idle; empty if there are none, or one was named."""
+    if machine.world > 1 or device not in ("auto", "cuda") or not machine.device.startswith("cuda"):
+        return ""
+    count = torch.cuda.device_count()
+    return f"1 of {count} GPUs is used; to use them all, add --processes auto" if count > 1 else ""
 
 
 def wants_shards() -> bool:
@@ -55,10 +63,24 @@ def wants_shards() -> bool:
     return parse_flag_from_env("ACCELERATE_USE_FSDP") and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def _device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "cpu"
+def _device(wish: str, world: int) -> str:
+    """The device that a wish means for this process: ``cpu``, ``mps`` or ``cuda:N``."""
+    if wish == "auto":
+        wish = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wish == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device: 'mps' is asked for, but torch sees no Apple GPU; set device to auto or cpu")
+    if not wish.startswith("cuda"):
+        return wish
+    if not torch.cuda.is_available():
+        raise UserError(f"device: '{wish}' is asked for, but torch sees no CUDA device; set device to auto or cpu")
+    if wish != "cuda" and world > 1:
+        raise UserError(f"device: '{wish}' is one device for {world} processes; set device to cuda or auto")
+    if wish == "cuda":
+        wish = f"cuda:{os.environ.get('LOCAL_RANK', '0') if world > 1 else torch.cuda.current_device()}"
+    if int(wish.removeprefix("cuda:")) >= (count := torch.cuda.device_count()):
+        there = "cuda:0 only" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise UserError(f"device: '{wish}' is asked for, but torch sees {there}; each process needs a GPU of its own")
+    return wish
 
 
 def _has_bf16(kind: str) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -33,6 +33,7 @@ from tdro.files import read_json, write_json
 from tdro.recipe import Training
 from tdro.retriever import sharded
 from tdro.retriever.machine import wants_shards
+from tdro.retriever.one_device import OneDeviceArguments
 from tdro.retriever.schedules import schedule
 from tdro.retriever.steps import PlannedSteps
 
@@ -53,7 +54,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         folder: where checkpoints go; continued from the newest one.
         seed: of dropout, and whatever else the model draws.
         bf16: autocast to bfloat16.
-        device: ``auto``, ``cpu``, ``cuda``, …
+        device: the one device of this process: ``cpu``, ``mps``, ``cuda:1``, …
         callbacks: more callbacks.
     """
 
@@ -66,7 +67,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         folder: Path,
         seed: int,
         bf16: bool = False,
-        device: str = "auto",
+        device: str = "cpu",
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         self._steps, self._settings, self._folder = steps, settings, folder
@@ -76,7 +77,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
             module.sparse = True
         super().__init__(
             model=model,
-            args=SentenceTransformerTrainingArguments(
+            args=OneDeviceArguments(
                 output_dir=str(folder),
                 max_steps=settings.steps,
                 per_device_train_batch_size=max(1, settings.batch // steps.world),
@@ -85,6 +86,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 max_grad_norm=0.0 if self._sparse else 1.0,
                 bf16=bf16,
                 use_cpu=device == "cpu",
+                only_device=device,
                 seed=seed,
                 save_strategy="steps" if settings.checkpoint_steps else "no",
                 save_steps=settings.checkpoint_steps or settings.steps,
@@ -93,7 +95,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 logging_nan_inf_filter=False,
                 report_to="none",
                 disable_tqdm=True,
-                dataloader_pin_memory=device != "cpu" and torch.cuda.is_available(),
+                dataloader_pin_memory=device.startswith("cuda"),
                 # BERT has a pooler that mean pooling never reads; without this, ranks wait for its gradient.
                 ddp_find_unused_parameters=True,
                 ddp_broadcast_buffers=False,

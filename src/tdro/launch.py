@@ -1,0 +1,72 @@
+"""``--processes N``: the same command again in N processes that share the work, started by torch's elastic launcher.
+
+The launcher is the one behind ``torchrun``; each process finds its rank in the environment, as it would there. On a
+machine with GPUs each process uses one of them; elsewhere they are CPU ranks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+
+from tdro.errors import UserError
+
+LAUNCHED = "TDRO_LAUNCHED"  # in the environment of the processes that this starts
+
+
+def takes_processes(command: argparse.ArgumentParser) -> None:
+    """Add ``--processes`` to a command whose work several ranks can share."""
+    command.add_argument(
+        "--processes",
+        metavar="N",
+        type=_count,
+        help="start N processes that share the work, or auto: one a GPU (default: this one alone)",
+    )
+
+
+def wants_launch(options: argparse.Namespace) -> bool:
+    """Whether several processes are asked for that are not there yet."""
+    return getattr(options, "processes", None) is not None and LAUNCHED not in os.environ
+
+
+def launch(arguments: Sequence[str], processes: int | str) -> int:
+    """Run ``tdro`` with these arguments in several processes, wait for them, and return their exit status.
+
+    Args:
+        arguments: of the command line, ``--processes`` among them.
+        processes: how many, or ``auto`` for as many as there are GPUs (one where there is none).
+
+    Raises:
+        UserError: this process is itself one of several.
+        KeyboardInterrupt: Ctrl-C, when all processes have stopped.
+    """
+    if "RANK" in os.environ:
+        raise UserError("--processes: torchrun or accelerate has started this process already; leave --processes out")
+    import torch
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    count = max(1, torch.cuda.device_count()) if processes == "auto" else int(processes)
+    # The launcher would give each process a single thread.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ[LAUNCHED] = "1"
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # a process says itself what was wrong
+    try:
+        run(parse_args(["--standalone", "--nproc-per-node", str(count), "-m", "tdro", *arguments]))
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return abs(failure.exitcode)
+    except SignalException as error:
+        raise KeyboardInterrupt from error
+    return 0
+
+
+def _count(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of processes, at least 1, or auto, found {text!r}")
+    return int(text)
