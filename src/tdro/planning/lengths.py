@@ -53,6 +53,9 @@ def sample_lengths(task: Task, cutter: Cutter) -> TaskLengths:
     Args:
         task: at least one row.
         cutter: the base model's tokenizer, and where texts are cut.
+
+    Raises:
+        UserError: as :meth:`tdro.data.cuts.Cutter.of`.
     """
     sample = _sample(task)
     prompt = task.prompt if cutter.prompts else ""
@@ -63,13 +66,14 @@ def sample_lengths(task: Task, cutter: Cutter) -> TaskLengths:
         return found if row is None else np.minimum(found, row)
 
     positives, negatives = _flat(sample["positives"]), _flat(sample["negatives"])
+    cut = cutter.of(task, sample["query"], positives + negatives)  # says whose instruction leaves nothing
     on_passages = prompt if task.symmetric else ""
     of_positives = lengths(positives, on_passages, cutter.passage_tokens)
     return TaskLengths(
         lengths(sample["query"], prompt, cutter.query_tokens),
         of_positives,
         lengths(negatives, on_passages, cutter.passage_tokens) if negatives else of_positives,
-        cutter.of(task, sample["query"], positives + negatives),
+        cut,
     )
 
 

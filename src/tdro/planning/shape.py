@@ -7,15 +7,17 @@ are counted exactly, whatever the architecture. Rejected: formulas by model type
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from tdro.errors import UserError
 from tdro.recipe import Base
 from tdro.retriever.base import plain_tokenizer
-from tdro.retriever.base_tokens import base_files
+from tdro.retriever.base_tokens import base_files, is_static
 from tdro.retriever.decoder import keep_layers
 
 
@@ -83,6 +85,8 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
     from transformers import AutoConfig, AutoModel
 
     folder, gguf_file = base_files(base)
+    if base.kind == "encoder" and is_static(folder):
+        return _static_shape(folder)
     try:
         config = AutoConfig.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
         keep_layers(config, base.layers, base.source)
@@ -127,6 +131,17 @@ def shape_of(model: nn.Module) -> ModelShape:
         dropout=_above_zero(config, "hidden_dropout_prob", "hidden_dropout", "resid_pdrop", "mlp_dropout"),
         attention_dropout=_above_zero(config, "attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"),
     )
+
+
+def _static_shape(folder: str) -> ModelShape:
+    """Of a sentence-transformers model of static vectors, by the head of its weights."""
+    path = Path(folder) / "model.safetensors"
+    try:
+        with safe_open(str(path), framework="np") as file:
+            vocabulary, width = file.get_slice("embedding.weight").get_shape()
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: weights that cannot be read ({error})") from error
+    return ModelShape(vocabulary * width, vocabulary, width)
 
 
 def _layer(model: nn.Module, count: int) -> nn.Module:

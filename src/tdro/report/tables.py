@@ -148,10 +148,14 @@ def _cut_view(data: Any, tasks: list[Any]) -> dict[str, Any] | None:
         for task in tasks
         for side, what in (("query", "queries"), ("passage", "passages"))
     ]
+    longest = number(dig(data, "longest"))  # NaN: no limit
     return {
-        **{key: dig(data, key) for key in ("query_tokens", "passage_tokens", "longest")},
+        **{
+            f"{side}_tokens": np.nanmin([longest, number(dig(data, f"{side}_tokens"))]) for side in ("query", "passage")
+        },
+        "longest": dig(data, "longest"),
         "prompts": any(dig(task, "cut", "query", "prompt") for task in tasks),
-        "equal": ", ".join(f"{percent(same)} of {task}’s {what}" for task, what, same in sides if same > 0),
+        "equal": ", ".join(f"{percent(same)} of {task}'s {what}" for task, what, same in sides if same > 0),
     }
 
 

@@ -59,7 +59,7 @@ def base_tokens(base: Base, trust_remote_code: bool = False) -> BaseTokens:
     if base.kind == "static":
         return _static(base.source, base.source, cut=False)
     folder, gguf_file = base_files(base)
-    if base.kind == "encoder" and _is_static(folder):
+    if base.kind == "encoder" and is_static(folder):
         return _static(base.source, folder, cut=True)
     from transformers import AutoConfig, AutoTokenizer
 
@@ -102,7 +102,8 @@ def base_files(base: Base) -> tuple[str, str | None]:
     return folder, gguf_file
 
 
-def _is_static(folder: str) -> bool:
+def is_static(folder: str) -> bool:
+    """Whether a folder has a tokenizer and no transformer: a sentence-transformers model of static vectors."""
     path = Path(folder)
     return (path / "tokenizer.json").is_file() and not (path / "config.json").is_file()
 
