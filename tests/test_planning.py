@@ -14,6 +14,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 import tiny
 import tiny_mixture
 from tdro.cli import main
+from tdro.data.cuts import Cutter
 from tdro.data.plan import HomogeneousPlan, MixedPlan
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
@@ -23,11 +24,11 @@ from tdro.planning.flops import UTILISATION, forward_flops, hours, training_flop
 from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths
 from tdro.planning.memory import Regime, graph_bytes, memory, trained_parameters
 from tdro.planning.plan import Plan, make_plan
-from tdro.planning.shape import ModelShape, read_shape, shape_of, token_counter
+from tdro.planning.shape import ModelShape, read_shape, shape_of
 from tdro.planning.text import WIDTH, page
 from tdro.planning.work import all_work
 from tdro.recipe import Base, Lora, Training
-from tdro.recipe_data import Data
+from tdro.retriever.base_tokens import base_tokens
 from tdro.stage_one import reference_job, reference_rows
 
 SIZES = {"a": 12, "b": 24, "c": 36, "d": 48}
@@ -108,19 +109,24 @@ def test_a_cap_on_epochs_is_in_the_plan(tmp_path):
 # ---- lengths and sizes
 
 
-def test_lengths_are_cut_and_prompts_are_counted():
+def words(texts, max_tokens):
+    return [text.split()[:max_tokens] for text in texts]
+
+
+def test_lengths_are_cut_and_prompts_come_on_top():
     task = tiny.task("t", rows=30, instruction="w1 w2 w3")
-    count = lambda texts: np.array([len(text.split()) for text in texts])  # noqa: E731
-    plain = sample_lengths(task, count, Data(query_tokens=4, passage_tokens=5))
+    plain = sample_lengths(task, Cutter(words, None, 4, 5))
     assert plain.queries.max() == 4
     assert plain.negatives.max() == 5
-    prompted = sample_lengths(task, count, Data(query_tokens=100, passage_tokens=5, prompts=True))
-    whole = sample_lengths(task, count, Data(query_tokens=100, passage_tokens=5))
+    prompted = sample_lengths(task, Cutter(words, None, 100, 5, prompts=True))
+    whole = sample_lengths(task, Cutter(words, None, 100, 5))
     assert (prompted.queries - whole.queries).min() == 5  # Instruct: w1 w2 w3 Query:
 
 
 def test_rows_without_negatives_get_lengths_of_positives():
-    lengths = sample_lengths(tiny.task("t", negatives=0), lambda texts: np.full(len(texts), 7), Data())
+    lengths = sample_lengths(
+        tiny.task("t", negatives=0), Cutter(lambda texts, _: [[1] * (7 if t else 0) for t in texts], None)
+    )
     assert lengths.negatives.tolist() == lengths.positives.tolist()
     assert lengths.tokens_a_row(3) == 35
     assert lengths.squares_a_row(3) == 5 * 49
@@ -144,7 +150,7 @@ def test_sizes_and_tokens_come_without_the_weights(tmp_path, kind):
     assert (shape.gated, shape.rms) == ((False, False) if kind == "encoder" else (True, True))
     assert shape.products == 2 * (4 * 16 * 16 + (2 if kind == "encoder" else 3) * 16 * 32)
     assert shape.normalised == 32
-    assert token_counter(base)(["w1 w2 w3", "w4"]).tolist() == [4, 2]  # with the end-of-sequence token
+    assert base_tokens(base).count(["w1 w2 w3", "w4"]).tolist() == [4, 2]  # with the end-of-sequence token
 
 
 def test_a_decoder_that_is_cut_has_fewer_parameters(tmp_path):
@@ -160,7 +166,7 @@ def test_a_static_model_is_its_vocabulary_times_its_dimension(tmp_path):
     base = Base(kind="static", source=str(tmp_path), dimension=8)
     shape = read_shape(base)
     assert (shape.parameters, shape.static, shape.products) == (203 * 8, True, 0)
-    assert token_counter(base)(["w1 w2 w3", ""]).tolist() == [3, 0]
+    assert base_tokens(base).count(["w1 w2 w3", ""]).tolist() == [3, 0]
 
 
 def test_a_model_that_cannot_be_read_is_named(tmp_path):

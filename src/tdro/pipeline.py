@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tdro.console import log_to, quiet_libraries, say
+from tdro.data.cuts_text import cut_lines
 from tdro.data.describe import describe
 from tdro.data.task import Task
 from tdro.dro.health import collapse_warning
@@ -25,11 +26,12 @@ from tdro.evaluation.leaks import FILE as LEAKS
 from tdro.evaluation.leaks import counted, find_leaks, leaks_line
 from tdro.evaluation.trained_on import task_fingerprint
 from tdro.files import fingerprint, read_json, write_json
-from tdro.planning.kind import token_counter_or_none
+from tdro.planning.cuts import cuts_of, cutter_of, tokens_as_trained
 from tdro.prepared import Prepared
 from tdro.recipe import Finetune, Recipe
 from tdro.report.card import write_card
 from tdro.report.html import write_report
+from tdro.retriever.base_tokens import BaseTokens, base_tokens_or_none
 from tdro.retriever.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.run_folder import RunFolder, Stage
 from tdro.stages import Stages
@@ -85,6 +87,7 @@ class Run:
             self.folder.remember(self.recipe)
             return
         self.folder.check_input("negatives", self.recipe.negatives.model_dump(mode="json"))  # before they are mined
+        self._say_cuts(stages)
         self.folder.check([*self.stages.references(), weights := self.stages.weights()])
         if self.folder.is_done(weights):
             for group in self.recipe.finetune:
@@ -189,13 +192,41 @@ class Run:
                 found[name] = self.path / "models" / group.name / name
         return found
 
+    def _say_cuts(self, stages: Sequence[str]) -> None:
+        """Say which limits the bases of some stages cannot keep, and where much is cut away, before anything is done.
+
+        Raises:
+            UserError: a task's instruction leaves nothing of its texts.
+        """
+        recipe = self.recipe
+        bases = [recipe.base] if {"reference", "learn"} & set(stages) and not recipe.weights.load else []
+        bases += [recipe.base_of(group) for group in recipe.finetune] if "finetune" in stages else []
+        with in_turn(self.machine):
+            tasks = self.prepared.unmined.tasks
+        lines: list[str] = []
+        for base in dict.fromkeys(bases):
+            cutter = cutter_of(tokens_as_trained(self.prepared, base), recipe.data)
+            lines += cut_lines(base.source, cutter, cuts_of(tasks, cutter))
+        for line in dict.fromkeys(lines):  # some bases differ in their adapters only
+            say(f"warning: {line}", self.machine.main)
+
     def _describe(self) -> None:
         """Write ``data.json``, what the tasks hold before mining, for the report; unless it is there."""
-        path, base = self.path / "data.json", self.recipe.base
-        key = fingerprint([self.prepared.inputs["mixture"], base.kind, base.source])
-        if self.machine.main and not (path.exists() and read_json(path).get("fingerprint") == key):
-            card = describe(self.prepared.unmined, *token_counter_or_none(base, self.recipe.trust_remote_code), 1_000)
-            card.save(path, key)
+        if not self.machine.main:
+            return
+        path, base, data = self.path / "data.json", self.recipe.base, self.recipe.data
+        limits = [data.query_tokens, data.passage_tokens, data.prompts]
+        key = fingerprint([self.prepared.inputs["mixture"], base.kind, base.source, *limits])
+        if path.exists() and read_json(path).get("fingerprint") == key:
+            return
+        tokens: BaseTokens | None
+        if self.recipe.weights.load:  # then this base is not trained
+            tokens = base_tokens_or_none(base, self.recipe.trust_remote_code)
+        else:
+            tokens = tokens_as_trained(self.prepared, base)
+        count, name = (tokens.count, tokens.name) if tokens else (None, "")
+        cutter = cutter_of(tokens, data) if tokens else None
+        describe(self.prepared.unmined, count, name, 1_000, cutter).save(path, key)
 
     def _do(self, stage: Stage) -> None:
         started = time.monotonic()

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from tdro.console import say
 from tdro.data.index import MixtureIndex
 from tdro.data.index_files import kept_index
-from tdro.data.mixture import mixture_fingerprint, read_mixture
+from tdro.data.mixture import mixture_fingerprint, read_mixture, task_instructions
 from tdro.data.sample import build_sample
 from tdro.data.source_mixture import source_mixture
-from tdro.data.task import Mixture, Task, TestSet
+from tdro.data.task import Mixture, Task, TestSet, prompt_of
 from tdro.data.token_files import kept_tokens
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
@@ -35,6 +35,8 @@ from tdro.retriever.steps import TokenizedMixture
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from tdro.recipe_data import Data
 
 # Keys of data that say what the mixture is; its fingerprint (and the pipeline's inputs) have what came of them.
 _IN_MIXTURE = {"mixture", "sources", "test_sets", "tests", "hard_negatives_only"}
@@ -99,6 +101,18 @@ class Prepared:
         return mine_mixture(unmined, settings, self.recipe.seed, folder, embedder=embedder, machine=self.machine)
 
     @functools.cached_property
+    def _prompted(self) -> dict[str, int]:
+        """The longest text after each prompt of the tasks. Their rows are not read, which evaluation does not need."""
+        data = self.recipe.data
+        if not data.prompts:
+            return {}
+        longest: dict[str, int] = {}
+        for prompt, symmetric in _prompts(data):
+            limit = max(data.query_tokens, data.passage_tokens) if symmetric else data.query_tokens
+            longest[prompt] = max(limit, longest.get(prompt, 0))
+        return dict(sorted(longest.items()))
+
+    @functools.cached_property
     def index(self) -> MixtureIndex:
         """The tasks' rows as numbers; made once and kept on disk."""
         tasks, content = self.mixture.tasks, self.inputs["mixture"]
@@ -110,7 +124,9 @@ class Prepared:
     @functools.cached_property
     def inputs(self) -> dict[str, Any]:
         """What every training depends on besides its own settings."""
+        counted = {"limits": "of texts without their prompts"} if self.recipe.data.prompts else {}
         return {
+            **counted,
             "mixture": mixture_fingerprint(Mixture(self.mixture.tasks)),  # other test sets ask for no other training
             "data": self.recipe.data.model_dump(mode="json", exclude=_IN_MIXTURE),
             "negatives": self.recipe.negatives.model_dump(mode="json"),
@@ -120,9 +136,9 @@ class Prepared:
     def base(self, settings: Base) -> BaseModel:
         """A base model as a sentence-transformers folder, built into the user's cache and checked when it is new."""
         longest = max(self.recipe.data.query_tokens, self.recipe.data.passage_tokens)
-        key = fingerprint(
-            [settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed, longest]
-        )
+        prompted = self._prompted if settings.kind == "decoder" else {}
+        made_of = [settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed]
+        key = fingerprint([*made_of, longest, *([prompted] if prompted else [])])
         if key not in self._bases:
             path = cache_folder() / "bases" / key
             with in_turn(self.machine):
@@ -137,6 +153,7 @@ class Prepared:
                         path,
                         seed=self.recipe.seed,
                         max_tokens=longest,
+                        prompted=prompted,
                         trust_remote_code=self.recipe.trust_remote_code,
                     )
             self._bases[key] = BaseModel(path, model_fingerprint(path), settings)
@@ -203,6 +220,22 @@ def _chosen_tests(tests: list[TestSet], names: tuple[str, ...] | None) -> list[T
     if unknown:
         raise UserError(f"data.tests: the mixture has no test set '{unknown[0]}'; it has {', '.join(known)}")
     return [known[name] for name in names]
+
+
+def _prompts(data: Data) -> list[tuple[str, bool]]:
+    """Each task's prompt, where it has one, and whether it stands before passages too."""
+    if data.mixture is None:
+        known = [(name, source.instruction, source.symmetric) for name, source in (data.sources or {}).items()]
+    else:
+        sample = data.mixture == "sample"
+        known = task_instructions(
+            build_sample(cache_folder() / "sample-mixture") if sample else Path(data.mixture).expanduser()
+        )
+    return [
+        (prompt_of(instruction), symmetric)
+        for name, instruction, symmetric in known
+        if instruction and (data.tasks is None or name in data.tasks)
+    ]
 
 
 def _with_hard_negatives_only(tasks: list[Task], names: Sequence[str]) -> list[Task]:

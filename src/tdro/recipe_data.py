@@ -105,8 +105,10 @@ class Data(Settings):
         description="tasks whose rows never take other rows' passages as negatives, for instance because one answer "
         "fits many queries (class labels)",
     )
-    query_tokens: int = Field(default=64, gt=1, description="longest query, in tokens (the paper: 128)")
-    passage_tokens: int = Field(default=128, gt=1, description="longest passage, in tokens (the paper: 512)")
+    query_tokens: int = Field(
+        default=64, gt=1, description="longest query, in tokens, its instruction not counted (the paper: 128)"
+    )
+    passage_tokens: int = Field(default=128, gt=1, description="the same of a passage (the paper: 512)")
     prompts: bool = Field(
         default=False,
         description="put `Instruct: {instruction}\\nQuery: ` before the queries (the paper: true)",

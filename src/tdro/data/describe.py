@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from tdro.console import progress_bar
+from tdro.data.cuts import Cutter, TaskCut
 from tdro.data.languages import languages_of
 from tdro.data.outliers import repeated
 from tdro.data.same_text import normalise
@@ -68,6 +69,7 @@ class TaskCard:
         same_query: rows whose query an earlier row has, after normalisation.
         same_positive: rows of which a positive is also an earlier row's.
         samples: query, first positive and first hard negative (or None) of three rows.
+        cut: what training does not read of the texts; None where no tokens are counted.
     """
 
     name: str
@@ -85,6 +87,7 @@ class TaskCard:
     same_query: int
     same_positive: int
     samples: list[dict[str, str | None]]
+    cut: TaskCut | None = None
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,18 @@ class DataCard:
         tokenizer: the model whose tokens are counted, or empty.
         length_rows: at most so many rows of a task were looked at for lengths and languages.
         tasks: a card each.
+        query_tokens: the limit of a recipe; None without one.
+        passage_tokens: the same.
+        longest: the most tokens that the model reads, prompt included; None: all, or no tokens are counted.
     """
 
     unit: str
     tokenizer: str
     length_rows: int
     tasks: list[TaskCard]
+    query_tokens: int | None = None
+    passage_tokens: int | None = None
+    longest: int | None = None
 
     def save(self, path: Path | str, fingerprint: str = "") -> None:
         """Write it as JSON, with a fingerprint of what it was made of."""
@@ -109,7 +118,11 @@ class DataCard:
 
 
 def describe(
-    mixture: Mixture, count: TokenCounter | None = None, tokenizer: str = "", length_rows: int = LENGTH_ROWS
+    mixture: Mixture,
+    count: TokenCounter | None = None,
+    tokenizer: str = "",
+    length_rows: int = LENGTH_ROWS,
+    cutter: Cutter | None = None,
 ) -> DataCard:
     """Look at every task of a mixture.
 
@@ -118,18 +131,25 @@ def describe(
         count: numbers of tokens of texts; None: lengths are in characters.
         tokenizer: the name of the model whose tokens they are.
         length_rows: rows of a task whose lengths and languages are told.
+        cutter: cuts as training does; None: what is cut is not told.
+
+    Raises:
+        UserError: an instruction leaves nothing of its task's texts.
     """
     with progress_bar(total=sum(mixture.sizes), title="describing", unit=" rows", unit_scale=True) as bar:
-        tasks = [_task_card(task, count or _characters, length_rows, bar) for task in mixture.tasks]
-    return DataCard("tokens" if count else "characters", tokenizer if count else "", length_rows, tasks)
+        tasks = [_task_card(task, count or _characters, length_rows, cutter, bar) for task in mixture.tasks]
+    unit, tokenizer = ("tokens", tokenizer) if count else ("characters", "")
+    limits = (cutter.query_tokens, cutter.passage_tokens, cutter.longest) if cutter else ()
+    return DataCard(unit, tokenizer, length_rows, tasks, *limits)
 
 
-def _task_card(task: Task, count: TokenCounter, length_rows: int, bar: tqdm[Any]) -> TaskCard:
+def _task_card(task: Task, count: TokenCounter, length_rows: int, cutter: Cutter | None, bar: tqdm[Any]) -> TaskCard:
     sampled = task.rows.select(spread(len(task), length_rows))[:]
     passages = [text for side in ("positives", "negatives") for texts in sampled[side] for text in texts]
     passages = [passages[place] for place in spread(len(passages), length_rows)]
     # Before the pass over all rows: a wrong tokenizer shows at once.
     query_lengths, passage_lengths = _lengths(sampled["query"], count), _lengths(passages, count)
+    cut = cutter.of(task, sampled["query"], passages) if cutter else None
     positives, negatives, same_query, same_positive = _all_rows(task, bar)
     return TaskCard(
         *(task.name, len(task), task.instruction, task.licence, task.source),
@@ -143,6 +163,7 @@ def _task_card(task: Task, count: TokenCounter, length_rows: int, bar: tqdm[Any]
         same_query=same_query,
         same_positive=same_positive,
         samples=_samples(task),
+        cut=cut,
     )
 
 

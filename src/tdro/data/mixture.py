@@ -66,6 +66,12 @@ def task_files(folder: Path | str) -> dict[str, Path]:
     return {entry["name"]: Path(folder) / entry["file"] for entry in _contents(Path(folder))["tasks"]}
 
 
+def task_instructions(folder: Path | str) -> list[tuple[str, str, bool]]:
+    """The training tasks' names, instructions, and whether they are symmetric; raises as :func:`task_files`."""
+    entries = _contents(Path(folder))["tasks"]
+    return [(entry["name"], entry["instruction"], entry["symmetric"]) for entry in entries]
+
+
 def test_folders(folder: Path | str) -> dict[str, Path]:
     """The test sets' names and folders, in order; raises as :func:`task_files`."""
     return {entry["name"]: Path(folder) / entry["folder"] for entry in _contents(Path(folder))["tests"]}

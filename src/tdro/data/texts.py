@@ -6,8 +6,9 @@ is tens of GB in every process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import overload
 
 import numpy as np
@@ -62,10 +63,14 @@ class Texts(Sequence[str]):
         columns: where they are.
         firsts: where each text is first, counted through all columns; rising, shape (texts,).
         digest: of the texts in their order: where it is equal, they are.
+
+    Attributes:
+        prompts: of the columns.
     """
 
     def __init__(self, columns: Sequence[Column], firsts: Ints, digest: str) -> None:
         self.firsts, self.digest = firsts, digest
+        self.prompts = tuple(column.prompt for column in columns)
         self._chunks = [(chunk, column.prompt) for column in columns for chunk in column.chunks]
         self._starts = np.cumsum([0, *(len(chunk) for chunk, _ in self._chunks)])
 
@@ -83,13 +88,20 @@ class Texts(Sequence[str]):
             return self._read(self.firsts[which])
         return self._read(self.firsts[[which]])[0]
 
+    def by_prompt(self, which: slice) -> Iterator[tuple[str, list[str]]]:
+        """Some of the texts in their order, neighbours with the same prompt together: the prompt, and the texts that
+        begin with it."""
+        for prompt, parts in groupby(self._parts(self.firsts[which]), key=lambda part: part[0]):
+            yield prompt, [text for _, texts in parts for text in texts]
+
     def _read(self, places: Ints) -> list[str]:
+        return [text for _, texts in self._parts(places) for text in texts]
+
+    def _parts(self, places: Ints) -> Iterator[tuple[str, list[str]]]:
         of_place = np.searchsorted(self._starts, places, side="right") - 1
-        texts: list[str] = []
         for part in np.split(np.arange(len(places)), np.flatnonzero(np.diff(of_place)) + 1):
             if len(part):
                 number = of_place[part[0]]
                 chunk, prompt = self._chunks[number]
                 found = chunk.take(pa.array(places[part] - self._starts[number])).to_pylist()
-                texts += [prompt + text for text in found] if prompt else found
-        return texts
+                yield prompt, [prompt + text for text in found] if prompt else found

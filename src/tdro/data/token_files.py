@@ -8,14 +8,15 @@ left is gone on with. Rejected: ``.npz``, which is put together in memory, and r
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.data.tokens import Tokens, kind_of, tokenized, tokenizer_state
+from tdro.data.texts import Texts
+from tdro.data.tokens import Tokens, kind_of, row_lengths, tokenized, tokenizer_state
 from tdro.errors import UserError
 from tdro.files import fingerprint, once, read_json, write_json
 
@@ -39,27 +40,36 @@ def kept_tokens(
     Args:
         model: whose tokenizer it is.
         texts: read only if their tokens are not there yet.
-        max_tokens: of a text.
-        folder: of any texts' tokens; these get a folder in it, named by the tokenizer, the texts and the length.
+        max_tokens: of a text; the prompts of :class:`Texts` come on top.
+        folder: of any texts' tokens; these get a folder in it, named by tokenizer, texts and where they are cut.
         content: a digest of the texts in their order; where it is equal, they are.
         what: the texts are, for the progress bar.
 
     Raises:
-        UserError: the folder cannot be written or read.
+        UserError: the folder cannot be written or read, or a prompt leaves nothing of the texts.
     """
-    place = Path(folder) / fingerprint([FORMAT, tokenizer_state(model), content, max_tokens])
-    once(place / "tokens.json", lambda: _write(model, texts, max_tokens, place, what))
+    rows = row_lengths(model, texts, max_tokens, what)
+    key = [FORMAT, tokenizer_state(model), content, *_cuts(texts, rows)]
+    place = Path(folder) / fingerprint(key)
+    once(place / "tokens.json", lambda: _write(model, texts, rows, place, what))
     try:
         return _open(place)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{place}: cannot be read ({error}); remove the folder, it is made again") from error
 
 
-def _write(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, place: Path, what: str) -> None:
+def _cuts(texts: Sequence[str], rows: Mapping[str, int]) -> list[object]:
+    """Where texts are cut, for their folder's name; each column's prompt too, for texts do not say where it ends."""
+    if rows.keys() == {""} or not isinstance(texts, Texts):
+        return list(rows.values())
+    return [[[prompt, rows[prompt]] for prompt in texts.prompts]]
+
+
+def _write(model: SentenceTransformer, texts: Sequence[str], rows: Mapping[str, int], place: Path, what: str) -> None:
     kind = kind_of(model)
     with (place / "ids.raw").open("ab") as ids_file, (place / "starts.raw").open("ab") as starts_file:
         done, end = _written(place, ids_file, starts_file, kind.dtype)
-        for ids, lengths in tokenized(model, texts, max_tokens, kind, what, done):
+        for ids, lengths in tokenized(model, texts, rows, kind, what, done):
             # The ids are on disk before any start that leads to them.
             _append(ids_file, ids)
             _append(starts_file, end + np.cumsum(lengths, dtype=np.int64))

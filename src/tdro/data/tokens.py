@@ -1,15 +1,16 @@
 """Texts tokenized once, kept as flat arrays, and put together to model inputs without a tokenizer.
 
 The tokenizer is the model's own (``model.preprocess``), so that special tokens, truncation and EOS are exactly what
-``model.encode`` would use; only the padding is taken off again. The arrays are small (2 bytes a token, or 4) and can be
-kept on disk (:mod:`tdro.data.token_files`). Rejected: a ``datasets.map`` of the tokenizer over rows, which stores each
-repeated passage again.
+``model.encode`` would use; only the padding is taken off again. A limit is of the text: its prompt comes on top
+(:mod:`tdro.data.longest`). The arrays are small (2 bytes a token, or 4) and can be kept on disk
+(:mod:`tdro.data.token_files`). Rejected: a ``datasets.map`` of the tokenizer over rows, which stores each repeated
+passage again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tdro.console import progress_bar
+from tdro.data.cuts import Encode
+from tdro.data.longest import longest_row, row_length, within
+from tdro.data.texts import Texts
 from tdro.files import fingerprint
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 _TEXTS_AT_ONCE = 4096
 _TEXTS_PADDED_TOGETHER = 256
+_WHOLE = 1_000_000  # tokens: no text has as many
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,51 @@ class Tokens:
 
 
 def tokenize(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts") -> Tokens:
-    """Tokenize texts with the model's own preprocessing, truncated to ``max_tokens`` (special tokens included).
+    """Tokenize texts with the model's own preprocessing, truncated to ``max_tokens`` (special tokens included, the
+    prompts of :class:`Texts` not).
 
     An empty text of a model without special tokens has no token at all; it is given as is, and embeds to zero.
+
+    Raises:
+        UserError: a prompt leaves nothing of the texts.
     """
     kind = kind_of(model)
     pieces, lengths = [np.zeros(0, dtype=kind.dtype)], [np.zeros(1, dtype=np.int64)]
-    for ids, of_text in tokenized(model, texts, max_tokens, kind, what):
+    for ids, of_text in tokenized(model, texts, row_lengths(model, texts, max_tokens, what), kind, what):
         pieces.append(ids)
         lengths.append(of_text)
     return Tokens(np.concatenate(pieces), np.cumsum(np.concatenate(lengths)), kind.padding)
+
+
+def row_lengths(
+    model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts"
+) -> dict[str, int]:
+    """Where rows are cut, by the prompt that they begin with: after ``max_tokens`` of the text, if the model reads
+    that far. Texts in a plain list have no prompt, or it counts as a part of them.
+
+    Raises:
+        UserError: a prompt leaves nothing of the texts.
+    """
+    longest = longest_row(model)
+    prompts = texts.prompts if isinstance(texts, Texts) else ("",)
+    if not any(prompts):
+        return {"": within(max_tokens, longest) or max_tokens}
+    bare, *before = (len(ids) for ids in encoder_of(model)(["", *prompts], None))
+    return {
+        prompt: row_length(max_tokens, tokens - bare, bare, longest, f"{what} after {prompt!r}")
+        for prompt, tokens in zip(prompts, before, strict=True)
+    }
+
+
+def encoder_of(model: SentenceTransformer) -> Encode:
+    """A function that gives the token ids of texts, special ones included, cut to so many or whole."""
+    kind = kind_of(model)
+
+    def encode(texts: list[str], max_tokens: int | None) -> list[list[int]]:
+        found = tokenized(model, texts, {"": max_tokens or _WHOLE}, kind, "texts")
+        return [part.tolist() for ids, lengths in found for part in np.split(ids, np.cumsum(lengths)[:-1])]
+
+    return encode
 
 
 @dataclass(frozen=True)
@@ -97,31 +137,33 @@ def kind_of(model: SentenceTransformer) -> Kind:
 
 
 def tokenized(
-    model: SentenceTransformer, texts: Sequence[str], max_tokens: int, kind: Kind, what: str, first: int = 0
+    model: SentenceTransformer, texts: Sequence[str], rows: Mapping[str, int], kind: Kind, what: str, first: int = 0
 ) -> Iterator[tuple[NDArray, NDArray[np.int64]]]:
     """The token ids of some texts, one after the other, and each text's number of them; then of the next texts.
 
     Args:
         model: whose tokenizer it is.
         texts: all of them.
-        max_tokens: of a text.
+        rows: where they are cut, by prompt: see :func:`row_lengths`.
         kind: of the model.
         what: the texts are, for the progress bar.
         first: the text to begin with.
     """
     kept_length, bag = model.max_seq_length, kind.padding is None
-    if not bag:
-        model.max_seq_length = max_tokens
     try:
         with progress_bar(title=f"tokenizing {what}", total=len(texts), initial=first, unit=" texts") as bar:
             for start in range(first, len(texts), _TEXTS_AT_ONCE):
-                part = list(texts[start : start + _TEXTS_AT_ONCE])
-                ids, lengths = _bags(model, part, max_tokens) if bag else _rows(model, part)
-                yield ids.astype(kind.dtype), lengths
-                bar.update(len(part))
+                for prompt, part in _by_prompt(texts, slice(start, start + _TEXTS_AT_ONCE)):
+                    ids, lengths = (_bags if bag else _rows)(model, part, rows[prompt])
+                    yield ids.astype(kind.dtype), lengths
+                    bar.update(len(part))
     finally:
         if not bag:
             model.max_seq_length = kept_length
+
+
+def _by_prompt(texts: Sequence[str], which: slice) -> Iterable[tuple[str, list[str]]]:
+    return texts.by_prompt(which) if isinstance(texts, Texts) else [("", list(texts[which]))]
 
 
 def _is_bag(model: SentenceTransformer) -> bool:
@@ -136,7 +178,8 @@ def _bags(model: SentenceTransformer, texts: list[str], max_tokens: int) -> tupl
     return ids[place < max_tokens], np.minimum(lengths, max_tokens)
 
 
-def _rows(model: SentenceTransformer, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _rows(model: SentenceTransformer, texts: list[str], max_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    model.max_seq_length = max_tokens
     # Texts of about one length together: padding all to the longest takes as long as tokenizing them.
     order = np.argsort([len(text) for text in texts], kind="stable")
     found = [np.zeros(0, dtype=np.int64)] * len(texts)

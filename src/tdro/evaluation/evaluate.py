@@ -8,6 +8,7 @@ them), and breaks ties by chance.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tdro.data.cuts import Cutter, TaskCut
+from tdro.data.cuts_text import much_cut
+from tdro.data.longest import longest_row
 from tdro.data.mixture import beir_sha256
 from tdro.data.task import TestSet
+from tdro.data.tokens import encoder_of
 from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData, read_beir
 from tdro.evaluation.metrics import gains, judgements, measure
@@ -39,6 +44,8 @@ MEASURES = ("ndcg@10", "recall@100", "mrr@10", "map@100", "accuracy@10", "accura
 RANKS = 100  # passages that are kept of each query
 _VERSION = 2  # of what is written; part of every fingerprint
 _PROBLEMS_KEPT = 100
+_LOOKED_AT = 1_000  # first texts of a side that are looked at for what the model cuts away
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -191,12 +198,32 @@ def _search_all(
     for job, data in zip(jobs, sets, strict=True):
         lists.append(Texts(data.queries, job.test.prompt))
         lists.append(Texts(data.passages.texts, job.test.passage_prompt))
+    _say_cuts(model, jobs, lists)
     store = Store(embeddings, lists, model, content, machine)
     store.encode(tokens_folder, title, progress)
     wait_for_everyone(machine)
     for number, data in enumerate(sets):
         queries = store.whole(2 * number).to(machine.device)
         yield Found(data, *search(queries, store.blocks(2 * number + 1), data, RANKS, machine))
+
+
+def _say_cuts(model: SentenceTransformer, jobs: Sequence[Job], lists: Sequence[Texts]) -> None:
+    """Warn of test sets of which the model reads too little; prompts count here, as they do in its own ``encode``.
+
+    Raises:
+        UserError: a prompt leaves nothing of the texts.
+    """
+    longest = longest_row(model)
+    cutter = Cutter(encoder_of(model), longest)
+    cuts = {}
+    for job, queries, passages in zip(jobs, lists[::2], lists[1::2], strict=True):
+        sides = (
+            cutter.side(list(texts.texts[:_LOOKED_AT]), texts.prompt, None, f"{what} of test set '{job.test.name}'")
+            for texts, what in ((queries, "queries"), (passages, "passages"))
+        )
+        cuts[job.test.name] = TaskCut(*sides)
+    if much := much_cut(cuts, longest):
+        logger.warning("evaluation: %s", much)
 
 
 def write_found(folder: Path, job: Job, found: Found, model_name: str) -> None:

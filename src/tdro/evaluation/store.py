@@ -27,6 +27,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from tdro.console import progress_bar
+from tdro.data.longest import longest_row
 from tdro.data.token_files import kept_tokens
 from tdro.data.tokens import tokenize
 from tdro.errors import UserError
@@ -81,7 +82,7 @@ class Store:
         machine: Machine,
     ) -> None:
         self._lists, self._model, self._machine = lists, model.eval(), machine
-        self._limit = int(min(model.max_seq_length or _NO_LIMIT, _NO_LIMIT))
+        self._limit = longest_row(model) or _NO_LIMIT
         settings = {"model": model_fingerprint, "max_tokens": self._limit, "bf16": machine.bf16}
         self.folder = Path(folder) / fingerprint(settings)
         self._paths: dict[tuple[int, range], Path] = {}

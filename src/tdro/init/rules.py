@@ -35,6 +35,7 @@ class Settings:
         eta_times_steps: of stage 1.
         mixtures: to compare.
         mined: rows that lack negatives.
+        longest: what query_tokens and passage_tokens are at most.
     """
 
     query_tokens: int
@@ -50,10 +51,16 @@ class Settings:
     mined: int
     eta_times_steps: float
     mixtures: tuple[str, ...]
+    longest: int = LONGEST
 
 
 def settings_for(
-    tasks: Sequence[TaskCard], rows: Sequence[int], kind: str, device: Device, parameters: int | None
+    tasks: Sequence[TaskCard],
+    rows: Sequence[int],
+    kind: str,
+    device: Device,
+    parameters: int | None,
+    longest: int | None = None,
 ) -> Settings:
     """The rules.
 
@@ -63,15 +70,17 @@ def settings_for(
         kind: of the base.
         device: that trains.
         parameters: of the base; None where they are not known.
+        longest: the most tokens that the base reads of a text; None: all.
     """
+    longest = min(longest or LONGEST, LONGEST)
     smallest = min(rows)
     batch = power_of_two(min(largest_batch(kind, device), smallest))
     steps = min(max(REPEATS * smallest * len(tasks) // batch, LEAST_STEPS), MOST_STEPS)
     mined = sum(task.without_negatives for task in tasks)
     large = parameters is not None and device.memory is not None and _BYTES * parameters > 0.8 * device.memory
     return Settings(
-        query_tokens=_tokens([task.query_lengths.most for task in tasks]),
-        passage_tokens=_tokens([task.passage_lengths.most for task in tasks]),
+        query_tokens=_tokens([task.query_lengths.most for task in tasks], longest),
+        passage_tokens=_tokens([task.passage_lengths.most for task in tasks], longest),
         batch=batch,
         steps=steps,
         repeats=steps * batch / len(tasks) / smallest,
@@ -83,6 +92,7 @@ def settings_for(
         mined=mined,
         eta_times_steps=round(MOVE * math.sqrt(len(tasks)), 1),
         mixtures=_mixtures(len(tasks)),
+        longest=longest,
     )
 
 
@@ -107,7 +117,6 @@ def _mixtures(tasks: int) -> tuple[str, ...]:
     return ("uniform", "proportional", f"top-{percent}", "reweight")
 
 
-def _tokens(lengths: Sequence[float]) -> int:
-    """What 95 % of the texts of every task fit in, a multiple of 8 from 16 to :data:`LONGEST`."""
-    longest = int(max(lengths))
-    return min(max(-(-longest // 8) * 8, 16), LONGEST)
+def _tokens(lengths: Sequence[float], longest: int) -> int:
+    """What 95 % of the texts of every task fit in: a multiple of 8, at least 16, but no more than ``longest``."""
+    return min(max(-(-int(max(lengths)) // 8) * 8, 16), longest)

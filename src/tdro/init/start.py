@@ -17,10 +17,11 @@ from tdro.init.look import Looked, look, task_names
 from tdro.init.rules import Settings, settings_for
 from tdro.init.text import Source, Test, recipe_text
 from tdro.planning.device import planned_device
-from tdro.planning.kind import base_of, counter_of
+from tdro.planning.kind import base_of
 from tdro.planning.shape import read_shape
 from tdro.recipe import Base, load_recipe
 from tdro.recipe_checks import beir_folder
+from tdro.retriever.base_tokens import base_tokens
 
 
 def init_recipe(
@@ -54,7 +55,8 @@ def init_recipe(
         raise UserError(f"--columns {stray[0]}: is none of the files; write it as it stands among them")
     named = _tests(tests)
     base = base_of(model)
-    looked = look(files, counter_of(base), columns or {})
+    tokens = base_tokens(base)
+    looked = look(files, tokens.count, columns or {})
     sources = [Source(one, one.source, one.card.rows) for one in looked]
     if held:
         folder = out.with_name(f"{out.stem}-held-out")
@@ -69,7 +71,12 @@ def init_recipe(
         )
     device = planned_device("auto", "auto")
     settings = settings_for(
-        [one.card for one in looked], [one.rows for one in sources], base.kind, device, _parameters(base)
+        [one.card for one in looked],
+        [one.rows for one in sources],
+        base.kind,
+        device,
+        _parameters(base),
+        tokens.longest,
     )
     name = re.sub(r"[^\w-]+", "-", out.stem).strip("-")[:80] or "recipe"
     text = recipe_text(name, sources, named, base, settings, device.kind)

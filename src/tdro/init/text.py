@@ -94,9 +94,10 @@ def _data(sources: Sequence[Source], tests: Sequence[Test], settings: Settings) 
         )
         name = scalar(sources[0].looked.name)
         lines.append(f"  # test_sets: {{{name}: {{folder: FOLDER, task: {name}}}}}")
+    longest = settings.longest
     return [
         *lines,
-        f"  query_tokens: {settings.query_tokens}    # 95 % of each task's queries are no longer (at most 512)",
+        f"  query_tokens: {settings.query_tokens}    # 95 % of each task's queries are no longer (at most {longest})",
         f"  passage_tokens: {settings.passage_tokens}  # the same of passages; time and memory grow with it",
         "  prompts: false      # true: the instructions stand before the queries; fill them in first",
     ]

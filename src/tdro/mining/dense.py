@@ -12,6 +12,7 @@ one positive a row, knows equal texts by their spelling only, and keeps nothing 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tdro.data.cuts import Cutter
+from tdro.data.cuts_text import much_cut
+from tdro.data.longest import longest_row
 from tdro.data.task import Task
+from tdro.data.tokens import encoder_of
 from tdro.evaluation.search import found, top_k
 from tdro.evaluation.store import Store, Texts
 from tdro.mining.passages import Passages
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _PAIRS_AT_ONCE = 65_536
+_LOOKED_AT = 500  # texts of a side that are looked at for what the model cuts away
+logger = logging.getLogger(__name__)
 Ints = NDArray[np.int64]
 
 
@@ -47,7 +54,9 @@ class Embedder:
         fingerprint: what :func:`tdro.retriever.check.model_fingerprint` says of it.
         folder: for embeddings, while a task is mined.
         machine: its ranks share the texts.
-        prompts: put the tasks' prompts before queries (and passages of symmetric tasks), as training does.
+        prompts: put the tasks' prompts before queries (and passages of symmetric tasks), as training does. They count:
+            the model reads no more than its ``max_seq_length`` of a row.
+        name: for people.
     """
 
     load: Callable[[], SentenceTransformer]
@@ -55,6 +64,7 @@ class Embedder:
     folder: Path
     machine: Machine
     prompts: bool = False
+    name: str = "the model"
 
     def share(self, task: Task, queries: Sequence[str], passages: Passages) -> None:
         """Encode this rank's share of a task's queries and passages."""
@@ -78,9 +88,22 @@ class Embedder:
     def _store(self, task: Task, queries: list[str], passages: Passages, machine: Machine) -> Store:
         prompt = task.prompt if self.prompts else ""
         lists = [Texts(queries, prompt), Texts(passages.texts, prompt if task.symmetric else "")]
+        self._say_cuts(task, queries, passages)
         store = Store(self.folder, lists, self.load(), self.fingerprint, machine)
         store.encode(title=f"encoding {task.name}")
         return store
+
+    def _say_cuts(self, task: Task, queries: Sequence[str], passages: Passages) -> None:
+        """Warn of a task of which the model reads too little. Raises as :meth:`tdro.data.cuts.Cutter.of`."""
+        longest = longest_row(self.load())
+        cutter = Cutter(encoder_of(self.load()), longest, prompts=self.prompts)
+        cut = cutter.of(task, _some(queries), _some(passages.texts))
+        if much := much_cut({task.name: cut}, longest):
+            logger.warning("mining with %s: %s", self.name, much)
+
+
+def _some(texts: Sequence[str]) -> list[str]:
+    return [texts[place] for place in range(0, len(texts), -(-len(texts) // _LOOKED_AT) or 1)]
 
 
 def embedder_of(
@@ -99,7 +122,7 @@ def embedder_of(
         return load_model(path, device=machine.device, bf16=machine.bf16, trust_remote_code=trust_remote_code)
 
     content = model_fingerprint(path if (Path(path) / "modules.json").exists() else load())
-    return Embedder(load, content, folder, machine, prompts)
+    return Embedder(load, content, folder, machine, prompts, source)
 
 
 class DenseSearch:

@@ -5,14 +5,9 @@ No weight is read. Rejected: asking the user (``base.kind`` is the key that is m
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from transformers import AutoConfig
 
 from tdro.errors import UserError
-from tdro.files import read_json
-from tdro.planning.lengths import Counter
-from tdro.planning.shape import token_counter
 from tdro.recipe import Base
 from tdro.recipe_checks import PACKAGED, exists
 from tdro.retriever.base import model_source
@@ -55,22 +50,3 @@ def base_of(source: str, trust_remote_code: bool = False) -> Base:
             ) from error
         kind = "decoder" if is_causal(config) else "encoder"
     return Base.model_validate({"kind": kind, "source": source})
-
-
-def token_counter_or_none(base: Base, trust_remote_code: bool = False) -> tuple[Counter | None, str]:
-    """The counter and the model's name; None and nothing where a model of an unusual make is read by training only."""
-    try:
-        return counter_of(base, trust_remote_code), base.source
-    except UserError:
-        return None, ""
-
-
-def counter_of(base: Base, trust_remote_code: bool = False) -> Counter:
-    """As :func:`tdro.planning.shape.token_counter`, also for a sentence-transformers model of static vectors."""
-    folder = Path(model_source(base.source)[0])
-    modules = folder / "modules.json"
-    if base.kind == "encoder" and modules.is_file():
-        first = folder / str(read_json(modules)[0]["path"])
-        if (first / "tokenizer.json").is_file() and not (first / "config.json").is_file():
-            return token_counter(Base(kind="static", source=str(first)))
-    return token_counter(base, trust_remote_code)

@@ -1,21 +1,21 @@
 """How long the texts of each task are, in tokens of a base model: from a sample of its rows.
 
 A few hundred rows give the mean to a few percent, and tokenizing all of them may take an hour. Lengths are cut at the
-recipe's, as training cuts them. Tasks without hard negatives yet are taken to get some of their positives' lengths,
-which is what mining gives them.
+recipe's limits, as training cuts them. Tasks without hard negatives yet are taken to get some of their positives'
+lengths, which is what mining gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tdro.data.cuts import Cutter, TaskCut
 from tdro.data.task import Task
-from tdro.recipe_data import Data
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,11 +27,15 @@ Counter = Callable[[list[str]], Ints]  # texts to their numbers of tokens, speci
 
 @dataclass(frozen=True)
 class TaskLengths:
-    """Tokens of the sampled texts of a task: its queries, their positives, and hard negatives. None is empty."""
+    """Tokens of the sampled texts of a task: its queries, their positives, and hard negatives. None is empty.
+
+    ``cut`` is what was cut off to get there.
+    """
 
     queries: Ints
     positives: Ints
     negatives: Ints
+    cut: TaskCut | None = None
 
     def tokens_a_row(self, negatives: int) -> float:
         """Mean tokens of a query, a positive and so many hard negatives, without padding."""
@@ -43,26 +47,44 @@ class TaskLengths:
         return sum(means) + negatives * float((self.negatives.astype(np.float64) ** 2).mean())
 
 
-def sample_lengths(task: Task, count: Counter, data: Data) -> TaskLengths:
-    """The lengths of rows from everywhere in a task.
+def sample_lengths(task: Task, cutter: Cutter) -> TaskLengths:
+    """The lengths of rows from everywhere in a task, prompts included.
 
     Args:
         task: at least one row.
-        count: the base model's tokenizer.
-        data: prompts, and where texts are cut.
+        cutter: the base model's tokenizer, and where texts are cut.
+
+    Raises:
+        UserError: as :meth:`tdro.data.cuts.Cutter.of`.
     """
     sample = _sample(task)
-    prompt = task.prompt if data.prompts else ""
-    before = prompt if task.symmetric else ""
-    queries = [prompt + text for text in sample["query"]]
-    positives = [before + text for texts in sample["positives"] for text in texts]
-    negatives = [before + text for texts in sample["negatives"] for text in texts]
-    of_positives = np.minimum(count(positives), data.passage_tokens)
+    prompt = task.prompt if cutter.prompts else ""
+
+    def lengths(texts: list[str], before: str, limit: int | None) -> Ints:
+        row, _ = cutter.row(before, limit)
+        found = np.array([len(ids) for ids in cutter.encode([before + text for text in texts], None)], dtype=np.int64)
+        return found if row is None else np.minimum(found, row)
+
+    positives, negatives = _flat(sample["positives"]), _flat(sample["negatives"])
+    cut = cutter.of(task, sample["query"], positives + negatives)  # says whose instruction leaves nothing
+    on_passages = prompt if task.symmetric else ""
+    of_positives = lengths(positives, on_passages, cutter.passage_tokens)
     return TaskLengths(
-        np.minimum(count(queries), data.query_tokens),
+        lengths(sample["query"], prompt, cutter.query_tokens),
         of_positives,
-        np.minimum(count(negatives), data.passage_tokens) if negatives else of_positives,
+        lengths(negatives, on_passages, cutter.passage_tokens) if negatives else of_positives,
+        cut,
     )
+
+
+def cut_of(task: Task, cutter: Cutter) -> TaskCut:
+    """What is cut off such rows. Raises as :meth:`tdro.data.cuts.Cutter.of`."""
+    sample = _sample(task)
+    return cutter.of(task, sample["query"], _flat(sample["positives"]) + _flat(sample["negatives"]))
+
+
+def _flat(lists: Iterable[list[str]]) -> list[str]:
+    return [text for texts in lists for text in texts]
 
 
 def text_bytes(task: Task, negatives: int) -> float:

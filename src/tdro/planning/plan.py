@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tdro.data.cuts_text import cut_lines
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
+from tdro.planning.cuts import cutter_of
 from tdro.planning.device import Device, planned_device
 from tdro.planning.flops import forward_flops, training_flops
 from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths, text_bytes
 from tdro.planning.memory import TEXTS, Memory, Regime, largest, memory, trained_parameters
-from tdro.planning.shape import ModelShape, read_shape, token_counter
+from tdro.planning.shape import ModelShape, read_shape
 from tdro.planning.work import Work, all_work
 from tdro.prepared import Prepared
 from tdro.recipe import Base, Recipe
+from tdro.retriever.base_tokens import base_tokens
 from tdro.retriever.machine import Machine
 
 REPEATS = 4  # epochs of a task beyond which a repetition teaches little; said as a warning
@@ -92,8 +95,10 @@ def make_plan(recipe: Recipe, ranks: int = 1) -> Plan:
             raise UserError(f"{work.stage}: a batch of {work.settings.batch} cannot be shared equally by {ranks} ranks")
         if work.base not in shapes:
             shapes[work.base] = read_shape(work.base, recipe.trust_remote_code)
-            count = token_counter(work.base, recipe.trust_remote_code)
-            lengths[work.base] = [sample_lengths(task, count, recipe.data) for task in data.tasks]
+            cutter = cutter_of(base_tokens(work.base, recipe.trust_remote_code), recipe.data)
+            lengths[work.base] = [sample_lengths(task, cutter) for task in data.tasks]
+            cuts = {task.name: own.cut for task, own in zip(data.tasks, lengths[work.base], strict=True) if own.cut}
+            warnings += [line for line in cut_lines(work.base.source, cutter, cuts) if line not in warnings]
         estimates.append(_estimate(work, shapes[work.base], lengths[work.base], device, ranks))
     negatives = recipe.negatives.per_row if recipe.negatives.mine != "none" else 0
     texts = TEXTS * sum(text_bytes(task, negatives) for task in data.tasks)

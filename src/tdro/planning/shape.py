@@ -1,4 +1,4 @@
-"""A base model's sizes and its tokenizer, from its configuration: no weight is read, and no memory taken.
+"""A base model's sizes, from its configuration: no weight is read, and no memory taken.
 
 The model is built on torch's meta device, where a parameter has a shape and no bytes, and looked at. So parameters
 are counted exactly, whatever the architecture. Rejected: formulas by model type, of which there is a new one a month.
@@ -6,21 +6,19 @@ are counted exactly, whatever the architecture. Rejected: formulas by model type
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from tdro.errors import UserError
-from tdro.files import read_json
-from tdro.planning.lengths import Counter
 from tdro.recipe import Base
-from tdro.retriever.base import model_source, plain_tokenizer
-from tdro.retriever.decoder import embedding_tokenizer, keep_layers
+from tdro.retriever.base import plain_tokenizer
+from tdro.retriever.base_tokens import base_files, is_static
+from tdro.retriever.decoder import keep_layers
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,9 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
         return ModelShape(vocabulary * width, vocabulary, width)
     from transformers import AutoConfig, AutoModel
 
-    folder, gguf_file = _files(base)
+    folder, gguf_file = base_files(base)
+    if base.kind == "encoder" and is_static(folder):
+        return _static_shape(folder)
     try:
         config = AutoConfig.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
         keep_layers(config, base.layers, base.source)
@@ -133,45 +133,15 @@ def shape_of(model: nn.Module) -> ModelShape:
     )
 
 
-def token_counter(base: Base, trust_remote_code: bool = False) -> Counter:
-    """A function that counts the tokens of texts as the base's embedder does, special tokens included, uncut.
-
-    Raises:
-        UserError: the tokenizer cannot be read.
-    """
-    encode: Callable[[list[str]], list[list[int]]]
-    if base.kind == "static":
-        plain = plain_tokenizer(base.source, None)
-        plain.no_truncation()
-        plain.no_padding()
-
-        def encode(texts: list[str]) -> list[list[int]]:
-            return [found.ids for found in plain.encode_batch(texts, add_special_tokens=False)]
-
-    else:
-        from transformers import AutoTokenizer
-
-        folder, gguf_file = _files(base)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError, ImportError) as error:
-            raise UserError(f"base.source {base.source}: its tokenizer cannot be read ({_line(error)})") from error
-        if base.kind == "decoder":
-            tokenizer = embedding_tokenizer(tokenizer, max_tokens=1_000_000)  # only a warning depends on it
-
-        def encode(texts: list[str]) -> list[list[int]]:
-            return tokenizer(texts, truncation=False).input_ids
-
-    return lambda texts: np.array([len(ids) for ids in encode(texts)], dtype=np.int64)
-
-
-def _files(base: Base) -> tuple[str, str | None]:
-    """Where configuration and tokenizer are; a sentence-transformers folder may keep them in its first module's."""
-    folder, gguf_file = model_source(base.source)
-    modules = Path(folder) / "modules.json"
-    if modules.is_file() and not (Path(folder) / "config.json").is_file():
-        return str(Path(folder) / read_json(modules)[0]["path"]), gguf_file
-    return folder, gguf_file
+def _static_shape(folder: str) -> ModelShape:
+    """Of a sentence-transformers model of static vectors, by the head of its weights."""
+    path = Path(folder) / "model.safetensors"
+    try:
+        with safe_open(str(path), framework="np") as file:
+            vocabulary, width = file.get_slice("embedding.weight").get_shape()
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: weights that cannot be read ({error})") from error
+    return ModelShape(vocabulary * width, vocabulary, width)
 
 
 def _layer(model: nn.Module, count: int) -> nn.Module:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from tdro.planning.flops import UTILISATION, hours
+from tdro.planning.lengths import TaskLengths
 from tdro.planning.plan import Estimate, Plan
 
 WIDTH = 110
 UNKNOWN = "after stage 1"
+CUT = "% cut: queries / passages that are longer than what is read of them; see `tdro data describe`."
 _NAME = 24  # columns of a task's or training's name
 
 
@@ -21,7 +23,7 @@ def page(plan: Plan, tflops: float | None = None) -> str:
         plan: what is printed.
         tflops: peak of one device in TFLOP/s, for the time; None leaves it out.
     """
-    parts = [_head(plan), _stages(plan, tflops), _memory(plan), *_tasks(plan)]
+    parts = [_head(plan), _stages(plan, tflops), _memory(plan), *_tasks(plan), CUT]
     parts += ["\n".join(f"warning: {warning}" for warning in plan.warnings)] if plan.warnings else []
     return "\n\n".join(parts)
 
@@ -102,9 +104,9 @@ def _tasks(plan: Plan) -> list[str]:
 
 def _of_tasks(plan: Plan, estimates: Sequence[Estimate]) -> str:
     first = estimates[0].work
-    head = [f"{first.stage}, by task", "has rows", "tokens/row"]
+    head = [f"{first.stage}, by task", "has rows", "tokens/row", "% cut"]
     lines = [
-        [name, f"{size:,}", f"{task.tokens_a_row(first.settings.negatives):.0f}"]
+        [name, f"{size:,}", f"{task.tokens_a_row(first.settings.negatives):.0f}", _cut(task)]
         for (name, size), task in zip(plan.sizes.items(), plan.lengths[first.base], strict=True)
     ]
     above: dict[int, str] = {}
@@ -116,6 +118,11 @@ def _of_tasks(plan: Plan, estimates: Sequence[Estimate]) -> str:
         for line, steps, rows, epochs in zip(lines, reading.steps, reading.rows, reading.epochs, strict=True):
             line += [f"{steps:,}", f"{rows:,}", f"{epochs:.2f}"] if rows else ["-"] * 3
     return _table(head, lines, above if any(above.values()) else None)
+
+
+def _cut(task: TaskLengths) -> str:
+    """Shares of queries and passages, in percent, that are longer than what is read of them."""
+    return f"{100 * task.cut.query.cut:.0f} / {100 * task.cut.passage.cut:.0f}" if task.cut else "-"
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]], above: dict[int, str] | None = None) -> str:

