@@ -42,6 +42,8 @@ def same_answer(one: str, other: str) -> bool:
     shorter, longer = sorted((compact(one), compact(other)), key=len)
     if shorter == longer:
         return True
+    if shorter[:LETTERS] not in longer and longer[:LETTERS] not in shorter:  # what they share begins one of them
+        return False
     one, other = sorted((_plain(one), _plain(other)), key=len)
     words = len(tokens(one))
     if words < _LONG:
