@@ -277,7 +277,7 @@ def test_drawn_from_the_ranks_by_chance():
 
 def test_a_corpus_gives_more_passages():
     rows = [("a", ["red lamp"], ["Red lamp shade!"]), ("b", ["blue door"])]
-    corpus = ["red lamp shade", "red lamp bulb", "RED LAMP", "a", "blue door key"]
+    corpus = dict.fromkeys(["red lamp shade", "red lamp bulb", "RED LAMP", "a", "blue door key"], "")
     mined = mine_task(task(rows), Mining("bm25", 3, relative_margin=None), corpus=corpus).rows["negatives"][:]
     assert mined == [["Red lamp shade!", "red lamp bulb"], ["blue door key"]]
 

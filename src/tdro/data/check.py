@@ -19,6 +19,7 @@ from tdro.data.inputs import Input, find_inputs
 from tdro.data.languages import READ, Languages, language_name, languages_of
 from tdro.data.outliers import odd_lengths, odd_ones, repeated
 from tdro.data.rows import Action, Problem, Row, row_from
+from tdro.data.same_answer import same_answer
 from tdro.data.same_text import normalise
 from tdro.data.scripts import script_of
 from tdro.data.sources import Part
@@ -125,6 +126,8 @@ def check_task(task: Input, report: Report, batch: int | None = None, sink: Sink
         row, problems = (None, [raw]) if isinstance(raw, Problem) else row_from(raw, part.file, line, task.columns)
         if problems and task.mixture:
             problems = _as_mixture(problems)
+        if row is not None and row.negatives:
+            problems = [*problems, *_false_negatives(row, part.file, line)]
         for problem in problems:
             _tell(problem, raw, report, sink)
         if isinstance(raw, Problem) and raw.action == "refused":  # of the file, not of a row
@@ -169,6 +172,16 @@ def _as_mixture(problems: list[Problem]) -> list[Problem]:
     if any(problem.kind == "positive-is-query" for problem in problems):
         problems = [problem for problem in problems if problem.kind != "no-positive"]
     return [replace(problem, action="kept" if problem.kind in _BORNE else "refused") for problem in problems]
+
+
+def _false_negatives(row: Row, file: str, line: int) -> Iterator[Problem]:
+    """Negatives that are a positive of the row in another wrapping."""
+    positives = [normalise(text) for text in row.positives]
+    count = sum(any(same_answer(text, own) for own in positives) for text in map(normalise, row.negatives))
+    if count:
+        what = "a negative is" if count == 1 else f"{count} negatives are"
+        message = f"{what} a positive in another wrapping: with a title, cut, or in a longer passage"
+        yield Problem(file, line, "false-negative", message, "kept")
 
 
 class _Side:

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from tdro.data.same_text import normalise
 from tdro.data.sound import MOJIBAKE, NO_TEXT, different, sound
+from tdro.data.titled import titled
 
 LONGEST_TEXT = 100_000  # characters; more than any model reads, and no passage
 
@@ -270,7 +271,7 @@ def _titled(passage: Mapping[str, Any]) -> object:
         return text
     if not isinstance(title, str):
         return passage
-    return f"{title} {text}" if text and isinstance(text, str) else text or title
+    return titled(title, text) if isinstance(text, str) else text or title
 
 
 def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:

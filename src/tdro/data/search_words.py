@@ -16,6 +16,7 @@ _UNSPACED = (
 # A word keeps its combining marks (Hindi, Tamil, accents that have no composed form).
 _WORD = rf"[^\W{_UNSPACED}](?:[^\W{_UNSPACED}]|[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0dff])*"
 _PIECES = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|{_WORD}")
+_OF_UNSPACED = re.compile(f"[{_UNSPACED}]")
 
 
 def tokens(text: str) -> list[str]:
@@ -28,3 +29,8 @@ def tokens(text: str) -> list[str]:
         else:
             found.append(word)
     return found
+
+
+def unspaced(character: str) -> bool:
+    """Whether a character is of a script whose words are not parted by spaces."""
+    return _OF_UNSPACED.match(character) is not None

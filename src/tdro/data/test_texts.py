@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tdro.data.beir_rows import beir_rows
 from tdro.data.jsonl import raw_rows
 from tdro.data.places import looks_like_file
 from tdro.data.rows import Problem
 from tdro.data.test_sets import Part, find_test_sets, in_folder
+from tdro.data.titled import titled
 from tdro.errors import UserError
 
 MTEB = "mteb:"
@@ -120,8 +120,5 @@ def _relevant(folder: Path) -> Iterator[tuple[str, str]]:
         if isinstance(value, Problem):
             raise UserError(f"{value.file}, line {line}: {value.message}")
         for passage in value["positive_passages"] if isinstance(value, dict) else ():
-            yield passage["docid"], _titled(passage)
-
-
-def _titled(passage: dict[str, Any]) -> str:
-    return " ".join(part for key in ("title", "text") if isinstance(part := passage.get(key), str) and part)
+            title, text = (part if isinstance(part := passage.get(key), str) else "" for key in ("title", "text"))
+            yield passage["docid"], titled(title, text)

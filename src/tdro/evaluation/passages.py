@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tdro.console import progress_bar
+from tdro.data.titled import titled
 from tdro.errors import UserError
 
 _IDS_AT_ONCE = 1 << 16
@@ -166,7 +167,7 @@ def _row(line: bytes, texts: tuple[str, ...], where: str) -> dict[str, Any]:
 
 
 def _joined(row: dict[str, Any]) -> str:
-    return " ".join(part for part in (clean(row.get(key) or "").strip() for key in ("title", "text")) if part)
+    return titled(*(clean(row.get(key) or "") for key in ("title", "text")))
 
 
 def clean(text: str) -> str:

@@ -20,6 +20,7 @@ from tdro.console import progress_bar
 from tdro.data.search_words import tokens
 from tdro.mining.passages import Passages
 from tdro.mining.settings import Mining
+from tdro.mining.wrappings import Wrappings
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -114,12 +115,16 @@ class BM25Search:
     Args:
         passages: of the task.
         queries: of all rows, normalised.
+        wrappings: tells which passages are an answer, too.
     """
 
-    def __init__(self, passages: Passages, queries: Sequence[str]) -> None:
+    def __init__(self, passages: Passages, queries: Sequence[str], wrappings: Wrappings) -> None:
         self._searcher, self._passages, self._queries = Searcher(passages.number), passages, queries
+        self._wrappings = wrappings
 
-    def candidates(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining) -> list[list[int]]:
+    def candidates(
+        self, rows: Sequence[int], barred: Sequence[set[int]], missing: Sequence[int], settings: Mining
+    ) -> list[list[int]]:
         """Passages of each row in the ranks of the settings, best first, equal scores in the passages' order.
 
         Passages that share no searched word have no rank. The margins are against the first positive, which also
@@ -128,15 +133,18 @@ class BM25Search:
         Args:
             rows: numbers of rows.
             barred: for each of them what is no candidate.
+            missing: how many negatives each of them lacks.
             settings: margins and ranks.
         """
         ranked: list[list[int]] = []
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            ranked += self._some(rows[part], barred[part], settings)
+            ranked += self._some(rows[part], barred[part], missing[part], settings)
         return ranked
 
-    def _some(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining) -> list[list[int]]:
+    def _some(
+        self, rows: Sequence[int], barred: Sequence[set[int]], missing: Sequence[int], settings: Mining
+    ) -> list[list[int]]:
         searcher, (first, last) = self._searcher, settings.ranks
         positives = [self._passages.first[row] for row in rows]
         pairs = [searcher.query(self._queries[row], positive) for row, positive in zip(rows, positives, strict=True)]
@@ -147,11 +155,22 @@ class BM25Search:
             part = slice(found.indptr[place], found.indptr[place + 1])
             scores, indices = found.data[part], found.indices[part]
             near = scores <= limit
-            scores, indices = scores[near], indices[near]
-            depth = last + len(barred[place])
-            if len(scores) > depth:  # all that tie with the last stay, so that their order cannot matter
-                best = scores >= np.partition(scores, -depth)[-depth]
-                scores, indices = scores[best], indices[best]
-            best_first = indices[np.lexsort((indices, -scores))].tolist()
-            ranked.append([index for index in best_first if index not in barred[place]][first - 1 : last])
+            scores, indices, never = scores[near], indices[near], barred[place]
+            while True:
+                best = _best(scores, indices, never, last)
+                answers = self._wrappings.among(rows[place], best[: settings.looked_at(missing[place])])
+                if not answers:
+                    break
+                never = never | answers
+            ranked.append(best[first - 1 :])
         return ranked
+
+
+def _best(scores: NDArray[np.float32], indices: NDArray[np.int32], barred: set[int], count: int) -> list[int]:
+    """The best passages that are not barred."""
+    depth = count + len(barred)
+    if len(scores) > depth:  # all that tie with the last stay, so that their order cannot matter
+        best = scores >= np.partition(scores, -depth)[-depth]
+        scores, indices = scores[best], indices[best]
+    best_first = indices[np.lexsort((indices, -scores))].tolist()
+    return [index for index in best_first if index not in barred][:count]

@@ -5,19 +5,21 @@ Held in memory, for texts are compared with each other; each is there once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from tdro.data.jsonl import raw_rows
 from tdro.data.rows import Problem
+from tdro.data.titled import titled
 from tdro.errors import UserError
 
 
-def read_corpus(source: str) -> list[str]:
-    """The distinct passages of a source, in its order; empty ones are left out.
+def read_corpus(source: str) -> dict[str, str]:
+    """The distinct passages of a source, in its order, each with what it is without its title; empty ones are left out.
 
     Args:
         source: a BEIR folder (its ``corpus.jsonl``), a JSONL file (.gz too) of strings or of objects with ``text`` and
-            perhaps ``title``, which then stands before the text, or a ``.txt`` file with a passage a line.
+            perhaps ``title`` (:func:`tdro.data.titled.titled` joins them), or a ``.txt`` file with a passage a line.
 
     Raises:
         UserError: it is not there, a line is none of this (named by file and line), or it has no passage.
@@ -29,27 +31,27 @@ def read_corpus(source: str) -> list[str]:
         raise UserError(
             f"{path}: no such file (a corpus is a BEIR folder, a JSONL file, or a .txt with one text a line)"
         )
-    texts = _lines(path) if path.suffix == ".txt" else _jsonl(path)
-    found = list(dict.fromkeys(text for text in texts if text.strip()))
+    found: dict[str, str] = {}
+    for passage, text in _lines(path) if path.suffix == ".txt" else _jsonl(path):
+        if passage:
+            found.setdefault(passage, text)
     if not found:
         raise UserError(f"{path}: holds no passage")
     return found
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[str, str]]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        return [(line.strip(), line.strip()) for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
 
 
-def _jsonl(path: Path) -> list[str]:
-    texts = []
+def _jsonl(path: Path) -> Iterator[tuple[str, str]]:
     for line, _, value in raw_rows(path):
         if isinstance(value, Problem):
             raise UserError(f"{path}, line {line}: {value.message}")
         title, text = (value.get("title"), value.get("text")) if isinstance(value, dict) else ("", value)
         if not isinstance(text, str) or not isinstance(title, str | None):
             raise UserError(f"{path}, line {line}: expected a string, or an object with 'text' and perhaps 'title'")
-        texts.append(f"{title} {text}" if title else text)
-    return texts
+        yield titled(title, text), text.strip()

@@ -32,6 +32,7 @@ from tdro.evaluation.search import found, top_k
 from tdro.evaluation.store import Store, Texts
 from tdro.mining.passages import Passages
 from tdro.mining.settings import Mining
+from tdro.mining.wrappings import Wrappings
 from tdro.retriever.base import encoder_source, load_model
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _PAIRS_AT_ONCE = 65_536
 _LOOKED_AT = 500  # texts of a side that are looked at for what the model cuts away
 logger = logging.getLogger(__name__)
+_SPARE = 8  # passages more than are asked for: that many may be answers in another wrapping, else it is searched again
 Ints = NDArray[np.int64]
 
 
@@ -70,7 +72,9 @@ class Embedder:
         """Encode this rank's share of a task's queries and passages."""
         self._store(task, list(dict.fromkeys(queries)), passages, self.machine)
 
-    def search(self, task: Task, rows: Sequence[int], queries: Sequence[str], passages: Passages) -> DenseSearch:
+    def search(
+        self, task: Task, rows: Sequence[int], queries: Sequence[str], passages: Passages, wrappings: Wrappings
+    ) -> DenseSearch:
         """Make some rows' queries ready to search with; what is not encoded yet is encoded by this process.
 
         Args:
@@ -78,12 +82,13 @@ class Embedder:
             rows: their numbers.
             queries: of these rows, as written.
             passages: of the task.
+            wrappings: tells which of them are an answer, too.
         """
         distinct = {query: place for place, query in enumerate(dict.fromkeys(queries))}
         query_of = np.full(len(task), -1)
         query_of[rows] = [distinct[query] for query in queries]
         store = self._store(task, list(distinct), passages, replace(self.machine, rank=0, world=1))
-        return DenseSearch(store, query_of, passages, self.machine.device)
+        return DenseSearch(store, query_of, passages, wrappings, self.machine.device)
 
     def _store(self, task: Task, queries: list[str], passages: Passages, machine: Machine) -> Store:
         prompt = task.prompt if self.prompts else ""
@@ -132,11 +137,13 @@ class DenseSearch:
         store: of the distinct queries and the passages, encoded.
         query_of: which of the queries each row of the task has, -1 for rows that are not searched for; (rows,).
         passages: of the task.
+        wrappings: tells which of them are an answer, too.
         device: where scores are computed.
     """
 
-    def __init__(self, store: Store, query_of: Ints, passages: Passages, device: str) -> None:
+    def __init__(self, store: Store, query_of: Ints, passages: Passages, wrappings: Wrappings, device: str) -> None:
         self._store, self._query_of, self._passages, self._device = store, query_of, passages, device
+        self._wrappings = wrappings
         self._queries = store.whole(0)
 
     def candidates(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining) -> list[list[int]]:
@@ -148,6 +155,24 @@ class DenseSearch:
             settings: margins and ranks.
         """
         first, last = settings.ranks
+        ranked: list[list[int]] = [[] for _ in rows]
+        never, left = list(barred), list(range(len(rows)))
+        while left:
+            best = self._best(
+                [rows[place] for place in left], [never[place] for place in left], settings, last + _SPARE
+            )
+            short = []
+            for place, found_here in zip(left, best, strict=True):
+                answers = self._wrappings.among(rows[place], found_here)
+                never[place] = never[place] | answers
+                ranked[place] = [index for index in found_here if index not in answers][first - 1 : last]
+                if len(found_here) == last + _SPARE and len(answers) > _SPARE:  # there may be more behind
+                    short.append(place)
+            left = short
+        return ranked
+
+    def _best(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining, depth: int) -> list[list[int]]:
+        """The best passages of each row that are not barred and below its limit, best first."""
         count = len(self._passages.texts)
         queries = self._vectors(rows).to(self._device)
         limits = torch.from_numpy(self._limits(rows, settings)).to(self._device)
@@ -162,9 +187,9 @@ class DenseSearch:
             scores[row[of_rows][inside] - part.start, column[inside]] = -torch.inf
 
         later_is_worse = torch.arange(count - 1, -1, -1)
-        best = top_k(queries, self._store.blocks(1), min(last, count), later_is_worse, leave_out)
+        best = top_k(queries, self._store.blocks(1), min(depth, count), later_is_worse, leave_out)
         ties, _ = found(best)
-        return [[count - 1 - tie for tie in own if tie >= 0][first - 1 :] for own in ties.tolist()]
+        return [[count - 1 - tie for tie in own if tie >= 0] for own in ties.tolist()]
 
     def below(self, rows: Sequence[int], ranked: Sequence[Sequence[int]], settings: Mining) -> list[list[int]]:
         """Other candidates of rows without those that this model scores within the margins."""

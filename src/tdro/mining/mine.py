@@ -2,10 +2,11 @@
 
 The passages of the task itself (its rows' positives), and those of a corpus if one is given, are searched by BM25, by
 an embedding model, or by both in turn. Never taken: a passage whose normalised text is the row's query, one of its
-positives, a positive of any row with the same query, or a negative that the row has; and one that scores within the
-margins of the row's positive, which is most likely the same answer in other words. Of the rest the best ranks are
-taken, or any by chance among some ranks. With both, BM25's candidates must stay below the model's limit too, for two
-wordings of one answer may share few words; the model's need not stay below BM25's, for shared words make no answer.
+positives, a positive of any row with the same query, or a negative that the row has; such a positive in another
+wrapping, with a title before it or cut (:mod:`tdro.data.same_answer`); and one that scores within the margins of the
+row's positive, which is most likely the same answer in other words. Of the rest the best ranks are taken, or any by
+chance among some ranks. With both, BM25's candidates must stay below the model's limit too, for two wordings of one
+answer may share few words; the model's need not stay below BM25's, for shared words make no answer.
 
 Rejected: an LLM or a cross-encoder as a judge of candidates (hours on a CPU for what margins do in no time).
 """
@@ -15,8 +16,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,7 @@ from tdro.mining.dense import DenseSearch, Embedder
 from tdro.mining.passages import Passages, passages_of
 from tdro.mining.pick import Picker, alternating
 from tdro.mining.settings import Mining
+from tdro.mining.wrappings import Wrappings
 from tdro.retriever.machine import Machine, in_turn, wait_for_everyone
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 16_384
 _PAIRS_AT_ONCE = 1 << 31  # of a row and a passage: the bar moves every few seconds, however large the corpus is
-_VERSION = 3  # of the algorithm: a change of what is mined changes it
+_VERSION = 4  # of the algorithm: a change of what is mined changes it
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def mine_task(
     settings: Mining,
     *,
     seed: int = 0,
-    corpus: Sequence[str] = (),
+    corpus: Mapping[str, str] | None = None,
     embedder: Embedder | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> Task:
@@ -79,7 +83,7 @@ def mine_task(
         settings: how. A row ends up with fewer negatives where no more passages are left within the settings; one all
             of whose passages are its own answers keeps none.
         seed: row i's chance is a function of (seed, task name, i) and the task's passages.
-        corpus: more passages to choose from.
+        corpus: more passages to choose from, each with what it is without its title.
         embedder: for dense mining; this process encodes everything that is not there yet.
         done: called with the number of rows that were searched for, now and then.
 
@@ -93,17 +97,22 @@ def mine_task(
     if not lacking.rows:
         return task
     passages, negatives = lacking.passages, [list(own) for own in lacking.negatives]
-    dense = embedder.search(task, lacking.rows, lacking.searched, passages) if embedder and settings.dense else None
-    words = BM25Search(passages, [normalise(query) for query in lacking.queries]) if settings.by != "dense" else None
+    wrappings = Wrappings(passages)
+    dense = words = None
+    if embedder and settings.dense:
+        dense = embedder.search(task, lacking.rows, lacking.searched, passages, wrappings)
+    if settings.by != "dense":
+        words = BM25Search(passages, [normalise(query) for query in lacking.queries], wrappings)
     picker = Picker(settings, len(passages.texts), len(task), seed, task.name)
     at_once = min(max(_PAIRS_AT_ONCE // len(passages.texts), 1024), _ROWS_AT_ONCE)
     for start in range(0, len(lacking.rows), at_once):
         rows = lacking.rows[start : start + at_once]
         taken = [{passages.number.get(normalise(text), -1) for text in negatives[row]} for row in rows]
         barred = [passages.barred[row] | own - {-1} for row, own in zip(rows, taken, strict=True)]
-        ranked = _ranked(dense, words, rows, barred, settings)
-        for row, best, never in zip(rows, ranked, barred, strict=True):
-            picked = picker.pick(row, settings.per_row - len(negatives[row]), best, never)
+        missing = [settings.per_row - len(negatives[row]) for row in rows]
+        ranked = _ranked(dense, words, rows, barred, missing, settings)
+        for row, lacks, best, never in zip(rows, missing, ranked, barred, strict=True):
+            picked = picker.pick(row, lacks, best, never, partial(wrappings.is_answer, row))
             negatives[row] += [passages.texts[index] for index in picked]
         done(len(rows))
     return replace(task, rows=_with_negatives(task, negatives), fingerprint="")
@@ -114,10 +123,11 @@ def _ranked(
     words: BM25Search | None,
     rows: Sequence[int],
     barred: Sequence[set[int]],
+    missing: Sequence[int],
     settings: Mining,
 ) -> list[list[int]]:
     """Each row's candidates, best first."""
-    by_words = words.candidates(rows, barred, settings) if words else []
+    by_words = words.candidates(rows, barred, missing, settings) if words else []
     if dense is None:
         return by_words
     by_model = dense.candidates(rows, barred, settings)
@@ -133,7 +143,7 @@ def mine_mixture(
     seed: int,
     folder: Path | str,
     *,
-    corpus: Sequence[str] = (),
+    corpus: Mapping[str, str] | None = None,
     embedder: Embedder | None = None,
     machine: Machine | None = None,
 ) -> Mixture:
@@ -159,11 +169,11 @@ def mine_mixture(
     return replace(mixture, tasks=done)
 
 
-def _lacking(task: Task, settings: Mining, corpus: Sequence[str]) -> _Lacking:
+def _lacking(task: Task, settings: Mining, corpus: Mapping[str, str] | None) -> _Lacking:
     queries, negatives = task.rows["query"][:], task.rows["negatives"][:]
     rows = [row for row, own in enumerate(negatives) if len(own) < settings.per_row]
     if not rows:
-        return _Lacking(queries, negatives, rows, Passages([], {}, [], [], []))
+        return _Lacking(queries, negatives, rows, passages_of([], []))
     passages = passages_of([normalise(query) for query in queries], task.rows["positives"][:], corpus)
     if len(passages.texts) < 2:
         raise UserError(
@@ -180,7 +190,7 @@ class _Run:
     settings: Mining
     seed: int
     folder: Path
-    corpus: Sequence[str]
+    corpus: Mapping[str, str] | None
     embedder: Embedder | None
     machine: Machine
 
@@ -188,7 +198,7 @@ class _Run:
     def content(self) -> str:
         """A fingerprint of it."""
         model = self.embedder and [self.embedder.fingerprint, self.embedder.machine.bf16, self.embedder.prompts]
-        return fingerprint([_VERSION, asdict(self.settings), self.seed, _digest(self.corpus), model])
+        return fingerprint([_VERSION, asdict(self.settings), self.seed, _digest(self.corpus or {}), model])
 
 
 def _mined(task: Task, run: _Run, done: Callable[[int], object]) -> Task:
@@ -218,10 +228,10 @@ def _mined(task: Task, run: _Run, done: Callable[[int], object]) -> Task:
         return mined
 
 
-def _digest(texts: Iterable[str]) -> str:
+def _digest(corpus: Mapping[str, str]) -> str:
     """Of many texts, one at a time."""
     digest = hashlib.sha256()
-    for text in texts:
+    for text in chain.from_iterable(corpus.items()):
         content = text.encode()
         digest.update(b"%d " % len(content) + content)
     return digest.hexdigest()

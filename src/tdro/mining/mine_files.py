@@ -65,7 +65,7 @@ def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = 
     check_new_folder(out, [path for path in read if path.exists()], force)
     with in_turn(machine):
         mixture = mixture_of(paths)
-    corpus = read_corpus(options.corpus) if options.corpus else []
+    corpus = read_corpus(options.corpus) if options.corpus else None
     scratch = out.resolve().parent / f".{out.resolve().name}.mining"
     embedder = None
     if options.settings.dense:

@@ -5,8 +5,7 @@ Chance is a function of (seed, task, row), so that a row's negatives do not depe
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,33 +33,36 @@ class Picker:
             draws = np.random.default_rng(self._key).random((rows, 2 * settings.per_row + 8))
             self._draws: NDArray[np.int64] = np.minimum((draws * passages).astype(np.int64), passages - 1)
 
-    def pick(self, row: int, missing: int, ranked: Sequence[int], barred: set[int]) -> list[int]:
+    def pick(
+        self, row: int, missing: int, ranked: Sequence[int], barred: set[int], is_answer: Callable[[int], bool]
+    ) -> list[int]:
         """Up to ``missing`` different passages, the hard ones first.
 
         Args:
             row: its number in the task.
             missing: how many it lacks.
             ranked: candidates, best first, none of them barred.
-            barred: what is never taken by chance either.
+            barred: what is never taken by chance either,
+            is_answer: nor is a passage of which this is true.
         """
         settings = self._settings
         hard = list(ranked)
-        wanted = math.ceil(missing / 2) if settings.random else missing
+        wanted = settings.hard(missing)
         if settings.draw == "random" and len(hard) > wanted:
             chosen = np.random.default_rng([self._key, row]).choice(len(hard), wanted, replace=False)
             hard = [hard[place] for place in sorted(chosen)]
         hard = hard[:wanted]
         if settings.random:
-            hard += self._by_chance(row, missing - len(hard), barred.union(hard))
+            hard += self._by_chance(row, missing - len(hard), barred.union(hard), is_answer)
         return hard
 
-    def _by_chance(self, row: int, count: int, barred: set[int]) -> list[int]:
-        """``count`` different passages that are not barred, or all there are."""
+    def _by_chance(self, row: int, count: int, barred: set[int], is_answer: Callable[[int], bool]) -> list[int]:
+        """``count`` different passages that are neither barred nor answers, or all there are."""
         chosen: dict[int, None] = {}
         for index in self._sequence(row):
             if len(chosen) >= count:
                 break
-            if index not in barred:
+            if index not in barred and index not in chosen and not is_answer(index):
                 chosen[index] = None
         return list(chosen)
 

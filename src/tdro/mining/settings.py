@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +60,16 @@ class Mining:
     def dense(self) -> bool:
         """Whether an embedding model is needed."""
         return self.by != "bm25"
+
+    def hard(self, missing: int) -> int:
+        """How many of a row's missing negatives are the search's; the others are drawn from all passages."""
+        return math.ceil(missing / 2) if self.random else missing
+
+    def looked_at(self, missing: int) -> int:
+        """How many of a row's best candidates can come among its negatives or change which do: so many are compared
+        with its answers."""
+        first, last = self.ranks
+        return last if self.draw == "random" or self.by == "both" else min(first - 1 + self.hard(missing), last)
 
     def limits(self, positive: NDArray[np.float32]) -> NDArray[np.float32]:
         """The highest score that a negative may have, for each positive's score; shape as given."""
