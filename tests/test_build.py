@@ -121,8 +121,8 @@ def test_columns_and_limit(tmp_path: Path) -> None:
 
 def test_no_usable_row_is_an_error_that_names_the_first_problem(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("Frage,Antwort\nwer?,er\n")
-    with pytest.raises(UserError, match=r"task 'a', .*a\.csv: no usable row\.\nThe first problem: .*, line 2: no k"):
+    path.write_text("question,answer\nwer?,NULL\n")
+    with pytest.raises(UserError, match=r"task 'a', .*a\.csv: no usable row\.\nThe first problem: .*, line 2: positive"):
         built_task(source(path), "a")
     path.write_text("")
     with pytest.raises(UserError, match=r"no usable row: it is empty"):
@@ -131,14 +131,14 @@ def test_no_usable_row_is_an_error_that_names_the_first_problem(tmp_path: Path) 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = messy.write(tmp_path, "rows.jsonl")
-    clean = build.row_from
+    clean = build.Reader.row
 
     def slow(*arguments: Any) -> Any:
         with path.open("a") as file:
             file.write("\n")
         return clean(*arguments)
 
-    monkeypatch.setattr(build, "row_from", slow)
+    monkeypatch.setattr(build.Reader, "row", slow)
     with pytest.raises(UserError, match="a file changed while it was read"):
         built_task(source(path), "a")
     monkeypatch.undo()
@@ -175,7 +175,7 @@ def result(folder: Path) -> tuple[Any, ...]:
 def test_a_build_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     given = source(broken(tmp_path) if kind == "jsonl" else messy.write(tmp_path, kind, many(57)))
     build_task(given, tmp_path / "whole", "a")
-    clean, seen = build.row_from, [0]
+    clean, seen = build.Reader.row, [0]
 
     def stopping(*arguments: Any) -> Any:
         seen[0] += 1
@@ -183,7 +183,7 @@ def test_a_build_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
             raise KeyboardInterrupt
         return clean(*arguments)
 
-    monkeypatch.setattr(build, "row_from", stopping)
+    monkeypatch.setattr(build.Reader, "row", stopping)
     with pytest.raises(KeyboardInterrupt):
         build_task(given, tmp_path / "stopped", "a")
     state = read_json(tmp_path / "stopped" / "state.json")
@@ -211,12 +211,12 @@ def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path) -> None:
 from tdro.data import build
 from tdro.recipe_data import Source
 build.SHARD_ROWS, build.BATCH_CHARACTERS = 10, 60
-clean, seen = build.row_from, []
+clean, seen = build.Reader.row, []
 def dying(*arguments):
     seen.append(1)
     if len(seen) == 40: os.kill(os.getpid(), signal.SIGKILL)
     return clean(*arguments)
-if sys.argv[1] == "die": build.row_from = dying
+if sys.argv[1] == "die": build.Reader.row = dying
 build.build_task(Source(source={str(path)!r}), {str(tmp_path / "task")!r}, "a")
 print(len(seen))"""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Items = TypeVar("Items", bound=Sequence[Hashable])
 Named = TypeVar("Named", bound=Mapping[str, Any])
-COLUMNS = ("id", "query", "positives", "negatives")  # of a row, as tdro.data.task has them
+COLUMNS = ("id", "query", "positives", "negatives", "label")  # that a file may have other names for
 MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight")  # besides top-P and bottom-P
 PACKAGED = {"smollm2": "decoder", "minilm": "encoder"}  # models on the package index, and what they are
 

@@ -27,7 +27,9 @@ class Source(Settings):
         default=None, description="of a data set on the hub, or which qrels of a BEIR folder (null: train)"
     )
     columns: Annotated[dict[str, str], AfterValidator(check.columns)] | None = Field(
-        default=None, description="which column is the id, query, positives or negatives (null: known by their names)"
+        default=None,
+        description="which column is the id, query, positives or negatives, and which is the label: only rows with 1 "
+        "or true there are read (null: known by their names; an empty name: no column is)",
     )
     limit: int | None = Field(default=None, ge=1, description="the first n rows only (null: all)")
     instruction: str = Field(default="", description="what a query asks for; stands before it where prompts is true")

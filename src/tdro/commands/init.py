@@ -28,7 +28,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         nargs="+",
         action="append",
         default=[],
-        help="which columns of a file are the query, positives, negatives and id, where their names do not tell",
+        help="which columns of a file are the query, positives, negatives and id, where their names do not tell; and "
+        "the label: only rows with 1 or true there are read",
     )
     parser.add_argument(
         "--tests", metavar="FOLDER", nargs="+", default=[], help="test sets in BEIR's layout, to compare mixtures by"
@@ -60,7 +61,7 @@ def _named(file: str, names: list[str]) -> dict[str, str]:
     from tdro.errors import UserError
 
     pairs = [name.partition("=")[::2] for name in names]
-    if not pairs or not all(what and column for what, column in pairs):
+    if not pairs or not all(what and "=" in name for name, (what, _) in zip(names, pairs, strict=True)):
         raise UserError(f"--columns {file}: expected query=NAME positives=NAME, found {' '.join(names) or 'nothing'}")
     return dict(pairs)
 

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from tdro.data.rows import Problem, Row, row_from
+from tdro.data.layout import Unclear
+from tdro.data.reader import Reader
+from tdro.data.rows import Problem, Row
 from tdro.data.sources import Opened, Part, open_source
 from tdro.data.task import COLUMNS
 from tdro.data.wheels import cache_folder
@@ -36,12 +38,12 @@ if TYPE_CHECKING:
 
     from tdro.recipe_data import Source
 
-FORMAT = "tdro-task/1"
+FORMAT = "tdro-task/2"
 SHARD_ROWS = 100_000  # a kill costs at most so many rows' work; 10 M rows are 100 open files
 BATCH_CHARACTERS = 64 << 20  # in memory at once. Opening reads something of each batch, so small ones are opened late
 _OPENED_AT_ONCE = 32  # files; it is the disk that is waited for
 _BAR_STEP = 1_000  # rows
-_VERSION = 2  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
+_VERSION = 3  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class BuiltTask:
         fingerprint: of the rows' content, in their order; the same from whatever format they came.
         problems: kind to action (``dropped``, ``repaired``, ``kept``, ``refused``) to how many.
         shards: names of the Arrow files.
+        notes: which columns were not read, and which were read as lists.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class BuiltTask:
     fingerprint: str
     problems: dict[str, dict[str, int]]
     shards: list[str]
+    notes: list[str]
 
     def open(self) -> Dataset:
         """The rows, memory-mapped: no row is read before it is asked for."""
@@ -80,14 +84,14 @@ class BuiltTask:
         return self.read - self.rows
 
     def summary(self, name: str) -> str:
-        """What became of the source, in a line."""
+        """What became of the source, in a line; and in another one each, which columns were not read as they are."""
         text = f"{name}: {self.rows:,} rows"
         if self.dropped:
             text += f", {self.dropped:,} dropped"
         if self.problems:
             kinds = ", ".join(f"{sum(actions.values()):,} {kind}" for kind, actions in sorted(self.problems.items()))
             text += f" ({kinds}: {self.folder / 'problems.jsonl'})"
-        return text
+        return "\n".join([text, *(f"{name}: {note}" for note in self.notes)])
 
 
 def built_task(source: Source, name: str, cache: Path | str | None = None) -> BuiltTask:
@@ -133,7 +137,7 @@ def read_built(folder: Path) -> BuiltTask:
     missing = [shard for shard in content["shards"] if not (folder / shard).is_file()]
     if missing:
         raise UserError(f"{folder / missing[0]}: no such file; delete the folder, it is built again")
-    return BuiltTask(folder, *(content[key] for key in ("rows", "read", "fingerprint", "problems", "shards")))
+    return BuiltTask(folder, *(content[key] for key in ("rows", "read", "fingerprint", "problems", "shards", "notes")))
 
 
 @dataclass
@@ -148,6 +152,7 @@ class _State:
     shards: list[str] = field(default_factory=list)  # digests of the shards' content
     problems: dict[str, dict[str, int]] = field(default_factory=dict)
     problem_bytes: int = 0  # of problems.jsonl
+    unread: dict[str, list[str]] = field(default_factory=dict)  # columns, as tdro.data.judgements.Unread has them
 
     def count(self, problem: Problem) -> None:
         """One more of a kind."""
@@ -163,30 +168,39 @@ def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
     before = [_stamp(file) for file in opened.files]
     state = _State(**read_json(folder / "state.json")) if (folder / "state.json").exists() else _State()
     parts = opened.parts()
+    reader = Reader(source.columns, state.unread)
     with (
         _problem_file(folder, state) as problems,
         _bar(parts, state, name) as bar,
     ):
         writer = _Writer(folder, state)
-        for row, found in _cleaned(parts, source, state, bar):
+        for row, found in _cleaned(parts, reader, source.limit, state, bar, name):
             for problem in found:
                 state.count(problem)
                 problems.write(json.dumps(asdict(problem), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
             if row is not None and writer.add(row):
                 problems.flush()
                 state.problem_bytes = problems.tell()
+                state.unread = reader.unread.seen
                 write_json(folder / "state.json", asdict(state))
                 bar.set_postfix_str(f"{state.rows:,} rows", refresh=False)
         writer.close()
+    if unclear := reader.end():
+        (folder / "state.json").unlink(missing_ok=True)
+        raise _asked(name, source.source, unclear)
     if not state.rows:
         raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder)}")
     if [_stamp(file) for file in opened.files] != before:
         (folder / "state.json").unlink(missing_ok=True)
         raise UserError(f"task '{name}', {source.source}: a file changed while it was read; run the command again")
-    _finish(source, folder, opened, state)
+    _finish(source, folder, opened, state, reader.notes())
 
 
-def _finish(source: Source, folder: Path, opened: Opened, state: _State) -> None:
+def _asked(name: str, file: str, unclear: Unclear) -> UserError:
+    return UserError(f"task '{name}', {file}: {unclear.question}")
+
+
+def _finish(source: Source, folder: Path, opened: Opened, state: _State, notes: list[str]) -> None:
     """Write ``task.json``, which says that all is there."""
     content = {
         "format": FORMAT,
@@ -194,6 +208,7 @@ def _finish(source: Source, folder: Path, opened: Opened, state: _State) -> None
         "read": state.read,
         "fingerprint": hashlib.sha256("".join(state.shards).encode()).hexdigest(),
         "problems": state.problems,
+        "notes": notes,
         "source": source.source,
         "settings": {key: getattr(source, key) for key in ("subset", "split", "columns", "limit")},
         "content": opened.content,
@@ -204,16 +219,19 @@ def _finish(source: Source, folder: Path, opened: Opened, state: _State) -> None
 
 
 def _cleaned(
-    parts: list[Part], source: Source, state: _State, bar: tqdm[Any]
+    parts: list[Part], reader: Reader, limit: int | None, state: _State, bar: tqdm[Any], name: str
 ) -> Iterator[tuple[Row | None, list[Problem]]]:
     """Every value from the state up to the limit: its row or None, and its problems. Keeps the state's place."""
-    for number in range(state.part, len(parts)):
+    for number, part in enumerate(parts):
+        if unclear := reader.open(part):
+            raise _asked(name, part.file, unclear)
+        if number < state.part:
+            continue
         if number != state.part:
             state.part, state.position, state.line = number, 0, 1
-        part = parts[number]
         shown = state.position
         for line, after, value in part.read(state.position, state.line):
-            if state.rows == source.limit:
+            if state.rows == limit:
                 return
             state.position, state.line = after, line + 1
             if not state.read % _BAR_STEP:
@@ -224,7 +242,7 @@ def _cleaned(
                 yield None, [value]
             else:
                 state.read += 1
-                yield row_from(value, part.file, line, source.columns)
+                yield reader.row(value, line)
         bar.update(state.position - shown)
 
 

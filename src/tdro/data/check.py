@@ -17,8 +17,10 @@ import numpy as np
 from tdro.console import progress_bar
 from tdro.data.inputs import Input, find_inputs
 from tdro.data.languages import READ, Languages, language_name, languages_of
+from tdro.data.layout import Unclear
 from tdro.data.outliers import odd_lengths, odd_ones, repeated
-from tdro.data.rows import Action, Problem, Row, row_from
+from tdro.data.reader import Reader
+from tdro.data.rows import Action, Problem, Row
 from tdro.data.same_answer import same_answer
 from tdro.data.same_text import normalise
 from tdro.data.scripts import script_of
@@ -81,11 +83,13 @@ class Report:
         tasks: a report each.
         kinds: of problems, and how many of each had which action.
         shown: the first few problems of each kind.
+        notes: lines about tasks: which columns were not read.
     """
 
     tasks: list[TaskReport] = field(default_factory=list)
     kinds: dict[str, Counter[Action]] = field(default_factory=dict)
     shown: dict[str, list[Problem]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
@@ -122,8 +126,9 @@ def check_task(task: Input, report: Report, batch: int | None = None, sink: Sink
     numbers = TaskReport(task.name)
     facts = _Facts()
     parts = task.parts()
-    for part, line, raw in _values(task, parts, numbers):
-        row, problems = (None, [raw]) if isinstance(raw, Problem) else row_from(raw, part.file, line, task.columns)
+    reader = Reader(task.columns)
+    for part, line, raw in _values(task, parts, numbers, reader):
+        row, problems = (None, [raw]) if isinstance(raw, Problem) else reader.row(raw, line)
         if problems and task.mixture:
             problems = _as_mixture(problems)
         if row is not None and row.negatives:
@@ -141,6 +146,9 @@ def check_task(task: Input, report: Report, batch: int | None = None, sink: Sink
         if row is not None and not lost:
             facts.add(row, part.file, line)
     facts.tell_languages()
+    if unclear := reader.end():
+        _tell(_asked(parts[-1].file, unclear), None, report, sink)
+    report.notes += [f"{task.name}: {note}" for note in reader.notes()]
     for problem in _compared(facts, numbers, batch, parts[0].file):
         _tell(problem, None, report, sink)
     return numbers
@@ -152,9 +160,16 @@ def _tell(problem: Problem, raw: object, report: Report, sink: Sink | None) -> N
         sink(problem, None if isinstance(raw, Problem) else raw)
 
 
-def _values(task: Input, parts: list[Part], numbers: TaskReport) -> Iterator[tuple[Part, int, object]]:
+def _asked(file: str, unclear: Unclear) -> Problem:
+    return Problem(file, None, "unclear-columns", unclear.question, "refused")
+
+
+def _values(task: Input, parts: list[Part], numbers: TaskReport, reader: Reader) -> Iterator[tuple[Part, int, object]]:
     """All values of a task's files with their lines, until it has as many rows as it may; with a progress bar."""
     for part in parts:
+        if unclear := reader.open(part):
+            yield part, 0, _asked(part.file, unclear)
+            continue
         done = 0
         unit = part.unit if part.unit == "B" else f" {part.unit}"
         with progress_bar(total=part.size, title=task.name, unit=unit, unit_scale=True) as bar:

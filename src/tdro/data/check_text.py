@@ -30,7 +30,7 @@ def check_text(report: Report, all_in: Path | None = None) -> str:
             lines.append(f"  and {more:,} more" + (f" in {all_in}" if all_in else ""))
     if report.clean:
         lines.append("nothing wrong")
-    return "\n".join([*lines, "", *_table(report.tasks)])
+    return "\n".join([*lines, *report.notes, "", *_table(report.tasks)])
 
 
 def _done(kind: str, action: str) -> str:

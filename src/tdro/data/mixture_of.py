@@ -23,7 +23,7 @@ def mixture_of(paths: Sequence[str]) -> Mixture:
 
     Args:
         paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each. What is wrong with
-            sources' rows is printed in a line.
+            sources' rows, and which columns were not read, is printed.
 
     Raises:
         UserError: an input that is not there or broken.
@@ -52,7 +52,7 @@ def _built(paths: Sequence[str]) -> list[Task]:
         if name in tasks:
             raise UserError(f"{path}: a second task would be named {name!r}; rename the file, or write a recipe")
         built = built_task(Source.model_construct(source=path), name)
-        if built.problems:
+        if built.problems or built.notes:
             print(built.summary(name))
         tasks[name] = Task(name, built.open(), source=path, fingerprint=built.fingerprint)
     return list(tasks.values())

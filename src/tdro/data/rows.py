@@ -1,25 +1,23 @@
-"""One raw value becomes a row, or says why not: recognised by its keys, cleaned, every change named.
+"""One raw value becomes a row, or says why not: cleaned, every change named.
 
-Three families of files are known by their keys (tdro's own, the released Tevatron schema, the columns that
-sentence-transformers' data sets have); other names are given as ``columns``. What can be mended without guessing is
-mended (a control character, an empty negative); a row without a query or a positive is dropped; what only looks wrong
-is kept. Whatever is done to a row, a :class:`Problem` says so. Rejected: pydantic, whose errors say what a model
-wanted and not what becomes of the row.
+Which columns are read says :mod:`tdro.data.layout`, what a cell means :mod:`tdro.data.cells`. What can be mended
+without guessing is mended (a control character, an empty negative); a row without a query or a positive is dropped;
+what only looks wrong is kept. Whatever is done to a row, a :class:`Problem` says so. Rejected: pydantic, whose errors
+say what a model wanted and not what becomes of the row.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+from tdro.data.cells import NO_LISTS, Lists, is_nothing, passages_in, question_in, unpacked, yes_or_no
+from tdro.data.layout import Layout, Unclear, layout_of
+from tdro.data.names import shown_key
 from tdro.data.same_text import normalise
 from tdro.data.sound import MOJIBAKE, NO_TEXT, different, sound
-from tdro.data.titled import titled
 
 LONGEST_TEXT = 100_000  # characters; more than any model reads, and no passage
 
@@ -55,24 +53,6 @@ class Row(NamedTuple):  # not a frozen dataclass, which takes three times as lon
     negatives: list[str]
 
 
-# The first name that a row has counts; for passages with its numbers, too: negative, negative_1, negative_2.
-_NAMES = {
-    "id": ("id", "query_id", "_id", "qid"),
-    "query": ("query", "anchor", "question", "sentence1"),
-    "positives": ("positives", "positive_passages", "positive", "positive_ctxs", "pos"),
-    "negatives": (
-        "negatives",
-        "negative_passages",
-        "negative",
-        "hard_negatives",
-        "hard_negative_ctxs",
-        "negative_ctxs",
-        "neg",
-    ),
-}
-_ANSWERS = ("answer", "answers", "passage", "document", "response", "sentence2")  # positives, where no label says more
-LABELS = ("label", "labels", "score", "scores", "similarity")
-
 _MESSAGES = {
     "null": "null",
     "wrong-type": "not a text",
@@ -86,6 +66,12 @@ _MESSAGES = {
     "positive-is-query": "equal to the query",
     "positive-is-negative": "equal to a positive",
     "not-finite": "NaN or an infinite number, which JSON has not",
+    "null-word": "a word for nothing (nan, None, NULL, #N/A)",
+    "no-text": "an object without a text",
+    "list-text": "begins as the text of a list does, as all in this column, and is none",
+    "judged": "a judgement of its own says the opposite",
+    "several-messages": "not one question, or not one answer",
+    "system-message": "a system message; say what a query asks for as the task's instruction",
 }
 REPAIRS = {  # what "repaired" means
     "null": "left out",
@@ -99,38 +85,51 @@ REPAIRS = {  # what "repaired" means
     "positive-is-query": "left out",
     "positive-is-negative": "left out",
     "not-finite": "read as null",
+    "null-word": "left out",
+    "no-text": "left out",
+    "list-text": "left out",
+    "judged": "left out",
+    "several-messages": "left out",
+    "system-message": "left out",
 }
 
 
 def row_from(
-    raw: object, file: str, line: int, columns: Mapping[str, str] | None = None, longest: int = LONGEST_TEXT
+    raw: object,
+    file: str,
+    line: int,
+    columns: Mapping[str, str] | None = None,
+    longest: int = LONGEST_TEXT,
+    lists: Lists = NO_LISTS,
 ) -> tuple[Row | None, list[Problem]]:
     """The row of a raw value, and all that was wrong with it. Without a row, every problem's action is ``dropped``.
 
-    A passage may be a text or an object of ``text`` and ``title`` (then it is ``"title text"``); a column of passages
-    may hold one or a list. Texts are the same if :func:`tdro.data.same_text.normalise` says so.
+    A passage may be a text, messages, or an object of ``text`` and ``title`` (then it is ``"title text"``); a column of
+    passages may hold one or a list. Texts are the same if :func:`tdro.data.same_text.normalise` says so.
 
     Args:
         raw: as JSON gives it: an object of one of the known schemas.
         file: for the problems.
         line: for the problems, and the row's id where it has none.
-        columns: the file's names of ``id``, ``query``, ``positives`` and ``negatives``, where they are others than
-            the known ones; a name also stands for itself with a number behind it (``bad`` for ``bad_1``).
+        columns: the file's names, as :func:`tdro.data.layout.layout_of` takes them.
         longest: characters of a text above which it is cut.
+        lists: the columns whose cells are the texts of lists.
     """
     if not isinstance(raw, dict):
         hint = "; `jq -c '.[]' FILE` makes lines of it" if isinstance(raw, list) else ""
         return None, [Problem(file, line, "not-an-object", f"expected an object, found {_type(raw)}{hint}", "dropped")]
-    wanted = tuple(columns.items()) if columns else ()
-    layout = (layout_of if len(raw) <= 50 else layout_of.__wrapped__)(tuple(raw), wanted)
-    if isinstance(layout, str):
-        return None, [Problem(file, line, "unknown-columns", layout, "dropped")]
+    layout = layout_of(tuple(raw), columns)
+    if isinstance(layout, Unclear):
+        return None, [Problem(file, line, "unknown-columns", layout.problem, "dropped")]
+    if layout.label and not (yes := yes_or_no(raw[layout.label])):
+        said = ("judged-no", "says no") if yes is False else ("no-judgement", "says neither yes nor no")
+        return None, [Problem(file, line, said[0], f"{shown_key(layout.label)} {said[1]}", "dropped")]
     cleaner = _Cleaner(longest)
     for key, value in raw.items():
         if value.__class__ is float and not math.isfinite(value):
             cleaner.note("not-finite", f"key {shown_key(key)}")
             raw = {**raw, key: None}
-    query, positives, negatives = raw[layout.query], _passages(raw, layout.positives), _passages(raw, layout.negatives)
+    query, positives, negatives = _texts(raw, layout, lists, cleaner)
     if not sound([query, *positives, *negatives], longest):
         query = cleaner.text(query, "the query")
         positives = cleaner.texts(positives, "positive")
@@ -146,47 +145,26 @@ def row_from(
     return None, problems
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which keys of a row hold what."""
+def _texts(raw: Mapping[str, Any], layout: Layout, lists: Lists, cleaner: _Cleaner) -> tuple[Any, list[Any], list[Any]]:
+    """Query, positives and negatives as they stand in the row; what has no meaning is left out and noted."""
 
-    id: str
-    query: str
-    positives: tuple[str, ...]
-    negatives: tuple[str, ...]
+    def cell(key: str, place: str) -> object:
+        value = raw[key]
+        if isinstance(value, str) and (lists.table or key in lists.columns):
+            return unpacked(value, key in lists.columns, place, cleaner.note)
+        return value
 
+    def passages(keys: Sequence[str], place: str, wanted: bool) -> list[Any]:
+        return [text for key in keys for text in passages_in(cell(key, place), place, cleaner.note, wanted)]
 
-@lru_cache(maxsize=64)
-def layout_of(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> Layout | str:
-    """The layout of rows with these keys, or what is missing."""
-    given = dict(columns)
-    found: dict[str, tuple[str, ...]] = {}
-    for what, known in _NAMES.items():
-        names = (given[what],) if what in given else known
-        numbered = what in ("positives", "negatives")
-        found[what] = next((got for name in names if (got := _columns(name, keys, numbered))), ())
-        if not found[what] and what == "positives" and what not in given:
-            found[what] = next(((name,) for name in _ANSWERS if name in keys), ())
-            label = next((name for name in LABELS if name in keys), None)
-            if found[what] and label:
-                return (
-                    f"{found[what][0]!r} is a positive for some values of {label!r} only; "
-                    "keep those rows, and name the columns"
-                )
-        if not found[what] and what in ("query", "positives"):
-            near = difflib.get_close_matches(names[0], keys, 1)
-            hint = f"did you mean it by {shown_key(near[0])}?" if near else f"found {_listed(keys)}; name the columns"
-            return f"no key {names[0]!r}; {hint}"
-    return Layout((found["id"] or ("id",))[0], found["query"][0], found["positives"], found["negatives"])
-
-
-def _columns(name: str, keys: Sequence[str], numbered: bool) -> tuple[str, ...]:
-    """The key of this name and, in their order, the ones with a number behind it."""
-    own = [name] if name in keys else []
-    if not numbered:
-        return tuple(own)
-    matches = [match for key in keys if (match := re.fullmatch(rf"{re.escape(name)}_?(\d{{1,4}})", key, re.ASCII))]
-    return (*own, *(match[0] for match in sorted(matches, key=lambda match: int(match[1]))))
+    query = cell(layout.query, "the query") if layout.query in lists.columns else raw[layout.query]
+    if layout.query in lists.columns and isinstance(query, list) and len(query) == 1:
+        query = query[0]
+    return (
+        question_in(query, cleaner.note),
+        passages(layout.positives, "positive", True),
+        passages(layout.negatives, "negative", False),
+    )
 
 
 class _Cleaner:
@@ -210,8 +188,8 @@ class _Cleaner:
             self.note("surrogate" if surrogate else "control-character", place)
             value = NO_TEXT.sub("", value)
         bare = value.strip()
-        if not bare:
-            self.note("empty-text", place)
+        if not bare or is_nothing(bare):
+            self.note("null-word" if bare else "empty-text", place)
             return ""
         if len(bare) != len(value):
             self.note("whitespace", place)
@@ -223,15 +201,8 @@ class _Cleaner:
         return bare
 
     def texts(self, passages: Sequence[object], place: str) -> list[str]:
-        """The cleaned texts of passages that :func:`_passages` gave."""
-        texts = []
-        for passage in passages:
-            if isinstance(passage, dict):
-                self.note("wrong-type", f"{place}'s title")
-                passage = passage.get("text")
-            if text := self.text(passage, place):
-                texts.append(text)
-        return texts
+        """The cleaned texts of passages."""
+        return [text for passage in passages if (text := self.text(passage, place))]
 
     def identity(self, value: object, line: int) -> str:
         """The row's id as a text, or the line's number."""
@@ -239,39 +210,19 @@ class _Cleaner:
             return str(value)
         if value is None:
             return str(line)
+        if isinstance(value, str) and is_nothing(value.strip()):
+            return str(line)
         return self.text(value, "the id") or str(line)
 
     def problems(self, file: str, line: int, dropped: bool = False) -> list[Problem]:
         """A problem a kind, in the order in which they were found."""
         found = []
         for kind, places in self.notes.items():
-            where = ", ".join(place if n == 1 else f"{n} {place}s" for place, n in places.items())
+            where = ", ".join(place if n == 1 else _several(n, place) for place, n in places.items())
             message = f"{where}: {_MESSAGES[kind].format(longest=self.longest)}"
             action: Action = "dropped" if dropped else "kept" if kind == "wrong-encoding" else "repaired"
             found.append(Problem(file, line, kind, message, action))
         return found
-
-
-def _passages(raw: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
-    """What stands in all columns that hold passages; a null instead of a column's value is none."""
-    passages: list[Any] = []
-    for name in names:
-        value = raw[name]
-        if isinstance(value, (list, tuple)):
-            passages += [_titled(item) if isinstance(item, dict) else item for item in value]
-        elif value is not None:
-            passages.append(_titled(value) if isinstance(value, dict) else value)
-    return passages
-
-
-def _titled(passage: Mapping[str, Any]) -> object:
-    """An object's ``"title text"``, or the one that it has; the object itself where its title is no text."""
-    title, text = passage.get("title"), passage.get("text")
-    if title is None or title == "":
-        return text
-    if not isinstance(title, str):
-        return passage
-    return titled(title, text) if isinstance(text, str) else text or title
 
 
 def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:
@@ -296,18 +247,13 @@ def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _
     return list(answers.values()), list(others.values())
 
 
+def _several(number: int, place: str) -> str:
+    """``2 negatives``; what stands in brackets behind a place stays there."""
+    what, bracket, more = place.partition(" (")
+    return f"{number} {what}s{bracket}{more}"
+
+
 def _type(value: object) -> str:
     """A JSON value's type in JSON's words."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-def shown_key(key: object) -> str:
-    """A key from a file as it may stand in a message: ASCII, on one line, not too long."""
-    text = str(key)
-    return ascii(text if len(text) <= 40 else f"{text[:37]}...")
-
-
-def _listed(keys: Sequence[str]) -> str:
-    shown = ", ".join(map(shown_key, keys[:8]))
-    return (shown + ", ..." if len(keys) > 8 else shown) or "none"

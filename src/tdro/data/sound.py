@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tdro.data.cells import LONGEST_NOTHING, is_nothing
 from tdro.data.same_text import normalise
 
 # All controls but tab, LF and CR; half a surrogate pair, which is no text; a BOM, which belongs before a file.
@@ -36,6 +37,8 @@ def sound(texts: list[Any], longest: int) -> bool:
     except (TypeError, UnicodeEncodeError):  # not a text; half a surrogate pair
         return False
     if len(together) > longest or not all(texts) or [*map(str.strip, texts)] != texts:
+        return False
+    if min(map(len, texts)) <= LONGEST_NOTHING and any(map(is_nothing, texts)):
         return False
     if 0 in encoded.translate(_GLANCE) and _SUSPECT.search(together):
         return False
