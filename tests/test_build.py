@@ -139,7 +139,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
         return clean(*arguments)
 
     monkeypatch.setattr(build, "row_from", slow)
-    with pytest.raises(UserError, match="a file changed while it was read"):
+    with pytest.raises(UserError, match=r"rows\.jsonl: changed while it was read"):
         built_task(source(path), "a")
     monkeypatch.undo()
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))

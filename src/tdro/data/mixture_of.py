@@ -22,8 +22,8 @@ def mixture_of(paths: Sequence[str]) -> Mixture:
     """The mixture that paths name.
 
     Args:
-        paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each. What is wrong with
-            sources' rows is printed in a line.
+        paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each. What is not read,
+            or wrong with sources' rows, is printed in a line.
 
     Raises:
         UserError: an input that is not there or broken.
@@ -52,6 +52,8 @@ def _built(paths: Sequence[str]) -> list[Task]:
         if name in tasks:
             raise UserError(f"{path}: a second task would be named {name!r}; rename the file, or write a recipe")
         built = built_task(Source.model_construct(source=path), name)
+        for line in built.notes:
+            print(line)
         if built.problems:
             print(built.summary(name))
         tasks[name] = Task(name, built.open(), source=path, fingerprint=built.fingerprint)

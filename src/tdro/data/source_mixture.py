@@ -18,7 +18,7 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
 
     Args:
         data: a recipe's section with ``sources``.
-        say: told in a line of every task in which rows were dropped or changed.
+        say: told in a line of what is not read, and of every task in which rows were dropped or changed.
 
     Raises:
         UserError: as :func:`tdro.data.build.built_task`, for the first source that cannot be built.
@@ -27,6 +27,8 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
     for name, source in (data.sources or {}).items():
         if data.tasks is None or name in data.tasks:
             built[name] = built_task(source, name)
+            for line in built[name].notes:
+                say(line)
             if built[name].problems:
                 say(built[name].summary(name))
     return built
