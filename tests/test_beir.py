@@ -125,12 +125,13 @@ BROKEN = {
     "not JSON": ({"corpus": '{"_id": "p1", "text": "a"}\n{"_id": \n'}, "corpus.jsonl, line 2: not JSON"),
     "no id": (
         {"queries": [{"id": "q1", "text": "a"}]},
-        "queries.jsonl, line 1: key '_id' must be a non-empty string",
+        "queries.jsonl, line 1: key '_id' must be a non-empty text or a whole number, found None",
     ),
-    "number as id": (
-        {"corpus": [{"_id": 3, "text": "a"}]},
-        "corpus.jsonl, line 1: key '_id' must be .* found 3",
+    "number with a point as id": (
+        {"corpus": [{"_id": 10.0, "text": "a"}]},
+        "corpus.jsonl, line 1: key '_id' must be .* found 10.0; write it as a text, such as \"10\"",
     ),
+    "true as id": ({"queries": [{"_id": True, "text": "a"}]}, "queries.jsonl, line 1: key '_id' must be .* found True"),
     "no text": (
         {"corpus": [{"_id": "p1", "title": "a"}]},
         "corpus.jsonl, line 1: key 'text' must be .* missing",

@@ -85,7 +85,7 @@ def test_a_row_of_a_table_is_told_by_its_first_line(tmp_path: Path) -> None:
 
 def test_a_broken_row_of_a_table_does_not_cost_its_neighbours(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(b"query,positive\nq1,p1\nonly one\n\nq2,p\xff2\nq3,p3,more\nq4,p4\n")
+    path.write_bytes(b"query,positive\nq1,p1\nonly one\n\nq2,p\xff2\nq3,p3,more\nq4,p\xc3\xa94\n")
     opened = open_source(source(path))
     assert problems(opened) == [
         (3, "wrong-columns", "dropped"),
@@ -93,7 +93,7 @@ def test_a_broken_row_of_a_table_does_not_cost_its_neighbours(tmp_path: Path) ->
         (6, "wrong-columns", "dropped"),
     ]
     found = [value for _, _, value in values(opened) if not isinstance(value, Problem)]
-    assert found == [{"query": "q1", "positive": "p1"}, {"query": "q4", "positive": "p4"}]
+    assert found == [{"query": "q1", "positive": "p1"}, {"query": "q4", "positive": "pé4"}]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,13 @@ def test_a_table_in_any_unicode_encoding(tmp_path: Path, encoding: str) -> None:
 
 def test_a_quote_that_is_not_closed_is_told_with_the_lines_it_takes(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text('query,positive\n"a,b\nc,d\ne,f\n')
+    path.write_text('query,positive\n"a,b\nc,d\ne,"f"\n')
     (_, line, problem), *others = values(open_source(source(path)))
     assert isinstance(problem, Problem) and line == 2 and not others
-    assert problem.message.endswith("it goes on to line 4: is a quote not closed?")
+    assert (problem.kind, problem.action) == ("not-csv", "refused") and "in the lines up to 4" in problem.message
+    path.write_text('query,positive\n"a,b\nc","d\ne",f\n')
+    (_, line, problem), *others = values(open_source(source(path)))
+    assert isinstance(problem, Problem) and line == 2 and problem.action == "dropped"
 
 
 def test_a_quote_in_a_tsv_file_is_a_quote(tmp_path: Path) -> None:
@@ -224,7 +227,8 @@ def test_an_id_in_a_corpus_that_is_no_text(tmp_path: Path) -> None:
     folder = messy.beir(tmp_path / "beir")
     corpus = folder / "corpus.jsonl"
     corpus.write_text(corpus.read_text() + '{"_id": ["d1"], "text": "t"}\n{"_id": {}, "text": "t"}\n')
-    assert len(rows(open_source(source(folder)))) == 4
+    assert problems(open_source(source(folder))) == [(10, "wrong-id", "dropped"), (11, "wrong-id", "dropped")]
+    assert len(values(open_source(source(folder)))) == 4 + 2
 
 
 # ---- content

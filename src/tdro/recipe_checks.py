@@ -133,8 +133,8 @@ def source_keys_fit(source: Source) -> None:
     if exists(source.source) or is_hub_file(source.source):
         if source.subset is not None:
             raise wrong("only a data set on the hub has subsets; remove it, or give the subset's file", "subset")
-        if source.split is not None and not (Path(source.source).expanduser() / "corpus.jsonl").is_file():
-            raise wrong("only a data set on the hub or a BEIR folder has splits; remove it", "split")
+        if source.split is not None and not Path(source.source).expanduser().is_dir():
+            raise wrong("only a data set on the hub or a folder has splits; remove it", "split")
 
 
 def columns(values: dict[str, str]) -> dict[str, str]:

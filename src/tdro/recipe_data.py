@@ -19,12 +19,13 @@ class Source(Settings):
     """The data of one training task, under the task's name. Where no other key is needed, the `source` alone."""
 
     source: Annotated[str, AfterValidator(check.data_source)] = Field(
-        description="a file (JSONL, Parquet, CSV, TSV; .gz too, and JSONL in a .tar.gz), a folder of such files or in "
-        "BEIR's layout, hf://datasets/OWNER/NAME/FILE, or the id of a data set on the hub"
+        description="a file (JSONL, Parquet, CSV, TSV; .gz too, and JSONL in a .tar.gz), a folder of such files, in "
+        "BEIR's layout or of save_to_disk, hf://datasets/OWNER/NAME/FILE, or the id of a data set on the hub"
     )
     subset: str | None = Field(default=None, description="of a data set on the hub (null: its default)")
     split: str | None = Field(
-        default=None, description="of a data set on the hub, or which qrels of a BEIR folder (null: train)"
+        default=None,
+        description="of a data set on the hub or a folder with splits, or which qrels of a BEIR folder (null: train)",
     )
     columns: Annotated[dict[str, str], AfterValidator(check.columns)] | None = Field(
         default=None,

@@ -1,19 +1,21 @@
 """A BEIR folder as training rows: a query, and the passages that its qrels judge relevant.
 
 ``corpus.jsonl`` may be as large as it likes: it is streamed once, and only the passages that some judgement of the
-split names are kept. Judgements that name what is not there become problems, each with its line.
+split names are kept. Judgements that name what is not there become problems, each with its line. Of two lines with one
+id, and of two judgements of one pair, the last counts, as in BEIR and in :mod:`tdro.evaluation.beir`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
+from tdro.data.beir_ids import id_text, judgements, wrong_id
 from tdro.data.jsonl import raw_rows
 from tdro.data.rows import Problem
 from tdro.errors import UserError
 
-Qrels = dict[str, list[tuple[str, int]]]  # query id to (passage id, line of the judgement)
+_Texts = dict[str, tuple[int, dict[str, object]]]  # id to line and content
 
 
 def beir_files(folder: Path, split: str) -> list[Path]:
@@ -30,8 +32,8 @@ def beir_files(folder: Path, split: str) -> list[Path]:
 def beir_rows(folder: Path, split: str, start: int = 0) -> Iterator[tuple[int, int, object]]:
     """Line in ``queries.jsonl``, values so far, and a row in the released schema or a :class:`Problem`.
 
-    Relevant is a score above 0. Queries without a relevant passage are no rows of this split. Memory: the judgements
-    and the passages that they name. The first ``start`` values are skipped.
+    Relevant is a score above 0. Queries without a relevant passage are no rows of this split. Memory: the judgements,
+    and the queries and passages that they name. The first ``start`` values are skipped.
     """
     for number, (line, value) in enumerate(_rows(folder, split), 1):
         if number > start:
@@ -40,49 +42,54 @@ def beir_rows(folder: Path, split: str, start: int = 0) -> Iterator[tuple[int, i
 
 def _rows(folder: Path, split: str) -> Iterator[tuple[int, object]]:
     corpus, queries, judged = beir_files(folder, split)
-    qrels: Qrels = {}
-    for line, problem in _judgements(judged, qrels):
-        yield line, problem
-    wanted = {passage for passages in qrels.values() for passage, _ in passages}
-    texts: dict[str, dict[str, object]] = {}
-    for line, _, value in raw_rows(corpus):
-        if isinstance(value, Problem):
-            yield line, value
-        elif isinstance(value, dict) and isinstance(value.get("_id"), str) and value["_id"] in wanted:
-            texts[value["_id"]] = {"docid": value["_id"], "title": value.get("title"), "text": value.get("text")}
-    for line, _, value in raw_rows(queries):
-        if isinstance(value, Problem):
-            yield line, value
-        elif isinstance(value, dict) and isinstance(value.get("_id"), str) and value["_id"] in qrels:
-            passages = qrels.pop(value["_id"])
-            for passage, place in passages:
-                if passage not in texts:
-                    yield place, _missing(judged, place, "passage", passage, "corpus.jsonl")
-            positives = [texts[passage] for passage, _ in passages if passage in texts]
-            if positives:
-                yield line, {"query_id": value["_id"], "query": value.get("text"), "positive_passages": positives}
-    for query, passages in qrels.items():
-        yield passages[0][1], _missing(judged, passages[0][1], "query", query, "queries.jsonl")
+    scores: dict[str, dict[str, tuple[int, int]]] = {}  # query id to passage id to score, and line of the judgement
+    for each in judgements(judged):
+        if isinstance(each, Problem):
+            yield each.line or 1, each
+        else:
+            scores.setdefault(each.query, {})[each.passage] = (each.score, each.line)
+    relevant = {
+        query: [(passage, line) for passage, (score, line) in passages.items() if score > 0]
+        for query, passages in scores.items()
+    }
+    passages: _Texts = {}
+    yield from _texts(corpus, {passage for found in relevant.values() for passage, _ in found}, passages)
+    asked: _Texts = {}
+    yield from _texts(queries, {query for query, found in relevant.items() if found}, asked)
+    for query, (line, value) in asked.items():
+        for passage, place in relevant[query]:
+            if passage not in passages:
+                yield place, _missing(judged, place, "passage", passage, "corpus.jsonl")
+        positives = [passages[passage][1] for passage, _ in relevant[query] if passage in passages]
+        if positives:
+            yield line, {"query_id": query, "query": value["text"], "positive_passages": positives}
+    for query, found in relevant.items():
+        if found and query not in asked:
+            yield found[0][1], _missing(judged, found[0][1], "query", query, "queries.jsonl")
 
 
-def _judgements(path: Path, qrels: Qrels) -> Iterator[tuple[int, Problem]]:
-    """Fill ``qrels`` with the judgements above 0; yields what is wrong with a line."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            cells = line.rstrip("\r\n").split("\t")
-            if not line.strip() or (number == 1 and cells[0] == "query-id"):
-                continue
-            try:
-                query, passage, score = cells
-                relevant = int(score) > 0
-            except ValueError:
-                message = "expected query-id, corpus-id and a whole number, parted by tabs"
-                yield number, Problem(str(path), number, "wrong-judgement", message, "dropped")
-                continue
-            if relevant and all(passage != other for other, _ in qrels.setdefault(query, [])):
-                qrels[query].append((passage, number))
+def _texts(path: Path, wanted: Container[str], texts: _Texts) -> Iterator[tuple[int, Problem]]:
+    """Fill ``texts`` with the lines whose ids are wanted; yields what is wrong with a line."""
+    for line, _, value in raw_rows(path):
+        if isinstance(value, Problem):
+            yield line, value
+            continue
+        if not isinstance(value, dict):
+            yield line, Problem(str(path), line, "not-an-object", "expected an object with an '_id'", "dropped")
+            continue
+        key = id_text(value.get("_id"))
+        if not key:
+            yield line, Problem(str(path), line, "wrong-id", wrong_id(value.get("_id")), "dropped")
+        elif key in wanted:
+            if key in texts:
+                message = f"a second line has the _id {_shown(key)}; it counts, and line {texts[key][0]} does not"
+                yield line, Problem(str(path), line, "duplicate-id", message, "kept")
+            texts[key] = (line, {"docid": key, "title": value.get("title"), "text": value.get("text")})
 
 
 def _missing(path: Path, line: int, what: str, name: str, where: str) -> Problem:
-    shown = ascii(name if len(name) <= 40 else f"{name[:37]}...")
-    return Problem(str(path), line, "no-such-id", f"there is no {what} {shown} in {where}", "dropped")
+    return Problem(str(path), line, "no-such-id", f"there is no {what} {_shown(name)} in {where}", "dropped")
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) <= 40 else f"{name[:37]}...")

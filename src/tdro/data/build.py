@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class BuiltTask:
         fingerprint: of the rows' content, in their order; the same from whatever format they came.
         problems: kind to action (``dropped``, ``repaired``, ``kept``, ``refused``) to how many.
         shards: names of the Arrow files.
-        notes: which columns were not read, and which were read as lists.
+        notes: what of the source is not read, files or columns, a line each.
     """
 
     folder: Path
@@ -103,11 +103,12 @@ def built_task(source: Source, name: str, cache: Path | str | None = None) -> Bu
         cache: the cache folder; see :func:`tdro.data.wheels.cache_folder`.
 
     Raises:
-        UserError: the source is not there, has no usable row, or changes while it is read.
+        UserError: the source is not there, has no usable row, cannot be read to its end, or changes while it is read.
     """
     opened = open_source(source)
     key = fingerprint([_VERSION, opened.content, source.columns, source.limit])
-    return build_task(source, cache_folder(cache) / "tasks" / key, name, opened)
+    built = build_task(source, cache_folder(cache) / "tasks" / key, name, opened)
+    return replace(built, notes=[*opened.notes, *built.notes])
 
 
 def build_task(source: Source, folder: Path | str, name: str, opened: Opened | None = None) -> BuiltTask:
@@ -175,6 +176,8 @@ def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
     ):
         writer = _Writer(folder, state)
         for row, found in _cleaned(parts, reader, source.limit, state, bar, name):
+            if row is None and found[0].action == "refused":
+                _refuse(found[0], folder, name, state)
             for problem in found:
                 state.count(problem)
                 problems.write(json.dumps(asdict(problem), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
@@ -190,14 +193,27 @@ def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
         raise _asked(name, source.source, unclear)
     if not state.rows:
         raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder)}")
-    if [_stamp(file) for file in opened.files] != before:
-        (folder / "state.json").unlink(missing_ok=True)
-        raise UserError(f"task '{name}', {source.source}: a file changed while it was read; run the command again")
+    for file, stamp in zip(opened.files, before, strict=True):
+        if _stamp(file) != stamp:
+            (folder / "state.json").unlink(missing_ok=True)
+            raise UserError(f"task '{name}', {file}: changed while it was read; run the command again")
     _finish(source, folder, opened, state, reader.notes())
 
 
 def _asked(name: str, file: str, unclear: Unclear) -> UserError:
     return UserError(f"task '{name}', {file}: {unclear.question}")
+
+
+def _refuse(problem: Problem, folder: Path, name: str, state: _State) -> None:
+    """Raise for a file of which nothing more can be read: its beginning alone is not what was meant.
+
+    What was built of it is of no use any more: whole, the file has another content, and another folder.
+    """
+    for file in (*folder.glob("rows-*"), folder / "state.json"):
+        file.unlink(missing_ok=True)
+    where = problem.file if problem.line is None else f"{problem.file}, line {problem.line}"
+    read = f"\n{state.read:,} rows of the task were read before it, and none is used" if state.read else ""
+    raise UserError(f"task '{name}', {where}: {problem.message}{read}")
 
 
 def _finish(source: Source, folder: Path, opened: Opened, state: _State, notes: list[str]) -> None:
@@ -353,6 +369,10 @@ def _bar(parts: list[Part], state: _State, name: str) -> tqdm[Any]:
     )
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None where it is gone."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
     return status.st_size, status.st_mtime_ns

@@ -83,7 +83,7 @@ class Report:
         tasks: a report each.
         kinds: of problems, and how many of each had which action.
         shown: the first few problems of each kind.
-        notes: lines about tasks: which columns were not read.
+        notes: files and columns that are not read, a line each.
     """
 
     tasks: list[TaskReport] = field(default_factory=list)
@@ -117,6 +117,7 @@ def check_files(paths: Sequence[str], batch: int | None = None, sink: Sink | Non
     """
     report = Report()
     for task in [task for path in paths for task in find_inputs(path)]:
+        report.notes += task.notes
         report.tasks.append(check_task(task, report, batch or task.batch, sink))
     return report
 
@@ -135,7 +136,7 @@ def check_task(task: Input, report: Report, batch: int | None = None, sink: Sink
             problems = [*problems, *_false_negatives(row, part.file, line)]
         for problem in problems:
             _tell(problem, raw, report, sink)
-        if isinstance(raw, Problem) and raw.action == "refused":  # of the file, not of a row
+        if isinstance(raw, Problem) and raw.action != "dropped":  # of the file, not of a row
             continue
         actions = {problem.action for problem in problems}
         lost = not actions.isdisjoint(_LOST)

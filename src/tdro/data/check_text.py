@@ -19,7 +19,7 @@ def check_text(report: Report, all_in: Path | None = None) -> str:
         report: what :func:`tdro.data.check.check_files` found.
         all_in: the file that has all problems.
     """
-    lines = []
+    lines = list(report.notes)
     for kind, actions in sorted(report.kinds.items(), key=lambda item: min(map(_WORST_FIRST.index, item[1]))):
         problems = report.shown[kind]
         told = ", ".join(f"{n:,} {_done(kind, action)}" for action, n in actions.items())
@@ -30,7 +30,7 @@ def check_text(report: Report, all_in: Path | None = None) -> str:
             lines.append(f"  and {more:,} more" + (f" in {all_in}" if all_in else ""))
     if report.clean:
         lines.append("nothing wrong")
-    return "\n".join([*lines, *report.notes, "", *_table(report.tasks)])
+    return "\n".join([*lines, "", *_table(report.tasks)])
 
 
 def _done(kind: str, action: str) -> str:

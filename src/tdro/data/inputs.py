@@ -6,7 +6,7 @@ Rejected: an option for each kind; a folder with a ``mixture.json`` and a YAML f
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ class Input:
         limit: usable rows after which no more are read.
         batch: rows of the largest step that one task fills, where a recipe says.
         mixture: a mixture's file, which is read strictly: one wrong row and no training begins.
+        notes: what lies there and is not read, a line each.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Input:
     limit: int | None = None
     batch: int | None = None
     mixture: bool = False
+    notes: Sequence[str] = ()
 
 
 def find_inputs(path: str) -> list[Input]:
@@ -100,4 +102,5 @@ def _of_recipe(recipe: Recipe) -> Iterator[Input]:
 
 
 def _of_source(source: Source, name: str, batch: int | None = None) -> Input:
-    return Input(name, lambda: open_source(source).parts(), source.columns, source.limit, batch)
+    opened = open_source(source)
+    return Input(name, opened.parts, source.columns, source.limit, batch, notes=opened.notes)

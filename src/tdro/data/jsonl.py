@@ -17,7 +17,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tdro.data.rows import Action, Problem, shown_key
 from tdro.errors import UserError
@@ -43,7 +43,8 @@ def raw_rows(
     """The values of a JSONL file, or what is wrong with a line.
 
     The file may be gzipped, and the first one in a tar archive; its content tells, and nothing is unpacked to disk.
-    A line ends with LF, CRLF or CR; blank ones are skipped. UTF-16 is known by its BOM or its NUL bytes, UTF-32 by its
+    A line ends with LF, CRLF or CR; blank ones are skipped. The last one may have no end, but where it has none and is
+    no JSON, the file was cut. UTF-16 is known by its BOM or its NUL bytes, UTF-32 by its
     BOM. Memory: a block of 64 KiB and a line.
 
     Args:
@@ -72,17 +73,24 @@ def raw_rows(
             for raw, size in _lines(_blocks(file, encoding, end), encoding, longest):
                 offset += size
                 value = _value(raw, name, line, longest)
+                if raw is not None and isinstance(value, Problem) and _is_cut(raw, value):
+                    value = broken_file(name, line, value.message)
                 if value is not _BLANK:
                     yield line, offset, value
                     if isinstance(value, Problem) and value.action == "refused":
                         return
                 line += 1
-            if end is not None and _next_member(file):
+            if end is not None and _next_member(file)[1]:
                 message = "the archive holds another file, which is not read; unpack it"
                 yield line, offset, Problem(name, None, "several-files", message, "refused")
         except _BREAKS as error:
-            message = f"the file is damaged or breaks off here ({error}); the lines before it are read, no more"
-            yield line, offset, Problem(name, line, "broken-file", message, "refused")
+            yield line, offset, broken_file(name, line, error)
+
+
+def broken_file(file: str, line: int, error: object) -> Problem:
+    """The problem of a file that cannot be read on from a line."""
+    message = f"the file is damaged or breaks off here ({error}); get it again"
+    return Problem(file, line, "broken-file", message, "refused")
 
 
 def _open(path: Path | str) -> _File:
@@ -100,13 +108,23 @@ def _member(file: _File) -> tuple[int, int | None]:
     """Where the data begin and end: of a tar archive's first file, and of anything else from 0 to None."""
     if file.peek(512)[257:262] != b"ustar":
         return 0, None
-    if not (size := _next_member(file)):
+    _, size = _next_member(file)
+    if not size:
         raise EOFError("no file in the archive")
     return file.tell(), file.tell() + size
 
 
-def _next_member(file: _File) -> int:
-    """Go to the content of an archive's next file, and return its size; 0 where none is left or it is empty."""
+def first_member(path: Path) -> str:
+    """The name of the first file in a tar archive; empty where there is none, or the archive cannot be read."""
+    with _open(path) as file:
+        try:
+            return _next_member(file)[0] if file.peek(512)[257:262] == b"ustar" else ""
+        except _BREAKS:
+            return ""
+
+
+def _next_member(file: _File) -> tuple[str, int]:
+    """Go to the content of an archive's next file that is not empty; its name and size, 0 where none is left."""
     file.seek(-(-file.tell() // 512) * 512)
     while len(header := file.read(512)) == 512 and any(header):
         try:
@@ -115,9 +133,51 @@ def _next_member(file: _File) -> int:
             raise EOFError(f"not a tar archive: {error}") from error
         hidden = member.name.rpartition("/")[2].startswith(".")  # macOS puts one before each file
         if member.isreg() and member.size and not hidden:
-            return member.size
+            return member.name, member.size
         file.seek(file.tell() + -(-member.size // 512) * 512)
-    return 0
+    return "", 0
+
+
+def text_blocks(path: Path) -> Iterator[str]:
+    """The text of a file, of which :func:`raw_rows` reads lines, in blocks.
+
+    Raises:
+        UserError: the file cannot be opened.
+        UnicodeError: it is not in the encoding in which it begins.
+        EOFError, OSError, zlib.error: it is damaged or breaks off.
+    """
+    with _open(path) as file:
+        _, end = _member(file)
+        encoding, bom = encoding_of(file.peek(_BLOCK))
+        file.read(bom)
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass" if encoding.startswith("utf-16") else "strict")
+        for block in _blocks(file, encoding, end):
+            yield decoder.decode(block)
+        yield decoder.decode(b"", final=True)
+
+
+def _is_cut(raw: bytes, problem: Problem) -> bool:
+    """Whether a line that cannot be read is the beginning of an object: it has no end, as only the last line may."""
+    if raw.endswith((b"\n", b"\r")) or not raw.lstrip().startswith(b"{"):
+        return False
+    open_still = not raw.rstrip().endswith(b"}") or raw.count(b"{") > raw.count(b"}")
+    return open_still and problem.kind in ("not-json", "not-utf8")
+
+
+def open_text(path: Path, newline: str | None = "") -> TextIO:
+    """A text file, gzipped or not, in UTF-8, UTF-16, or UTF-32 with a BOM.
+
+    A byte that is no UTF-8 becomes half of a surrogate pair. ``newline`` as in :func:`open`.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    raw: Any = path.open("rb")
+    file = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
+    encoding, bom = encoding_of(file.peek(4))
+    file.read(bom)
+    errors = "surrogateescape" if encoding == "utf-8" else "replace"
+    return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=newline)
 
 
 def encoding_of(head: bytes) -> tuple[str, int]:

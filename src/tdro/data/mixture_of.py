@@ -22,8 +22,8 @@ def mixture_of(paths: Sequence[str]) -> Mixture:
     """The mixture that paths name.
 
     Args:
-        paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each. What is wrong with
-            sources' rows, and which columns were not read, is printed.
+        paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each. What is not read,
+            or wrong with sources' rows, is printed in a line.
 
     Raises:
         UserError: an input that is not there or broken.

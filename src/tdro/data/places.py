@@ -11,7 +11,7 @@ import re
 BEIR_FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 
 JSONL = (".jsonl", ".ndjson", ".json")
-ARCHIVES = (".jsonl.tar.gz", ".jsonl.tgz", ".jsonl.tar")  # one JSONL file in each, as the paper's authors upload them
+ARCHIVES = (".tar.gz", ".tgz", ".tar")  # one JSONL file in each, as the paper's authors upload them
 TABLES = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet",)
 ENDINGS = (*JSONL, *(f"{ending}.gz" for ending in JSONL), *ARCHIVES, *PARQUET, *TABLES, *(f"{t}.gz" for t in TABLES))

@@ -1,4 +1,5 @@
-"""Where training rows come from: a file, a folder of files, a BEIR folder, a file on the hub, a data set there.
+"""Where training rows come from: a file, a folder (of files, in BEIR's layout, of save_to_disk), a file or data set on
+the hub.
 
 ``open_source`` says what a source's content is (by its bytes, or the hub's commit) and gives its parts; each part is
 read from one end to the other and can be begun anywhere, so that a build goes on after a kill. What a value means is
@@ -12,13 +13,16 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdro.data.arrow_rows import is_saved, parquet_rows, parquet_size, saved_files, saved_rows, saved_split
 from tdro.data.beir_rows import beir_files, beir_rows
 from tdro.data.digest import file_digest, remembered
-from tdro.data.jsonl import raw_rows
+from tdro.data.folders import files_in
+from tdro.data.json_values import form_of, json_rows
+from tdro.data.jsonl import first_member, raw_rows
 from tdro.data.places import (
     ARCHIVES,
     ENDINGS,
@@ -30,15 +34,14 @@ from tdro.data.places import (
     is_hub_id,
     looks_like_file,
 )
-from tdro.data.tables import parquet_rows, parquet_size, table_rows
+from tdro.data.rows import shown_key
+from tdro.data.tables import table_rows
 from tdro.errors import UserError
 
 if TYPE_CHECKING:
     from tdro.recipe_data import Source
 
 Values = Iterator[tuple[int, int, object]]
-# Beside data files, one of these is likely data that was forgotten: part-3.jsonl.zst, more.xlsx.
-_OTHER_DATA = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)\.|\.(arrow|xlsx?|ods|zip|zst|xz|bz2|7z)$", re.I)
 _MAGIC = {
     b"PAR1": ("Parquet", "let it end in .parquet"),
     b"PK\x03\x04": ("a ZIP archive or a spreadsheet", "unpack it, or save it as CSV"),
@@ -74,11 +77,13 @@ class Opened:
         content: what it holds, as digests: equal for equal content, wherever it lies.
         files: those that are read; none for a data set on the hub.
         parts: gives the parts; nothing is read before.
+        notes: what lies there and is not read, a line each.
     """
 
     content: list[str]
     files: list[Path]
     parts: Callable[[], list[Part]]
+    notes: list[str] = field(default_factory=list)
 
 
 def open_source(source: Source) -> Opened:
@@ -97,33 +102,33 @@ def open_source(source: Source) -> Opened:
     if is_hub_file(text):
         path = _download(text)
     elif not path.exists():
+        if path.is_symlink():
+            raise UserError(f"{text}: is a link that leads nowhere, or in a circle")
         if looks_like_file(text) or not is_hub_id(text):
             raise UserError(f"{text}: no such file or folder")
         return _on_the_hub(source)
+    if path.is_dir():
+        return _folder(path, source.split)
+    _readable(path)
+    return Opened([_content(path)], [path], lambda: [_part(path)])
+
+
+def _folder(path: Path, split: str | None) -> Opened:
+    """A folder in BEIR's layout, one that ``save_to_disk`` made, or one of data files."""
     if (path / "corpus.jsonl").is_file():
-        return _beir(path, source.split or "train")
-    files = _files_in(path) if path.is_dir() else [path]
+        return _beir(path, split or "train")
+    if (path / "mixture.json").is_file():
+        raise UserError(f"{path}: a mixture, not a task's data; in a recipe: data: {{mixture: {path}}}")
+    if is_saved(path):
+        return _saved(path, split)
+    files, notes = files_in(path, split)
     for file in files:
         _readable(file)
-    content = [f"{_format(file)} {file_digest(file)}" for file in files]
-    return Opened(content, files, lambda: [_part(file) for file in files])
+    return Opened([_content(file) for file in files], files, lambda: [_part(file) for file in files], notes)
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """The data files of a folder by name; hidden ones and folders in it are not looked at, nor texts about the data.
-
-    A link that leads nowhere is among them, and refused later: a part of the data is not left out silently.
-    """
-    try:
-        there = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    files = [file for file in there if file.name.lower().endswith(ENDINGS)]
-    if not files:
-        raise UserError(f"{folder}: holds no data file ({', '.join(ENDINGS)}) and no BEIR corpus.jsonl")
-    if others := [file for file in there if file not in files and _OTHER_DATA.search(file.name)]:
-        raise UserError(f"{others[0]}: no known format, and would be left out; convert it, or move it elsewhere")
-    return files
+def _content(file: Path) -> str:
+    return f"{_format(file)} {file_digest(file)}"
 
 
 def _readable(file: Path) -> None:
@@ -148,8 +153,10 @@ def _format(file: Path) -> str:
     """``jsonl``, ``parquet``, or a table's ending, by the file's ending."""
     name = file.name.lower()
     plain = name.removesuffix(".gz")
-    if name.endswith(ARCHIVES) or plain.endswith(JSONL):
+    if plain.endswith(JSONL):
         return "jsonl"
+    if name.endswith(ARCHIVES):
+        return _format_of_archive(file)
     if name.endswith(PARQUET):
         return "parquet"
     for ending in TABLES:
@@ -158,9 +165,19 @@ def _format(file: Path) -> str:
     raise UserError(f"{file}: no known format; a data file ends in {', '.join(ENDINGS)}")
 
 
+def _format_of_archive(file: Path) -> str:
+    """``jsonl``, by the name of the archive or of the first file in it."""
+    inside = first_member(file)
+    if not inside or inside.lower().endswith(JSONL) or re.search(r"\.(jsonl|ndjson|json)\.t", file.name.lower()):
+        return "jsonl"
+    raise UserError(f"{file}: an archive of {shown_key(inside)}, and only one of a JSONL file is read; unpack it")
+
+
 def _part(file: Path) -> Part:
     kind = _format(file)
     if kind == "jsonl":
+        if (form := form_of(file)) != "lines":
+            return Part(str(file), lambda position, line: json_rows(file, form, position))
         plain = file.name.lower().endswith(JSONL)
         size = file.stat().st_size if plain else None  # of a compressed file, positions are in what it holds
         return Part(str(file), functools.partial(raw_rows, file), size, "B")
@@ -171,12 +188,26 @@ def _part(file: Path) -> Part:
 
 def _beir(folder: Path, split: str) -> Opened:
     files = beir_files(folder, split)
+    others = sorted(f"qrels/{path.name}" for path in folder.glob("qrels/*.tsv") if path != files[-1])
     read = functools.partial(beir_rows, folder, split)
     return Opened(
         [f"beir {file_digest(file)}" for file in files],
         files,
         lambda: [Part(str(folder / "queries.jsonl"), lambda position, line: read(position))],
+        [f"{folder}: qrels/{split}.tsv is read; not read: {', '.join(others)}"] if others else [],
     )
+
+
+def _saved(folder: Path, split: str | None) -> Opened:
+    chosen, others = saved_split(folder, split)
+    files = saved_files(chosen)
+
+    def parts() -> list[Part]:
+        size, read = saved_rows(chosen)
+        return [Part(str(chosen), lambda position, line: read(position), size)]
+
+    notes = [f"{folder}: the split {chosen.name} is read; not read: {', '.join(others)}"] if others else []
+    return Opened([f"arrow {file_digest(file)}" for file in files], files, parts, notes)
 
 
 def _download(text: str) -> Path:

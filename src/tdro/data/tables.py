@@ -1,117 +1,211 @@
-"""Rows of tables: Parquet, CSV and TSV, one at a time, with their numbers.
+"""Rows of CSV and TSV files, one at a time, with their lines.
 
-A broken row becomes a problem and does not cost the next, as in :mod:`tdro.data.jsonl`. A TSV file is read as its
-registration says: no quotes, so that a text may begin with one (in a CSV file, such a quote would swallow the lines up
-to the next). Rejected: pyarrow's CSV reader (several times faster, but one wrong row ends it, and it knows no lines).
+A broken row becomes a problem and does not cost the next, as in :mod:`tdro.data.jsonl`; but where a quote is not
+closed, nobody knows where the next row begins, and the file is refused. How cells are parted and quoted is told by
+:mod:`tdro.data.dialect`. Rejected: pyarrow's CSV reader (several times faster, but one wrong row ends it, and it knows
+no lines).
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from tdro.data.jsonl import LONGEST_LINE, encoding_of
+from tdro.data.dialect import (
+    ESCAPED,
+    TAB,
+    WINDOW,
+    Dialect,
+    Lines,
+    Signs,
+    begins_with_quote,
+    delimiter_of,
+    is_contained,
+    tell,
+    trial,
+)
+from tdro.data.jsonl import LONGEST_LINE, broken_file, open_text
 from tdro.data.rows import Problem
 
-_ROWS_AT_ONCE = 500
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of a byte
-
-
-def parquet_size(path: Path) -> int | None:
-    """Rows of a Parquet file; None where it is none (reading it says so)."""
-    import pyarrow.parquet as parquet
-
-    try:
-        return int(parquet.read_metadata(path).num_rows)
-    except (OSError, ValueError):  # pyarrow's errors are ValueErrors, or OSErrors
-        return None
-
-
-def parquet_rows(path: Path, start: int = 0) -> Iterator[tuple[int, int, object]]:
-    """Row number (from 1), rows so far, and the row as a dict or a :class:`Problem`; ``start`` rows are skipped.
-
-    Memory: a row group's pages of one batch. Whole row groups before ``start`` are not read.
-    """
-    import pyarrow.parquet as parquet
-
-    row = 0
-    try:
-        file = parquet.ParquetFile(path, memory_map=True)
-        for group in range(file.num_row_groups):
-            size = file.metadata.row_group(group).num_rows
-            if row + size <= start:
-                row += size
-                continue
-            for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group]):
-                for value in _values(batch, str(path), row):
-                    row += 1
-                    if row > start:
-                        yield row, row, value
-    except (OSError, ValueError) as error:
-        message = f"not a Parquet file that can be read on from here ({' '.join(str(error).split())[:200]})"
-        yield row + 1, row, Problem(str(path), row + 1, "broken-file", message, "refused")
-
-
-def _values(batch: Any, name: str, before: int) -> Iterator[object]:
-    try:
-        yield from batch.to_pylist()
-        return
-    except UnicodeDecodeError:
-        pass  # one text is none: look for it
-    for place in range(batch.num_rows):
-        try:
-            yield batch.slice(place, 1).to_pylist()[0]
-        except UnicodeDecodeError as error:
-            yield Problem(name, before + place + 1, "not-utf8", f"a text is not UTF-8 ({error.reason})", "dropped")
+_LONG_NAME, _LONG_NAME_SPACES = 60, 4  # a header's cell with more characters, or more spaces, is likely a text
 
 
 def table_rows(path: Path, delimiter: str, start: int = 0) -> Iterator[tuple[int, int, object]]:
     """Line, rows so far, and the row as a dict of its header's names or a :class:`Problem`; ``start`` are skipped.
 
     The first line is the header. UTF-8, UTF-16, or UTF-32 with a BOM; gzipped or not. An empty cell is null: a row may
-    have fewer negatives than the table has columns for.
+    have fewer negatives than the table has columns for. Memory: a row, and a window of a million characters where
+    quotes must be told.
+
+    Args:
+        path: the file.
+        delimiter: what usually parts its cells; ``;`` and others are told by the header.
+        start: rows to skip.
     """
     for number, (line, value) in enumerate(_table(path, delimiter), 1):
         if number > start:
             yield line, number, value
 
 
-def _table(path: Path, delimiter: str) -> Iterator[tuple[int, object]]:
-    name, line = str(path), 0
+def _table(path: Path, usual: str) -> Iterator[tuple[int, object]]:
+    name = str(path)
     csv.field_size_limit(LONGEST_LINE)
+    lines = Lines(lambda: "")
     try:
-        with _open(path) as file:
-            reader = csv.reader(
-                file, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-            )
-            header: list[str] | None = None
-            while True:
-                line = reader.line_num + 1  # a row may take several lines; its first one is told
-                try:
-                    cells = next(reader, None)
-                except csv.Error as error:
-                    yield line, Problem(name, line, "not-csv", f"no row of a table ({error})", "dropped")
-                    continue
-                if cells is None:
-                    return
-                if not cells:
-                    continue
-                if header is not None:
-                    yield line, _row(header, cells, name, line, reader.line_num)
-                    continue
-                header = [cell.strip() for cell in cells]
-                if message := _wrong_header(header, delimiter):
-                    yield line, Problem(name, line, "wrong-header", message, "refused")
+        with open_text(path) as file:
+            lines = Lines(lambda: _line(file))
+            for value in _rows(lines, usual, name):
+                line = value.line or 1 if isinstance(value, Problem) else lines.number - len(lines.taken) + 1
+                yield line, value
+                if isinstance(value, Problem) and value.action == "refused":
                     return
     except (EOFError, OSError, zlib.error, UnicodeError) as error:
-        message = f"the file is damaged or breaks off here ({error}); the lines before it are read, no more"
-        yield line, Problem(name, line, "broken-file", message, "refused")
+        yield lines.number + 1, broken_file(name, lines.number + 1, error)
+
+
+def _line(file: TextIO) -> str:
+    line = file.readline(LONGEST_LINE)
+    if len(line) == LONGEST_LINE and not line.endswith(("\n", "\r")):
+        raise OSError(f"a line is longer than {LONGEST_LINE} characters")
+    return line
+
+
+def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
+    """A row or a problem for each record of the table; the record's lines are those that ``lines`` has taken."""
+    delimiter = _delimiter(lines, usual)
+    try:
+        header = [cell.strip() for cell in next(Dialect(delimiter).reader(lines), [])]
+    except csv.Error as error:
+        yield Problem(name, 1, "wrong-header", f"no header of a table ({error})", "refused")
+        return
+    line = lines.number - len(lines.taken) + 1
+    if message := _wrong_header(header, delimiter):
+        yield Problem(name, line, "wrong-header", message, "refused")
+        return
+    quoted = delimiter != TAB or any(begins_with_quote(line, TAB) for line in lines.taken)
+    seen_utf8 = False
+    for cells in _records(lines, delimiter, quoted, len(header), name):
+        if isinstance(cells, Problem):
+            yield cells
+        elif cells:
+            value = _row(header, cells, name, lines)
+            if not seen_utf8 and not all(map(str.isascii, lines.taken)):
+                seen_utf8 = True
+                if isinstance(value, Problem) and value.kind == "not-utf8" and _is_of_another_encoding(lines):
+                    message = "not UTF-8, nor is any text behind it; convert the file, for instance by iconv"
+                    yield replace(value, message=f"{message} -f WINDOWS-1252 -t UTF-8", action="refused")
+                    return
+            yield value
+
+
+def _delimiter(lines: Lines, usual: str) -> str:
+    """What parts the cells; the lines before the header are taken."""
+    for line in lines:
+        if sep := re.fullmatch(r"sep=(.)\s*", line):  # Excel's
+            lines.forget()
+            return sep[1]
+        if line.strip():
+            second, _ = lines.ahead(1)
+            lines.taken = lines.taken[-1:]
+            lines.put_back()
+            return delimiter_of(line, second[0] if second else "", usual)
+    return usual
+
+
+def _records(lines: Lines, delimiter: str, quoted: bool, columns: int, name: str) -> Iterator[list[str] | Problem]:
+    """The cells of each record."""
+    dialect: Dialect | None = Dialect(delimiter)
+    if not quoted:
+        dialect = yield from _until_quotes(lines, columns, name)
+    if dialect is not None:
+        yield from _quoted(lines, dialect, columns, name)
+
+
+def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] | Problem, None, Dialect | None]:
+    """Lines whose quotes, if they have any, are characters. Returns the dialect of the others; None at the end."""
+    signs, told_until, told, quotes = Signs(), 0, "", 0
+    lines.forget()
+    for line in lines:
+        if lines.number > told_until and begins_with_quote(line, TAB):
+            lines.put_back()
+            ahead, whole = lines.ahead(WINDOW)
+            told_until = lines.number + len(ahead)
+            told = tell(ahead, whole, columns, TAB, signs)
+            next(lines)
+            if told in ("quotes", "backslash") and not quotes:
+                lines.put_back()
+                return Dialect(TAB, backslash=told == "backslash")
+            if told in ("quotes", "backslash", "unclear"):
+                yield Problem(name, lines.number, "unclear-quotes", _unclear(quotes), "refused")
+                return None
+            if told == "either" and not quotes:
+                message = "a cell stands in quotes, which are read as part of its text"
+                yield Problem(name, lines.number, "quotes-kept", message, "kept")
+            quotes = quotes or lines.number
+        yield [] if line.isspace() else line.rstrip("\r\n").split(TAB)
+        lines.forget()
+    return None
+
+
+def _unclear(before: int) -> str:
+    where = f", as in line {before}" if before else ""
+    return (
+        'from here on, some cells stand in quotes, with "" for a quote in them, and others begin with a quote that is '
+        f"a character{where}; save the table in one way, or as JSONL"
+    )
+
+
+def _quoted(lines: Lines, dialect: Dialect, columns: int, name: str) -> Iterator[list[str] | Problem]:
+    """Records in which quotes count."""
+    reader, escapes_told = dialect.reader(lines), dialect.backslash
+    while True:
+        lines.forget()
+        problem = cells = None
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            problem = _failed(lines, dialect, str(error), name)
+        if not escapes_told and any(ESCAPED in line for line in lines.taken):
+            escapes_told = True
+            lines.put_back()
+            ahead, whole = lines.ahead(WINDOW)
+            escaped = Dialect(dialect.delimiter, backslash=True)
+            if _failures(ahead, whole, columns, escaped) < _failures(ahead, whole, columns, dialect):
+                dialect = escaped
+            reader = dialect.reader(lines)
+        elif problem is not None:
+            yield problem
+        elif cells is None:
+            return
+        else:
+            yield cells
+
+
+def _failures(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> int:
+    return trial(lines, whole, columns, dialect).failures
+
+
+def _failed(lines: Lines, dialect: Dialect, error: str, name: str) -> Problem:
+    """What is said of a record that quotes do not explain."""
+    first = lines.number - len(lines.taken) + 1
+    if "unexpected end" in error:
+        message = "a quote is opened here and never closed: is the file cut, or the quote one too many?"
+        return Problem(name, first, "broken-file", message, "refused")
+    if "field limit" in error:
+        message = f"a cell is longer than {LONGEST_LINE} characters: is a quote not closed?"
+        return Problem(name, first, "not-csv", message, "refused")
+    wrong = 'a quote in a cell in quotes is not written as "" or \\"'
+    if is_contained(lines.taken) and dialect.delimiter != TAB:
+        return Problem(name, first, "not-csv", wrong, "dropped")
+    where = "" if lines.number == first else f", here or in the lines up to {lines.number}"
+    message = f"{wrong}{where}: it cannot be told where the next row begins; mend it, or save the table as JSONL"
+    return Problem(name, first, "not-csv", message, "refused")
 
 
 def _wrong_header(header: list[str], delimiter: str) -> str:
@@ -123,12 +217,18 @@ def _wrong_header(header: list[str], delimiter: str) -> str:
     others = [other for other in ";\t|," if other in header[0]] if len(header) == 1 else []
     if others:
         return f"the columns are parted by {others[0]!r}, not by {delimiter!r}; save the file with that"
+    texts = [cell for cell in header if len(cell) > _LONG_NAME or cell.count(" ") > _LONG_NAME_SPACES]
+    if texts and all(cell in texts or cell.isdecimal() for cell in header):
+        return f"no header: the line has texts, not names; put the columns' names before it, parted by {delimiter!r}"
     return ""
 
 
-def _row(header: list[str], cells: list[str], name: str, line: int, end: int) -> object:
+def _row(header: list[str], cells: list[str], name: str, lines: Lines) -> object:
+    line, end = lines.number - len(lines.taken) + 1, lines.number
     if len(cells) != len(header):
         message = f"{len(cells)} columns, the header has {len(header)}"
+        if len(cells) < len(header) and not lines.taken[-1].endswith(("\n", "\r")):
+            return broken_file(name, line, message)
         if end > line:
             message += f"; it goes on to line {end}: is a quote not closed?"
         return Problem(name, line, "wrong-columns", message, "dropped")
@@ -137,11 +237,7 @@ def _row(header: list[str], cells: list[str], name: str, line: int, end: int) ->
     return {column: cell or None for column, cell in zip(header, cells, strict=True)}
 
 
-def _open(path: Path) -> TextIO:
-    """A table's text. A byte that is no UTF-8 becomes half of a surrogate pair, which :func:`_row` looks for."""
-    raw: Any = path.open("rb")
-    file = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == b"\x1f\x8b" else raw
-    encoding, bom = encoding_of(file.peek(4))
-    file.read(bom)
-    errors = "surrogateescape" if encoding == "utf-8" else "replace"
-    return io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
+def _is_of_another_encoding(lines: Lines) -> bool:
+    """Whether no line from here on, as far as is looked, has a character beyond ASCII that is UTF-8."""
+    ahead, _ = lines.ahead(WINDOW)
+    return all(_NOT_UTF8.search(line) for line in ahead if not line.isascii())

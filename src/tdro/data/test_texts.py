@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tdro.data.beir_ids import id_text, judgements, wrong_id
 from tdro.data.beir_rows import beir_rows
 from tdro.data.jsonl import raw_rows
 from tdro.data.places import looks_like_file
@@ -97,10 +98,13 @@ def beir_texts(folder: Path, name: str, passages: bool = False) -> TestTexts:
     for line, _, value in raw_rows(path):
         if isinstance(value, Problem):
             raise UserError(f"{path}, line {line}: {value.message}")
-        if not isinstance(value, dict) or not all(isinstance(value.get(key), str) for key in ("_id", "text")):
-            raise UserError(f"{path}, line {line}: expected an object with the texts '_id' and 'text'")
-        if judged is None or value["_id"] in judged:
-            queries[value["_id"]] = value["text"]
+        if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+            raise UserError(f"{path}, line {line}: expected an object with an '_id' and the text 'text'")
+        key = id_text(value.get("_id"))
+        if not key:
+            raise UserError(f"{path}, line {line}: {wrong_id(value.get('_id'))}")
+        if judged is None or key in judged:
+            queries[key] = value["text"]
     return TestTexts(name, queries, dict(_relevant(folder)) if passages else {})
 
 
@@ -108,16 +112,19 @@ def _judged(path: Path) -> set[str] | None:
     """The ids of the queries that are tested, or None (all) where nothing says which."""
     if not path.is_file():
         return None
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    return {line.split("\t")[0] for line in lines}
+    judged = set()
+    for found in judgements(path):
+        if isinstance(found, Problem):
+            raise UserError(f"{path}, line {found.line}: {found.message}")
+        judged.add(found.query)
+    return judged
 
 
 def _relevant(folder: Path) -> Iterator[tuple[str, str]]:
     for line, _, value in beir_rows(folder, "test"):
         if isinstance(value, Problem):
+            if value.kind in ("no-such-id", "duplicate-id"):  # as evaluation takes them
+                continue
             raise UserError(f"{value.file}, line {line}: {value.message}")
         for passage in value["positive_passages"] if isinstance(value, dict) else ():
             title, text = (part if isinstance(part := passage.get(key), str) else "" for key in ("title", "text"))

@@ -1,11 +1,11 @@
 """Read a BEIR folder: passages, queries, and which passage is how relevant to which query.
 
 ``corpus.jsonl`` has ``{"_id", "title", "text"}`` a line, ``queries.jsonl`` ``{"_id", "text"}``, and
-``qrels/test.tsv`` query id, passage id and relevance, parted by tabs. Everything is checked before a model is loaded.
-What published test sets have wrong (ArguAna judges a passage that its corpus lacks) is taken as BEIR takes it, so that
-scores stay comparable, but each such line is named in the log and in the results; a line that cannot be read is
-refused. Rejected: the ``beir`` package, which says nothing. The checksum of a folder is
-:func:`tdro.data.mixture.beir_sha256`.
+``qrels/test.tsv`` query id, passage id and relevance, parted by tabs (ids as in :mod:`tdro.data.beir_ids`).
+Everything is checked before a model is loaded. What published test sets have wrong (ArguAna judges a passage that its
+corpus lacks) is taken as BEIR takes it, so that scores stay comparable, but each such line is named in the log and in
+the results; a line that cannot be read is refused. Rejected: the ``beir`` package, which says nothing. The checksum of
+a folder is :func:`tdro.data.mixture.beir_sha256`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tdro.data.beir_ids import judgements
+from tdro.data.rows import Problem
 from tdro.errors import UserError
 from tdro.evaluation.passages import STOPS, Passages, clean, id_rows, read_passages
 
 _LOG = logging.getLogger(__name__)
-_COLUMNS = "query-id, corpus-id and score, parted by tabs"
 _SHOWN = 5  # problems that the log names one by one
 
 
@@ -94,24 +95,11 @@ def _read_qrels(
     """The judgements, and the first line of each judged passage."""
     qrels: dict[str, dict[str, int]] = {}
     first_lines: dict[str, int] = {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        number = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {number}: not UTF-8 text ({error.reason}); {STOPS}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    for number, line in enumerate(lines, 1):
-        parts = line.split("\t")
-        if not line.strip() or (number == 1 and parts[0] == "query-id"):
-            continue
-        where = f"{path}, line {number}"
-        if len(parts) != 3:
-            raise UserError(f"{where}: expected 3 columns ({_COLUMNS}), found {len(parts)}; {STOPS}")
-        query, passage, score = parts
-        relevance = _whole_number(score, where)
+    for found in judgements(path):
+        where = f"{path}, line {found.line}"
+        if isinstance(found, Problem):
+            raise UserError(f"{where}: {found.message}; {STOPS}")
+        line, query, passage, relevance = found
         if query not in queries:
             problems.append(f"{where}: no query {query!r} in queries.jsonl; the judgement is dropped")
             continue
@@ -121,17 +109,8 @@ def _read_qrels(
                 f"{where}: {query!r} and {passage!r} were judged {before} further up; {relevance} counts, as in BEIR"
             )
         qrels[query][passage] = relevance
-        first_lines.setdefault(passage, number)
+        first_lines.setdefault(passage, line)
     return qrels, first_lines
-
-
-def _whole_number(score: str, where: str) -> int:
-    try:
-        if abs(relevance := int(score)) < 1 << 31:
-            return relevance
-    except ValueError:
-        pass
-    raise UserError(f"{where}: the score must be a whole number, found {score.strip()[:80]!r}; {STOPS}")
 
 
 def _tell(folder: Path, problems: list[str]) -> None:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tdro.console import progress_bar
+from tdro.data.beir_ids import id_text, wrong_id
 from tdro.data.titled import titled
 from tdro.errors import UserError
 
@@ -123,7 +124,7 @@ def _without_repeated(
 
 
 def id_rows(path: Path, texts: tuple[str, ...]) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """The rows of a JSONL file with an ``_id``: line (from 1), byte where it starts, and content.
+    """The rows of a JSONL file with an ``_id``: line (from 1), byte where it starts, and content (the id is a text).
 
     Args:
         path: the file, UTF-8.
@@ -155,15 +156,15 @@ def _row(line: bytes, texts: tuple[str, ...], where: str) -> dict[str, Any]:
         raise UserError(f"{where}: cannot be read as UTF-8 JSON ({error}); {STOPS}") from error
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}; {STOPS}")
-    key = row.get("_id")
-    if not isinstance(key, str) or not key or clean(key) != key:
-        raise UserError(f"{where}: key '_id' must be a non-empty string, found {key!r}; {STOPS}")
+    key = id_text(row.get("_id"))
+    if not key:
+        raise UserError(f"{where}: {wrong_id(row.get('_id'))}; {STOPS}")
     for name in texts:
         value = row.get(name, None if name == texts[-1] else "")
         if not isinstance(value, str) and not (name == "title" and value is None):
             kind = "missing" if name not in row else type(value).__name__
             raise UserError(f"{where}: key {name!r} must be a string, it is {kind}; {STOPS}")
-    return row
+    return {**row, "_id": key}
 
 
 def _joined(row: dict[str, Any]) -> str:
