@@ -38,11 +38,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do it anew, over what others have made there too; with --on, replace another model's results",
     )
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="with --on, run code that comes with a model (default: no)"
+    )
 
 
 def recipe_of(options: argparse.Namespace) -> str:
     """The one recipe of a call without ``--on``. Raises :class:`UserError` for what only ``--on`` takes."""
-    if len(options.recipe) > 1 or options.data or options.instruction or options.out != Path("evaluation"):
+    only_on = options.data or options.instruction or options.trust_remote_code or options.out != Path("evaluation")
+    if len(options.recipe) > 1 or only_on:
         raise UserError(
             "tdro evaluate RECIPE is a stage of a run and takes one recipe; to evaluate models, say --on what"
         )
@@ -73,5 +77,6 @@ def evaluate_on(options: argparse.Namespace) -> None:
         data=options.data,
         instructions=instructions,
         force=options.force,
+        trust_remote_code=options.trust_remote_code,
     )
     say(evaluated_table(found), main)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,12 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: 
     with progress_bar(tests, NAME, unit=" test sets") as bar:
         for test in bar:
             checksum = beir_sha256(test.folder)
-            job = Job(test, checksum, fingerprint([NAME, _VERSION, checksum, test.name, test.task]))
+            job = Job(replace(test, prompts=("", "")), checksum, fingerprint([NAME, _VERSION, checksum, test.name, test.task]))
             if is_current(folder / f"{test.name}.json", job.key):
                 continue
             if not _copied(folder, job):
                 data = read_beir(test.folder)
-                write_found(folder, job, Found(data, *search_words(data, RANKS)), NAME)
+                write_found(folder, job, Found(data, *search_words(data, RANKS), NAME), NAME)
     return [read_json(folder / f"{test.name}.json") for test in tests]
 
 

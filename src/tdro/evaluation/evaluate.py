@@ -1,7 +1,8 @@
 """Evaluate a model on test sets: a JSON file per test set with every query's measures, and the run itself.
 
 All texts of all test sets go through the model in one pass. A file whose inputs did not change is read, not
-made again; its fingerprint covers the model, the test set's files, the prompts and the precision. Rejected:
+made again; its fingerprint covers the model, the test set's files, the prompts and the precision. A model is scored by its
+own similarity, and by its own prompts where a test set has no instruction. Rejected:
 sentence-transformers' ``InformationRetrievalEvaluator``, which keeps no value per query (a paired test needs
 them), and breaks ties by chance.
 """
@@ -28,6 +29,7 @@ from tdro.data.tokens import encoder_of
 from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData, read_beir
 from tdro.evaluation.metrics import gains, judgements, measure
+from tdro.evaluation.model_prompts import asked, prompts_of, read_prompts
 from tdro.evaluation.mteb_format import write_mteb
 from tdro.evaluation.search import search
 from tdro.evaluation.store import Store, Texts
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 MEASURES = ("ndcg@10", "recall@100", "mrr@10", "map@100", "accuracy@10", "accuracy@100")
 RANKS = 100  # passages that are kept of each query
-_VERSION = 2  # of what is written; part of every fingerprint
+_VERSION = 3  # of what is written; part of every fingerprint
 _PROBLEMS_KEPT = 100
 _LOOKED_AT = 1_000  # first texts of a side that are looked at for what the model cuts away
 logger = logging.getLogger(__name__)
@@ -61,12 +63,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Found:
-    """What is found on a test set: places in ``data.passages`` by rank, -1 where there are no more, and their scores;
-    both (queries, ranks)."""
+    """What is found on a test set: places in ``data.passages`` by rank, -1 where there are no more, and their scores by
+    the model's ``similarity``; both (queries, ranks)."""
 
     data: BeirData
     top: NDArray[np.int64]
     scores: NDArray[np.float32]
+    similarity: str
 
 
 def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = None) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = N
 
     Args:
         model: any sentence-transformers model of text.
-        test: its prompts stand before every query and every passage.
+        test: its prompts stand before every query and every passage; the model's own where it has none.
         bf16: autocast to bfloat16; None where the device computes in it.
 
     Returns:
@@ -86,7 +89,7 @@ def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = N
     found = _machine(str(model.device), bf16)
     machine = Machine(found.device, found.bf16)
     content = model_fingerprint(model)
-    job = _job(content, test, machine)
+    job = _job(content, asked(test, prompts_of(vars(model))), machine)
     with TemporaryDirectory() as folder:
         (result,) = _search_all(model, content, [job], Path(folder), machine)
     return _result(job, result, "")
@@ -102,6 +105,7 @@ def evaluate_all(
     device: str | None = None,
     tokens_folder: Path | None = None,
     embeddings_folder: Path | None = None,
+    trust_remote_code: bool = False,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Evaluate a model on every test set and write ``<test>.json``, ``<test>.trec`` (the 100 best passages of each
@@ -122,11 +126,13 @@ def evaluate_all(
             tokenizes again.
         embeddings_folder: where embeddings are kept for other test sets with these texts, 4 x dimension bytes a text.
             None: beside the results, until these are whole; so an interrupted evaluation goes on in either case.
+        trust_remote_code: run code that comes with a model given by folder or id.
         progress: show a bar if encoding takes more than 5 seconds.
 
     Returns:
         One dict a test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``,
-        ``data`` (the test set's checksum), ``passages`` (how many), ``problems`` (see
+        ``data`` (the test set's checksum), ``similarity`` (the function that scored), ``prompts`` (the texts before
+        ``query`` and ``document``), ``passages`` (how many), ``problems`` (see
         :class:`tdro.evaluation.beir.BeirData`; the first 100), ``queries`` (ids), each of :data:`MEASURES` (one value
         a query, in [0, 1]), ``mean`` of each.
 
@@ -134,17 +140,18 @@ def evaluate_all(
         UserError: a test set or the model is broken.
     """
     if isinstance(model, (str, Path)) and not Path(model).is_dir():
-        model = load_model(model, device=device)
+        model = load_model(model, device=device, trust_remote_code=trust_remote_code)
     machine = _machine(device or (None if isinstance(model, (str, Path)) else str(model.device)), bf16)
     join_ranks(machine)
     content = model_fingerprint(model)
-    jobs = [_job(content, test, machine) for test in tests]
+    own = read_prompts(model) if isinstance(model, (str, Path)) else prompts_of(vars(model))
+    jobs = [_job(content, asked(test, own), machine) for test in tests]
     folder = Path(out_folder) / model_name
     missing = [job for job in jobs if not is_current(folder / f"{job.test.name}.json", job.key)]
     wait_for_everyone(machine)  # all have looked before anyone writes
     if missing:
         if isinstance(model, (str, Path)):
-            model = load_model(model, device=machine.device)
+            model = load_model(model, device=machine.device, trust_remote_code=trust_remote_code)
         scratch = folder / ".embeddings"
         found = _search_all(
             *(model, content, missing, embeddings_folder or scratch, machine),
@@ -196,7 +203,7 @@ def _search_all(
     sets = [read_beir(job.test.folder) for job in jobs]
     lists: list[Texts] = []
     for job, data in zip(jobs, sets, strict=True):
-        lists.append(Texts(data.queries, job.test.prompt))
+        lists.append(Texts(data.queries, job.test.prompt, "query"))
         lists.append(Texts(data.passages.texts, job.test.passage_prompt))
     _say_cuts(model, jobs, lists)
     store = Store(embeddings, lists, model, content, machine)
@@ -204,7 +211,9 @@ def _search_all(
     wait_for_everyone(machine)
     for number, data in enumerate(sets):
         queries = store.whole(2 * number).to(machine.device)
-        yield Found(data, *search(queries, store.blocks(2 * number + 1), data, RANKS, machine))
+        passages, similarity = store.blocks(2 * number + 1), store.similarity
+        top, scores = search(queries, passages, data, RANKS, machine, similarity.matrix)
+        yield Found(data, top, scores, similarity.name)
 
 
 def _say_cuts(model: SentenceTransformer, jobs: Sequence[Job], lists: Sequence[Texts]) -> None:
@@ -244,7 +253,8 @@ def _result(job: Job, found: Found, model_name: str) -> dict[str, Any]:
     values = {name: measure(name, gained, judged) for name in MEASURES}
     return {
         **{"test": test.name, "model": model_name, "task": test.task, "trained": test.trained},
-        **{"fingerprint": job.key, "data": job.checksum[:16], "passages": len(data.passages)},
+        **{"fingerprint": job.key, "data": job.checksum[:16], "similarity": found.similarity},
+        **{"prompts": {"query": test.prompt, "document": test.passage_prompt}, "passages": len(data.passages)},
         **{"problems": data.problems[:_PROBLEMS_KEPT], "queries": data.query_ids},
         **{name: value.tolist() for name, value in values.items()},
         "mean": {name: float(value.mean()) for name, value in values.items()},

@@ -29,7 +29,7 @@ from tdro.retriever.machine import join_ranks, this_machine, wait_for_everyone
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_VERSION = 2  # of what is written; part of every fingerprint
+_VERSION = 3  # of what is written; part of every fingerprint
 _PROBLEMS_KEPT = 100
 
 
@@ -50,6 +50,7 @@ def evaluate_mkqa(
     questions_folder: Path | None = None,
     bf16: bool | None = None,
     device: str | None = None,
+    trust_remote_code: bool = False,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Evaluate a model on MKQA and write ``mkqa-<language>.json`` and ``.trec`` into ``out_folder/model_name``.
@@ -67,6 +68,7 @@ def evaluate_mkqa(
         questions_folder: where ``mkqa.jsonl.gz`` is looked for if it is not beside the passages.
         bf16: autocast to bfloat16; None where the device computes in it.
         device: of a model given by folder or id, as torch names it; None for the best there is.
+        trust_remote_code: run code that comes with a model given by folder or id.
         progress: show a bar if encoding takes more than 5 seconds.
 
     Returns:
@@ -79,7 +81,7 @@ def evaluate_mkqa(
     """
     folder, out = Path(folder), Path(out_folder) / model_name
     if isinstance(model, (str, Path)) and not Path(model).is_dir():
-        model = load_model(model, device=device)
+        model = load_model(model, device=device, trust_remote_code=trust_remote_code)
     kind = device or (None if isinstance(model, (str, Path)) else str(model.device))
     machine = this_machine(kind or "auto", "auto" if bf16 is None else "bf16" if bf16 else "fp32")
     join_ranks(machine)
@@ -95,17 +97,17 @@ def evaluate_mkqa(
     wait_for_everyone(machine)  # all have looked before anyone writes
     if missing:
         if isinstance(model, (str, Path)):
-            model = load_model(model, device=machine.device)
+            model = load_model(model, device=machine.device, trust_remote_code=trust_remote_code)
         questions = read_mkqa(source, missing)
         passages, problems = read_passages(folder / "corpus.jsonl")
-        lists = [Texts(questions.texts[name], before[name]) for name in missing]
+        lists = [Texts(questions.texts[name], before[name], "query") for name in missing]
         scratch = out / ".embeddings"
         store = Store(scratch, [*lists, Texts(passages.texts, passage_prompt)], model, content, machine)
         store.encode(title=f"evaluating {model_name}", progress=progress)
         wait_for_everyone(machine)
         data = _all_questions(questions, missing, passages)
         vectors = torch.cat([store.whole(number) for number in range(len(missing))]).to(machine.device)
-        top, scores = search(vectors, store.blocks(len(missing)), data, RANKS, machine)
+        top, scores = search(vectors, store.blocks(len(missing)), data, RANKS, machine, store.similarity.matrix)
         if machine.main:
             ranks = answer_ranks(top, questions.answers * len(missing), passages.texts)
             for number, name in enumerate(missing):
@@ -115,7 +117,8 @@ def evaluate_mkqa(
                 values = accuracies(ranks[rows])
                 result = {
                     **{"test": test_name(name), "model": model_name, "task": "", "trained": False},
-                    **{"fingerprint": keys[name], "data": checksum[:16], "passages": len(passages)},
+                    **{"fingerprint": keys[name], "data": checksum[:16], "similarity": store.similarity.name},
+                    **{"prompts": {"query": before[name], "document": passage_prompt}, "passages": len(passages)},
                     **{"problems": problems[:_PROBLEMS_KEPT], "queries": questions.ids},
                     **{measure: each.tolist() for measure, each in values.items()},
                     "mean": {measure: float(each.mean()) for measure, each in values.items()},

@@ -36,6 +36,7 @@ from tdro.files import read_json, write_json
 from tdro.retriever.base import load_model
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
+from tdro.retriever.model_kinds import refuse_other_models
 from tdro.run_folder import versions
 
 _FORMAT = "tdro-evaluated/1"
@@ -67,6 +68,7 @@ class _Request:
     data: Path | None
     machine: Machine
     force: bool
+    trust_remote_code: bool
 
 
 def evaluate_models(
@@ -79,6 +81,7 @@ def evaluate_models(
     bf16: bool | None = None,
     cache: Path | str | None = None,
     force: bool = False,
+    trust_remote_code: bool = False,
 ) -> list[Evaluated]:
     """Evaluate models on benchmarks and write ``out/<model>/<test>.json``, and what else belongs to it; then look for
     the test queries in what the models were trained on, as far as that is known.
@@ -94,18 +97,22 @@ def evaluate_models(
         bf16: autocast to bfloat16; None where the device computes in it.
         cache: of benchmarks in BEIR's layout; None for the user's.
         force: replace another model's results, all that are in the folder.
+        trust_remote_code: run code that comes with a model.
 
     Raises:
         UserError: a model or a test set is broken or not there, or ``out`` has another model's results.
     """
     machine = this_machine("auto", "auto" if bf16 is None else "bf16" if bf16 else "fp32")
     join_ranks(machine)
+    names = dict(zip(model_names(models), models, strict=True))
+    for name, model in names.items():
+        if name != BM25:
+            refuse_other_models(model)
     with in_turn(machine):  # what one rank puts into the cache, the others find
         benchmarks = without_repeats([find_benchmark(asked, data, cache) for asked in dict.fromkeys(on)])
-    request = _Request(Path(out), instructions or {}, data, machine, force)
+    request = _Request(Path(out), instructions or {}, data, machine, force, trust_remote_code)
     check_used(request.instructions, {name for found in benchmarks for name in _names(found)})
     _check_names(benchmarks)
-    names = dict(zip(model_names(models), models, strict=True))
     words = [name for name, model in names.items() if model == BM25 and not Path(model).is_dir()]
     if words and (asked := next((each.name for each in benchmarks if each.mkqa), "")):
         raise UserError(
@@ -150,12 +157,14 @@ def _names(found: Benchmark) -> list[str]:
 
 def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], request: _Request) -> Evaluated:
     machine = request.machine
-    loaded = model if (Path(model) / "modules.json").is_file() else load_model(model, device=machine.device)
+    trusted, whole = request.trust_remote_code, (Path(model) / "modules.json").is_file()
+    loaded = model if whole else load_model(model, device=machine.device, trust_remote_code=trusted)
     prompts = read_prompts(loaded) if isinstance(loaded, str) else prompts_of(vars(loaded))
     content = model_fingerprint(loaded) if machine.main else ""
     if machine.main:
         _claim(request.out / name, model, content, prompts, _folders(benchmarks), request.force)
     settings: dict[str, Any] = {"bf16": machine.bf16, "device": machine.device if isinstance(loaded, str) else None}
+    settings["trust_remote_code"] = trusted
 
     def score(tests: list[TestSet], folder: str) -> list[dict[str, Any]]:
         return evaluate_all(loaded, tests, request.out, model_name=folder, **settings)

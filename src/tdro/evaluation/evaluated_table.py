@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tdro.evaluation.bm25 import NAME as BM25
 from tdro.evaluation.evaluate_models import Evaluated
 from tdro.evaluation.leaks import FILE, counted, leaks_line
 
@@ -21,7 +23,7 @@ def evaluated_table(models: Sequence[Evaluated]) -> str:
     for model in models:
         for name, results in _tables(model):
             blocks.append([f"{model.name}: {model.folder}", *_rows(name, results, model.leaks)])
-        blocks[-1] += _said(model)
+        blocks[-1] += [*_how(model), *_said(model)]
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
@@ -40,6 +42,20 @@ def _said(model: Evaluated) -> list[str]:
     leaking = counted(model.leaks, tests)[0]
     line = leaks_line(model.leaks, tests, model.name)
     return [f"warning: {line}: see {model.folder / FILE}" if leaking else line]
+
+
+def _how(model: Evaluated) -> list[str]:
+    """How the model was scored, where that is not by the cosine of bare texts."""
+    results = [result for results in model.benchmarks.values() for result in results]
+    names = {str(result["similarity"]) for result in results if "similarity" in result} - {"cosine", BM25}
+    lines = [f"scored by {' and '.join(sorted(names))}, {model.name}'s own similarity"] if names else []
+    asked = [result.get("prompts") for result in results]
+    if any(each != asked[0] or each is None for each in asked):
+        return [*lines, "prompts differ by test set: see the results"]
+    for side, what in (("query", "queries"), ("document", "passages")):
+        if asked[0] and asked[0][side]:
+            lines.append(f"before {what}: {json.dumps(asked[0][side], ensure_ascii=False)}")
+    return lines
 
 
 def _rows(name: str, results: Sequence[Mapping[str, Any]], leaks: Mapping[str, Any] | None) -> list[str]:

@@ -30,6 +30,7 @@ def joined(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[s
         **{"test": whole, "model": model, "task": "", "trained": False},
         "fingerprint": fingerprint([part["fingerprint"] for part in parts]),
         "data": fingerprint([part["data"] for part in parts]),
+        **_how(parts),
         "passages": sum(part["passages"] for part in parts),
         "parts": {part["test"]: part["mean"] for part in parts},
         "problems": [problem for part in parts for problem in part["problems"]],
@@ -50,7 +51,14 @@ def averaged(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict
         **{"test": whole, "model": model, "task": "", "trained": False},
         "fingerprint": fingerprint([part["fingerprint"] for part in parts]),
         **{key: parts[0][key] for key in ("data", "passages", "problems", "queries")},
+        **_how(parts),
         "parts": {part["test"]: part["mean"] for part in parts},
         **{measure: each.tolist() for measure, each in values.items()},
         "mean": {measure: float(each.mean()) for measure, each in values.items()},
     }
+
+
+def _how(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How the parts were scored, as far as it is the same for all."""
+    keys = ("similarity", "prompts")
+    return {key: parts[0].get(key) for key in keys if all(part.get(key) == parts[0].get(key) for part in parts)}

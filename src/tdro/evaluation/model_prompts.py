@@ -1,7 +1,8 @@
 """What stands before the queries and the passages of a test set: the user's instruction, or the model's own prompts.
 
-A model's prompts are looked up as mteb does it, and as :func:`tdro.retriever.prompts.saved_prompts` names them: by the
-test set's name, then by the kind of text (``query``, ``document``). So a model that tdro trained is asked as it was
+An instruction wins. Where there is none, the model's prompts are looked up as mteb does it, and as
+:func:`tdro.retriever.prompts.saved_prompts` names them: by the test set's name, by the kind of task (``Retrieval``),
+then by the kind of text, as ``encode_query`` and ``encode_document`` do. So a model that tdro trained is asked as it was
 trained, and one that wants "query: " and "passage: " gets them. Rejected: mteb's own instructions for its tasks where
 nobody asked for them; a model that has never seen an instruction is worse with one.
 """
@@ -10,23 +11,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tdro.data.task import prompt_of
+from tdro.data.task import TestSet, prompt_of
 from tdro.errors import UserError
 from tdro.files import read_json
 
-_QUERY, _PASSAGE = ("query",), ("document", "passage", "corpus")  # names of prompts, as sentence-transformers has them
+# Every model has these two, which may be empty. So a default prompt stands before neither queries nor passages, and one
+# that is named "passage" is not found: encode_document takes "document".
+_KINDS = {"query": "", "document": ""}
+_TASK_TYPE = "Retrieval"  # of every test set, as mteb names it
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """A model's prompts by name, and the text that it puts before everything else (``default_prompt_name``)."""
+    """A model's prompts by name."""
 
     by_name: Mapping[str, str]
-    default: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,8 @@ def read_prompts(model: Path | str) -> Prompts:
 
 
 def prompts_of(config: Mapping[str, Any]) -> Prompts:
-    """The prompts in a model's configuration (or ``vars(model)``): ``prompts`` and ``default_prompt_name``."""
-    by_name = {name: text for name, text in (config.get("prompts") or {}).items() if isinstance(text, str)}
-    return Prompts(by_name, by_name.get(config.get("default_prompt_name") or "", ""))
+    """The prompts in a model's configuration (or ``vars(model)``)."""
+    return Prompts({name: text for name, text in (config.get("prompts") or {}).items() if isinstance(text, str)})
 
 
 def read_instructions(given: Sequence[str]) -> dict[str, Instruction]:
@@ -85,12 +87,16 @@ def sides(
         if given := instructions.get(name):
             prompt = prompt_of(given.text)
             return prompt, prompt if given.symmetric else ""
-    for name in (*(f"{name}-test" for name in names), *names):
-        both = prompts.by_name.get(name)
-        query, passage = (prompts.by_name.get(f"{name}-{side}", both) for side in ("query", "document"))
-        if query is not None or passage is not None:
-            return query or "", passage or ""
-    return _first(prompts, _QUERY), _first(prompts, _PASSAGE)
+    return _own("query", names, prompts), _own("document", names, prompts)
+
+
+def asked(test: TestSet, prompts: Prompts) -> TestSet:
+    """A test set with the texts that a model gets before its queries and passages: those that the test set gives, or the
+    instruction's, or the model's own."""
+    if test.prompts is not None:
+        return test
+    given = {test.name: Instruction(test.instruction, test.symmetric)} if test.instruction else {}
+    return replace(test, prompts=sides([test.name], "", given, prompts))
 
 
 def check_used(instructions: Mapping[str, Instruction], names: Iterable[str]) -> None:
@@ -103,8 +109,12 @@ def check_used(instructions: Mapping[str, Instruction], names: Iterable[str]) ->
             raise UserError(f"--instruction: nothing named {name!r} is evaluated; {hint}")
 
 
-def _first(prompts: Prompts, names: Sequence[str]) -> str:
-    return next((prompts.by_name[name] for name in names if name in prompts.by_name), prompts.default)
+def _own(side: str, names: Sequence[str], prompts: Prompts) -> str:
+    """The model's own prompt before one kind of text."""
+    by_name = {**_KINDS, **prompts.by_name}
+    wholes = (*(f"{name}-test" for name in names), *names, _TASK_TYPE)
+    keys = [key for whole in wholes for key in (f"{whole}-{side}", whole)]
+    return next(by_name[key] for key in (*keys, side) if key in by_name)
 
 
 def _file(path: Path) -> dict[str, Instruction]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tdro.evaluation.beir import BeirData
 from tdro.retriever.machine import Machine
+from tdro.retriever.similarity import dot
 
 _PASSAGES_AT_ONCE, _QUERIES_AT_ONCE = 8192, 1024
 _NONE = torch.iinfo(torch.int64).min  # less than every candidate
@@ -26,10 +27,16 @@ _NONE = torch.iinfo(torch.int64).min  # less than every candidate
 _MANY = 4
 
 LeaveOut = Callable[[slice, int, Tensor], None]
+Score = Callable[[Tensor, Tensor], Tensor]  # of queries (Q, D) and passages (P, D): (Q, P), larger for nearer ones
 
 
 def search(
-    queries: Tensor, blocks: Iterable[tuple[int, Tensor]], data: BeirData, k: int = 100, machine: Machine | None = None
+    queries: Tensor,
+    blocks: Iterable[tuple[int, Tensor]],
+    data: BeirData,
+    k: int = 100,
+    machine: Machine | None = None,
+    score: Score = dot,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k best passages of each query of a test set.
 
@@ -37,15 +44,16 @@ def search(
     passage with the query's own id is left out, as BEIR does.
 
     Args:
-        queries: (queries, D), unit length.
-        blocks: unit-length embeddings of all passages in parts, (rows, D), each with the place of its first row. With
-            several ranks: of this rank's share of them.
+        queries: (queries, D).
+        blocks: embeddings of all passages in parts, (rows, D), each with the place of its first row. With several
+            ranks: of this rank's share of them.
         data: whose queries and passages these are.
         k: how many.
         machine: its ranks search together and all get the result; None for this process alone.
+        score: the model's similarity. The product is the cosine where all vectors have unit length.
 
     Returns:
-        Places in ``data.passages``, -1 where there are no more, and cosines (-inf there); both
+        Places in ``data.passages``, -1 where there are no more, and scores (-inf there); both
         (queries, min(k, passages)).
     """
     by_id = data.passages.by_id()
@@ -58,7 +66,7 @@ def search(
         inside = ((own[rows] >= start) & (own[rows] < start + scores.shape[1])).nonzero()[:, 0]
         scores[inside, own[rows][inside] - start] = -torch.inf
 
-    best = top_k(queries, blocks, min(k, len(by_id)), torch.from_numpy(tie), leave_out_own)
+    best = top_k(queries, blocks, min(k, len(by_id)), torch.from_numpy(tie), leave_out_own, score)
     if machine is not None and machine.world > 1:
         best = _of_all_ranks(best)
     ties, scores = found(best)
@@ -72,7 +80,14 @@ def found(best: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return ties.numpy(), _scores(keys).numpy()
 
 
-def top_k(queries: Tensor, blocks: Iterable[tuple[int, Tensor]], k: int, tie: Tensor, leave_out: LeaveOut) -> Tensor:
+def top_k(
+    queries: Tensor,
+    blocks: Iterable[tuple[int, Tensor]],
+    k: int,
+    tie: Tensor,
+    leave_out: LeaveOut,
+    score: Score = dot,
+) -> Tensor:
     """The k best candidates of each query, best first, as integers; shape (Q, k). :func:`found` reads them.
 
     In memory are the candidates and the scores of 1,024 queries for 8,192 passages, whatever there is besides.
@@ -84,6 +99,7 @@ def top_k(queries: Tensor, blocks: Iterable[tuple[int, Tensor]], k: int, tie: Te
         tie: which of two passages with one score is better: the one with the larger number here; (N,), 0 to N - 1.
         leave_out: called with some queries, the place of the first of some passages, and their scores
             (queries, passages); makes -inf of those that are not to be found.
+        score: see :func:`search`.
     """
     best = torch.full((len(queries), k), _NONE, device=queries.device)
     for first, block in blocks:
@@ -93,7 +109,7 @@ def top_k(queries: Tensor, blocks: Iterable[tuple[int, Tensor]], k: int, tie: Te
             ties = tie[start : start + len(passages)].to(queries.device)
             for part in range(0, len(queries), _QUERIES_AT_ONCE):
                 rows = slice(part, part + _QUERIES_AT_ONCE)
-                scores = queries[rows] @ passages.T
+                scores = score(queries[rows], passages)
                 leave_out(rows, start, scores)
                 best[rows] = _merged(best[rows], scores, ties)
     return best

@@ -1,8 +1,9 @@
 """Embeddings on disk: encoded once per model and text, in parts, and read back memory-mapped.
 
 Texts are encoded in groups of up to 32,768, sorted by tokens within a group, so memory does not grow with the corpus.
-A group may hold texts of several test sets, since many small ones would leave the batches half empty. Every part's file
-is named by its texts, in a folder named by the model, its longest text and the precision: what another run, an
+A group may hold texts of several test sets, since many small ones would leave the batches half empty. A model that needs
+its own ``encode`` (:mod:`tdro.retriever.own_encode`) gets each list by itself. Every part's file is named by its texts
+(there by side and prompt too), in a folder named by the model, its longest text and the precision: what another run, an
 interrupted one or another test set has encoded is found again, and nothing has to be kept up to date. Ranks take whole
 groups, so their embeddings are those of a single process to the bit.
 
@@ -35,6 +36,8 @@ from tdro.evaluation.passages import TextsOfFile
 from tdro.files import fingerprint, write_json
 from tdro.retriever.encode import encode_tokens
 from tdro.retriever.machine import Machine
+from tdro.retriever.own_encode import Side, leaves_out_prompt, needs_own_encode, own_vectors, prompt_is_message
+from tdro.retriever.similarity import similarity_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -48,17 +51,18 @@ _Group = list[tuple[int, range]]  # parts of lists that are encoded together: nu
 
 @dataclass(frozen=True)
 class Texts:
-    """A list of texts, in memory or in a file, with what stands before each of them."""
+    """A list of texts, in memory or in a file, with what stands before each of them, and whether they are queries."""
 
     texts: Sequence[str] | TextsOfFile
     prompt: str = ""
+    side: Side = "document"
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def read(self, part: range) -> list[str]:
-        """Some consecutive texts."""
-        return [self.prompt + text for text in self.texts[part.start : part.stop]]
+        """Some consecutive texts, without the prompt."""
+        return list(self.texts[part.start : part.stop])
 
 
 class Store:
@@ -83,7 +87,11 @@ class Store:
     ) -> None:
         self._lists, self._model, self._machine = lists, model.eval(), machine
         self._limit = longest_row(model) or _NO_LIMIT
+        self.similarity = similarity_of(model)
+        self._own = needs_own_encode(model) is not None
+        self._own_with_prompt = self._own or leaves_out_prompt(model) or prompt_is_message(model)
         settings = {"model": model_fingerprint, "max_tokens": self._limit, "bf16": machine.bf16}
+        settings |= {"width": model.truncate_dim, "unit": self.similarity.unit}
         self.folder = Path(folder) / fingerprint(settings)
         self._paths: dict[tuple[int, range], Path] = {}
         self._groups = _groups([len(texts) for texts in lists])
@@ -118,7 +126,7 @@ class Store:
 
     def blocks(self, number: int) -> Iterator[tuple[int, Tensor]]:
         """This rank's share of a list's embeddings: the place of the first, and a memory-mapped float32 tensor
-        (texts, D) of unit length."""
+        (texts, D), of unit length where the model's similarity is the cosine."""
         for group in self._groups[self._machine.rank :: self._machine.world]:
             for of_list, part in group:
                 if of_list == number:
@@ -133,17 +141,35 @@ class Store:
         place: dict[str, int] = {}
         rows: dict[Path, list[int]] = {}
         for number, part in group:
-            texts = self._lists[number].read(part)
-            path = self._paths[number, part] = self._named_by(texts)
-            if not path.exists():
+            texts, path = self._read_and_name(number, part)
+            if path.exists():
+                continue
+            if self._by_itself(number):
+                _save(path, self._checked(self._own_vectors(number, texts), title))
+                bar.update(len(texts))
+            else:
                 rows[path] = [place.setdefault(text, len(place)) for text in texts]
         if not rows:
             return
-        vectors = self._vectors(list(place), tokens_folder, bar)
-        if not np.isfinite(vectors).all():
-            raise UserError(f"{title}: the model's embeddings are not all finite numbers; it cannot be evaluated")
+        vectors = self._checked(self._vectors(list(place), tokens_folder, bar), title)
         for path, places in rows.items():
             _save(path, vectors[places])
+
+    def _checked(self, vectors: NDArray[np.float32], title: str) -> NDArray[np.float32]:
+        if not np.isfinite(vectors).all():
+            raise UserError(f"{title}: the model's embeddings are not all finite numbers; it cannot be evaluated")
+        return vectors
+
+    def _by_itself(self, number: int) -> bool:
+        """Whether a list goes through the model's own ``encode``."""
+        return self._own_with_prompt if self._lists[number].prompt else self._own
+
+    def _own_vectors(self, number: int, texts: list[str]) -> NDArray[np.float32]:
+        of = self._lists[number]
+        vectors = own_vectors(self._model, texts, of.side, of.prompt, self._machine)
+        if not self.similarity.unit:
+            return vectors
+        return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=1).numpy()
 
     def _vectors(self, texts: list[str], tokens_folder: Path | None, bar: tqdm) -> NDArray[np.float32]:
         if tokens_folder is None:
@@ -151,16 +177,26 @@ class Store:
         else:
             content = fingerprint(texts)
             tokens = kept_tokens(self._model, texts, self._limit, tokens_folder, content=content, what="test sets")
-        advance = _by_tokens(bar, tokens.lengths)
-        return encode_tokens(self._model, tokens, np.arange(len(texts)), self._machine, done=advance)
+        return encode_tokens(
+            *(self._model, tokens, np.arange(len(texts)), self._machine),
+            done=_by_tokens(bar, tokens.lengths),
+            unit=self.similarity.unit,
+        )
 
     def _path(self, number: int, part: range) -> Path:
-        if (number, part) not in self._paths:
-            self._paths[number, part] = self._named_by(self._lists[number].read(part))
-        return self._paths[number, part]
+        return self._paths.get((number, part)) or self._read_and_name(number, part)[1]
 
-    def _named_by(self, texts: list[str]) -> Path:
-        return self.folder / f"{fingerprint(texts)}.npy"
+    def _read_and_name(self, number: int, part: range) -> tuple[list[str], Path]:
+        """Some of a list's texts as they go into the model, and the file of their embeddings."""
+        of = self._lists[number]
+        texts = of.read(part)
+        if self._by_itself(number):
+            name = fingerprint([of.side, of.prompt, texts])
+        else:
+            texts = [of.prompt + text for text in texts]
+            name = fingerprint(texts)
+        path = self._paths[number, part] = self.folder / f"{name}.npy"
+        return texts, path
 
 
 def _groups(lengths: Sequence[int]) -> list[_Group]:

