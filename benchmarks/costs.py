@@ -31,7 +31,7 @@ from tdro.recipe import Weights
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import this_machine
 from tdro.retriever.micro_batches import micro_batches
-from tdro.retriever.sorted_loss import stack_sorted
+from tdro.retriever.stacking import stack_columns
 from tdro.retriever.steps import PlannedSteps
 from tdro.retriever.trainer import PlannedTrainer
 
@@ -56,11 +56,12 @@ def overhead(made: Material, batch: int, chunk_rows: int, repeats: int = 20) -> 
         for step in range(repeats):
             started = time.perf_counter()
             batch_of_step = steps[step]
-            stacked, _ = stack_sorted(_columns(batch_of_step))
-            micro_batches(stacked["attention_mask"].sum(dim=1).numpy(), chunk_rows)
+            (stack,) = stack_columns(_columns(batch_of_step))
+            micro_batches(stack.features["attention_mask"].sum(dim=1).numpy(), chunk_rows)
             sampled = time.perf_counter()
             embedded = [torch.randn(batch, width, requires_grad=True) for _ in range(2 + steps.negatives)]
             ready = time.perf_counter()
+            loss._weights = None  # a new step
             loss.batch_loss(embedded, batch_of_step["label"])
             weighed = time.perf_counter()
             log.on_step_end(*state)

@@ -19,7 +19,7 @@ from tdro.errors import UserError
 from tdro.recipe import Weights
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
-from tdro.retriever.sorted_loss import embed_columns
+from tdro.retriever.stacking import embed_columns
 from tdro.retriever.steps import PlannedSteps, text_labels
 from tdro.retriever.trainer import newest_checkpoint
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tdro.data.task import Mixture, Task, TestSet
+    from tdro.dro.callback import TDROCallback
     from tdro.dro.infonce import hard_negative_infonce
     from tdro.dro.learner import WeightLearner
     from tdro.dro.loss import TDROLoss
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Mixture",
+    "TDROCallback",
     "TDROLoss",
     "Task",
     "TaskWeights",
@@ -34,6 +36,7 @@ __all__ = [
 
 _MODULES = {
     "Mixture": "tdro.data.task",
+    "TDROCallback": "tdro.dro.callback",
     "TDROLoss": "tdro.dro.loss",
     "Task": "tdro.data.task",
     "TaskWeights": "tdro.dro.weights",

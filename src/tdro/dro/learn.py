@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from tdro.data.plan import StepRows
+from tdro.dro.callback import TDROCallback
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import infonce_from_similarities
 from tdro.dro.learner import WeightLearner
@@ -101,7 +102,7 @@ def learn(
         seed,
         bf16=machine.bf16,
         device=machine.device,
-        callbacks=[ProgressBar("learning the weights"), *log],
+        callbacks=[ProgressBar("learning the weights"), TDROCallback(loss), *log],
     )
     trainer.run()
     if machine.main:

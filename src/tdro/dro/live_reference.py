@@ -9,13 +9,15 @@ pass.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tdro.dro.infonce import hard_negative_infonce
-from tdro.retriever.sorted_loss import embed_columns
+from tdro.dro.same_tokens import check_same_tokens
+from tdro.errors import UserError
+from tdro.retriever.stacking import embed_columns
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -25,23 +27,40 @@ class LiveReference:
     """A frozen model that scores the rows of each step.
 
     Args:
-        reference: the reference; set to evaluation mode, its parameters need no gradient any more. It must read the
-            proxy's token ids, so both need the same tokenizer.
-        proxy: the model whose autocast is copied.
+        reference: the reference; set to evaluation mode, its parameters need no gradient any more.
+        proxy: the model that is trained, whose token ids the reference reads.
+
+    Raises:
+        ValueError: both are one object.
+        UserError: their token ids do not mean the same.
     """
 
     def __init__(self, reference: SentenceTransformer, proxy: SentenceTransformer) -> None:
         if reference is proxy:
             raise ValueError("reference and proxy are the same object: the reference is frozen, so give it a copy")
+        check_same_tokens(reference, proxy)
         self.model = reference.eval().requires_grad_(False)
+        self._positions = _positions(reference)
         self._enabled, self._dtype = False, torch.bfloat16
-        proxy[0].register_forward_pre_hook(self._look)
+        self._watched: nn.Module | None = None
 
-    def losses(self, columns: list[dict[str, Tensor]], temperature: float, mini_batch_size: int) -> Tensor:
+    def watch(self, proxy: SentenceTransformer) -> None:
+        """Copy the autocast of this model from now on; a trainer may have put another in the loss."""
+        if self._watched is not proxy[0]:
+            self._watched = proxy[0]
+            proxy[0].register_forward_pre_hook(self._look)
+
+    def losses(self, columns: list[dict[str, Any]], temperature: float, mini_batch_size: int) -> Tensor:
         """InfoNCE over each row's own hard negatives, (B,) float64; call it after the proxy's forward pass."""
         device = columns[0]["input_ids"].device
         if next(self.model.parameters()).device != device:
             self.model.to(device)
+        width = max(column["input_ids"].shape[-1] for column in columns)
+        if "offsets" not in columns[0] and self._positions is not None and width > self._positions:
+            raise UserError(
+                f"texts of {width} tokens, but the reference has {self._positions} positions: "
+                f"set max_seq_length = {self._positions} (or less) in the model that is trained"
+            )
         with torch.no_grad(), torch.autocast(device.type, self._dtype, self._enabled):
             parts = embed_columns(self.model, columns, mini_batch_size)
         with torch.autocast(device.type, enabled=False):
@@ -50,3 +69,17 @@ class LiveReference:
     def _look(self, module: nn.Module, inputs: tuple[dict[str, Tensor], ...]) -> None:
         kind = inputs[0]["input_ids"].device.type if inputs else "cpu"
         self._enabled, self._dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+
+def _positions(model: nn.Module) -> int | None:
+    """How long a text the model has positions for; None where it has no table of them.
+
+    RoBERTa counts from its padding's number, so that its table of 514 rows is for 512 tokens.
+    """
+    tables = [getattr(module, "position_embeddings", None) for module in model.modules()]
+    rows = [
+        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        for table in tables
+        if isinstance(table, nn.Embedding)
+    ]
+    return min(rows, default=None)

@@ -5,6 +5,9 @@ batch (of all ranks) before anything is back-propagated, one step is exactly the
 number of ranks: per-row InfoNCE over the row's own hard negatives, the measure of each task against the reference, one
 step of exponential gradient ascent, and the proxy's loss Σ w_i L_i with w_i from the *new* α.
 
+Another loss may be around it that calls it several times a step, as ``MatryoshkaLoss`` does once a dimension: α then
+moves in the first call, which must be of whole embeddings, and the others weigh the rows by it.
+
 Rejected: an optimizer for α (the released code's), which ties α to the model's optimizer and its checkpoints; moving
 α in a callback, which is one step late.
 """
@@ -18,15 +21,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers.util import get_rank
+from sentence_transformers.sentence_transformer.losses.adaptive_layer import TransformerDecorator
+from sentence_transformers.util import get_rank, get_world_size
 from torch import Tensor
 
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import hard_negative_infonce, row_weights
 from tdro.dro.live_reference import LiveReference
 from tdro.dro.measures import KINDS, RollingMeans, measure, relative_of_means
+from tdro.dro.step_guard import StepGuard
 from tdro.errors import UserError
 from tdro.retriever.sorted_loss import SortedBatchLoss, gathered
+from tdro.retriever.unwrapped import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +80,9 @@ class TDROLoss(SortedBatchLoss):
     - (B, 3) floats: also a row id, named when a loss is not finite.
 
     Every rank must bring equally many rows. Use ``mini_batch_size``, not the trainer's gradient accumulation: a
-    step's α must be computed from all of its rows.
+    step's α must be computed from all of its rows. Where a trainer writes checkpoints, give it
+    :class:`tdro.TDROCallback` too. α moves where gradients are on; under ``torch.no_grad()``, as in evaluation, the
+    loss is only measured.
 
     Args:
         model: the proxy.
@@ -90,7 +98,8 @@ class TDROLoss(SortedBatchLoss):
 
     Raises:
         ValueError: a value out of range, no reference where the measure needs one, labels of another shape.
-        UserError: a loss that is not finite; names the step, the tasks and the rows.
+        UserError: a loss that is not finite (names the step, the tasks and the rows); a reference with other tokens; a
+            trainer or another loss around this one in which α would be wrong.
     """
 
     def __init__(
@@ -118,9 +127,11 @@ class TDROLoss(SortedBatchLoss):
         self.last: StepRecord | None = None
         # Not a module, so that no optimizer, checkpoint or .train() finds the reference's parameters.
         self._live = LiveReference(reference, model) if reference is not None else None
-        self._columns: list[dict[str, Tensor]] = []
+        self._columns: list[dict[str, Any]] = []
+        self.guard = StepGuard()
+        self._weights: Tensor | None = None  # of this rank's rows in this step, once α has moved
 
-    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
+    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
         """One step on the columns of a batch; moves α where gradients are on, and only measures otherwise."""
         columns = [dict(column) for column in sentence_features]
         if labels is None or len(columns) < 3:
@@ -128,24 +139,61 @@ class TDROLoss(SortedBatchLoss):
                 "TDROLoss needs a query, a positive and at least one hard negative column, and a label column with "
                 "each row's task"
             )
-        # The proxy writes into the features that it is given; the reference needs them as they came.
-        self._columns = [dict(column) for column in columns] if self._live else []
+        model = unwrapped(self.model)
+        if isinstance(vars(model[0]).get("forward"), TransformerDecorator):
+            raise UserError(
+                "TDROLoss cannot be used in AdaptiveLayerLoss or Matryoshka2dLoss, which go by the columns as they "
+                "came; MatryoshkaLoss works."
+            )
+        if self._live:
+            self._live.watch(model)
+            # The proxy writes into the features that it is given; the reference needs them as they came.
+            self._columns = [dict(column) for column in columns]
+        moves = torch.is_grad_enabled()
+        step = [*(column["input_ids"] for column in columns), labels, *self.model.parameters()]
+        if moves and not self.guard.same_step(step):
+            self._weights = None
         try:
-            return super().forward(columns, labels)
+            value = super().forward(columns, labels)
         finally:
             self._columns = []
+        if moves:
+            self.guard.moved(step if value.requires_grad else [], self.learner.step)
+        if value.requires_grad:
+            value.register_hook(self.guard.went_back)
+        return value
 
     def batch_loss(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
         """Σ w_i L_i over this rank's rows, times the ranks (the trainer averages gradients over ranks)."""
         assert labels is not None
         losses = hard_negative_infonce(columns[0], torch.stack(columns[1:], dim=1), self.temperature)
+        if not torch.is_grad_enabled():
+            weights = self._row_weights(losses, labels, moves=False)
+        elif self._weights is None:
+            self._refuse_cut(columns[0].shape[1])
+            self.guard.check(self.learner.step)
+            weights = self._weights = self._row_weights(losses, labels, moves=True)
+        else:
+            weights = self._weights
+        return (weights * losses).sum() * get_world_size()
+
+    def _row_weights(self, losses: Tensor, labels: Tensor, moves: bool) -> Tensor:
+        """The weights of this rank's rows, which sum to 1 over all ranks; by α as it is, or after it has moved."""
         rows = torch.stack([losses.detach().double(), *self._read_labels(labels, losses)], dim=1)
         # One small exchange: every rank then computes the same α from the same numbers, in the order of the ranks.
         everyone = gathered(rows).cpu().numpy()
-        alpha = self._update(everyone) if torch.is_grad_enabled() else self.learner.weights.values
+        alpha = self._update(everyone) if moves else self.learner.weights.values
         weights = row_weights(torch.from_numpy(alpha[everyone[:, 2].astype(np.int64)]))
-        here = weights[get_rank() * len(losses) :][: len(losses)].to(losses)
-        return (here * losses).sum() * (len(everyone) // len(losses))
+        return weights[get_rank() * len(losses) :][: len(losses)].to(losses)
+
+    def _refuse_cut(self, width: int) -> None:
+        """Raise :class:`UserError` if the embeddings by which α would move are a part of the model's."""
+        whole = unwrapped(self.model).get_embedding_dimension()
+        if whole is not None and width < whole:
+            raise UserError(
+                f"TDROLoss is called first for {width} of {whole} dimensions, but α is learned from whole embeddings.\n"
+                f"Put {whole} into matryoshka_dims, and leave n_dims_per_step at -1."
+            )
 
     def dro_state(self) -> dict[str, Any]:
         """Everything of α that a checkpoint must keep, as JSON-able values, exact to the bit."""
@@ -161,6 +209,7 @@ class TDROLoss(SortedBatchLoss):
         if self.means and state["means"]:
             self.means.load_state_dict(state["means"])
         self.health.load_state_dict(state["health"])
+        self.guard.restored()
 
     def _update(self, rows: Floats) -> Floats:
         """Steps 2 and 3 for the rows of all ranks (loss, reference loss, task, row id): the new α, shape (k,)."""

@@ -27,7 +27,7 @@ from tdro.dro.infonce import hard_negative_similarities
 from tdro.files import fingerprint, write_atomic
 from tdro.retriever.encode import encode_tokens
 from tdro.retriever.machine import Machine
-from tdro.retriever.sorted_loss import embed_columns
+from tdro.retriever.stacking import embed_columns
 from tdro.retriever.steps import PlannedSteps
 
 if TYPE_CHECKING:

@@ -3,8 +3,7 @@
 What is changed, and why:
 
 - the loader gives the plan's steps, each rank its slice; nothing is sharded or shuffled behind the plan's back;
-- a checkpoint is written beside its place and renamed, so a kill in the middle of writing leaves the one before; α and
-  everything that goes with it is in the same folder, so they are always of the same step;
+- a checkpoint is written beside its place and renamed, so a kill in the middle of writing leaves the one before;
 - the learning rate has a floor; a static embedding gets sparse gradients and SparseAdam, which touch only the rows
   seen;
 - with FSDP (:mod:`tdro.retriever.sharded`) a checkpoint is the same as without.
@@ -29,7 +28,6 @@ from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tdro.errors import UserError
-from tdro.files import read_json, write_json
 from tdro.recipe import Training
 from tdro.retriever import sharded
 from tdro.retriever.machine import wants_shards
@@ -39,7 +37,6 @@ from tdro.retriever.steps import PlannedSteps
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
 _KEPT_CHECKPOINTS = 2
-_STATE = "tdro_state.json"
 
 
 class PlannedTrainer(SentenceTransformerTrainer):
@@ -47,8 +44,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
 
     Args:
         model: what is trained.
-        loss: a loss over the columns of the plan's batches. If it has ``dro_state`` and ``load_dro_state``, they go
-            into every checkpoint.
+        loss: a loss over the columns of the plan's batches.
         steps: the plan's batches of this rank.
         settings: the recipe's training settings.
         folder: where checkpoints go; continued from the newest one.
@@ -110,8 +106,6 @@ class PlannedTrainer(SentenceTransformerTrainer):
         """Train, from the newest checkpoint if there is one, to the last step."""
         checkpoint = newest_checkpoint(self._folder)
         shutil.rmtree(self._folder / "writing", ignore_errors=True)
-        if checkpoint is not None and hasattr(self.loss, "load_dro_state"):
-            self.loss.load_dro_state(read_json(checkpoint / _STATE))
         if checkpoint is not None and self.is_fsdp_enabled:
             self._load_from_checkpoint(str(checkpoint))  # while it is whole
         try:
@@ -161,8 +155,6 @@ class PlannedTrainer(SentenceTransformerTrainer):
             self._writing = False
         name = f"checkpoint-{self.state.global_step}"
         written = self._folder / "writing" / name
-        if self.is_world_process_zero() and hasattr(self.loss, "dro_state"):
-            write_json(written / _STATE, self.loss.dro_state())
         # All ranks have written their random states before the folder gets its name.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():

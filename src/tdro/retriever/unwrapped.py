@@ -1,0 +1,16 @@
+"""The model inside what trainers put around it: data parallelism, torch.compile."""
+
+from __future__ import annotations
+
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+
+def unwrapped(model: nn.Module) -> SentenceTransformer:
+    """The sentence-transformers model itself."""
+    while not isinstance(model, SentenceTransformer):
+        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+        if inner is None:
+            raise TypeError(f"no SentenceTransformer inside {type(model).__name__}")
+        model = inner
+    return model
