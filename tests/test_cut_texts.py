@@ -23,7 +23,7 @@ from tdro.data.cuts import Cutter, SideCut, TaskCut
 from tdro.data.cuts_text import MUCH, brought_down, cut_lines, much_cut
 from tdro.data.index import index_mixture
 from tdro.data.longest import longest_row, positions, row_length
-from tdro.data.task import Task, TestSet
+from tdro.data.task import Mixture, Task, TestSet
 from tdro.data.token_files import FORMAT, kept_tokens
 from tdro.data.tokens import encoder_of, tokenize, tokenizer_state
 from tdro.errors import UserError
@@ -37,6 +37,7 @@ from tdro.recipe import Base
 from tdro.retriever.base import build_base, load_model
 from tdro.retriever.base_tokens import base_tokens
 from tdro.retriever.machine import Machine
+from tdro.retriever.prompts import saved_prompts
 
 LONG = "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15 w16 w17 w18 w19 w20"
 KINDS = ("static", "bert", "roberta", "llama")
@@ -265,9 +266,11 @@ def test_what_is_said_of_limits_and_cuts() -> None:
     assert several.endswith("and 1 more; raise data.query_tokens")  # of the others the model reads no more
     cutter = Cutter(words, 24, 20, 30, prompts=True)
     (line,) = brought_down("m", cutter, {"a": TaskCut(fine, SideCut(24, 0, 0.0, 0.0))})
-    assert line == "passage_tokens: 30 is brought down to 24, for m reads 24 tokens"
+    assert line == "passage_tokens: 30 is brought down to 24: m reads no more than 24 tokens"
     (line,) = brought_down("m", cutter, {"a": TaskCut(SideCut(14, 10, 0.0, 0.0), SideCut(30, 0, 0.0, 0.0))})
-    assert line.startswith("query_tokens: 20 is brought down to 14") and "10 of which are the instruction" in line
+    assert line == (
+        "query_tokens: 20 is brought down to 14 for task 'a': of the 24 tokens that m reads, 10 are its instruction"
+    )
     assert cut_lines("m", Cutter(words, None, 20, 20), {"a": TaskCut(fine, fine)}) == []
 
 
@@ -317,7 +320,7 @@ def change(path: Path, **data: object) -> None:
 
 
 def test_every_command_says_what_is_cut(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    down = "passage_tokens: 512 is brought down to 64, for"
+    down = "passage_tokens: 512 is brought down to 64: "
     much = "much is cut away: 100 % of alpha's queries after 19 tokens (96 % of the different ones become equal)"
     assert main(["plan", str(recipe)]) == 0
     said = capsys.readouterr().out
@@ -337,14 +340,10 @@ def test_every_command_says_what_is_cut(recipe: Path, capsys: pytest.CaptureFixt
     card = (folder / "models" / "main" / "uniform-seed1" / "README.md").read_text(encoding="utf-8")
     assert "19 tokens and passages to 64, prompts not counted" in card
     capsys.readouterr()
-    change(
-        recipe, query_tokens=22
-    )  # of alpha's queries nothing is cut now, but the model reads 64 with the instruction
+    change(recipe, query_tokens=22)  # which holds alpha's queries, but not beside their instruction
     assert main(["plan", str(recipe)]) == 0
     said = capsys.readouterr().out
-    assert (
-        "query_tokens: 22 is brought down to 20" in said and "44 of which are the instruction of task 'alpha'" in said
-    )
+    assert "query_tokens: 22 is brought down to 20 for task 'alpha': of the 64 tokens that" in said
 
 
 def test_an_instruction_that_leaves_nothing_is_refused_before_work(
@@ -390,9 +389,16 @@ def test_decoders_of_a_run_leave_room_for_the_prompts_of_its_tasks(
         prepared = Prepared(recipe, tmp_path / "run", Machine())
         lengths[prompts] = load_model(prepared.base(recipe.base).path, device="cpu").max_seq_length
         assert "unmined" not in vars(prepared)  # no row was read for it
-    prompt = "Instruct: the lamp\nQuery: "
     assert lengths[False] == 24  # the longer of query_tokens 16 and passage_tokens 24
-    assert lengths[True] == 16 + base_tokens(Base.model_validate(base)).count([prompt])[0] - 1
+    assert lengths[True] == 16 + base_tokens(Base.model_validate(base)).count(["Instruct: the lamp\nQuery: "])[0] - 1
+    content["tasks"][1]["instruction"] = "x"  # now every query has one, and so has the model's prompt for any query
+    (folder / "mixture.json").write_text(json.dumps(content), encoding="utf-8")
+    prepared = Prepared(recipe, tmp_path / "run", Machine())
+    model = load_model(prepared.base(recipe.base).path, device="cpu")
+    prompt = saved_prompts(Mixture(prepared.unmined.tasks))["query"]
+    assert "retrieve passages" in prompt
+    row = encoder_of(model)([prompt], None)[0]
+    assert model.max_seq_length == 16 + len(row) - 1
 
 
 def test_init_writes_limits_that_fit_its_base(

@@ -29,7 +29,7 @@ from tdro.recipe import Base, Recipe
 from tdro.retriever.base import build_base, load_model, set_dropout
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn
-from tdro.retriever.prompts import saved_prompts
+from tdro.retriever.prompts import neutral_prompt, saved_prompts
 from tdro.retriever.saving import Saving, public_base
 from tdro.retriever.steps import TokenizedMixture
 
@@ -102,15 +102,17 @@ class Prepared:
 
     @functools.cached_property
     def _prompted(self) -> dict[str, int]:
-        """The longest text after each prompt of the tasks. Their rows are not read, which evaluation does not need."""
+        """The longest text after each prompt that the model keeps. No rows are read, which evaluation does not need."""
         data = self.recipe.data
         if not data.prompts:
             return {}
-        longest: dict[str, int] = {}
-        for prompt, symmetric in _prompts(data):
+        instructions = _instructions(data)
+        longest = {neutral_prompt({instruction for instruction, _ in instructions}): data.query_tokens}
+        for instruction, symmetric in instructions:
             limit = max(data.query_tokens, data.passage_tokens) if symmetric else data.query_tokens
+            prompt = prompt_of(instruction)
             longest[prompt] = max(limit, longest.get(prompt, 0))
-        return dict(sorted(longest.items()))
+        return {prompt: limit for prompt, limit in sorted(longest.items()) if prompt}
 
     @functools.cached_property
     def index(self) -> MixtureIndex:
@@ -222,8 +224,8 @@ def _chosen_tests(tests: list[TestSet], names: tuple[str, ...] | None) -> list[T
     return [known[name] for name in names]
 
 
-def _prompts(data: Data) -> list[tuple[str, bool]]:
-    """Each task's prompt, where it has one, and whether it stands before passages too."""
+def _instructions(data: Data) -> list[tuple[str, bool]]:
+    """Each task's instruction, and whether it stands before passages too."""
     if data.mixture is None:
         known = [(name, source.instruction, source.symmetric) for name, source in (data.sources or {}).items()]
     else:
@@ -231,11 +233,8 @@ def _prompts(data: Data) -> list[tuple[str, bool]]:
         known = task_instructions(
             build_sample(cache_folder() / "sample-mixture") if sample else Path(data.mixture).expanduser()
         )
-    return [
-        (prompt_of(instruction), symmetric)
-        for name, instruction, symmetric in known
-        if instruction and (data.tasks is None or name in data.tasks)
-    ]
+    chosen = [entry for entry in known if data.tasks is None or entry[0] in data.tasks]
+    return [(instruction, symmetric) for _, instruction, symmetric in chosen]
 
 
 def _with_hard_negatives_only(tasks: list[Task], names: Sequence[str]) -> list[Task]:

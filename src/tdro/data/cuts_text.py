@@ -37,13 +37,15 @@ def brought_down(name: str, cutter: Cutter, cuts: Mapping[str, TaskCut]) -> list
         }
         if not less:
             continue
-        line = (
-            f"{side}_tokens: {limit} is brought down to {min(less.values())}, for {name} reads {cutter.longest} tokens"
-        )
-        if any(of_side[task].prompt for task in less):
-            worst = min(less, key=lambda task: less[task])
-            line += f", {of_side[worst].prompt} of which are the instruction of task '{worst}'"
-            line += f" (and {len(less) - 1} more tasks)" if len(less) > 1 else ""
+        worst = min(less, key=lambda task: less[task])
+        line = f"{side}_tokens: {limit} is brought down to {less[worst]}"
+        if before := of_side[worst].prompt:
+            line += (
+                f" for task '{worst}': of the {cutter.longest} tokens that {name} reads, {before} are its instruction"
+            )
+            line += f"; {len(less) - 1} more tasks have less room too" if len(less) > 1 else ""
+        else:
+            line += f": {name} reads no more than {cutter.longest} tokens"
         lines.append(line)
     return lines
 

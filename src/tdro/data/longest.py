@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from tdro.errors import UserError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import nn
 
 _UNLIMITED = 10**6  # transformers writes 10^30 where a tokenizer has no limit
 
@@ -24,10 +23,12 @@ def positions(model: nn.Module) -> int | None:
 
     RoBERTa and its kin count from the padding's number, so that a table of 514 rows is for 512 tokens.
     """
+    from torch.nn import Embedding  # the report, which reads what was cut, needs no torch
+
     found = []
     for module in model.modules():
         table = getattr(module, "position_embeddings", None)
-        if isinstance(table, nn.Embedding):
+        if isinstance(table, Embedding):
             before = 0 if table.padding_idx is None else table.padding_idx + 1
             found.append(table.num_embeddings - before)
         config = getattr(module, "config", None)

@@ -43,7 +43,7 @@ def saved_prompts(mixture: Mixture) -> dict[str, str]:
     documents = {
         f"{name}-document": "" for name, (on_queries, on_passages) in sides.items() if on_queries != on_passages
     }
-    query = _neutral(mixture)
+    query = neutral_prompt({task.instruction for task in mixture.tasks})
     both_sides = all(task.symmetric for task in mixture.tasks)
     return {_QUERY: query, _DOCUMENT: query if both_sides else "", **documents, **names}
 
@@ -53,9 +53,8 @@ def _sides(part: Task | TestSet) -> tuple[str, str]:
     return part.prompt, part.prompt if part.symmetric else ""
 
 
-def _neutral(mixture: Mixture) -> str:
-    """The prompt of a query whose task is not known."""
-    instructions = {task.instruction for task in mixture.tasks}
+def neutral_prompt(instructions: set[str]) -> str:
+    """The prompt of a query whose task is not known, by the tasks' instructions."""
     if "" in instructions or not instructions:
         return ""
-    return prompt_of(instructions.pop() if len(instructions) == 1 else GENERIC_INSTRUCTION)
+    return prompt_of(next(iter(instructions)) if len(instructions) == 1 else GENERIC_INSTRUCTION)
