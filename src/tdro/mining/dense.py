@@ -1,4 +1,4 @@
-"""Candidates by an embedding model: exact search by cosine, margins and answers taken out while it goes on.
+"""Candidates by an embedding model: exact search by its own similarity, margins and answers taken out meanwhile.
 
 Texts are encoded once each, in files (:mod:`tdro.evaluation.store`), so that ranks share them and a kill costs little.
 A candidate stays below *every* positive of its query: the margins are against the one that scores lowest, which is the
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tdro.console import say
 from tdro.data.task import Task
+from tdro.evaluation.model_prompts import Instruction, Prompts, prompts_of, read_prompts, sides
 from tdro.evaluation.search import found, top_k
 from tdro.evaluation.store import Store, Texts
 from tdro.mining.passages import Passages
@@ -30,6 +32,8 @@ from tdro.mining.settings import Mining
 from tdro.retriever.base import encoder_source, load_model
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn
+from tdro.retriever.model_kinds import refuse_other_models
+from tdro.retriever.similarity import similarity_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -48,6 +52,7 @@ class Embedder:
         folder: for embeddings, while a task is mined.
         machine: its ranks share the texts.
         prompts: put the tasks' prompts before queries (and passages of symmetric tasks), as training does.
+        own: the model's prompts, for tasks that get none.
     """
 
     load: Callable[[], SentenceTransformer]
@@ -55,6 +60,7 @@ class Embedder:
     folder: Path
     machine: Machine
     prompts: bool = False
+    own: Prompts = field(default_factory=lambda: Prompts({}))
 
     def share(self, task: Task, queries: Sequence[str], passages: Passages) -> None:
         """Encode this rank's share of a task's queries and passages."""
@@ -76,8 +82,9 @@ class Embedder:
         return DenseSearch(store, query_of, passages, self.machine.device)
 
     def _store(self, task: Task, queries: list[str], passages: Passages, machine: Machine) -> Store:
-        prompt = task.prompt if self.prompts else ""
-        lists = [Texts(queries, prompt), Texts(passages.texts, prompt if task.symmetric else "")]
+        given = {task.name: Instruction(task.instruction, task.symmetric)} if self.prompts and task.instruction else {}
+        on_queries, on_passages = sides([task.name], "", given, self.own)
+        lists = [Texts(queries, on_queries, "query"), Texts(passages.texts, on_passages)]
         store = Store(self.folder, lists, self.load(), self.fingerprint, machine)
         store.encode(title=f"encoding {task.name}")
         return store
@@ -96,10 +103,16 @@ def embedder_of(
 
     @functools.cache
     def load() -> SentenceTransformer:
-        return load_model(path, device=machine.device, bf16=machine.bf16, trust_remote_code=trust_remote_code)
+        model = load_model(path, device=machine.device, bf16=machine.bf16, trust_remote_code=trust_remote_code)
+        if (name := similarity_of(model).name) != "cosine":
+            say(f"{source}: candidates and margins are scored by {name}, its own similarity", machine.main)
+        return model
 
-    content = model_fingerprint(path if (Path(path) / "modules.json").exists() else load())
-    return Embedder(load, content, folder, machine, prompts)
+    refuse_other_models(path)
+    whole = (Path(path) / "modules.json").exists()
+    content = model_fingerprint(path if whole else load())
+    own = read_prompts(path) if whole else prompts_of(vars(load()))
+    return Embedder(load, content, folder, machine, prompts, own)
 
 
 class DenseSearch:
@@ -139,7 +152,8 @@ class DenseSearch:
             scores[row[of_rows][inside] - part.start, column[inside]] = -torch.inf
 
         later_is_worse = torch.arange(count - 1, -1, -1)
-        best = top_k(queries, self._store.blocks(1), min(last, count), later_is_worse, leave_out)
+        score = self._store.similarity.matrix
+        best = top_k(queries, self._store.blocks(1), min(last, count), later_is_worse, leave_out, score)
         ties, _ = found(best)
         return [[count - 1 - tie for tie in own if tie >= 0][first - 1 :] for own in ties.tolist()]
 
@@ -164,15 +178,15 @@ class DenseSearch:
         return settings.limits(lowest)
 
     def _scores(self, queries: Tensor, row: Ints, passage: Ints) -> NDArray[np.float32]:
-        """Cosines of pairs of a query and a passage; shape (pairs,)."""
-        scores = np.empty(len(row), np.float32)
+        """The model's similarity of pairs of a query and a passage; shape (pairs,)."""
+        scores, score = np.empty(len(row), np.float32), self._store.similarity.pairs
         by_passage = np.argsort(passage, kind="stable")
         ordered = passage[by_passage]
         for start, block in self._store.blocks(1):
             first, last = np.searchsorted(ordered, [start, start + len(block)])
             for place in range(first, last, _PAIRS_AT_ONCE):
                 pairs = by_passage[place : min(place + _PAIRS_AT_ONCE, last)]
-                scores[pairs] = (queries[row[pairs]] * block[passage[pairs] - start]).sum(dim=1).numpy()
+                scores[pairs] = score(queries[row[pairs]], block[passage[pairs] - start]).numpy()
         return scores
 
 

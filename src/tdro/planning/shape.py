@@ -21,6 +21,7 @@ from tdro.planning.lengths import Counter
 from tdro.recipe import Base
 from tdro.retriever.base import model_source, plain_tokenizer
 from tdro.retriever.decoder import embedding_tokenizer, keep_layers
+from tdro.retriever.model_kinds import refuse_as_base
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
     from transformers import AutoConfig, AutoModel
 
     folder, gguf_file = _files(base)
+    if gguf_file is None:
+        refuse_as_base(base.source)
     try:
         config = AutoConfig.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
         keep_layers(config, base.layers, base.source)

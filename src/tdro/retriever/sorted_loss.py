@@ -60,6 +60,7 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         self.model, self.temperature = model, temperature
         self.mini_batch_size = mini_batch_size
         self.gradient_caching = gradient_caching
+        self._width = getattr(model, "truncate_dim", None)  # that of a Matryoshka model, as encode cuts its vectors
         # A bag of tokens has no batch dimension to cut, and no padding to save: it is embedded in one go.
         self._in_one_go = has_static_embedding_input(model)
         self.uses_gradient_cache = gradient_caching and not self._in_one_go
@@ -117,7 +118,7 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         """Put the rows back in order and compute the loss in float32 (sentence-transformers calls this)."""
         count, inverse, batch_labels = labels
         with torch.autocast(device_type=reps[0][0].device.type, enabled=False):
-            embeddings = torch.cat(reps[0])
+            embeddings = torch.cat(reps[0])[:, : self._width]
             if embeddings.dtype in (torch.float16, torch.bfloat16):
                 embeddings = embeddings.float()
             if inverse is not None:
@@ -130,16 +131,18 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
 
 
 def embed_columns(model: nn.Module, columns: list[dict[str, Tensor]], mini_batch_size: int) -> tuple[Tensor, ...]:
-    """Embed columns with any model in length-sorted micro-batches; one (B, D) tensor per column, in their order."""
+    """Embed columns with any model in length-sorted micro-batches; one (B, D) tensor per column, in their order, cut to
+    the model's ``truncate_dim``."""
+    width = getattr(model, "truncate_dim", None)
     if "offsets" in columns[0]:
-        return model(stack_bags(columns))["sentence_embedding"].chunk(len(columns))
+        return model(stack_bags(columns))["sentence_embedding"][:, :width].chunk(len(columns))
     stacked, inverse = stack_sorted(columns)
     with short_text_attention(model):
         parts = [
             model(_create_minibatch(stacked, start, end))["sentence_embedding"]
             for start, end in _cuts(stacked, mini_batch_size)
         ]
-    return torch.cat(parts)[inverse].chunk(len(columns))
+    return torch.cat(parts)[inverse, :width].chunk(len(columns))
 
 
 def gathered(tensor: Tensor) -> Tensor:
