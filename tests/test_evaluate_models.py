@@ -19,7 +19,7 @@ from tdro.evaluation.evaluate_models import evaluate_models, model_names
 from tdro.evaluation.find_tests import find_benchmark
 from tdro.evaluation.joined import averaged, joined
 from tdro.evaluation.mkqa import LANGUAGES
-from tdro.evaluation.model_prompts import Instruction, Prompts, read_instructions, sides
+from tdro.evaluation.model_prompts import Instruction, Prompts, prompts_of, read_instructions, sides
 from tdro.evaluation.results import read_group
 
 
@@ -162,13 +162,19 @@ def test_names_have_as_many_parts_as_tell_them_apart(tmp_path):
 
 
 def test_prompts_are_the_users_or_the_models_own_by_name():
-    e5 = Prompts({"query": "query: ", "passage": "passage: "})
+    e5 = Prompts({"query": "query: ", "document": "passage: "})
     assert sides(["SciFact"], "beir", {}, e5) == ("query: ", "passage: ")
     trained = Prompts({"query": "Q", "document": "", "nq": "N", "nq-document": "", "dup": "D", "nq-test": "T"})
     assert sides(["dup"], "", {}, trained) == ("D", "D")  # symmetric: nothing keeps it off passages
     assert sides(["nq"], "", {}, trained) == ("T", "T")
     assert sides(["other"], "", {}, trained) == ("Q", "")
-    assert sides(["other"], "", {}, Prompts({}, "always: ")) == ("always: ", "always: ")
+    # encode_document takes "document", which every model has, and no default prompt stands before queries or passages.
+    assert sides(["other"], "", {}, Prompts({"query": "Q", "passage": "P"})) == ("Q", "")
+    assert prompts_of({"prompts": {"mine": "M"}, "default_prompt_name": "mine"}).by_name == {"mine": "M"}
+    assert sides(["other"], "", {}, prompts_of({"prompts": {"mine": "M", "query": None}})) == ("", "")
+    mteb = Prompts({"Retrieval-query": "R", "query": "Q", "document": "D", "SciFact-query": "S"})
+    assert sides(["other"], "", {}, mteb) == ("R", "D")
+    assert sides(["SciFact"], "", {}, mteb) == ("S", "D")
     given = {"beir": Instruction("find"), "QuoraRetrieval": Instruction("same", True)}
     assert sides(["SciFact"], "beir", given, e5) == ("Instruct: find\nQuery: ", "")
     assert sides(["QuoraRetrieval"], "beir", given, e5) == ("Instruct: same\nQuery: ",) * 2

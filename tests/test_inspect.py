@@ -182,7 +182,9 @@ def test_an_adapter_that_works(adapter):
 def test_an_adapter_without_a_sentence_transformers_folder(adapter):
     (adapter / "modules.json").unlink()
     facts = inspect_model(adapter)
-    assert facts.adapter.changes and facts.adapter.layers == 14 and facts.warnings == ()
+    assert facts.adapter.changes and facts.adapter.layers == 14
+    (warning,) = facts.warnings
+    assert "pooling of a bare transformer" in warning
 
 
 def test_an_adapter_whose_matrices_are_zero(decoder, tmp_path):

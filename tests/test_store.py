@@ -80,7 +80,8 @@ def test_found_again_by_model_settings_and_text(tmp_path, monkeypatch):
         store.encode(progress=False)
         assert len(seen) == 6
     settings = json.loads((store.folder / "settings.json").read_text())
-    assert settings == {"format": "tdro-embeddings/1", "model": "m", "max_tokens": 3, "bf16": False}
+    of_model = {"model": "m", "max_tokens": 3, "bf16": False, "width": None, "unit": True}
+    assert settings == {"format": "tdro-embeddings/1", **of_model}
 
 
 def test_an_interrupted_encoding_goes_on(tmp_path, monkeypatch):

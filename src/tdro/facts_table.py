@@ -24,9 +24,14 @@ def facts_table(facts: ModelFacts) -> str:
         ("model", facts.source, ""),
         ("form", _FORMS.get(facts.form, facts.form), _plan(facts)),
         ("architecture", facts.architecture, ""),
-        ("width", str(facts.width), ""),
+        (
+            "width",
+            str(facts.width) + (f" (truncate_dim; {facts.whole_width} without)" if facts.whole_width else ""),
+            "",
+        ),
         *((name, found[name], built[name] if built[name] != found[name] else "") for name in found),
         ("tied weights", {True: "yes", False: "no", None: "-"}[facts.tied], ""),
+        ("similarity", facts.similarity or "none", _if_other(facts.trained_similarity, facts.similarity)),
         ("prompts", ", ".join(facts.prompts) or "none", ""),
         ("attention", *_attention(facts)),
         ("adapter", *_adapter(facts)),
@@ -37,6 +42,10 @@ def facts_table(facts: ModelFacts) -> str:
     lines = [f"{'':{names}}  {'found':{width}}  tdro would (blank: the same)"]
     lines += [f"{name:{names}}  {cell:{width}}  {would}".rstrip() for name, cell, would in rows]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in facts.warnings)])
+
+
+def _if_other(built: str, found: str | None) -> str:
+    return "" if built == found else built
 
 
 def _cells(state: State) -> dict[str, str]:

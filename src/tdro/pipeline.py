@@ -86,6 +86,7 @@ class Run:
         if {"reference", "learn", "finetune"}.isdisjoint(stages):
             self.folder.remember(self.recipe)
             return
+        self.prepared.all_bases()  # one that cannot be trained is refused before any work
         self.folder.check_input("negatives", self.recipe.negatives.model_dump(mode="json"))  # before they are mined
         self._say_cuts(stages)
         self.folder.check([*self.stages.references(), weights := self.stages.weights()])
@@ -152,6 +153,7 @@ class Run:
                 bf16=self.machine.bf16,
                 device=self.machine.device,
                 tokens_folder=self.path / "tokens",
+                trust_remote_code=self.recipe.trust_remote_code,
             )
         if not self.machine.main:
             return

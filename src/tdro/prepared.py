@@ -6,6 +6,7 @@ Everything here is made when it is first asked for, so that a run whose stages a
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from tdro.mining.mine import mine_mixture
 from tdro.mining.settings import Mining
 from tdro.recipe import Base, Recipe
 from tdro.retriever.base import build_base, load_model, set_dropout
+from tdro.retriever.base_notes import base_notes
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn
 from tdro.retriever.prompts import neutral_prompt, saved_prompts
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from tdro.recipe_data import Data
+
+logger = logging.getLogger(__name__)
 
 # Keys of data that say what the mixture is; its fingerprint (and the pipeline's inputs) have what came of them.
 _IN_MIXTURE = {"mixture", "sources", "test_sets", "tests", "hard_negatives_only"}
@@ -158,8 +162,17 @@ class Prepared:
                         prompted=prompted,
                         trust_remote_code=self.recipe.trust_remote_code,
                     )
+            prompts = self.recipe.data.prompts and bool(saved_prompts(self.unmined))
+            for line in base_notes(path, settings.source, settings.kind, prompts):
+                logger.warning(line)
             self._bases[key] = BaseModel(path, model_fingerprint(path), settings)
         return replace(self._bases[key], settings=settings)  # others may differ in lora
+
+    def all_bases(self) -> list[BaseModel]:
+        """The base of every training of the recipe."""
+        recipe = self.recipe
+        first = [] if recipe.weights.load else [recipe.base]
+        return [self.base(settings) for settings in (*first, *map(recipe.base_of, recipe.finetune))]
 
     def loader(self, base: BaseModel, dropout: bool = True) -> Callable[[], SentenceTransformer]:
         """A function that loads the base fresh, with adapters and checkpointing as its settings say."""
@@ -195,7 +208,8 @@ class Prepared:
 
     def load(self, path: Path) -> SentenceTransformer:
         """A trained model of this run."""
-        return load_model(path, device=self.machine.device, bf16=self.machine.bf16)
+        trusted = self.recipe.trust_remote_code
+        return load_model(path, device=self.machine.device, bf16=self.machine.bf16, trust_remote_code=trusted)
 
     def tokens(self, base: BaseModel) -> TokenizedMixture:
         """All texts of the mixture as tokens of a base model; made once and kept on disk."""

@@ -67,13 +67,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     takes_processes(parser)
     parser.add_argument("--samples", metavar="K", type=int, default=10, help="rows of each task to show (default: 10)")
     parser.add_argument("--force", action="store_true", help="replace the mixture that is there")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run code that comes with the model (default: no)"
+    )
     parser.set_defaults(function=_mine)
 
 
 def _mine(options: argparse.Namespace) -> None:
-    from tdro.console import quiet_libraries
+    from tdro.console import log_to, quiet_libraries
     from tdro.mining.mine_files import Options, mine_files
     from tdro.mining.settings import Mining
+    from tdro.retriever.machine import this_machine
 
     settings = Mining(
         by=options.by,
@@ -85,7 +89,15 @@ def _mine(options: argparse.Namespace) -> None:
         random=options.random,
     )
     quiet_libraries()
-    chosen = Options(settings, options.model, options.corpus, options.prompts, max(options.samples, 0))
+    log_to(None, this_machine().main)
+    chosen = Options(
+        settings,
+        options.model,
+        options.corpus,
+        options.prompts,
+        max(options.samples, 0),
+        options.trust_remote_code,
+    )
     text = mine_files(options.paths, chosen, options.out, options.force)
     if text is not None:
         print(text)

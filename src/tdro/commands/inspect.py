@@ -23,13 +23,24 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--layers", metavar="N", type=int, help="keep the first N layers of a decoder (default: all)")
     parser.add_argument("--lora", action="store_true", help="train low-rank adapters instead of all weights")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run code that comes with the model (default: no)"
+    )
     parser.set_defaults(function=_inspect)
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from tdro.console import quiet_libraries
+    from tdro.console import log_to, quiet_libraries
     from tdro.facts_table import facts_table
     from tdro.retriever.inspect import inspect_model
 
     quiet_libraries()
-    print(facts_table(inspect_model(options.model, kind=options.kind, layers=options.layers, lora=options.lora)))
+    log_to(None, main=True)
+    facts = inspect_model(
+        options.model,
+        kind=options.kind,
+        layers=options.layers,
+        lora=options.lora,
+        trust_remote_code=options.trust_remote_code,
+    )
+    print(facts_table(facts))

@@ -56,7 +56,9 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: 
     with progress_bar(tests, NAME, unit=" test sets") as bar:
         for test in bar:
             checksum = beir_sha256(test.folder)
-            job = Job(replace(test, prompts=("", "")), checksum, fingerprint([NAME, _VERSION, checksum, test.name, test.task]))
+            job = Job(
+                replace(test, prompts=("", "")), checksum, fingerprint([NAME, _VERSION, checksum, test.name, test.task])
+            )
             if is_current(folder / f"{test.name}.json", job.key):
                 continue
             if not _copied(folder, job):

@@ -1,8 +1,8 @@
 """Evaluate a model on test sets: a JSON file per test set with every query's measures, and the run itself.
 
 All texts of all test sets go through the model in one pass. A file whose inputs did not change is read, not
-made again; its fingerprint covers the model, the test set's files, the prompts and the precision. A model is scored by its
-own similarity, and by its own prompts where a test set has no instruction. Rejected:
+made again; its fingerprint covers the model, the test set's files, the prompts and the precision. A model is
+scored by its own similarity, and with its own prompts where a test set has no instruction. Rejected:
 sentence-transformers' ``InformationRetrievalEvaluator``, which keeps no value per query (a paired test needs
 them), and breaks ties by chance.
 """

@@ -2,9 +2,9 @@
 
 An instruction wins. Where there is none, the model's prompts are looked up as mteb does it, and as
 :func:`tdro.retriever.prompts.saved_prompts` names them: by the test set's name, by the kind of task (``Retrieval``),
-then by the kind of text, as ``encode_query`` and ``encode_document`` do. So a model that tdro trained is asked as it was
-trained, and one that wants "query: " and "passage: " gets them. Rejected: mteb's own instructions for its tasks where
-nobody asked for them; a model that has never seen an instruction is worse with one.
+then by the kind of text, as ``encode_query`` and ``encode_document`` do. So a model that tdro trained is asked as it
+was trained, and one that wants "query: " and "passage: " gets them. Rejected: mteb's own instructions for its tasks
+where nobody asked for them; a model that has never seen an instruction is worse with one.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def sides(
 
 
 def asked(test: TestSet, prompts: Prompts) -> TestSet:
-    """A test set with the texts that a model gets before its queries and passages: those that the test set gives, or the
-    instruction's, or the model's own."""
+    """A test set with the texts that a model gets before its queries and passages: those that the test set gives, or
+    the instruction's, or the model's own."""
     if test.prompts is not None:
         return test
     given = {test.name: Instruction(test.instruction, test.symmetric)} if test.instruction else {}

@@ -1,11 +1,11 @@
 """Embeddings on disk: encoded once per model and text, in parts, and read back memory-mapped.
 
 Texts are encoded in groups of up to 32,768, sorted by tokens within a group, so memory does not grow with the corpus.
-A group may hold texts of several test sets, since many small ones would leave the batches half empty. A model that needs
-its own ``encode`` (:mod:`tdro.retriever.own_encode`) gets each list by itself. Every part's file is named by its texts
-(there by side and prompt too), in a folder named by the model, its longest text and the precision: what another run, an
-interrupted one or another test set has encoded is found again, and nothing has to be kept up to date. Ranks take whole
-groups, so their embeddings are those of a single process to the bit.
+A group may hold texts of several test sets, since many small ones would leave the batches half empty. A model that
+needs its own ``encode`` (:mod:`tdro.retriever.own_encode`) gets each list by itself. Every part's file is named by its
+texts (there by side and prompt too), in a folder named by the model, its longest text and the precision: what another
+run, an interrupted one or another test set has encoded is found again, and nothing has to be kept up to date. Ranks
+take whole groups, so their embeddings are those of a single process to the bit.
 
 The files hold float32, 4 x D bytes a text. Rejected: bf16 files of half the size; they move cosines by 1e-3 and reorder
 near-ties, so results would no longer equal those of other tools. Rejected too: one array for the whole corpus with a

@@ -1,4 +1,4 @@
-"""Candidates by an embedding model: exact search by cosine, margins and answers taken out while it goes on.
+"""Candidates by an embedding model: exact search by its own similarity, margins and answers taken out meanwhile.
 
 Texts are encoded once each, in files (:mod:`tdro.evaluation.store`), so that ranks share them and a kill costs little.
 A candidate stays below *every* positive of its query: the margins are against the one that scores lowest, which is the
@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tdro.data.cuts import Cutter
+from tdro.console import say
+from tdro.data.cuts import Cutter, TaskCut
 from tdro.data.cuts_text import much_cut
 from tdro.data.longest import longest_row
 from tdro.data.task import Task
 from tdro.data.tokens import encoder_of
+from tdro.evaluation.model_prompts import Instruction, Prompts, prompts_of, read_prompts, sides
 from tdro.evaluation.search import found, top_k
 from tdro.evaluation.store import Store, Texts
 from tdro.mining.passages import Passages
@@ -36,6 +38,8 @@ from tdro.mining.wrappings import Wrappings
 from tdro.retriever.base import encoder_source, load_model
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn
+from tdro.retriever.model_kinds import refuse_other_models
+from tdro.retriever.similarity import similarity_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -58,6 +62,7 @@ class Embedder:
         machine: its ranks share the texts.
         prompts: put the tasks' prompts before queries (and passages of symmetric tasks), as training does. They count:
             the model reads no more than its ``max_seq_length`` of a row.
+        own: the model's prompts, for tasks that get none.
         name: for people.
     """
 
@@ -66,6 +71,7 @@ class Embedder:
     folder: Path
     machine: Machine
     prompts: bool = False
+    own: Prompts = field(default_factory=lambda: Prompts({}))
     name: str = "the model"
 
     def share(self, task: Task, queries: Sequence[str], passages: Passages) -> None:
@@ -91,18 +97,24 @@ class Embedder:
         return DenseSearch(store, query_of, passages, wrappings, self.machine.device)
 
     def _store(self, task: Task, queries: list[str], passages: Passages, machine: Machine) -> Store:
-        prompt = task.prompt if self.prompts else ""
-        lists = [Texts(queries, prompt), Texts(passages.texts, prompt if task.symmetric else "")]
-        self._say_cuts(task, queries, passages)
+        given = {task.name: Instruction(task.instruction, task.symmetric)} if self.prompts and task.instruction else {}
+        on_queries, on_passages = sides([task.name], "", given, self.own)
+        lists = [Texts(queries, on_queries, "query"), Texts(passages.texts, on_passages)]
+        self._say_cuts(task, lists)
         store = Store(self.folder, lists, self.load(), self.fingerprint, machine)
         store.encode(title=f"encoding {task.name}")
         return store
 
-    def _say_cuts(self, task: Task, queries: Sequence[str], passages: Passages) -> None:
-        """Warn of a task of which the model reads too little. Raises as :meth:`tdro.data.cuts.Cutter.of`."""
+    def _say_cuts(self, task: Task, lists: Sequence[Texts]) -> None:
+        """Warn of a task of which the model reads too little. Raises as :meth:`tdro.data.cuts.Cutter.side`."""
         longest = longest_row(self.load())
-        cutter = Cutter(encoder_of(self.load()), longest, prompts=self.prompts)
-        cut = cutter.of(task, _some(queries), _some(passages.texts))
+        cutter = Cutter(encoder_of(self.load()), longest)
+        cut = TaskCut(
+            *(
+                cutter.side(_some(texts.texts), texts.prompt, None, f"{what} of task '{task.name}'")
+                for texts, what in zip(lists, ("queries", "passages"), strict=True)
+            )
+        )
         if much := much_cut({task.name: cut}, longest):
             logger.warning("mining with %s: %s", self.name, much)
 
@@ -124,10 +136,16 @@ def embedder_of(
 
     @functools.cache
     def load() -> SentenceTransformer:
-        return load_model(path, device=machine.device, bf16=machine.bf16, trust_remote_code=trust_remote_code)
+        model = load_model(path, device=machine.device, bf16=machine.bf16, trust_remote_code=trust_remote_code)
+        if (name := similarity_of(model).name) != "cosine":
+            say(f"{source}: candidates and margins are scored by {name}, its own similarity", machine.main)
+        return model
 
-    content = model_fingerprint(path if (Path(path) / "modules.json").exists() else load())
-    return Embedder(load, content, folder, machine, prompts, source)
+    refuse_other_models(path)
+    whole = (Path(path) / "modules.json").exists()
+    content = model_fingerprint(path if whole else load())
+    own = read_prompts(path) if whole else prompts_of(vars(load()))
+    return Embedder(load, content, folder, machine, prompts, own, source)
 
 
 class DenseSearch:
@@ -187,7 +205,8 @@ class DenseSearch:
             scores[row[of_rows][inside] - part.start, column[inside]] = -torch.inf
 
         later_is_worse = torch.arange(count - 1, -1, -1)
-        best = top_k(queries, self._store.blocks(1), min(depth, count), later_is_worse, leave_out)
+        score = self._store.similarity.matrix
+        best = top_k(queries, self._store.blocks(1), min(depth, count), later_is_worse, leave_out, score)
         ties, _ = found(best)
         return [[count - 1 - tie for tie in own if tie >= 0] for own in ties.tolist()]
 
@@ -212,15 +231,15 @@ class DenseSearch:
         return settings.limits(lowest)
 
     def _scores(self, queries: Tensor, row: Ints, passage: Ints) -> NDArray[np.float32]:
-        """Cosines of pairs of a query and a passage; shape (pairs,)."""
-        scores = np.empty(len(row), np.float32)
+        """The model's similarity of pairs of a query and a passage; shape (pairs,)."""
+        scores, score = np.empty(len(row), np.float32), self._store.similarity.pairs
         by_passage = np.argsort(passage, kind="stable")
         ordered = passage[by_passage]
         for start, block in self._store.blocks(1):
             first, last = np.searchsorted(ordered, [start, start + len(block)])
             for place in range(first, last, _PAIRS_AT_ONCE):
                 pairs = by_passage[place : min(place + _PAIRS_AT_ONCE, last)]
-                scores[pairs] = (queries[row[pairs]] * block[passage[pairs] - start]).sum(dim=1).numpy()
+                scores[pairs] = score(queries[row[pairs]], block[passage[pairs] - start]).numpy()
         return scores
 
 

@@ -35,6 +35,7 @@ class Options:
         corpus: of more passages, see :func:`tdro.mining.corpus.read_corpus`.
         prompts: put the tasks' prompts before queries.
         samples: rows of each task in ``samples.txt``.
+        trust_remote_code: run code that comes with the model.
     """
 
     settings: Mining
@@ -42,6 +43,7 @@ class Options:
     corpus: str | None = None
     prompts: bool = False
     samples: int = 10
+    trust_remote_code: bool = False
 
 
 def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = False) -> str | None:
@@ -69,7 +71,11 @@ def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = 
     scratch = out.resolve().parent / f".{out.resolve().name}.mining"
     embedder = None
     if options.settings.dense:
-        embedder = embedder_of(options.model, scratch / "embeddings", machine, prompts=options.prompts)
+        embedder = embedder_of(
+            *(options.model, scratch / "embeddings", machine),
+            prompts=options.prompts,
+            trust_remote_code=options.trust_remote_code,
+        )
     mined = mine_mixture(mixture, options.settings, 0, scratch, corpus=corpus, embedder=embedder, machine=machine)
     if machine.main:
         samples = "\n".join(

@@ -23,9 +23,10 @@ class Mining:
         per_row: negatives that a row has in the end. Rows that have as many keep theirs.
         ranks: the first and the last rank that is taken from, counted from 1 over what is left once answers and
             passages within the margins are out.
-        margin: leave out what scores above the positive less this; cosine, or BM25's score. None: no such limit.
+        margin: leave out what scores above the positive less this; the model's similarity (for most the cosine), or
+            BM25's score. None: no such limit.
         relative_margin: leave out what scores above the positive less this share of it (of its absolute value, for a
-            cosine may be negative). None: no such limit.
+            cosine may be negative, and a distance counts as a negative score). None: no such limit.
         draw: the best of these ranks, or any of them by chance.
         random: take half of what a row lacks, and whatever the search does not give, from all passages by chance; for
             negatives that are all hard make a weak model worse. False: what the search gives, and no more.

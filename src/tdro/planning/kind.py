@@ -11,6 +11,7 @@ from tdro.errors import UserError
 from tdro.recipe import Base
 from tdro.recipe_checks import PACKAGED, exists
 from tdro.retriever.base import model_source
+from tdro.retriever.model_kinds import refuse_as_base
 from tdro.retriever.probes import has_file, is_causal
 
 
@@ -34,6 +35,8 @@ def base_of(source: str, trust_remote_code: bool = False) -> Base:
     folder, gguf_file = model_source(source)
     if gguf_file is None and has_file(folder, "adapter_config.json"):
         raise UserError(f"{source}: an adapter, not a whole model; merge it into its base first")
+    if gguf_file is None:
+        refuse_as_base(source)
     if gguf_file is not None:
         kind = "decoder"
     elif has_file(folder, "modules.json"):

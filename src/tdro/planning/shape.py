@@ -19,6 +19,7 @@ from tdro.recipe import Base
 from tdro.retriever.base import plain_tokenizer
 from tdro.retriever.base_tokens import base_files, is_static
 from tdro.retriever.decoder import keep_layers
+from tdro.retriever.model_kinds import refuse_as_base
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
     folder, gguf_file = base_files(base)
     if base.kind == "encoder" and is_static(folder):
         return _static_shape(folder)
+    if gguf_file is None:
+        refuse_as_base(base.source)
     try:
         config = AutoConfig.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
         keep_layers(config, base.layers, base.source)

@@ -29,7 +29,7 @@ from tdro.files import whole_folder
 from tdro.retriever.adapters import add_lora, has_adapter
 from tdro.retriever.check import check_embedder
 from tdro.retriever.decoder import decoder_embedder
-from tdro.retriever.model_kinds import is_bare, refuse_other_models
+from tdro.retriever.model_kinds import about_bare, is_bare, refuse_as_base, refuse_other_models
 
 if TYPE_CHECKING:
     from tdro.recipe import Base, Lora
@@ -88,7 +88,9 @@ def build_base(
             trust_remote_code=trust_remote_code,
         )
     else:
-        model = load_model(encoder_source(settings.source, cache), device="cpu", trust_remote_code=trust_remote_code)
+        source = encoder_source(settings.source, cache)
+        refuse_as_base(source)
+        model = load_model(source, device="cpu", trust_remote_code=trust_remote_code)
         if has_adapter(model):
             raise UserError(f"{settings.source}: an adapter, not a whole model; merge it into its base first")
     with whole_folder(target) as written:
@@ -202,7 +204,9 @@ def load_model(
         line = str(error).strip().partition("\n")[0][:200]
         raise UserError(f"{path}: not a model that sentence-transformers can read ({line})") from error
     if is_bare(path):
-        logger.warning("%s: %s", path, _as_bare(model))
+        pooling = next((module.pooling_mode for module in model if isinstance(module, Pooling)), None)
+        name = type(model.transformers_model).__name__
+        logger.warning("%s: %s", path, about_bare(name, pooling, has_adapter(model)))
     if max_tokens is not None:
         _limit_length(model, max_tokens)
     _stay_within_positions(model, path)
@@ -233,15 +237,6 @@ def _read(
         with contextlib.suppress(ValueError, ImportError):  # not every architecture has a flash kernel
             return read(flash)
     return read(attn)
-
-
-def _as_bare(model: SentenceTransformer) -> str:
-    """What sentence-transformers made of a model without ``modules.json``."""
-    pooling = next((module.pooling_mode for module in model if isinstance(module, Pooling)), None)
-    name = type(model.transformers_model).__name__
-    adapter = "an adapter of " if has_adapter(model) else ""
-    how = {"lasttoken": "the last token's vector", "mean": "mean pooling"}.get(str(pooling), f"pooling {pooling}")
-    return f"{adapter}a bare transformer ({name}), which says nothing of pooling; sentence-transformers takes {how}"
 
 
 def flash_attention(device: str, bf16: bool) -> str | None:

@@ -21,24 +21,28 @@ from torch import Tensor
 
 from tdro.errors import UserError
 from tdro.files import sha256
+from tdro.retriever.own_encode import needs_own_encode, prompt_is_message
 
 _TEXTS = ["a", "What is a task?", "Où est le chat ? 猫はどこですか。"]
 _LONGEST_TRIED = 4096
 # Not part of what a model computes: cards, training notes, and adapters' and libraries' versions inside JSON.
 _NOT_CONTENT = {"training.json", "special_tokens_map.json"}
+_OLDER = {".bin": "*.safetensors", ".pt": "*.safetensors", ".txt": "tokenizer.json", ".model": "tokenizer.json"}
 _VERSIONS = {"__version__", "transformers_version", "_name_or_path", "peft_version", "name_or_path"}
 
 
 def check_embedder(model: SentenceTransformer) -> list[str]:
-    """What is wrong with how a model turns texts into one vector; empty if nothing is.
+    """What is wrong with how a model turns texts into one vector, as the base of a training; empty if nothing is.
 
     Nothing goes through the transformer, so it is quick for a model of any size.
     """
     first = model[0]
+    if reason := needs_own_encode(model):
+        return [f"it {reason}, and training reads tokens only"]
     if isinstance(first, StaticEmbedding):
         return [] if torch.isfinite(first.embedding.weight).all() else ["its vectors are not all finite numbers"]
     findings: list[str] = []
-    if "message" in getattr(first, "modality_config", {}):
+    if prompt_is_message(model):
         findings.append("a chat template wraps every text: set the tokenizer's chat_template to none")
     pooling = next((module for module in model if isinstance(module, Pooling)), None)
     if pooling is not None and pooling.pooling_mode == "lasttoken":
@@ -95,8 +99,9 @@ def _pools_last(pooling: Pooling, rows: list[list[int]], side: str) -> bool:
 def model_fingerprint(model: SentenceTransformer | Path | str) -> str:
     """16 hex digits of what a model computes: weights, tokenizer and module settings, by content.
 
-    The same for a folder, a copy of it, and the model read from it. Versions of libraries, the model card and
-    training notes do not count. An adapter counts together with the base it names.
+    The same for a folder, a copy of it, and the model read from it (as far as its files have today's formats). Code
+    that comes with it counts. Versions of libraries, the model card and training notes do not. An adapter counts
+    together with the base it names.
 
     Raises:
         UserError: not a model folder.
@@ -110,11 +115,19 @@ def model_fingerprint(model: SentenceTransformer | Path | str) -> str:
         raise UserError(f"{folder}: not a sentence-transformers model (no modules.json)")
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.suffix not in (".safetensors", ".json") or path.name in _NOT_CONTENT:
+        if not _counts(path):
             continue
-        content = sha256(path) if path.suffix == ".safetensors" else json.dumps(_content(path), sort_keys=True)
+        content = json.dumps(_content(path), sort_keys=True) if path.suffix == ".json" else sha256(path)
         digest.update(f"{path.relative_to(folder).as_posix()}\n{content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _counts(path: Path) -> bool:
+    """Whether a file is a part of what a model computes. Of older formats, where there is no newer one beside them."""
+    if path.name in _NOT_CONTENT or path.suffix not in (".safetensors", ".json", ".py", *_OLDER):
+        return False
+    newer = _OLDER.get(path.suffix)
+    return newer is None or not any(path.parent.glob(newer))
 
 
 def _content(path: Path) -> Any:

@@ -114,6 +114,9 @@ class ModelFacts:
         trained_with_lora: parameters of adapters of rank 8; None if no layer can carry one.
         attention: None for a static model.
         prompts: name → text, those that are not empty.
+        similarity: that the model ranks by; None where it has none yet.
+        trained_similarity: that it would rank by after training.
+        whole_width: length of the embeddings before they are cut to ``width``, where they are.
         adapter: the one that it has, or would get.
         warnings: what the user should look at.
     """
@@ -130,5 +133,8 @@ class ModelFacts:
     trained_with_lora: int | None = None
     attention: Attention | None = None
     prompts: dict[str, str] = field(default_factory=dict)
+    similarity: str | None = None
+    trained_similarity: str = "cosine"
+    whole_width: int | None = None
     adapter: Adapter | None = None
     warnings: tuple[str, ...] = ()

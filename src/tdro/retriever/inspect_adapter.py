@@ -68,6 +68,9 @@ def adapter_facts(source: str, folder: str, trust_remote_code: bool) -> ModelFac
         findings = adapter_findings(model)
     if not differs and not findings:
         findings = ["the adapter changes nothing: a text's embedding is the same without it"]
+    stack = [type(module).__name__ for module in model]
+    if not has_file(folder, "modules.json") and (stack != ["Transformer", "Pooling"] or facts.found.pooling != "mean"):
+        findings.append("it has no modules.json: by itself it is evaluated with the pooling of a bare transformer")
     return replace(
         facts,
         adapter=replace(adapter, layers=len(layers), similarity=similarity, changes=differs and not none_fits),

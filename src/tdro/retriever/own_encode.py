@@ -14,28 +14,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers.sentence_transformer.modules import (
-    Dense,
-    Dropout,
-    LayerNorm,
-    Normalize,
-    Pooling,
-    StaticEmbedding,
-    Transformer,
-    WeightedLayerPooling,
-)
+from sentence_transformers.sentence_transformer import modules
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from torch import nn
 
 from tdro.errors import UserError
 from tdro.retriever.machine import Machine
+from tdro.retriever.model_kinds import FROM_TOKENS, ROUTES
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Side = Literal["query", "document"]
 
-_FIRST = (Transformer, StaticEmbedding)
-_AFTER = (Pooling, Dense, Normalize, LayerNorm, Dropout, WeightedLayerPooling)
+_FROM_TOKENS = [getattr(modules, name) for name in sorted(FROM_TOKENS)]
 # What a transformer's tokenizer may give. The last five are of texts that are put together without padding.
 _FEATURES = {"input_ids", "attention_mask", "token_type_ids", "modality"}
 _FEATURES |= {"position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"}
@@ -48,9 +40,9 @@ def needs_own_encode(model: SentenceTransformer) -> str | None:
     """
     first = model[0]
     if type(first).__name__ == "Router":
-        return "sends queries and passages through different modules (Router)"
-    for module, known in ((first, _FIRST), *((module, _AFTER) for module in list(model)[1:])):
-        if type(module) not in known:
+        return ROUTES
+    for module in model:
+        if type(module) not in _FROM_TOKENS:
             return f"has a module of another kind ({type(module).__name__})"
     if isinstance(first, StaticEmbedding):
         return None
@@ -99,6 +91,7 @@ def own_vectors(
 
 
 def _absolute_positions(model: SentenceTransformer) -> bool:
-    inner = model.transformers_model
-    modules = () if inner is None else inner.named_modules()
-    return any(isinstance(part, nn.Embedding) and ("position" in name or name.endswith("wpe")) for name, part in modules)
+    return any(
+        isinstance(part, nn.Embedding) and ("position" in name or name.endswith("wpe"))
+        for name, part in model.named_modules()
+    )

@@ -1,4 +1,7 @@
-"""A trained model becomes a folder that anybody can load: with its prompts, and its adapters alone or merged.
+"""A trained model becomes a folder that anybody can load: as it was trained, and its adapters alone or merged.
+
+It keeps its base's modules, ``truncate_dim`` and maximum length. Prompts are training's and no other, for the base's
+own were never fed to it. So is the similarity: of a base that ranks by something else it becomes the cosine.
 
 The folder is sentence-transformers' own and needs nothing of tdro. Adapters alone are a few megabytes, but they name
 the base that they belong to, and the name has to mean the same weights to others. Where tdro has made the base (cut to
@@ -19,6 +22,7 @@ from tdro.files import whole_folder
 from tdro.recipe_checks import PACKAGED
 from tdro.retriever.adapters import has_adapter
 from tdro.retriever.base import load_model
+from tdro.retriever.similarity import trained_similarity
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -50,7 +54,7 @@ PLAIN = Saving()  # no prompts, adapters as they are
 
 def save_model(model: SentenceTransformer, folder: Path, saving: Saving) -> None:
     """Write a trained model; what else is in the folder stays."""
-    _keep_prompts(model, saving.prompts)
+    _as_trained(model, saving.prompts)
     adapted = has_adapter(model)
     if adapted and saving.adapter_base:
         for config in model.transformers_model.peft_config.values():  # type: ignore[union-attr]
@@ -68,14 +72,13 @@ def merge_saved(folder: Path, saving: Saving) -> None:
         _merge(made, saving)
 
 
-def _keep_prompts(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
-    """Training's prompts and no other: the base's own were never fed to it.
-
-    In training a prompt is a part of the text and is pooled with it, so ``encode`` has to pool it too.
-    """
+def _as_trained(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
+    """Prompts and similarity of the training, where a prompt is a part of the text and is pooled with it."""
     model.prompts = {"query": "", "document": "", **prompts}
     model.default_prompt_name = None
-    model.set_pooling_include_prompt(True)
+    if prompts:
+        model.set_pooling_include_prompt(True)
+    model.similarity_fn_name = trained_similarity(model)  # type: ignore[assignment]
 
 
 def _merge(folder: Path, saving: Saving) -> None:
@@ -89,7 +92,7 @@ def _merge(folder: Path, saving: Saving) -> None:
     PeftModel.from_pretrained(model.transformers_model, str(folder)).merge_and_unload()  # type: ignore[arg-type]
     for name in _ADAPTER_FILES:
         (folder / name).unlink()
-    _keep_prompts(model, saving.prompts)
+    _as_trained(model, saving.prompts)
     model.save_pretrained(str(folder), create_model_card=False)
 
 

@@ -1,7 +1,7 @@
 """How near a model says that two texts are: by its own function, whatever that is.
 
-sentence-transformers keeps it with the model (``similarity_fn_name``: cosine, dot product, and the negative Euclidean or
-Manhattan distance), and ``model.similarity`` computes it. Cosine is computed here, as a product of vectors that were
+sentence-transformers keeps it with the model (``similarity_fn_name``: cosine, dot product, and the negative Euclidean
+or Manhattan distance), and ``model.similarity`` computes it. Cosine is computed here, as a product of vectors that were
 brought to unit length once, when they were encoded.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import Tensor
 
 _PAIRS_AT_ONCE = 64  # whose matrix is computed where a function knows no pairs
@@ -53,3 +54,20 @@ def similarity_of(model: SentenceTransformer) -> Similarity:
 def _diagonal(model: SentenceTransformer, queries: Tensor, passages: Tensor) -> Tensor:
     parts = zip(queries.split(_PAIRS_AT_ONCE), passages.split(_PAIRS_AT_ONCE), strict=True)
     return torch.cat([model.similarity(*part).diagonal() for part in parts])
+
+
+def trained_similarity(model: SentenceTransformer) -> str:
+    """The name that a model keeps when it was trained by the cosine."""
+    unit = isinstance(list(model)[-1], Normalize) and model.truncate_dim is None
+    return kept_similarity(similarity_of(model).name, unit)
+
+
+def kept_similarity(name: str, unit: bool) -> str:
+    """A model's own similarity where it ranks as the cosine does, else ``cosine``.
+
+    Args:
+        name: of its own.
+        unit: its vectors have unit length. Then the product is the cosine, and the Euclidean distance falls as the
+            cosine rises.
+    """
+    return name if unit and name in ("dot", "euclidean") else "cosine"

@@ -55,6 +55,7 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         self.model, self.temperature = model, temperature
         self.mini_batch_size = mini_batch_size
         self.gradient_caching = gradient_caching
+        self._width = getattr(model, "truncate_dim", None)  # that of a Matryoshka model, as encode cuts its vectors
         # A bag of tokens has no rows to cut, and no padding to save: it is embedded in one go.
         self.uses_gradient_cache = gradient_caching and not has_static_embedding_input(model)
 
@@ -111,7 +112,7 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         """Put the rows back in order and compute the loss in float32 (sentence-transformers calls this)."""
         stacks, batch_labels = labels
         with torch.autocast(device_type=reps[0][0].device.type, enabled=False):
-            embedded = [torch.cat(pieces) for pieces in reps]
+            embedded = [torch.cat(pieces)[:, : self._width] for pieces in reps]
             embedded = [rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows for rows in embedded]
             loss = self.batch_loss(unstack(stacks, embedded), batch_labels)
             if with_backward:

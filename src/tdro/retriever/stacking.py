@@ -58,11 +58,12 @@ def stack_columns(columns: Sequence[Features]) -> list[Stack]:
 
 
 def embed_columns(model: nn.Module, columns: Sequence[Features], mini_batch_size: int) -> list[Tensor]:
-    """Embed columns with any model in length-sorted micro-batches; one (B, D) tensor per column, in their order."""
-    stacks = stack_columns(columns)
+    """Embed columns with any model in length-sorted micro-batches; one (B, D) tensor per column, in their order, cut to
+    the model's ``truncate_dim``."""
+    stacks, width = stack_columns(columns), getattr(model, "truncate_dim", None)
     with short_text_attention(model):
         embedded = [
-            torch.cat([model(part)["sentence_embedding"] for part in _parts(stack, mini_batch_size)])
+            torch.cat([model(part)["sentence_embedding"][:, :width] for part in _parts(stack, mini_batch_size)])
             for stack in stacks
         ]
     return unstack(stacks, embedded)

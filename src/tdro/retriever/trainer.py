@@ -68,7 +68,10 @@ class PlannedTrainer(SentenceTransformerTrainer):
     ) -> None:
         self._steps, self._settings, self._folder = steps, settings, folder
         self._writing = False
-        self._sparse = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
+        # SparseAdam takes no other gradients: what has a dense layer too is trained as any model is.
+        bags = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
+        alone = len(list(model.parameters())) == len(bags)
+        self._sparse = bags if alone else []
         for module in self._sparse:
             module.sparse = True
         super().__init__(
