@@ -55,7 +55,7 @@ class BuiltTask:
         fingerprint: of the rows' content, in their order; the same from whatever format they came.
         problems: kind to action (``dropped``, ``repaired``, ``kept``, ``refused``) to how many.
         shards: names of the Arrow files.
-        notes: what of the source is not read, a line each.
+        beside: what lies beside the source's files and is not read, a line each.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class BuiltTask:
     fingerprint: str
     problems: dict[str, dict[str, int]]
     shards: list[str]
-    notes: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     def open(self) -> Dataset:
         """The rows, memory-mapped: no row is read before it is asked for."""
@@ -106,7 +106,7 @@ def built_task(source: Source, name: str, cache: Path | str | None = None) -> Bu
     opened = open_source(source)
     key = fingerprint([_VERSION, opened.content, source.columns, source.limit])
     built = build_task(source, cache_folder(cache) / "tasks" / key, name, opened)
-    return replace(built, notes=opened.notes)
+    return replace(built, beside=opened.beside)
 
 
 def build_task(source: Source, folder: Path | str, name: str, opened: Opened | None = None) -> BuiltTask:

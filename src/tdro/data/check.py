@@ -80,13 +80,13 @@ class Report:
         tasks: a report each.
         kinds: of problems, and how many of each had which action.
         shown: the first few problems of each kind.
-        notes: what lies beside the data and is not read, a line each.
+        beside: what lies beside the data and is not read, a line each.
     """
 
     tasks: list[TaskReport] = field(default_factory=list)
     kinds: dict[str, Counter[Action]] = field(default_factory=dict)
     shown: dict[str, list[Problem]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
@@ -114,7 +114,7 @@ def check_files(paths: Sequence[str], batch: int | None = None, sink: Sink | Non
     """
     report = Report()
     for task in [task for path in paths for task in find_inputs(path)]:
-        report.notes += task.notes
+        report.beside += task.beside
         report.tasks.append(check_task(task, report, batch or task.batch, sink))
     return report
 

@@ -19,7 +19,7 @@ def check_text(report: Report, all_in: Path | None = None) -> str:
         report: what :func:`tdro.data.check.check_files` found.
         all_in: the file that has all problems.
     """
-    lines = list(report.notes)
+    lines = list(report.beside)
     for kind, actions in sorted(report.kinds.items(), key=lambda item: min(map(_WORST_FIRST.index, item[1]))):
         problems = report.shown[kind]
         told = ", ".join(f"{n:,} {_done(kind, action)}" for action, n in actions.items())

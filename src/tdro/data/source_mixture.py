@@ -27,7 +27,7 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
     for name, source in (data.sources or {}).items():
         if data.tasks is None or name in data.tasks:
             built[name] = built_task(source, name)
-            for line in built[name].notes:
+            for line in built[name].beside:
                 say(line)
             if built[name].problems:
                 say(built[name].summary(name))
@@ -42,6 +42,7 @@ def sources_table(built: Mapping[str, BuiltTask]) -> str:
         kinds = ", ".join(f"{sum(counts.values()):,} {kind}" for kind, counts in sorted(task.problems.items()))
         lines.append(f"{name:<{width}}  {task.rows:>11,}  {task.dropped:>9,}  {kinds or '-'}")
     lines.append(f"{'all':<{width}}  {sum(t.rows for t in built.values()):>11,}")
+    lines += [line for task in built.values() for line in task.beside]
     lines += [f"{name}: {task.folder / 'problems.jsonl'}" for name, task in built.items() if task.problems]
     return "\n".join(lines)
 
