@@ -148,7 +148,7 @@ def test_a_data_file_is_not_taken_for_plain_text(tmp_path):
         find_test_texts(str(tmp_path / "queries.jsonl"))
 
 
-@pytest.mark.parametrize("line", ['{"_id": 1, "text": "x"}', '{"_id": "1"}', "[]", "{"])
+@pytest.mark.parametrize("line", ['{"_id": 1.5, "text": "x"}', '{"_id": "1"}', "[]", "{"])
 def test_broken_test_queries_are_named_by_file_and_line(tmp_path, line):
     write_atomic(tmp_path / "queries.jsonl", f'{{"_id": "0", "text": "fine"}}\n{line}\n')
     with pytest.raises(UserError, match=r"queries\.jsonl, line 2"):

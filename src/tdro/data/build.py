@@ -108,7 +108,7 @@ def built_task(source: Source, name: str, cache: Path | str | None = None) -> Bu
     opened = open_source(source)
     key = fingerprint([_VERSION, opened.content, source.columns, source.limit])
     built = build_task(source, cache_folder(cache) / "tasks" / key, name, opened)
-    return replace(built, notes=[*opened.notes, *built.notes])
+    return replace(built, notes=[*opened.beside, *built.notes])
 
 
 def build_task(source: Source, folder: Path | str, name: str, opened: Opened | None = None) -> BuiltTask:

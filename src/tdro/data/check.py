@@ -89,7 +89,6 @@ class Report:
     tasks: list[TaskReport] = field(default_factory=list)
     kinds: dict[str, Counter[Action]] = field(default_factory=dict)
     shown: dict[str, list[Problem]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
@@ -117,7 +116,7 @@ def check_files(paths: Sequence[str], batch: int | None = None, sink: Sink | Non
     """
     report = Report()
     for task in [task for path in paths for task in find_inputs(path)]:
-        report.notes += task.notes
+        report.notes += task.beside
         report.tasks.append(check_task(task, report, batch or task.batch, sink))
     return report
 

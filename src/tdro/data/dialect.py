@@ -35,15 +35,17 @@ class Lines:
 
     def __init__(self, read: Callable[[], str]) -> None:
         self._read, self._ahead = read, deque[str]()
+        self._error: Exception | None = None  # of reading: raised when the lines before it are taken
+        self._ended = False
         self.number, self.taken = 0, list[str]()
 
     def __iter__(self) -> Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._ahead.popleft() if self._ahead else self._read()
-        if not line:
-            raise StopIteration
+        if not self._ahead and not self._look():
+            raise self._error or StopIteration
+        line = self._ahead.popleft()
         self.number += 1
         self.taken.append(line)
         return line
@@ -60,14 +62,23 @@ class Lines:
 
     def ahead(self, characters: int) -> tuple[list[str], bool]:
         """The next lines, about so many characters of them, and whether the text ends with them."""
-        size, ended = sum(map(len, self._ahead)), False
-        while size < characters and not ended:
-            line = self._read()
-            ended = not line
-            size += len(line)
+        found: list[str] = []
+        while characters > 0 and (len(found) < len(self._ahead) or self._look()):
+            found.append(self._ahead[len(found)])
+            characters -= len(found[-1])
+        return found, len(found) == len(self._ahead) and not self._look() and self._error is None
+
+    def _look(self) -> bool:
+        """Read one more line; whether there was one."""
+        if not self._ended:
+            try:
+                line = self._read()
+            except Exception as error:
+                line, self._error = "", error
+            self._ended = not line
             if line:
                 self._ahead.append(line)
-        return list(self._ahead), ended
+        return not self._ended
 
 
 @dataclass(frozen=True)
@@ -90,14 +101,14 @@ def _only_quotes_escaped(line: str) -> str:
     return re.sub(r'\\(["\\])|\\', lambda match: match[0] if match[1] else "\\\\", line)
 
 
-def delimiter_of(header: str, second: str, usual: str) -> str:
-    """What parts the cells, by a table's first two lines; the usual one where nothing else fits both."""
+def delimiter_of(header: str, behind: list[str], usual: str) -> str:
+    """What parts the cells, by a table's header and first row; the usual one where nothing else fits both."""
     columns = {each: len(next(csv.reader([header], delimiter=each))) for each in _DELIMITERS}
     if columns[usual] > 1:
         return usual
     for each in _DELIMITERS:
-        agrees = not second.strip() or len(next(csv.reader([second], delimiter=each))) == columns[each]
-        if columns[each] > 1 and agrees:
+        first = next(filter(None, csv.reader(behind, delimiter=each)), None)
+        if columns[each] > 1 and (first is None or len(first) == columns[each]):
             return each
     return usual
 
@@ -112,17 +123,21 @@ class Signs:
         joined: records of several lines that are rows by themselves.
         open: cells that begin with a quote which does not close them, less the lines that are broken without quotes:
             a cell over two lines makes one of each.
+        loose: cells with a quote that do not begin with one. Who doubles quotes, or escapes them, leaves none.
         failures: records that quotes do not explain, counted up to one after which nothing is sure.
+        unclosed: the only failure is a quote that the text's last line, which has no end, does not close.
     """
 
     wrapped: int = 0
     split: int = 0
     joined: int = 0
     open: int = 0
+    loose: int = 0
     failures: int = 0
+    unclosed: bool = False
 
 
-Told = Literal["quotes", "backslash", "characters", "either", "unclear"]
+Told = Literal["quotes", "backslash", "characters", "either", "unclear", "cut"]
 
 
 def tell(lines: list[str], whole: bool, columns: int, delimiter: str, before: Signs) -> Told:
@@ -136,21 +151,33 @@ def tell(lines: list[str], whole: bool, columns: int, delimiter: str, before: Si
         before: the open and wrapped cells of earlier lines; those of these lines are added.
 
     Returns:
-        ``either`` where both ways of reading fit, such as ``"Yes."``; ``unclear`` where there are signs of both.
+        ``either`` where both ways of reading fit, such as ``"Yes."``; ``unclear`` where there are signs of both;
+        ``cut`` where the text ends in a cell that a quote began.
     """
     signs = trial(lines, whole, columns, Dialect(delimiter))
     before.wrapped += signs.wrapped
+    if is_escaped(lines, whole, columns, delimiter):
+        return "backslash"
     if not signs.failures:
         proof = signs.wrapped + signs.split
         if not proof:
             return "quotes" if _all_quoted(lines, delimiter) and not signs.joined else "either"
         return "quotes" if signs.joined <= proof else "unclear"
-    if any(ESCAPED in line for line in lines):
-        escaped = trial(lines, whole, columns, Dialect(delimiter, backslash=True))
-        if not escaped.failures and not escaped.joined:
-            return "backslash"
+    if signs.unclosed:
+        return "cut"
     before.open += signs.open
     return "characters" if before.open and before.open >= _STRONGER * before.wrapped else "unclear"
+
+
+def is_escaped(lines: list[str], whole: bool, columns: int, delimiter: str) -> bool:
+    """Whether backslashes before quotes explain the lines better than doubled quotes do."""
+    if not any(ESCAPED in line for line in lines):
+        return False
+    escaped = trial(lines, whole, columns, Dialect(delimiter, backslash=True))
+    doubled = trial(lines, whole, columns, Dialect(delimiter))
+    if escaped.joined or escaped.failures != doubled.failures:
+        return escaped.failures < doubled.failures and not escaped.joined
+    return not escaped.loose and doubled.loose > 0
 
 
 def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Signs:
@@ -159,9 +186,10 @@ def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Sign
     broken = 0
     for line in lines:
         broken += line.count(dialect.delimiter) + 1 != columns and not line.isspace()
-        for cell in _quoted_cells(line, dialect.delimiter):
-            signs.wrapped += _is_wrapped(cell)
-            signs.open += not _is_closed(cell)
+        for cell in line.rstrip("\r\n").split(dialect.delimiter) if '"' in line else ():
+            if cell.startswith('"'):
+                signs.wrapped += _is_wrapped(cell)
+                signs.open += not _is_closed(cell)
     signs.open = max(0, signs.open - broken)
     left = iter(lines)
     text = Lines(lambda: next(left, ""))
@@ -173,20 +201,24 @@ def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Sign
         except csv.Error:
             cut = not whole and text.number == len(lines) and len(text.taken) < len(lines)
             signs.failures += not cut  # the last record goes on behind these lines
+            signs.unclosed = whole and signs.failures == 1 and _ends_open(text.taken, lines)
             if is_contained(text.taken):
                 continue
             return signs
         if cells is None:
             return signs
-        _compare(cells, text.taken, columns, dialect.delimiter, signs)
+        _compare(cells, text.taken, columns, dialect, signs)
 
 
-def _compare(cells: list[str], taken: list[str], columns: int, delimiter: str, signs: Signs) -> None:
-    rows = [line.count(delimiter) + 1 == columns for line in (taken[0], taken[-1])]
+def _compare(cells: list[str], taken: list[str], columns: int, dialect: Dialect, signs: Signs) -> None:
+    rows = [line.count(dialect.delimiter) + 1 == columns for line in (taken[0], taken[-1])]
     if not all(rows):
         signs.split += len(cells) == columns
     elif len(taken) > 1:
         signs.joined += 1
+    elif '"' in taken[0]:
+        line = re.sub(r"\\.", "", taken[0]) if dialect.backslash else taken[0]
+        signs.loose += sum('"' in cell and not cell.startswith('"') for cell in line.split(dialect.delimiter))
 
 
 def is_contained(taken: list[str]) -> bool:
@@ -199,10 +231,9 @@ def begins_with_quote(line: str, delimiter: str) -> bool:
     return '"' in line and (line.startswith('"') or f'{delimiter}"' in line)
 
 
-def _quoted_cells(line: str, delimiter: str) -> list[str]:
-    if not begins_with_quote(line, delimiter):
-        return []
-    return [cell for cell in line.rstrip("\r\n").split(delimiter) if cell.startswith('"')]
+def _ends_open(taken: list[str], lines: list[str]) -> bool:
+    """Whether a broken record is the text's end, which has no line end."""
+    return not lines[-1].endswith(("\n", "\r")) and taken == lines[-len(taken) :] and not is_contained(taken)
 
 
 def _is_closed(cell: str) -> bool:

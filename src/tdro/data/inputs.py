@@ -32,7 +32,7 @@ class Input:
         limit: usable rows after which no more are read.
         batch: rows of the largest step that one task fills, where a recipe says.
         mixture: a mixture's file, which is read strictly: one wrong row and no training begins.
-        notes: what lies there and is not read, a line each.
+        beside: what lies beside its files and is not read, a line each.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Input:
     limit: int | None = None
     batch: int | None = None
     mixture: bool = False
-    notes: Sequence[str] = ()
+    beside: Sequence[str] = ()
 
 
 def find_inputs(path: str) -> list[Input]:
@@ -103,4 +103,4 @@ def _of_recipe(recipe: Recipe) -> Iterator[Input]:
 
 def _of_source(source: Source, name: str, batch: int | None = None) -> Input:
     opened = open_source(source)
-    return Input(name, opened.parts, source.columns, source.limit, batch, notes=opened.notes)
+    return Input(name, opened.parts, source.columns, source.limit, batch, beside=opened.beside)

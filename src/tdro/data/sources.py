@@ -77,13 +77,13 @@ class Opened:
         content: what it holds, as digests: equal for equal content, wherever it lies.
         files: those that are read; none for a data set on the hub.
         parts: gives the parts; nothing is read before.
-        notes: what lies there and is not read, a line each.
+        beside: what lies beside the files and is not read, a line each.
     """
 
     content: list[str]
     files: list[Path]
     parts: Callable[[], list[Part]]
-    notes: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
 
 def open_source(source: Source) -> Opened:
@@ -121,10 +121,10 @@ def _folder(path: Path, split: str | None) -> Opened:
         raise UserError(f"{path}: a mixture, not a task's data; in a recipe: data: {{mixture: {path}}}")
     if is_saved(path):
         return _saved(path, split)
-    files, notes = files_in(path, split)
+    files, beside = files_in(path, split)
     for file in files:
         _readable(file)
-    return Opened([_content(file) for file in files], files, lambda: [_part(file) for file in files], notes)
+    return Opened([_content(file) for file in files], files, lambda: [_part(file) for file in files], beside)
 
 
 def _content(file: Path) -> str:
@@ -206,8 +206,8 @@ def _saved(folder: Path, split: str | None) -> Opened:
         size, read = saved_rows(chosen)
         return [Part(str(chosen), lambda position, line: read(position), size)]
 
-    notes = [f"{folder}: the split {chosen.name} is read; not read: {', '.join(others)}"] if others else []
-    return Opened([f"arrow {file_digest(file)}" for file in files], files, parts, notes)
+    beside = [f"{folder}: the split {chosen.name} is read; not read: {', '.join(others)}"] if others else []
+    return Opened([f"arrow {file_digest(file)}" for file in files], files, parts, beside)
 
 
 def _download(text: str) -> Path:

@@ -26,14 +26,16 @@ from tdro.data.dialect import (
     begins_with_quote,
     delimiter_of,
     is_contained,
+    is_escaped,
     tell,
-    trial,
 )
 from tdro.data.jsonl import LONGEST_LINE, broken_file, open_text
 from tdro.data.rows import Problem
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of a byte
-_LONG_NAME, _LONG_NAME_SPACES = 60, 4  # a header's cell with more characters, or more spaces, is likely a text
+_UNCLOSED = "a quote is opened here and never closed: is the file cut, or the quote one too many?"
+_FIRST_ROW = 1 << 12  # characters in which it is looked for
+_MOST_WORDS = 5  # of a column's name
 
 
 def table_rows(path: Path, delimiter: str, start: int = 0) -> Iterator[tuple[int, int, object]]:
@@ -111,10 +113,10 @@ def _delimiter(lines: Lines, usual: str) -> str:
             lines.forget()
             return sep[1]
         if line.strip():
-            second, _ = lines.ahead(1)
+            behind, _ = lines.ahead(_FIRST_ROW)
             lines.taken = lines.taken[-1:]
             lines.put_back()
-            return delimiter_of(line, second[0] if second else "", usual)
+            return delimiter_of(line, behind, usual)
     return usual
 
 
@@ -132,7 +134,7 @@ def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] 
     signs, told_until, told, quotes = Signs(), 0, "", 0
     lines.forget()
     for line in lines:
-        if lines.number > told_until and begins_with_quote(line, TAB):
+        if lines.number > told_until and (begins_with_quote(line, TAB) or ESCAPED in line):
             lines.put_back()
             ahead, whole = lines.ahead(WINDOW)
             told_until = lines.number + len(ahead)
@@ -144,11 +146,15 @@ def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] 
             if told in ("quotes", "backslash", "unclear"):
                 yield Problem(name, lines.number, "unclear-quotes", _unclear(quotes), "refused")
                 return None
-            if told == "either" and not quotes:
+            if told == "cut":
+                yield Problem(name, lines.number, "broken-file", _UNCLOSED, "refused")
+                return None
+            if told == "either" and not quotes and begins_with_quote(line, TAB):
                 message = "a cell stands in quotes, which are read as part of its text"
                 yield Problem(name, lines.number, "quotes-kept", message, "kept")
             quotes = quotes or lines.number
-        yield [] if line.isspace() else line.rstrip("\r\n").split(TAB)
+        text = line.rstrip("\r\n")
+        yield text.split(TAB) if text else []
         lines.forget()
     return None
 
@@ -175,9 +181,8 @@ def _quoted(lines: Lines, dialect: Dialect, columns: int, name: str) -> Iterator
             escapes_told = True
             lines.put_back()
             ahead, whole = lines.ahead(WINDOW)
-            escaped = Dialect(dialect.delimiter, backslash=True)
-            if _failures(ahead, whole, columns, escaped) < _failures(ahead, whole, columns, dialect):
-                dialect = escaped
+            if is_escaped(ahead, whole, columns, dialect.delimiter):
+                dialect = Dialect(dialect.delimiter, backslash=True)
             reader = dialect.reader(lines)
         elif problem is not None:
             yield problem
@@ -187,16 +192,11 @@ def _quoted(lines: Lines, dialect: Dialect, columns: int, name: str) -> Iterator
             yield cells
 
 
-def _failures(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> int:
-    return trial(lines, whole, columns, dialect).failures
-
-
 def _failed(lines: Lines, dialect: Dialect, error: str, name: str) -> Problem:
     """What is said of a record that quotes do not explain."""
     first = lines.number - len(lines.taken) + 1
     if "unexpected end" in error:
-        message = "a quote is opened here and never closed: is the file cut, or the quote one too many?"
-        return Problem(name, first, "broken-file", message, "refused")
+        return Problem(name, first, "broken-file", _UNCLOSED, "refused")
     if "field limit" in error:
         message = f"a cell is longer than {LONGEST_LINE} characters: is a quote not closed?"
         return Problem(name, first, "not-csv", message, "refused")
@@ -217,8 +217,10 @@ def _wrong_header(header: list[str], delimiter: str) -> str:
     others = [other for other in ";\t|," if other in header[0]] if len(header) == 1 else []
     if others:
         return f"the columns are parted by {others[0]!r}, not by {delimiter!r}; save the file with that"
-    texts = [cell for cell in header if len(cell) > _LONG_NAME or cell.count(" ") > _LONG_NAME_SPACES]
-    if texts and all(cell in texts or cell.isdecimal() for cell in header):
+    words = [cell.count(" ") + 1 for cell in header]
+    if max(words, default=0) > _MOST_WORDS and all(
+        count > 2 or cell.isdecimal() for cell, count in zip(header, words, strict=True)
+    ):
         return f"no header: the line has texts, not names; put the columns' names before it, parted by {delimiter!r}"
     return ""
 
