@@ -78,9 +78,7 @@ def test_a_task_says_that_its_rows_take_no_in_batch_negatives(folder):
     before = mixture_fingerprint(read_mixture(folder))
     change(folder, lambda content: content["tasks"][1].update(in_batch_negatives=False))
     assert read_mixture(folder).hard_negatives_only == (1,)
-    assert (
-        mixture_fingerprint(read_mixture(folder)) == before
-    )  # of the texts; the trainings that it changes have it besides
+    assert mixture_fingerprint(read_mixture(folder)) == before  # of the texts alone
     change(folder, lambda content: content["tasks"][1].update(in_batch_negatives="no"))
     with pytest.raises(UserError, match=r"tasks\[1\]: key 'in_batch_negatives' must be bool, found 'no'"):
         read_mixture(folder)
