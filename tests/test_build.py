@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import struct
 import subprocess
 import sys
 import tracemalloc
@@ -14,11 +12,11 @@ from typing import Any
 import pytest
 
 import messy
+import plain_content
 from tdro.cli import main
 from tdro.data import build, source_mixture
 from tdro.data.build import build_task, built_task, read_built
 from tdro.data.mixture import mixture_fingerprint
-from tdro.data.task import COLUMNS
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
 from tdro.recipe_data import Data, Source
@@ -86,15 +84,7 @@ def test_rows_are_built_and_every_problem_is_told(tmp_path: Path) -> None:
 def test_the_same_rows_have_the_same_fingerprint_in_every_format(tmp_path: Path, kind: str) -> None:
     built = built_task(source(messy.write(tmp_path, kind)), "a")
     assert built.open().to_list() == messy.ROWS
-    shard = hashlib.sha256()
-    for name in COLUMNS:
-        column = [row[name] for row in messy.ROWS]
-        if isinstance(column[0], list):
-            shard.update(struct.pack(f"<{len(column)}q", *map(len, column)))
-            column = [text for texts in column for text in texts]
-        texts = [text.encode() for text in column]
-        shard.update(struct.pack(f"<{len(texts)}q", *map(len, texts)) + b"".join(texts))
-    assert built.fingerprint == hashlib.sha256(shard.hexdigest().encode()).hexdigest()
+    assert built.fingerprint == plain_content.content(messy.ROWS)
 
 
 def test_an_equal_file_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +298,7 @@ def test_a_mixtures_fingerprint_is_known_without_reading_rows(tmp_path: Path, mo
     given = data(tmp_path)
     mixture = source_mixture.source_mixture(given)
     with monkeypatch.context() as patch:
-        patch.setattr("tdro.data.mixture.rows_sha256", lambda _: pytest.fail("rows were read"))
+        patch.setattr("tdro.data.content._shards", lambda _: pytest.fail("rows were read"))
         known = mixture_fingerprint(mixture)
     path = tmp_path / "rows.csv"
     path.write_text(path.read_text().replace("noon", "midnight"))

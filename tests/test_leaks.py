@@ -286,7 +286,7 @@ def test_what_was_built_is_found_without_its_source(place):
     write_jsonl(place / "rows.jsonl", ROWS)
     built = built_task(Source(source=str(place / "rows.jsonl")), "a")
     (place / "rows.jsonl").unlink()
-    known = TrainingData("a", "rows.jsonl", rows=2, fingerprint=fingerprint(built.fingerprint))
+    known = TrainingData("a", "rows.jsonl", rows=2, fingerprint=fingerprint(built.queries))
     assert TrainingQueries([place]).read(known) == ([row["anchor"] for row in ROWS], "")
     with pytest.raises(UserError, match="not found here"):
         TrainingQueries([place]).read(TrainingData("a", "rows.jsonl", rows=2, fingerprint="0" * 16))

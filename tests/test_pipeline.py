@@ -48,6 +48,7 @@ def test_a_run_leaves_everything_it_needs_to_be_repeated(finished: Path) -> None
         "weights",
         "models/main/uniform-seed1",
         "models/main/top-50-seed1",
+        "evaluation/main",
     ]
 
 
@@ -95,6 +96,7 @@ def test_more_seeds_are_added_and_the_rest_is_kept(tmp_path: Path) -> None:
     before = fingerprints(tmp_path)
     pipeline.run(tiny_mixture.recipe(tmp_path, finetune__seeds=[1, 2]))
     after = fingerprints(tmp_path)
+    assert after.pop("evaluation/main") != before.pop("evaluation/main")
     assert {name: after[name] for name in before} == before
     assert "models/main/uniform-seed2" in after
     row = read_json(tmp_path / "run" / "comparison" / "main.json")["rows"]

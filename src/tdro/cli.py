@@ -131,7 +131,8 @@ def _run(options: argparse.Namespace) -> None:
     from tdro.recipe import load_recipe
     from tdro.recipes import find
 
-    recipe = load_recipe(find(options.recipe))  # whatever is wrong with it shows before anything heavy is imported
+    # Whatever is wrong with it shows before anything heavy is imported.
+    recipe = load_recipe(find(options.recipe), data_may_be_gone=options.stages in (("evaluate",), ("report",)))
     if getattr(options, "merge", False):
         recipe = recipe.merged()
     # Idle OpenMP threads sleep instead of spinning: on a machine that does something else besides, spinning makes the

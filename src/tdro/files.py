@@ -21,8 +21,14 @@ from tdro.errors import UserError
 
 
 def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], object]) -> None:
-    """Write ``content``, or what it writes itself, to ``path`` (folders are made): temporary file, fsync and rename."""
+    """Write ``content``, or what it writes itself, to ``path`` (folders are made): temporary file, fsync and rename.
+
+    A file that holds the content already stays as it is, so that a command that is repeated changes nothing.
+    """
     path = Path(path)
+    content = content.encode("utf-8") if isinstance(content, str) else content
+    if isinstance(content, bytes) and holds(path, content):
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -30,7 +36,7 @@ def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], o
             if callable(content):
                 content(file)
             else:
-                file.write(content.encode("utf-8") if isinstance(content, str) else content)
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -38,6 +44,14 @@ def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], o
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and holds just this."""
+    try:
+        return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -94,7 +108,16 @@ def remove_whole(folder: Path) -> None:
 
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically."""
-    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    write_atomic(path, _as_json(value))
+
+
+def holds_json(path: Path | str, value: Any) -> bool:
+    """Whether a file is what :func:`write_json` would write."""
+    return holds(Path(path), _as_json(value).encode())
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
 
 def read_json(path: Path | str) -> Any:

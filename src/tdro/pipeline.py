@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tdro.console import log_to, quiet_libraries, say
 from tdro.data.cuts_text import cut_lines
+from tdro.data.data_facts import DataFacts
 from tdro.data.describe import describe
 from tdro.data.task import Task
 from tdro.dro.health import collapse_warning
 from tdro.dro.weights import TaskWeights
+from tdro.errors import UserError
 from tdro.evaluation.bm25 import evaluate_bm25
 from tdro.evaluation.compare import compare
 from tdro.evaluation.compare_table import table
@@ -38,6 +41,7 @@ from tdro.stages import Stages
 from tdro.weights_table import weights_table
 
 STAGES = ("reference", "learn", "finetune", "evaluate", "report")
+_TRAINING = {"reference", "learn", "finetune"}  # those that read the training data's texts
 
 
 def run(recipe: Recipe, stages: Sequence[str] | None = None, force: bool = False) -> None:
@@ -72,28 +76,84 @@ class Run:
         with in_turn(machine):  # another rank would take a folder that is being made for somebody else's
             self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
         self.path = self.folder.path
-        log_to(self.path, machine.main)
+        log_to(None, machine.main)
         if idle := idle_gpus(recipe.device, machine):
             say(idle, machine.main)
         if recipe.trust_remote_code:
             say("warning: trust_remote_code is true: code that comes with a model is run here", machine.main)
-        self.prepared = Prepared(recipe, self.path, machine)
-        self.stages = Stages(recipe, self.prepared, self.path)
         self._leaks_said = False
 
     def begin(self, stages: Sequence[str]) -> None:
-        """Refuse what would overwrite the work of other inputs, before anything is changed; then note what is run."""
-        if {"reference", "learn", "finetune"}.isdisjoint(stages):
+        """Refuse what cannot be done, and what would overwrite or mix the work of other inputs, before anything is
+        read, mined or trained; then note what is run."""
+        todo, trains = set(stages), not _TRAINING.isdisjoint(stages)
+        known = None if trains else self._known_facts()
+        self.prepared = Prepared(self.recipe, self.path, self.machine, known)
+        self.stages = Stages(self.recipe, self.prepared, self.path)
+        self._require_records(todo)
+        if trains:
+            self.prepared.all_bases()  # one that cannot be trained is refused before any work
+            self.folder.make()
+        log_to(self.path if self.path.is_dir() else None, self.machine.main)
+        if todo == {"report"}:
+            self._check_report()
+        else:
+            self._check_inputs(todo)
+        if trains:
+            self.stages.check()
+            self._say_cuts(stages)
+            about = [_about(task) for task in self.prepared.unmined.tasks]
+            facts = {"recipe": _data_of(self.recipe), **asdict(self.prepared.facts)}
+            self.folder.remember(self.recipe, tasks=about, training_data=facts)
+        else:
             self.folder.remember(self.recipe)
-            return
-        self.prepared.all_bases()  # one that cannot be trained is refused before any work
-        self.folder.check_input("negatives", self.recipe.negatives.model_dump(mode="json"))  # before they are mined
-        self._say_cuts(stages)
-        self.folder.check([*self.stages.references(), weights := self.stages.weights()])
-        if self.folder.is_done(weights):
+
+    def _require_records(self, todo: set[str]) -> None:
+        """Refuse stages before which others are missing, without a look at data or models."""
+        if "learn" in todo and "reference" not in todo:
+            self.folder.require_any(self.stages.reference_names(), "reference")
+        if "evaluate" in todo and "finetune" not in todo:
             for group in self.recipe.finetune:
+                self.folder.require_any(self.stages.finetune_names(group), "finetune")
+        if todo & {"finetune", "evaluate"} and "learn" not in todo:
+            self.folder.require_any(["weights"], "learn")
+        if todo == {"report"} and not self.path.is_dir():
+            raise UserError(f"{self.path}: no such run folder; `tdro run RECIPE` makes one")
+
+    def _check_inputs(self, todo: set[str]) -> None:
+        """What is to be made may overwrite nothing of other inputs; what is only read must be of the recipe's."""
+        references, weights = self.stages.references(), self.stages.weights()
+        if "reference" in todo:
+            self.folder.check(references)
+        elif "learn" in todo:
+            self.folder.require(references, "reference")
+        if "learn" in todo:
+            self.folder.check([weights])
+        elif todo & {"finetune", "evaluate"}:
+            self.folder.require([weights], "learn")
+        if not (self.folder.is_done(weights) and todo & {"finetune", "evaluate"}):
+            return
+        for group in self.recipe.finetune:
+            if "finetune" in todo:
                 self.folder.check(self.stages.finetune(group, self.weights()))
-        self.folder.remember(self.recipe, tasks=[_about(task) for task in self.prepared.unmined.tasks])
+            else:
+                self.folder.require(self.stages.finetune(group, self.weights()), "finetune")
+
+    def _check_report(self) -> None:
+        """Whatever is there must be of the recipe's inputs; nothing need be."""
+        if not self.folder.content["stages"]:
+            return
+        for reference in self.stages.references():
+            self.folder.require_current(reference, "reference")
+        self.folder.require_current(self.stages.weights(), "learn")
+        if self.folder.key_of("weights") is None:
+            return
+        for group in self.recipe.finetune:
+            for stage in self.stages.finetune(group, self.weights()):
+                self.folder.require_current(stage, "finetune")
+            evaluation = self._evaluation(group)
+            if (self.path / "comparison" / f"{group.name}.json").exists():
+                self.folder.require([evaluation], "evaluate")
 
     def reference(self) -> None:
         """Stage 0: fine-tune the base with uniform weights; two of them, on halves, for cross-fitting."""
@@ -102,13 +162,11 @@ class Run:
 
     def learn(self) -> None:
         """Stage 1: score the plan with the reference, then learn the weights."""
-        for stage in self.stages.references():
-            self.folder.require(stage.name, "reference", stage.key)
         self._describe()
         self._do(self.stages.weights())
         if self.machine.main:
-            mixture = self.prepared.mixture
-            say(weights_table(self.weights(), dict(zip(mixture.names, mixture.sizes, strict=True))))
+            facts = self.prepared.facts
+            say(weights_table(self.weights(), dict(zip(facts.names, facts.sizes, strict=True))))
 
     def finetune(self, groups: Sequence[Finetune] | None = None) -> None:
         """Stage 2: fine-tune every group's base by each of its mixtures and seeds."""
@@ -124,9 +182,8 @@ class Run:
     def evaluate(self, groups: Sequence[Finetune] | None = None) -> None:
         """Score every model of the groups on the test sets, compare the mixtures, and print the table."""
         for group in groups or self.recipe.finetune:
-            models = self._models(group)
-            if self.prepared.mixture.tests:
-                self._evaluate(group, models)
+            if self.prepared.tests:
+                self._evaluate(group)
             else:
                 say(f"evaluation/{group.name}: no test sets, nothing to compare", self.machine.main)
             wait_for_everyone(self.machine)
@@ -138,12 +195,13 @@ class Run:
 
     def weights(self) -> TaskWeights:
         """The learned (or loaded) weights."""
-        self.folder.require("weights", "learn")
         return TaskWeights.load(self.path / "weights" / "weights.json")
 
-    def _evaluate(self, group: Finetune, models: dict[str, Path]) -> None:
-        started = time.monotonic()
-        tests, results = self.prepared.mixture.tests, self.path / "evaluation" / group.name
+    def _evaluate(self, group: Finetune) -> None:
+        started, stage, models = time.monotonic(), self._evaluation(group), self._models(group)
+        tests, results = self.prepared.tests, self.path / "evaluation" / group.name
+        if not self.folder.is_done(stage):
+            self.folder.forget(stage.name)  # a comparison of others, until this one is written
         for name, path in models.items():
             evaluate_all(
                 path,
@@ -170,6 +228,7 @@ class Run:
         write_json(self.path / "comparison" / f"{group.name}.json", comparison)
         for name in models.keys() - {"untrained"}:
             write_card(self.path, group.name, name)
+        self.folder.note(stage, round(time.monotonic() - started, 2))
         say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{table(comparison)}\n")
         self._say_leaks()
 
@@ -177,22 +236,34 @@ class Run:
         """Look for the test queries in the training queries, and say so if there are any; once, for all groups."""
         if not self._leaks_said:
             self._leaks_said = True
-            found, tests = find_leaks(self.prepared.unmined, self.path), self.prepared.mixture.tests
-            names = [test.name for test in tests]
+            _ = self.prepared.facts
+            if self.prepared.data_gone:
+                say(f"leaks of test queries were not looked for: {self.prepared.data_gone}\n")
+                return
+            found, names = find_leaks(self.prepared.unmined, self.path), [test.name for test in self.prepared.tests]
             if counted(found, names)[0]:
                 say(f"warning: {leaks_line(found, names)}: see {self.path / LEAKS} or the report\n")
 
     def _models(self, group: Finetune) -> dict[str, Path]:
         """The models of a group by name: the untrained base, then one per mixture and seed."""
-        found: dict[str, Path] = {}
+        untrained = {"untrained": self.prepared.base(self.recipe.base_of(group)).path} if group.untrained else {}
+        return untrained | {Path(name).name: self.path / name for name in self.stages.finetune_names(group)}
+
+    def _evaluation(self, group: Finetune) -> Stage:
+        """The stage that compares a group's models, known by what each of them was made from."""
+        models = {Path(name).name: self.folder.key_of(name) or "" for name in self.stages.finetune_names(group)}
         if group.untrained:
-            found["untrained"] = self.prepared.base(self.recipe.base_of(group)).path
-        for mixture in group.mixtures:
-            for seed in group.seeds:
-                name = f"{mixture}-seed{seed}"
-                self.folder.require(f"models/{group.name}/{name}", "finetune")
-                found[name] = self.path / "models" / group.name / name
-        return found
+            models["untrained"] = self.prepared.base(self.recipe.base_of(group)).fingerprint
+        settings = {**self.recipe.evaluate.model_dump(mode="json"), "bf16": self.machine.bf16}
+        return self.stages.evaluation(group, models, settings)
+
+    def _known_facts(self) -> DataFacts | None:
+        """What the run's folder knows of the training data, if they are the recipe's."""
+        known = dict(self.folder.content.get("training_data") or {})
+        try:
+            return DataFacts(**known) if known.pop("recipe", None) == _data_of(self.recipe) else None
+        except TypeError:  # of another version
+            return None
 
     def _say_cuts(self, stages: Sequence[str]) -> None:
         """Say which limits the bases of some stages cannot keep, and where much is cut away, before anything is done.
@@ -234,6 +305,11 @@ class Run:
         started = time.monotonic()
         made = self.folder.do(stage)
         say(f"{stage.name}: {f'{time.monotonic() - started:.1f} s' if made else 'done before'}", self.machine.main)
+
+
+def _data_of(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says of where its training data are."""
+    return recipe.data.model_dump(mode="json", include={"mixture", "sources", "tasks", "hard_negatives_only"})
 
 
 def _about(task: Task) -> dict[str, Any]:

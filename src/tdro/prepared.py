@@ -1,6 +1,9 @@
-"""What the stages of a run share: the mixture with its negatives, base models, and tokens. Each is made once.
+"""What the stages of a run share: facts and keys of the training data, the mixture with its negatives, base models, and
+tokens. Each is made once, when it is first asked for, so that a run whose stages are all done mines and loads nothing.
 
-Everything here is made when it is first asked for, so that a run whose stages are all done loads nothing.
+What a stage's key says of the data is known before anything is mined: the rows as they are on disk, and how they are
+mined. Rejected: the fingerprint of the mined rows, for which nine minutes of mining come before a line that says that
+something else is missing.
 """
 
 from __future__ import annotations
@@ -12,19 +15,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tdro.console import say
-from tdro.data.index import MixtureIndex
+from tdro.data.data_facts import DataFacts, facts_of
+from tdro.data.index import MixtureIndex, no_negatives
 from tdro.data.index_files import kept_index
-from tdro.data.mixture import mixture_fingerprint, read_mixture, task_instructions
+from tdro.data.mixture import mixture_fingerprint, read_tasks, read_tests, task_instructions
 from tdro.data.sample import build_sample
-from tdro.data.source_mixture import source_mixture
+from tdro.data.source_mixture import source_mixture, source_tests
 from tdro.data.task import Mixture, Task, TestSet, prompt_of
+from tdro.data.texts import negative_counts
 from tdro.data.token_files import kept_tokens
 from tdro.data.wheels import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint
-from tdro.mining.dense import embedder_of
-from tdro.mining.mine import mine_mixture
+from tdro.mining.dense import Embedder, embedder_of
+from tdro.mining.mine import VERSION as MINING_VERSION
+from tdro.mining.mine import check_minable, mine_mixture
 from tdro.mining.settings import Mining
 from tdro.recipe import Base, Recipe
 from tdro.retriever.base import build_base, load_model, set_dropout
@@ -33,6 +41,7 @@ from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn
 from tdro.retriever.prompts import neutral_prompt, saved_prompts
 from tdro.retriever.saving import Saving, public_base
+from tdro.retriever.source_content import source_content
 from tdro.retriever.steps import TokenizedMixture
 
 if TYPE_CHECKING:
@@ -43,7 +52,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Keys of data that say what the mixture is; its fingerprint (and the pipeline's inputs) have what came of them.
-_IN_MIXTURE = {"mixture", "sources", "test_sets", "tests", "hard_negatives_only"}
+_IN_MIXTURE = {"mixture", "sources", "tasks", "test_sets", "tests", "hard_negatives_only"}
 
 
 @dataclass(frozen=True)
@@ -62,10 +71,13 @@ class Prepared:
         recipe: the recipe.
         folder: the run's folder; mined negatives, numbers and tokens of the texts are kept there.
         machine: where the models are loaded.
+        known: the facts of the training data, to be taken where these cannot be read any more; None for a command that
+            needs them.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, machine: Machine) -> None:
-        self.recipe, self.folder, self.machine = recipe, folder, machine
+    def __init__(self, recipe: Recipe, folder: Path, machine: Machine, known: DataFacts | None = None) -> None:
+        self.recipe, self.folder, self.machine, self._known = recipe, folder, machine, known
+        self.data_gone = ""  # why the training data could not be read, where that is no error
         self._bases: dict[str, BaseModel] = {}
         self._tokens: dict[str, TokenizedMixture] = {}
 
@@ -74,35 +86,74 @@ class Prepared:
         """The tasks as they are on disk, and the chosen test sets."""
         data = self.recipe.data
         if data.mixture is None:
-            mixture = source_mixture(data, lambda line: say(line, self.machine.main))
-        elif data.mixture == "sample":
-            mixture = read_mixture(build_sample(cache_folder() / "sample-mixture"), data.tasks)
+            tasks = source_mixture(data, lambda line: say(line, self.machine.main)).tasks
         else:
-            mixture = read_mixture(Path(data.mixture).expanduser(), data.tasks)
-        tests = _chosen_tests(mixture.tests, data.tests)
+            tasks = read_tasks(self._mixture_folder, data.tasks)
+        return Mixture(_with_hard_negatives_only(tasks, data.hard_negatives_only or ()), self.tests)
+
+    @functools.cached_property
+    def tests(self) -> list[TestSet]:
+        """The chosen test sets; no training data is read for them."""
+        data = self.recipe.data
+        tests = source_tests(data) if data.mixture is None else read_tests(self._mixture_folder, data.tasks)
+        tests = _chosen_tests(tests, data.tests)
         if not data.prompts:  # what is trained without prompts is judged without
             tests = [replace(test, instruction="") for test in tests]
-        return Mixture(_with_hard_negatives_only(mixture.tasks, data.hard_negatives_only or ()), tests)
+        return tests
+
+    @functools.cached_property
+    def _mixture_folder(self) -> Path:
+        mixture = str(self.recipe.data.mixture)
+        if mixture == "sample":
+            return build_sample(cache_folder() / "sample-mixture")
+        return Path(mixture).expanduser()
+
+    @functools.cached_property
+    def facts(self) -> DataFacts:
+        """What the stages' keys need to know of the training data."""
+        with in_turn(self.machine):
+            try:
+                return facts_of(self.unmined)
+            except UserError as error:
+                if self._known is None:
+                    raise
+                self.data_gone = str(error)
+                return self._known
+
+    @functools.cached_property
+    def mining(self) -> Mining | None:
+        """How negatives are mined; None where every row has enough, or none are to be mined."""
+        keys = self.recipe.negatives
+        if keys.mine == "none" or self.facts.fewest_negatives >= keys.per_row:
+            return None
+        return Mining(keys.mine, keys.per_row, keys.ranks, keys.margin, keys.relative_margin, random=True)
 
     @functools.cached_property
     def mixture(self) -> Mixture:
         """The tasks, with negatives mined for the rows that lack them, and the chosen test sets."""
-        with in_turn(self.machine):
-            unmined = self.unmined
-        keys, folder = self.recipe.negatives, self.folder / "negatives"
-        if keys.mine == "none":
+        unmined = self.unmined
+        if self.mining is None:
             return unmined
-        settings = Mining(keys.mine, keys.per_row, keys.ranks, keys.margin, keys.relative_margin, random=True)
-        embedder = None
-        if settings.dense:
-            embedder = embedder_of(
-                keys.model,
-                folder / "embeddings",
-                self.machine,
-                prompts=self.recipe.data.prompts,
-                trust_remote_code=self.recipe.trust_remote_code,
-            )
-        return mine_mixture(unmined, settings, self.recipe.seed, folder, embedder=embedder, machine=self.machine)
+        folder, embedder = self.folder / "negatives", self._embedder if self.mining.dense else None
+        return mine_mixture(unmined, self.mining, self.recipe.seed, folder, embedder=embedder, machine=self.machine)
+
+    @functools.cached_property
+    def _embedder(self) -> Embedder:
+        return embedder_of(
+            self.recipe.negatives.model,
+            self.folder / "negatives" / "embeddings",
+            self.machine,
+            prompts=self.recipe.data.prompts,
+            trust_remote_code=self.recipe.trust_remote_code,
+        )
+
+    def check_negatives(self) -> None:
+        """Raise :class:`UserError` for a task that would be left without negatives, before anything is mined."""
+        for task in self.unmined.tasks:
+            if self.mining is not None:
+                check_minable(task, self.mining)
+            elif len(lacking := np.flatnonzero(negative_counts(task.rows) == 0)):
+                raise no_negatives(task, lacking)
 
     @functools.cached_property
     def _prompted(self) -> dict[str, int]:
@@ -121,8 +172,9 @@ class Prepared:
     @functools.cached_property
     def index(self) -> MixtureIndex:
         """The tasks' rows as numbers; made once and kept on disk."""
-        tasks, content = self.mixture.tasks, self.inputs["mixture"]
+        tasks = self.mixture.tasks
         with in_turn(self.machine):
+            content = mixture_fingerprint(Mixture(tasks))
             index = kept_index(tasks, self.folder / "index", content, self.recipe.data.prompts)
         index.require_negatives(self.mixture)
         return index
@@ -133,18 +185,27 @@ class Prepared:
         counted = {"limits": "of texts without their prompts"} if self.recipe.data.prompts else {}
         return {
             **counted,
-            "mixture": mixture_fingerprint(Mixture(self.mixture.tasks)),  # other test sets ask for no other training
+            "mixture": self.facts.mixture,
             "data": self.recipe.data.model_dump(mode="json", exclude=_IN_MIXTURE),
-            "negatives": self.recipe.negatives.model_dump(mode="json"),
+            "negatives": self._mined_from(),
             "precision": "bf16" if self.machine.bf16 else "fp32",
         }
+
+    def _mined_from(self) -> dict[str, Any]:
+        """What the mined negatives depend on besides the rows; nothing where none are mined."""
+        if self.mining is None:
+            return {}
+        keys = self.recipe.negatives.model_dump(mode="json", exclude={"model"})
+        keys |= {"seed": self.recipe.seed, "version": MINING_VERSION}
+        return keys | ({"model": source_content(self.recipe.negatives.model)} if self.mining.dense else {})
 
     def base(self, settings: Base) -> BaseModel:
         """A base model as a sentence-transformers folder, built into the user's cache and checked when it is new."""
         longest = max(self.recipe.data.query_tokens, self.recipe.data.passage_tokens)
         prompted = self._prompted if settings.kind == "decoder" else {}
-        made_of = [settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing"}), self.recipe.seed]
-        key = fingerprint([*made_of, longest, *([prompted] if prompted else [])])
+        kept = settings.model_dump(mode="json", exclude={"lora", "gradient_checkpointing", "source"})
+        made_of = [kept, source_content(settings.source), self.recipe.seed, longest]
+        key = fingerprint([*made_of, *([prompted] if prompted else [])])
         if key not in self._bases:
             path = cache_folder() / "bases" / key
             with in_turn(self.machine):
@@ -162,8 +223,7 @@ class Prepared:
                         prompted=prompted,
                         trust_remote_code=self.recipe.trust_remote_code,
                     )
-            prompts = self.recipe.data.prompts and bool(saved_prompts(self.unmined))
-            for line in base_notes(path, settings.source, settings.kind, prompts):
+            for line in base_notes(path, settings.source, settings.kind, prompts=bool(self._prompted)):
                 logger.warning(line)
             self._bases[key] = BaseModel(path, model_fingerprint(path), settings)
         return replace(self._bases[key], settings=settings)  # others may differ in lora
@@ -200,7 +260,7 @@ class Prepared:
         alone = base.settings.lora is not None and not merge
         name = public_base(base.settings, base.path, trusted) if alone else None
         return Saving(
-            prompts=saved_prompts(self.mixture) if self.recipe.data.prompts else {},
+            prompts=saved_prompts(self.unmined) if self.recipe.data.prompts else {},
             merge_into=None if name else base.path,
             adapter_base=name,
             trust_remote_code=trusted,

@@ -277,8 +277,12 @@ class Recipe(Settings):
         return yaml.dump(data, Dumper=RecipeDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def load_recipe(path: Path | str) -> Recipe:
+def load_recipe(path: Path | str, data_may_be_gone: bool = False) -> Recipe:
     """Read a recipe from a YAML file.
+
+    Args:
+        path: of the file.
+        data_may_be_gone: do not ask whether the sources' files are there; to evaluate and report needs none.
 
     Raises:
         UserError: the file is missing, is not YAML, or holds an unknown key, a wrong type, a missing file or
@@ -286,6 +290,6 @@ def load_recipe(path: Path | str) -> Recipe:
     """
     data, node = read_yaml(path)
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(data, context={"data_may_be_gone": data_may_be_gone})
     except ValidationError as error:
         raise UserError(explain(error, path, node, Recipe)) from None

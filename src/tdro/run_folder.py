@@ -46,6 +46,7 @@ class Stage:
         make: makes the outputs; must leave none half made.
         remake: by the fingerprint of other inputs, what makes the outputs from theirs.
         made: whether the outputs are there, and of these inputs, though a kill came before that was noted.
+        same: fingerprints of other inputs, whose outputs are as good.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Stage:
     make: Callable[[], None]
     remake: Mapping[str, Callable[[], None]] = field(default_factory=dict)
     made: Callable[[], bool] = lambda: False
+    same: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -93,7 +95,10 @@ class RunFolder:
         else:
             self.content = {"stages": []}
         self.content |= {"name": recipe.name, "seed": recipe.seed}
-        if writes and not record.exists():
+
+    def make(self) -> None:
+        """Make the folder, if it is not there, so that it is this run's."""
+        if self.writes and not (self.path / "run.json").exists():
             self.path.mkdir(parents=True, exist_ok=True)
             self._save()
 
@@ -101,22 +106,12 @@ class RunFolder:
         """Raise :class:`UserError` if one would overwrite what other inputs made; it names the keys that differ."""
         for stage in stages:
             known = self._record(stage.name)
-            if known and known["fingerprint"] not in (stage.key, *stage.remake):
-                self._refuse(stage.name, known.get("inputs"), stage.inputs)
-
-    def check_input(self, name: str, value: Any) -> None:
-        """As :meth:`check`, for one input that every stage has which has it at all."""
-        for known in self.content["stages"]:
-            before = known.get("inputs", {}).get(name, value)
-            if before != value:
-                self._refuse(known["name"], {name: before}, {name: value})
-
-    def _refuse(self, name: str, before: Any, now: Any) -> None:
-        if not self.force:
-            raise UserError(
-                f"{self.path}: '{name}' was made from other inputs ({_difference(before, now)}).\n"
-                "Run with --force to make it anew, or give the recipe another name and folder."
-            )
+            if known and not self.force and known["fingerprint"] not in (stage.key, *stage.same, *stage.remake):
+                raise UserError(
+                    f"{self.path}: '{stage.name}' was made from other inputs "
+                    f"({_difference(known.get('inputs'), stage.inputs)}).\n"
+                    "Run with --force to make it anew, or give the recipe another name and folder."
+                )
 
     def remember(self, recipe: Recipe, **content: Any) -> None:
         """Keep the recipe as run, the versions of what it ran with, and more content of ``run.json``."""
@@ -132,32 +127,68 @@ class RunFolder:
         if self.is_done(stage):
             self._remove_checkpoints(stage.name)  # if a kill came before
             return False
-        started, known = time.monotonic(), self._record(stage.name) or {"fingerprint": ""}
+        started, make = time.monotonic(), stage.remake.get(self.key_of(stage.name) or "")
+        if make is None:
+            self._forget(stage.name)  # of other inputs, and soon not there any more
         self._begin(stage)
         if not stage.made():
-            stage.remake.get(known["fingerprint"], stage.make)()
+            (make or stage.make)()
         del self.content["begun"][stage.name]
-        seconds = round(time.monotonic() - started, 2)
-        record = {"name": stage.name, "seconds": seconds, "fingerprint": stage.key, "inputs": stage.inputs}
-        self.content["stages"] = [*(other for other in self.content["stages"] if other["name"] != stage.name), record]
-        if self.writes:
-            self._save()
+        self.note(stage, round(time.monotonic() - started, 2))
         self._remove_checkpoints(stage.name)
         return True
 
     def is_done(self, stage: Stage) -> bool:
         """Whether the same inputs have done a stage."""
-        known = self._record(stage.name)
-        return known is not None and known["fingerprint"] == stage.key
+        return self.key_of(stage.name) in (stage.key, *stage.same)
 
-    def require(self, name: str, command: str, key: str | None = None) -> None:
-        """Raise :class:`UserError` with the command to run if a stage is not done, or not from inputs of this key."""
+    def key_of(self, name: str) -> str | None:
+        """The fingerprint of the inputs that a stage was made from; None where it is not done."""
         known = self._record(name)
-        if known is None or key not in (None, known["fingerprint"]):
-            from_these = "" if known is None else " from the recipe's inputs"
+        return None if known is None else str(known["fingerprint"])
+
+    def require_any(self, names: Iterable[str], command: str) -> None:
+        """Raise :class:`UserError` with the command to run if a stage is not done, from whatever inputs."""
+        for name in names:
+            if self._record(name) is None:
+                raise UserError(f"{self.path}: the stage '{name}' is not done yet; run `tdro {command} RECIPE` first")
+
+    def require(self, stages: Iterable[Stage], command: str) -> None:
+        """Raise :class:`UserError` if a stage that is to be read was not made from the recipe's inputs."""
+        for stage in stages:
+            self.require_any([stage.name], command)
+            self.require_current(stage, command)
+
+    def require_current(self, stage: Stage, command: str) -> None:
+        """As :meth:`require`, for a stage that may also not be done at all."""
+        known = self._record(stage.name)
+        if known is not None and not self.is_done(stage):
+            force = "" if known["fingerprint"] in stage.remake or command == "evaluate" else " --force"
             raise UserError(
-                f"{self.path}: the stage '{name}' is not done yet{from_these}; run `tdro {command} RECIPE` first"
+                f"{self.path}: '{stage.name}' was made from other inputs than the recipe's "
+                f"({_difference(known.get('inputs'), stage.inputs)}).\n"
+                f"Run `tdro {command} RECIPE{force}` to make it anew, or take the change back."
             )
+
+    def note(self, stage: Stage, seconds: float) -> None:
+        """Note that a stage is done, unless that is noted already."""
+        if self.key_of(stage.name) == stage.key:
+            return
+        record = {"name": stage.name, "seconds": seconds, "fingerprint": stage.key, "inputs": stage.inputs}
+        self._forget(stage.name)
+        self.content["stages"].append(record)
+        if self.writes:
+            self._save()
+
+    def forget(self, name: str) -> None:
+        """Note that a stage is not done any more."""
+        if self._record(name) is not None:
+            self._forget(name)
+            if self.writes:
+                self._save()
+
+    def _forget(self, name: str) -> None:
+        self.content["stages"] = [other for other in self.content["stages"] if other["name"] != name]
 
     def _record(self, name: str) -> dict[str, Any] | None:
         return next((stage for stage in self.content["stages"] if stage["name"] == name), None)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.console import say
+from tdro.data.data_facts import DataFacts
 from tdro.data.holdout import part_of, split_rows
 from tdro.data.plan import MixedPlan, StepRows
-from tdro.data.task import Mixture
 from tdro.dro.health import memorisation_warnings, reference_warnings
 from tdro.dro.learn import learn
 from tdro.dro.reference import one_reference, score_plan
@@ -45,13 +45,13 @@ def reference_rows(recipe: Recipe, sizes: Sequence[int]) -> list[list[Ints] | No
     return [None]
 
 
-def reference_job(recipe: Recipe, mixture: Mixture, rows: list[Ints] | None) -> Job:
+def reference_job(recipe: Recipe, facts: DataFacts, rows: list[Ints] | None) -> Job:
     """Stage 0: the base fine-tuned with uniform weights."""
-    uniform = np.full(len(mixture.tasks), 1 / len(mixture.tasks))
+    uniform = np.full(len(facts.names), 1 / len(facts.names))
     return Job(
         *("reference", "uniform", uniform, recipe.reference, recipe.seed),
         subset=rows,
-        hard_negatives_only=mixture.hard_negatives_only,
+        hard_negatives_only=tuple(facts.hard_negatives_only),
     )
 
 
@@ -70,17 +70,17 @@ def learn_weights(
     """
     settings, machine = recipe.weights, prepared.machine
     steps = _steps(recipe, prepared, prepared.tokens(base), settings.steps)
-    rows = reference_rows(recipe, prepared.mixture.sizes)
+    rows = reference_rows(recipe, prepared.facts.sizes)
     loads = {key: _loader(prepared, path) for key, path in references.items()}
     # In stage 1's own micro-batches, proxy = reference gives M = 1 in bf16 too. With two references nothing can be
     # equal, and each distinct text is embedded once instead.
     chunk = settings.chunk_rows if len(references) == 1 else None
-    choice = _choice(rows, prepared.mixture.sizes)
+    choice = _choice(rows, prepared.facts.sizes)
     similarities = score_plan(loads, steps, folder / "scores", machine, choice, chunk_rows=chunk)
     wait_for_everyone(machine)
 
     untrained = _untrained_losses(recipe, prepared, base, folder)
-    seen, unseen = _seen_and_unseen(recipe, prepared.mixture, steps, similarities, rows)
+    seen, unseen = _seen_and_unseen(recipe, prepared.facts, steps, similarities, rows)
     reference = losses_by_task(steps, similarities, settings.temperature)
     for warning in [*reference_warnings(reference, untrained), *memorisation_warnings(seen, unseen)]:
         say(f"warning: {warning}", machine.main)
@@ -105,7 +105,7 @@ def learn_weights(
 
 def _steps(recipe: Recipe, prepared: Prepared, data: TokenizedMixture, count: int) -> PlannedSteps:
     """The mixed plan's first ``count`` steps."""
-    settings, machine, sizes = recipe.weights, prepared.machine, prepared.mixture.sizes
+    settings, machine, sizes = recipe.weights, prepared.machine, prepared.facts.sizes
     subset = None
     if settings.stage1_rows == "held_out":
         subset = split_rows(sizes, settings.held_out_share, recipe.seed)[1]
@@ -134,7 +134,7 @@ def _loader(prepared: Prepared, path: Path) -> Callable[[], SentenceTransformer]
 def _untrained_losses(recipe: Recipe, prepared: Prepared, base: BaseModel, folder: Path) -> dict[str, float]:
     """The untrained base's loss per task, on the first rows of the plan."""
     settings = recipe.weights
-    count = min(settings.steps, -(-_ROWS_FOR_UNTRAINED * len(prepared.mixture.tasks) // settings.batch))
+    count = min(settings.steps, -(-_ROWS_FOR_UNTRAINED * len(prepared.facts.names) // settings.batch))
     steps = _steps(recipe, prepared, prepared.tokens(base), count)
     models = {base.fingerprint: _loader(prepared, base.path)}
     similarities = score_plan(models, steps, folder / "scores", prepared.machine, title="scoring the untrained base")
@@ -144,7 +144,7 @@ def _untrained_losses(recipe: Recipe, prepared: Prepared, base: BaseModel, folde
 
 def _seen_and_unseen(
     recipe: Recipe,
-    mixture: Mixture,
+    facts: DataFacts,
     steps: PlannedSteps,
     similarities: NDArray[np.float32],
     rows: Sequence[list[Ints] | None],
@@ -153,7 +153,7 @@ def _seen_and_unseen(
     temperature = recipe.weights.temperature
     if len(rows) > 1:  # every row is scored by the reference that has not seen it
         return {}, losses_by_task(steps, similarities, temperature)
-    plan = reference_job(recipe, mixture, rows[0]).plan(steps.data)
+    plan = reference_job(recipe, facts, rows[0]).plan(steps.data)
     read = seen_rows(PlannedSteps(steps.data, plan, 0, text_labels, subset=rows[0]))
     return (
         losses_by_task(steps, similarities, temperature, read),

@@ -6,7 +6,7 @@ overwrite other work is refused at its start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tdro.data.mixture import beir_sha256
 from tdro.dro.weights import TaskWeights
+from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.prepared import BaseModel, Prepared
 from tdro.recipe import Finetune, Recipe, Training
 from tdro.retriever.machine import wait_for_everyone
-from tdro.retriever.saving import merge_saved
+from tdro.retriever.saving import ADAPTER, merge_saved
 from tdro.retriever.train import Job, finetune
 from tdro.run_folder import Stage
 from tdro.stage_one import learn_weights, reference_job, reference_rows
@@ -40,25 +42,31 @@ class Stages:
     prepared: Prepared
     path: Path
 
+    def reference_names(self) -> list[str]:
+        """Of the stages of :meth:`references`, whose inputs need not be known for them."""
+        if self.recipe.weights.load:
+            return []
+        return ["reference", "reference-2"] if self.recipe.weights.stage1_rows == "cross_fit" else ["reference"]
+
     def references(self) -> list[Stage]:
         """Stage 0: a reference, two for cross-fitting, or none where weights are loaded."""
-        recipe = self.recipe
-        if recipe.weights.load:
+        recipe, names = self.recipe, self.reference_names()
+        if not names:
             return []
-        base, mixture = self.prepared.base(recipe.base), self.prepared.mixture
+        base, facts = self.prepared.base(recipe.base), self.prepared.facts
         rows_read = recipe.weights.model_dump(mode="json", include={"stage1_rows", "held_out_share"})
         stages = []
-        for number, rows in enumerate(reference_rows(recipe, mixture.sizes)):
-            name = "reference" if number == 0 else f"reference-{number + 1}"
+        for number, rows in enumerate(reference_rows(recipe, facts.sizes)):
             inputs = self._inputs(base, recipe.reference, recipe.seed) | {"part": number, **rows_read}
-            stages.append(Stage(name, inputs, self._trainer(name, base, reference_job(recipe, mixture, rows))))
+            job = reference_job(recipe, facts, rows)
+            stages.append(Stage(names[number], inputs, self._trainer(names[number], base, job)))
         return stages
 
     def weights(self) -> Stage:
         """Stage 1; or weights that somebody has learned, instead of stages 0 and 1."""
         if source := self.recipe.weights.load:
             weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
-            weights.on(self.prepared.mixture.names)  # names a task that is not in the mixture
+            weights.on(self.prepared.facts.names)  # names a task that is not in the mixture
             return Stage("weights", {"loaded": weights.as_dict()}, lambda: self._save(weights))
         base = self.prepared.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
@@ -71,42 +79,81 @@ class Stages:
             made=lambda: file.exists() and TaskWeights.load(file).provenance.get("inputs") == key,
         )
 
+    def finetune_names(self, group: Finetune) -> list[str]:
+        """Of the stages of :meth:`finetune`, whose inputs need not be known for them."""
+        return [f"models/{group.name}/{mixture}-seed{seed}" for mixture in group.mixtures for seed in group.seeds]
+
     def finetune(self, group: Finetune, learned: TaskWeights) -> Iterator[Stage]:
         """Stage 2: a group's base fine-tuned by each mixture and seed.
 
-        Adapters that were saved alone are merged without training. Not the reverse: merged, they are gone.
+        Adapters that were saved alone are merged without training. Not the reverse: merged, they are gone, and they are
+        as good.
         """
-        mixture, base = self.prepared.mixture, self.prepared.base(self.recipe.base_of(group))
-        sizes = dict(zip(mixture.names, mixture.sizes, strict=True))
+        facts, base = self.prepared.facts, self.prepared.base(self.recipe.base_of(group))
+        # The record of a training shall say what base it was, whatever becomes of the recipe.
+        group = group.model_copy(update={"base": base.settings})
+        sizes = dict(zip(facts.names, facts.sizes, strict=True))
         # Elsewhere there are no adapters, or they are merged in any case.
         merge = group.merge and self.prepared.saving(base, merge=False).adapter_base is not None
         for transfer in group.mixtures:
             shares = learned.transfer(transfer, sizes)
             if group.max_epochs is not None:
                 shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs)
-            factors = _loss_factors(learned, mixture.names) if transfer == "loss-reweight" else None
+            factors = _loss_factors(learned, facts.names) if transfer == "loss-reweight" else None
             for seed in group.seeds:
                 title, name = f"{group.name} {transfer} seed {seed}", f"models/{group.name}/{transfer}-seed{seed}"
                 job = Job(
-                    *(title, transfer, shares.on(mixture.names), group, seed, group.draw),
-                    hard_negatives_only=mixture.hard_negatives_only,
+                    *(title, transfer, shares.on(facts.names), group, seed, group.draw),
+                    hard_negatives_only=tuple(facts.hard_negatives_only),
                     factors=factors,
                 )
                 inputs = self._inputs(base, group, seed)
-                inputs["weights"] = dict(zip(mixture.names, job.weights.tolist(), strict=True))
+                inputs["weights"] = dict(zip(facts.names, job.weights.tolist(), strict=True))
                 if factors is not None:
                     inputs["loss_factors"] = factors.tolist()
-                make, remake = self._trainer(name, base, job, merge), {}
+                make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
                 if merge:
-                    remake[fingerprint(inputs)] = self._merger(name, base)
-                    inputs["merge"] = True
-                yield Stage(name, inputs, make, remake)
+                    yield Stage(name, merged, make, {fingerprint(inputs): self._merger(name, base)})
+                else:
+                    yield Stage(name, inputs, make, same=(fingerprint(merged),))
+
+    def evaluation(self, group: Finetune, models: Mapping[str, str], settings: Mapping[str, Any]) -> Stage:
+        """The comparison of a group's models on the test sets; it is no training, and made by the pipeline.
+
+        Args:
+            group: the group.
+            models: name to the fingerprint of what each was made from.
+            settings: of the evaluation.
+        """
+        tests = {
+            test.name: [beir_sha256(test.folder)[:16], test.task, test.prompt, test.passage_prompt]
+            for test in self.prepared.tests
+        }
+        inputs = {"models": dict(models), "tests": tests, "settings": dict(settings)}
+        return Stage(f"evaluation/{group.name}", inputs, make=lambda: None)
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for what would end some training only when its turn comes.
+
+        Every row must have a negative or get one, every base must be there, and a group's cap must leave rows enough.
+        """
+        self.prepared.check_negatives()
+        facts, recipe = self.prepared.facts, self.recipe
+        sizes = dict(zip(facts.names, facts.sizes, strict=True))
+        for title, settings in [("reference", recipe.reference), *((f"models/{g.name}", g) for g in recipe.finetune)]:
+            if facts.hard_negatives_only and not settings.negatives:
+                name = facts.names[facts.hard_negatives_only[0]]
+                raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
+        for group in recipe.finetune:
+            self.prepared.base(recipe.base_of(group))
+            if group.max_epochs is not None:  # no choice of tasks has more rows than all of them
+                TaskWeights.uniform(facts.names).capped(sizes, group.steps * group.batch, group.max_epochs)
 
     def _inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
         """What a training's result depends on, under the recipe's names."""
         return {
             **self.prepared.inputs,
-            "hard_negatives_only": list(self.prepared.mixture.hard_negatives_only),
+            "hard_negatives_only": self.prepared.facts.hard_negatives_only,
             "base": base.fingerprint,
             "lora": base.settings.model_dump(mode="json")["lora"],
             "seed": seed,
@@ -124,7 +171,7 @@ class Stages:
 
     def _merger(self, name: str, base: BaseModel) -> Callable[[], None]:
         def merge() -> None:
-            if self.prepared.machine.main:
+            if self.prepared.machine.main and (self.path / name / ADAPTER).exists():  # else a kill came after it
                 merge_saved(self.path / name, self.prepared.saving(base, merge=True))
             wait_for_everyone(self.prepared.machine)
 

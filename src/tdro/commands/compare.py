@@ -39,14 +39,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from tdro.errors import UserError
-
-    if options.out is not None and options.out.exists() and not options.force:
-        raise UserError(f"{options.out} is there already; name another file, or use --force")
     from tdro.evaluation.compare import compare_places
     from tdro.evaluation.compare_table import examples_text, table
-    from tdro.files import write_json
+    from tdro.files import holds_json, write_json
 
     comparison = compare_places(options.places, options.baseline, options.measure, options.examples)
+    if options.out is not None and options.out.exists() and not (options.force or holds_json(options.out, comparison)):
+        raise UserError(f"{options.out} holds something else; name another file, or use --force")
     print(table(comparison))
     if options.examples:
         print(f"\n{examples_text(comparison['examples'])}")

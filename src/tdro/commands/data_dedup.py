@@ -62,7 +62,8 @@ def _dedup(options: argparse.Namespace) -> None:
         raise UserError(f"--data {options.data}: no such folder")
     threshold = THRESHOLD if options.threshold is None else options.threshold
     chosen = Options(options.against, options.by, options.within, options.across, threshold, options.data)
-    print(dedup_text(dedup_files(options.paths, chosen, options.out, options.audit, options.force)))
+    result = dedup_files(options.paths, chosen, options.out, options.audit, options.force)
+    print("done before" if result is None else dedup_text(result))
     for written in (options.out, options.audit):
         if written is not None:
             print(written)

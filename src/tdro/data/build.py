@@ -1,9 +1,10 @@
 """A source becomes rows on disk: checked once, written as Arrow files that are memory-mapped from then on.
 
-A source is read as a stream, its rows are cleaned by :mod:`tdro.data.rows`, and every :data:`SHARD_ROWS` of them become
-a file that is whole or not there; beside it stands how far the source is read, so that a build of 20 GB goes on where a
-kill left it. Memory is a batch of rows, whatever the source. The folder is named by the source's content and the
-settings that change the rows, so equal data is built once, wherever it lies, and an open folder is never stale.
+A source is read as a stream, its rows are cleaned by :mod:`tdro.data.rows`, and every ``SHARD_ROWS`` of them become a
+file that is whole or not there (10 M rows are 100 open files); beside it stands how far the source is read, so that a
+build of 20 GB goes on where a kill left it. Memory is a batch of rows, whatever the source. The folder is named by the
+source's content and the settings that change the rows, so equal data is built once, wherever it lies, and an open
+folder is never stale.
 
 Every row that was dropped or changed stands in ``problems.jsonl`` with file and line, and their number in
 ``task.json``: nothing is dropped silently. Rejected: ``Dataset.from_generator`` (no row numbers, and a kill begins it
@@ -12,7 +13,6 @@ anew), and Parquet (it must be decoded into memory to be read).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from tdro.data.content import SHARD_ROWS, ShardContent, of_shards
 from tdro.data.layout import Unclear
 from tdro.data.reader import Reader
 from tdro.data.rows import Problem, Row
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from tdro.recipe_data import Source
 
 FORMAT = "tdro-task/2"
-SHARD_ROWS = 100_000  # a kill costs at most so many rows' work; 10 M rows are 100 open files
 BATCH_CHARACTERS = 64 << 20  # in memory at once. Opening reads something of each batch, so small ones are opened late
 _OPENED_AT_ONCE = 32  # files; it is the disk that is waited for
 _BAR_STEP = 1_000  # rows
@@ -55,6 +55,7 @@ class BuiltTask:
         rows: how many there are.
         read: how many values the source had, or were read before its limit.
         fingerprint: of the rows' content, in their order; the same from whatever format they came.
+        queries: of the queries' alone.
         problems: kind to action (``dropped``, ``repaired``, ``kept``, ``refused``) to how many.
         shards: names of the Arrow files.
         notes: what of the source is not read, files or columns, a line each.
@@ -64,6 +65,7 @@ class BuiltTask:
     rows: int
     read: int
     fingerprint: str
+    queries: str
     problems: dict[str, dict[str, int]]
     shards: list[str]
     notes: list[str]
@@ -138,7 +140,8 @@ def read_built(folder: Path) -> BuiltTask:
     missing = [shard for shard in content["shards"] if not (folder / shard).is_file()]
     if missing:
         raise UserError(f"{folder / missing[0]}: no such file; delete the folder, it is built again")
-    return BuiltTask(folder, *(content[key] for key in ("rows", "read", "fingerprint", "problems", "shards", "notes")))
+    keys = ("rows", "read", "fingerprint", "queries", "problems", "shards", "notes")
+    return BuiltTask(folder, *(content[key] for key in keys))
 
 
 @dataclass
@@ -151,6 +154,7 @@ class _State:
     rows: int = 0
     read: int = 0
     shards: list[str] = field(default_factory=list)  # digests of the shards' content
+    queries: list[str] = field(default_factory=list)  # digests of the shards' queries
     problems: dict[str, dict[str, int]] = field(default_factory=dict)
     problem_bytes: int = 0  # of problems.jsonl
     unread: dict[str, list[str]] = field(default_factory=dict)  # columns, as tdro.data.judgements.Unread has them
@@ -222,7 +226,8 @@ def _finish(source: Source, folder: Path, opened: Opened, state: _State, notes: 
         "format": FORMAT,
         "rows": state.rows,
         "read": state.read,
-        "fingerprint": hashlib.sha256("".join(state.shards).encode()).hexdigest(),
+        "fingerprint": of_shards(state.shards),
+        "queries": of_shards(state.queries),
         "problems": state.problems,
         "notes": notes,
         "source": source.source,
@@ -305,12 +310,12 @@ class _Writer:
             self.path = self.folder / f"{_shard_name(len(self.state.shards))}.part"
             self.file = self.path.open("wb")
             self.stream = pyarrow.ipc.new_stream(self.file, self.schema)
-            self.digest = hashlib.sha256()
+            self.content = ShardContent()
         columns = zip(*self.rows, strict=True)
         arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, self.schema.types, strict=True)]
-        self.stream.write_batch(pyarrow.record_batch(arrays, schema=self.schema))
-        for array in arrays:
-            _digest(self.digest, array)
+        batch = pyarrow.record_batch(arrays, schema=self.schema)
+        self.stream.write_batch(batch)
+        self.content.add(batch)
         self.rows = []
         self.characters = 0
 
@@ -320,22 +325,9 @@ class _Writer:
         os.fsync(self.file.fileno())
         self.file.close()
         self.path.replace(self.path.with_suffix(""))
-        self.state.shards.append(self.digest.hexdigest())
+        self.state.shards.append(self.content.rows())
+        self.state.queries.append(self.content.queries())
         self.stream = None
-
-
-def _digest(digest: Any, array: Any) -> None:
-    """Add a new column of texts or of lists of them: how many in each list, the bytes of each text, and all texts.
-
-    Of what the column holds, not of the file, which another version of Arrow may lay out in another way.
-    """
-    from pyarrow import compute, types
-
-    if types.is_list(array.type):
-        digest.update(compute.list_value_length(array).to_numpy().astype("<i8").tobytes())
-        array = array.flatten()
-    digest.update(compute.binary_length(array).to_numpy().astype("<i8").tobytes())
-    digest.update(array.buffers()[2] or b"")
 
 
 def _problem_file(folder: Path, state: _State) -> Any:

@@ -89,6 +89,7 @@ class Report:
     tasks: list[TaskReport] = field(default_factory=list)
     kinds: dict[str, Counter[Action]] = field(default_factory=dict)
     shown: dict[str, list[Problem]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:

@@ -5,6 +5,8 @@ Nothing is changed in place. Without an output folder nothing is written: a look
 
 from __future__ import annotations
 
+import functools
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +16,12 @@ from tdro.data.dedup import By, Deduplicated, deduplicate
 from tdro.data.mixture_of import mixture_of
 from tdro.data.near_duplicates import THRESHOLD
 from tdro.data.task import Mixture
-from tdro.data.test_texts import find_test_texts
-from tdro.data.write_mixture import check_new_folder, write_mixture
+from tdro.data.test_texts import TestTexts, find_test_texts
+from tdro.data.write_mixture import made_before, mixture_key, write_mixture
 from tdro.errors import UserError
-from tdro.files import write_jsonl
+from tdro.files import fingerprint, holds, write_atomic
+
+_VERSION = 1  # of what is a duplicate: a change of it changes this
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Result:
 
 def dedup_files(
     paths: Sequence[str], options: Options, out: Path | None = None, audit: Path | None = None, force: bool = False
-) -> Result:
+) -> Result | None:
     """Deduplicate a mixture or data files, and write what is left.
 
     Args:
@@ -54,19 +58,30 @@ def dedup_files(
         audit: a JSONL file, a line for each :class:`tdro.data.dedup.Duplicate`.
         force: replace the mixture or the audit that is there.
 
+    Returns:
+        What became of it; None where the same command has written everything before.
+
     Raises:
-        UserError: an input that is not there or broken, nothing to compare with, or an output that is there.
+        UserError: an input that is not there or broken, nothing to compare with, or an output of other inputs that is
+            there.
     """
     if not (options.against or options.within or options.across):
         raise UserError("nothing to compare with: give --against FOLDER, --within or --across")
-    if audit is not None and audit.exists() and not force:
-        raise UserError(f"{audit}: is there already; name another file, or overwrite it with --force")
-    if out is not None:
-        read = [Path(path).expanduser() for path in [*paths, *options.against]]
-        check_new_folder(out, [path for path in read if path.exists()], force)
-    mixture = mixture_of(paths)
-    passages = options.by != "query"
-    tests = [test for source in options.against for test in find_test_texts(source, passages, options.data)]
+    inputs = [path for name in [*paths, *options.against] if (path := Path(name).expanduser()).exists()]
+
+    @functools.cache
+    def read() -> tuple[Mixture, list[TestTexts]]:
+        passages = options.by != "query"
+        tests = [test for source in options.against for test in find_test_texts(source, passages, options.data)]
+        return mixture_of(paths), tests
+
+    def key() -> str:
+        return _key(*read(), options)
+
+    written = out is not None and made_before(out, key, inputs, force)
+    if written and audit is None:
+        return None
+    mixture, tests = read()
     found = deduplicate(mixture.tasks, tests, options.by, options.within, options.across, options.threshold)
     tasks = [
         task if len(kept) == len(task) else replace(task, rows=task.rows.select(kept), fingerprint="")
@@ -75,13 +90,23 @@ def dedup_files(
     ]
     names = {task.name for task in tasks}
     left = Mixture(tasks, [test if test.task in names else replace(test, task="") for test in mixture.tests])
+    lines = "".join(json.dumps(duplicate.as_json(), ensure_ascii=False) + "\n" for duplicate in found.audit)
     if audit is not None:
-        write_jsonl(audit, (duplicate.as_json() for duplicate in found.audit))
-    if out is not None:
+        if audit.exists() and not force and not written and not holds(audit, lines.encode()):
+            raise UserError(f"{audit}: is there already; name another file, or overwrite it with --force")
+        write_atomic(audit, lines)
+    if out is not None and not written:
         if not tasks:
             raise UserError(f"{out}: not written; no row of any task would be left")
-        write_mixture(left, out, force)
+        write_mixture(left, out, force, key())
     return Result(mixture, found, left)
+
+
+def _key(mixture: Mixture, tests: Sequence[TestTexts], options: Options) -> str:
+    """The fingerprint of everything that the output depends on."""
+    against = [[test.name, test.queries, test.passages] for test in tests]
+    settings = [options.by, options.within, options.across, options.threshold]
+    return fingerprint(["dedup", _VERSION, mixture_key(mixture), against, settings])
 
 
 def dedup_text(result: Result) -> str:

@@ -110,10 +110,15 @@ class MixtureIndex:
         for task, indexed in zip(mixture.tasks, self.tasks, strict=True):
             lacking = np.flatnonzero(indexed.negatives.lengths == 0)
             if len(lacking):
-                raise UserError(
-                    f"task '{task.name}': {len(lacking)} of {len(indexed)} rows have no hard negative, the first is "
-                    f"'{task.rows[int(lacking[0])]['id']}'.\nSet negatives.mine to bm25, or take such rows out."
-                )
+                raise no_negatives(task, lacking)
+
+
+def no_negatives(task: Task, lacking: Ints) -> UserError:
+    """What is said of a task, some rows of which have no hard negative."""
+    return UserError(
+        f"task '{task.name}': {len(lacking)} of {len(task)} rows have no hard negative, the first is "
+        f"'{task.rows[int(lacking[0])]['id']}'.\nSet negatives.mine to bm25, or take such rows out."
+    )
 
 
 def _picked(lists: Lists, rows: StepRows, seed: int, wanted: int, what: int) -> Ints:

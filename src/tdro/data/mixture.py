@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdro.data.content import rows_content
 from tdro.data.jsonl import raw_rows
 from tdro.data.places import BEIR_FILES
 from tdro.data.rows import Problem
@@ -54,11 +55,23 @@ def read_mixture(folder: Path | str, tasks: Sequence[str] | None = None) -> Mixt
         UserError: a missing or changed file, a wrong key, an unknown task, or a row that is not as in
             :data:`tdro.data.task.COLUMNS`; named by file and line, or by key.
     """
+    return Mixture(read_tasks(folder, tasks), read_tests(folder, tasks))
+
+
+def read_tasks(folder: Path | str, tasks: Sequence[str] | None = None) -> list[Task]:
+    """The training tasks of a mixture folder; arguments and errors as :func:`read_mixture`."""
     folder = Path(folder)
     content = _contents(folder)
-    wanted = _chosen([entry["name"] for entry in content["tasks"]], tasks, folder / "mixture.json")
-    read = [_task(folder, entry) for entry in content["tasks"] if entry["name"] in wanted]
-    return Mixture(read, [_test(folder, entry, wanted) for entry in content["tests"]])
+    wanted = _chosen(content, tasks, folder / "mixture.json")
+    return [_task(folder, entry) for entry in content["tasks"] if entry["name"] in wanted]
+
+
+def read_tests(folder: Path | str, tasks: Sequence[str] | None = None) -> list[TestSet]:
+    """The test sets of a mixture folder, whose tasks' files need not be there; else as :func:`read_mixture`."""
+    folder = Path(folder)
+    content = _contents(folder)
+    wanted = _chosen(content, tasks, folder / "mixture.json")
+    return [_test(folder, entry, wanted) for entry in content["tests"]]
 
 
 def task_files(folder: Path | str) -> dict[str, Path]:
@@ -77,36 +90,14 @@ def test_folders(folder: Path | str) -> dict[str, Path]:
     return {entry["name"]: Path(folder) / entry["folder"] for entry in _contents(Path(folder))["tests"]}
 
 
-def mixture_fingerprint(mixture: Mixture | Path | str) -> str:
-    """16 hex digits of a mixture's content: texts, names, instructions and symmetries, in order.
-
-    From a folder, files are taken by their bytes; for files that tdro wrote the result is that of
-    :func:`read_mixture`. A task that knows its rows' fingerprint is not read.
-    """
-    if isinstance(mixture, Mixture):
-        tasks = [[t.name, t.instruction, t.symmetric, t.fingerprint or rows_sha256(t.rows)] for t in mixture.tasks]
-        tests = [[t.name, t.task, t.instruction, t.symmetric, beir_sha256(t.folder)] for t in mixture.tests]
-        return fingerprint([tasks, tests])
-    folder = Path(mixture)
-    content = _contents(folder)
-    tasks = [[e["name"], e["instruction"], e["symmetric"], _sha256(folder / e["file"])] for e in content["tasks"]]
+def mixture_fingerprint(mixture: Mixture) -> str:
+    """16 hex digits of a mixture's content: texts, names, instructions and symmetries, in order; where they come from,
+    and the way they came, does not count."""
+    tasks = [[task.name, task.instruction, task.symmetric, rows_content(task)] for task in mixture.tasks]
     tests = [
-        [e["name"], e["task"], e["instruction"], e["symmetric"], beir_sha256(folder / e["folder"])]
-        for e in content["tests"]
+        [test.name, test.task, test.instruction, test.symmetric, beir_sha256(test.folder)] for test in mixture.tests
     ]
     return fingerprint([tasks, tests])
-
-
-def rows_sha256(rows: Dataset) -> str:
-    """The SHA-256 that ``tdro.files.write_jsonl`` would give a file of these rows."""
-    digest = hashlib.sha256()
-    for batch in rows.iter(batch_size=10_000):
-        columns = [batch[name] for name in COLUMNS]
-        lines = [
-            json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) for row in zip(*columns, strict=True)
-        ]
-        digest.update("".join(f"{line}\n" for line in lines).encode("utf-8"))
-    return digest.hexdigest()
 
 
 def beir_sha256(folder: Path | str) -> str:
@@ -160,7 +151,8 @@ def _entries(
     return entries
 
 
-def _chosen(known: list[str], tasks: Sequence[str] | None, path: Path) -> set[str]:
+def _chosen(content: dict[str, Any], tasks: Sequence[str] | None, path: Path) -> set[str]:
+    known = [entry["name"] for entry in content["tasks"]]
     if tasks is None:
         return set(known)
     for name in tasks:
@@ -177,7 +169,7 @@ def _task(folder: Path, entry: dict[str, Any]) -> Task:
     if entry["rows"] not in (None, len(rows)):
         raise UserError(f"{path}: {len(rows)} rows, but mixture.json says {entry['rows']}; restore or rebuild the file")
     _same(path, entry["sha256"], sha256(path))
-    return Task(
+    task = Task(
         entry["name"],
         rows,
         entry["instruction"],
@@ -186,6 +178,7 @@ def _task(folder: Path, entry: dict[str, Any]) -> Task:
         licence=entry["licence"],
         source=entry["source"],
     )
+    return replace(task, fingerprint=rows_content(task))
 
 
 def _test(folder: Path, entry: dict[str, Any], trained: set[str]) -> TestSet:

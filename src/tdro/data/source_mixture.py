@@ -49,7 +49,7 @@ def source_mixture(data: Data, say: Callable[[str], None] = lambda _: None) -> M
     """The mixture of a recipe's sources. Rows are memory-mapped; arguments and errors as :func:`build_sources`."""
     sources = data.sources or {}
     tasks = [_task(name, sources[name], built) for name, built in build_sources(data, say).items()]
-    return Mixture(tasks, _tests(data, {task.name for task in tasks}))
+    return Mixture(tasks, source_tests(data))
 
 
 def _task(name: str, source: Source, built: BuiltTask) -> Task:
@@ -65,8 +65,10 @@ def _task(name: str, source: Source, built: BuiltTask) -> Task:
     )
 
 
-def _tests(data: Data, trained: set[str]) -> list[TestSet]:
-    """The test sets; what they do not say themselves is as of their task, trained in this run or not."""
+def source_tests(data: Data) -> list[TestSet]:
+    """The test sets beside the sources, none of which is read. What they do not say themselves is as of their task,
+    trained in this run or not."""
+    trained = set(data.sources or {}) if data.tasks is None else set(data.tasks)
     tests = []
     for name, test in (data.test_sets or {}).items():
         own = (data.sources or {}).get(test.task or "")

@@ -37,7 +37,8 @@ class Task:
             queries, a class label for instance.
         licence: of the texts, as the source states it.
         source: where the texts come from, for people.
-        fingerprint: of the rows' content, where it is known; whoever changes the rows empties it.
+        fingerprint: of the rows' content, where it is known (see :mod:`tdro.data.content`); whoever changes the rows
+            empties it.
     """
 
     name: str

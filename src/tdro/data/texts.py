@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tdro.data.task import Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Ints = NDArray[np.int64]
 
@@ -42,6 +45,12 @@ class Column:
         """Where each row's list of texts starts, and the last one's end; shape (rows + 1,)."""
         lengths = pc.fill_null(pc.list_value_length(self.of_row), 0).to_numpy(zero_copy_only=False)
         return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def negative_counts(rows: Dataset) -> Ints:
+    """How many negatives each row has, shape (rows,)."""
+    lists = rows.select_columns(["negatives"]).with_format("arrow")[:]["negatives"]
+    return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def columns_of(task: Task, prompts: bool) -> tuple[Column, Column, Column]:

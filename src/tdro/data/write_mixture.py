@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdro.data.mixture import FORMAT, beir_sha256
+from tdro.data.mixture import FORMAT, beir_sha256, mixture_fingerprint
 from tdro.data.places import BEIR_FILES
 from tdro.data.task import COLUMNS, Mixture, Task, TestSet
 from tdro.errors import UserError
-from tdro.files import sha256, whole_folder, write_json
+from tdro.files import fingerprint, read_json, sha256, whole_folder, write_atomic, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,13 +36,57 @@ def check_new_folder(folder: Path, read: Iterable[Path], force: bool = False) ->
         raise UserError(f"{folder}: is no mixture and is not replaced; name a new folder")
 
 
-def write_mixture(mixture: Mixture, folder: Path | str, force: bool = False) -> None:
+def made_before(folder: Path, made_from: Callable[[], str], read: Iterable[Path], force: bool = False) -> bool:
+    """Whether a folder holds the mixture that the same command would write again, as it was written.
+
+    Args:
+        folder: the output.
+        made_from: computes the key of the command's inputs; called only where there is a mixture with one.
+        read: the command's input files and folders.
+        force: make it anew in any case.
+
+    Raises:
+        UserError: something else is there; as :func:`check_new_folder`, and before anything long has been done.
+    """
+    known = _made_from(folder) if not force and (folder / "mixture.json").is_file() else ""
+    if not known or known != made_from():
+        check_new_folder(folder, read, force)
+        return False
+    content = read_json(folder / "mixture.json")
+    for files, digest in (("tasks", sha256), ("tests", beir_sha256)):
+        for entry in content[files]:
+            path = folder / entry["file" if files == "tasks" else "folder"]
+            if not path.exists() or digest(path) != entry["sha256"]:
+                raise UserError(f"{path}: was changed since it was written; make it anew with --force")
+    return True
+
+
+def _made_from(folder: Path) -> str:
+    content = read_json(folder / "mixture.json")
+    return str(content.get("made_from") or "") if isinstance(content, dict) else ""
+
+
+def mixture_key(mixture: Mixture) -> str:
+    """A fingerprint of everything of a mixture that a copy of it would have."""
+    about = [[task.in_batch_negatives, task.licence, task.source] for task in mixture.tasks]
+    return fingerprint([mixture_fingerprint(mixture), about])
+
+
+def write_mixture(
+    mixture: Mixture,
+    folder: Path | str,
+    force: bool = False,
+    made_from: str = "",
+    beside: Mapping[str, str] | None = None,
+) -> None:
     """Write a mixture. A task's rows must not be those of a file in ``folder``.
 
     Args:
         mixture: of tasks that have rows.
         folder: a new or empty one.
         force: replace a mixture that is there.
+        made_from: the key of what it is made from, for :func:`made_before`.
+        beside: more files by name, with their text.
 
     Raises:
         UserError: something is there, or the folder cannot be written.
@@ -55,7 +99,10 @@ def write_mixture(mixture: Mixture, folder: Path | str, force: bool = False) -> 
             "name": folder.resolve().name,
             "tasks": [_write_task(task, made) for task in mixture.tasks],
             "tests": [_copy_test(test, made) for test in mixture.tests],
+            **({"made_from": made_from} if made_from else {}),
         }
+        for name, text in (beside or {}).items():
+            write_atomic(made / name, text)
         write_json(made / "mixture.json", content)
 
 

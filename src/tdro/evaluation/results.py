@@ -154,7 +154,7 @@ def _at(place: Path) -> list[Results]:
         groups = sorted(path for path in (place / "evaluation").iterdir() if path.is_dir())
         if not groups:
             raise UserError(f"{place}: no evaluations there; run `tdro evaluate` first")
-        return [results for group in groups for results in read_group(group)]
+        return [results for group in groups for results in read_group(group, *_compared(group))]
     if not place.is_dir():
         raise UserError(f"{place}: no such folder")
     if (place / "modules.json").exists():
@@ -162,7 +162,32 @@ def _at(place: Path) -> list[Results]:
     if (place / "run.json").exists():
         raise UserError(f"{place}: no evaluations there; run `tdro evaluate` first")
     files = {path.stem: path for path in sorted(place.glob("*.json")) if path.name != LEAKS}
-    return [_read(place, files)] if files else read_group(place)
+    if not files:
+        return read_group(place, *_compared(place))
+    _compared(place.parent)
+    return [_read(place, files)]
+
+
+def _compared(group: Path) -> tuple[list[str] | None, list[str] | None]:
+    """The models and test sets that the run's last evaluation of a group was of, (None, None) outside of a run.
+
+    What else is in the folder is of an earlier recipe. Raises :class:`UserError` where a model was made anew since, for
+    its results are the old one's.
+    """
+    record = group.parent.parent / "run.json"
+    if group.parent.name != "evaluation" or not record.is_file():
+        return None, None
+    stages = {stage["name"]: stage for stage in read_json(record).get("stages", [])}
+    evaluation = stages.get(f"evaluation/{group.name}", {}).get("inputs")
+    if evaluation is None:
+        return None, None
+    for name, key in evaluation["models"].items():
+        if stages.get(f"models/{group.name}/{name}", {}).get("fingerprint", key) != key:
+            raise UserError(
+                f"{group / name}: these are results of an older model; run `tdro evaluate RECIPE` for the one that is "
+                "there now"
+            )
+    return [*evaluation["models"], "bm25"], list(evaluation["tests"])
 
 
 def _read(folder: Path, files: Mapping[str, Path]) -> Results:

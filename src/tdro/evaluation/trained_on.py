@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 
 import yaml
 
+from tdro.data.content import queries_content
 from tdro.data.places import hub_file, is_hub_file, is_hub_id, looks_like_file
 from tdro.data.task import Task
 from tdro.errors import UserError
@@ -80,11 +81,8 @@ class TrainedOn:
 
 
 def task_fingerprint(task: Task) -> str:
-    """16 hex digits of a task: of its rows where these were built from a source, else of its queries alone.
-
-    Mining changes neither.
-    """
-    return fingerprint(task.fingerprint or task.rows["query"][:])
+    """16 hex digits of a task's queries, wherever its rows come from; mining does not change them."""
+    return fingerprint(queries_content(task.rows))
 
 
 def trained_on(model: str) -> TrainedOn:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from tdro.console import progress_bar
 from tdro.data.build import BuiltTask, built_task, read_built
+from tdro.data.content import queries_content
 from tdro.data.mixture import read_rows, task_files
 from tdro.data.places import is_hub_file, looks_like_file
 from tdro.data.wheels import cache_folder
@@ -114,8 +115,8 @@ def _of_mixture(data: TrainingData, folder: Path) -> tuple[str, list[str]] | Non
     file = task_files(folder).get(data.name)
     if file is None:
         return None
-    queries = read_rows(file)["query"][:]
-    return fingerprint(queries), queries
+    rows = read_rows(file)
+    return fingerprint(queries_content(rows)), rows["query"][:]
 
 
 def _of_source(data: TrainingData, place: Path) -> tuple[str, list[str]] | None:
@@ -131,7 +132,7 @@ def _of_source(data: TrainingData, place: Path) -> tuple[str, list[str]] | None:
     except ValidationError as error:
         raise UserError(f"its settings do not fit ({error.errors()[0]['msg']})") from error
     built = built_task(source, data.name)
-    return fingerprint(built.fingerprint), built.open()["query"][:]
+    return fingerprint(built.queries), built.open()["query"][:]
 
 
 def _built_before(data: TrainingData) -> BuiltTask | None:
@@ -142,7 +143,7 @@ def _built_before(data: TrainingData) -> BuiltTask | None:
         except (UserError, KeyError):
             continue
         if data.fingerprint:
-            same = data.fingerprint == fingerprint(built.fingerprint)
+            same = data.fingerprint == fingerprint(built.queries)
         else:
             settings = {key: value for key, value in about.get("settings", {}).items() if value is not None}
             same = about.get("source") == data.place and settings == dict(data.settings)

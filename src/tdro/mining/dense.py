@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,22 +100,23 @@ class Embedder:
         given = {task.name: Instruction(task.instruction, task.symmetric)} if self.prompts and task.instruction else {}
         on_queries, on_passages = sides([task.name], "", given, self.own)
         lists = [Texts(queries, on_queries, "query"), Texts(passages.texts, on_passages)]
-        self._say_cuts(task, lists)
+        self._say_cuts(task, {"queries": (queries, on_queries), "passages": (passages.texts, on_passages)})
         store = Store(self.folder, lists, self.load(), self.fingerprint, machine)
         store.encode(title=f"encoding {task.name}")
         return store
 
-    def _say_cuts(self, task: Task, lists: Sequence[Texts]) -> None:
-        """Warn of a task of which the model reads too little. Raises as :meth:`tdro.data.cuts.Cutter.side`."""
+    def _say_cuts(self, task: Task, sides: Mapping[str, tuple[Sequence[str], str]]) -> None:
+        """Warn of a task of which the model reads too little: of its queries and passages, with the prompt of each.
+
+        Raises as :meth:`tdro.data.cuts.Cutter.side`.
+        """
         longest = longest_row(self.load())
         cutter = Cutter(encoder_of(self.load()), longest)
-        cut = TaskCut(
-            *(
-                cutter.side(_some(texts.texts), texts.prompt, None, f"{what} of task '{task.name}'")
-                for texts, what in zip(lists, ("queries", "passages"), strict=True)
-            )
+        cuts = (
+            cutter.side(_some(texts), prompt, None, f"{what} of task '{task.name}'")
+            for what, (texts, prompt) in sides.items()
         )
-        if much := much_cut({task.name: cut}, longest):
+        if much := much_cut({task.name: TaskCut(*cuts)}, longest):
             logger.warning("mining with %s: %s", self.name, much)
 
 

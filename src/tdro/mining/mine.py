@@ -23,10 +23,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm.auto import tqdm
 
+from tdro.data.content import rows_content
 from tdro.data.same_text import normalise
 from tdro.data.task import Mixture, Task
+from tdro.data.texts import negative_counts
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
 from tdro.mining.bm25 import BM25Search
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 16_384
 _PAIRS_AT_ONCE = 1 << 31  # of a row and a passage: the bar moves every few seconds, however large the corpus is
-_VERSION = 4  # of the algorithm: a change of what is mined changes it
+VERSION = 4  # of the algorithm: a change of what is mined changes it
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,9 @@ def mine_task(
     """
     if settings.dense and embedder is None:
         raise ValueError(f"mining by {settings.by} needs an embedder")
+    check_minable(task, settings, corpus)
     lacking = _lacking(task, settings, corpus)
-    if not lacking.rows:
+    if lacking is None:
         return task
     passages, negatives = lacking.passages, [list(own) for own in lacking.negatives]
     wrappings = Wrappings(passages)
@@ -149,11 +153,14 @@ def mine_mixture(
 ) -> Mixture:
     """Mine every task, keeping each task's rows in ``folder/<task>.jsonl``; what is there already is read.
 
-    A task is mined again where its rows, its name, the settings or the model changed (``folder/<task>.json`` has their
-    fingerprint, and is written last). Under torchrun every rank calls this, with one folder: they share the encoding,
-    the first one searches. Raises as :func:`mine_task`.
+    A task all of whose rows have enough stays as it is. Another is mined again where its rows, its name, the settings
+    or the model changed (``folder/<task>.json`` has their fingerprint, and is written last). Under torchrun every rank
+    calls this, with one folder: they share the encoding, the first one searches. Raises as :func:`mine_task`, before
+    the first task is mined where one has too few passages.
     """
     run = _Run(settings, seed, Path(folder), corpus, embedder if settings.dense else None, machine or Machine())
+    for task in mixture.tasks:  # before the first one is mined
+        check_minable(task, settings, corpus)
     done = []
     with tqdm(
         total=sum(mixture.sizes), desc="hard negatives", unit=" rows", unit_scale=True, disable=not run.machine.main
@@ -169,18 +176,30 @@ def mine_mixture(
     return replace(mixture, tasks=done)
 
 
-def _lacking(task: Task, settings: Mining, corpus: Mapping[str, str] | None) -> _Lacking:
-    queries, negatives = task.rows["query"][:], task.rows["negatives"][:]
-    rows = [row for row, own in enumerate(negatives) if len(own) < settings.per_row]
+def check_minable(task: Task, settings: Mining, corpus: Mapping[str, str] | None = None) -> None:
+    """Raise :class:`UserError` for a task whose rows need negatives and that has fewer than two distinct passages."""
+    if (negative_counts(task.rows) >= settings.per_row).all():
+        return
+    distinct: set[str] = set()
+    for positives in chain([corpus or {}], (row["positives"] for row in task.rows)):
+        for text in positives:
+            distinct.add(normalise(text))
+            if len(distinct) > 1:
+                return
+    raise UserError(
+        f"task '{task.name}' has {len(distinct)} distinct passage(s): too few to mine.\n"
+        "Give its rows negatives, or leave the task out."
+    )
+
+
+def _lacking(task: Task, settings: Mining, corpus: Mapping[str, str] | None) -> _Lacking | None:
+    """What is needed to mine a task; None where all its rows have enough."""
+    rows = np.flatnonzero(negative_counts(task.rows) < settings.per_row).tolist()
     if not rows:
-        return _Lacking(queries, negatives, rows, passages_of([], []))
+        return None
+    queries = task.rows["query"][:]
     passages = passages_of([normalise(query) for query in queries], task.rows["positives"][:], corpus)
-    if len(passages.texts) < 2:
-        raise UserError(
-            f"task '{task.name}' has {len(passages.texts)} distinct passage(s): too few to mine.\n"
-            "Give its rows negatives, or leave the task out."
-        )
-    return _Lacking(queries, negatives, rows, passages)
+    return _Lacking(queries, task.rows["negatives"][:], rows, passages)
 
 
 @dataclass(frozen=True)
@@ -198,14 +217,15 @@ class _Run:
     def content(self) -> str:
         """A fingerprint of it."""
         model = self.embedder and [self.embedder.fingerprint, self.embedder.machine.bf16, self.embedder.prompts]
-        return fingerprint([_VERSION, asdict(self.settings), self.seed, _digest(self.corpus or {}), model])
+        return fingerprint([VERSION, asdict(self.settings), self.seed, corpus_digest(self.corpus or {}), model])
 
 
 def _mined(task: Task, run: _Run, done: Callable[[int], object]) -> Task:
+    if (negative_counts(task.rows) >= run.settings.per_row).all():
+        return task  # without a copy of it
     rows, key_file = run.folder / f"{task.name}.jsonl", run.folder / f"{task.name}.json"
-    content = task.fingerprint or {name: task.rows[name][:] for name in ("query", "positives", "negatives")}
     prompt = [task.prompt, task.symmetric] if run.embedder and run.embedder.prompts else None
-    key = fingerprint([run.content, task.name, content, prompt])
+    key = fingerprint([run.content, task.name, rows_content(task), prompt])
 
     def there() -> bool:
         return rows.exists() and key_file.exists() and read_json(key_file).get("key") == key
@@ -214,7 +234,7 @@ def _mined(task: Task, run: _Run, done: Callable[[int], object]) -> Task:
     wait_for_everyone(run.machine)  # all have looked before anyone writes
     if missing and run.embedder and run.machine.world > 1:
         lacking = _lacking(task, run.settings, run.corpus)
-        if lacking.rows:
+        if lacking is not None:
             run.embedder.share(task, lacking.searched, lacking.passages)
         wait_for_everyone(run.machine)
     with in_turn(run.machine):
@@ -228,7 +248,7 @@ def _mined(task: Task, run: _Run, done: Callable[[int], object]) -> Task:
         return mined
 
 
-def _digest(corpus: Mapping[str, str]) -> str:
+def corpus_digest(corpus: Mapping[str, str]) -> str:
     """Of many texts, one at a time."""
     digest = hashlib.sha256()
     for text in chain.from_iterable(corpus.items()):

@@ -6,20 +6,22 @@ that the same command goes on with after a kill.
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tdro.data.mixture_of import mixture_of
 from tdro.data.task import Mixture, Task
-from tdro.data.write_mixture import check_new_folder, write_mixture
-from tdro.files import write_atomic
+from tdro.data.write_mixture import made_before, mixture_key, write_mixture
+from tdro.files import fingerprint
 from tdro.mining.corpus import read_corpus
-from tdro.mining.dense import embedder_of
-from tdro.mining.mine import mine_mixture
+from tdro.mining.dense import Embedder, embedder_of
+from tdro.mining.mine import VERSION, corpus_digest, mine_mixture
 from tdro.mining.settings import Mining
-from tdro.retriever.machine import in_turn, join_ranks, this_machine, wait_for_everyone
+from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 
 SAMPLES_FILE = "samples.txt"
 _SHOWN = 160  # characters of a text in a sample
@@ -56,26 +58,39 @@ def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = 
         force: replace a mixture that is there.
 
     Returns:
-        A table, and samples of each task; None on all ranks but the first.
+        A table, and samples of each task, or that the same command has done it before; None on all ranks but the first.
 
     Raises:
         UserError: an input that is not there or broken, or an output that is there.
     """
     machine = this_machine()
     join_ranks(machine)
-    read = [Path(path).expanduser() for path in [*paths, *([options.corpus] if options.corpus else [])]]
-    check_new_folder(out, [path for path in read if path.exists()], force)
-    with in_turn(machine):
-        mixture = mixture_of(paths)
-    corpus = read_corpus(options.corpus) if options.corpus else None
+    inputs = [Path(path).expanduser() for path in [*paths, *([options.corpus] if options.corpus else [])]]
     scratch = out.resolve().parent / f".{out.resolve().name}.mining"
-    embedder = None
-    if options.settings.dense:
-        embedder = embedder_of(
-            *(options.model, scratch / "embeddings", machine),
-            prompts=options.prompts,
-            trust_remote_code=options.trust_remote_code,
-        )
+
+    @functools.cache
+    def read() -> _Inputs:
+        with in_turn(machine):
+            mixture = mixture_of(paths)
+        corpus = read_corpus(options.corpus) if options.corpus else None
+        embedder = None
+        if options.settings.dense:
+            embedder = embedder_of(
+                *(options.model, scratch / "embeddings", machine),
+                prompts=options.prompts,
+                trust_remote_code=options.trust_remote_code,
+            )
+        return _Inputs(mixture, corpus, embedder)
+
+    def key() -> str:
+        return _key(read(), options, machine)
+
+    if made_before(out, key, [path for path in inputs if path.exists()], force):
+        wait_for_everyone(machine)
+        if machine.main:
+            shutil.rmtree(scratch, ignore_errors=True)  # if a kill came before
+        return "done before" if machine.main else None
+    mixture, corpus, embedder = read()
     mined = mine_mixture(mixture, options.settings, 0, scratch, corpus=corpus, embedder=embedder, machine=machine)
     if machine.main:
         samples = "\n".join(
@@ -83,11 +98,25 @@ def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = 
             for before, after in zip(mixture.tasks, mined.tasks, strict=True)
         )
         text = f"{_table(mixture, mined, options.settings.per_row)}\n\n{samples}"
-        write_mixture(mined, out, force)
-        write_atomic(out / SAMPLES_FILE, text)
+        write_mixture(mined, out, force, key(), {SAMPLES_FILE: text})
         shutil.rmtree(scratch, ignore_errors=True)
     wait_for_everyone(machine)
     return text if machine.main else None
+
+
+class _Inputs(NamedTuple):
+    """What is mined: a mixture, more passages, and a model if there is one."""
+
+    mixture: Mixture
+    corpus: dict[str, str] | None
+    embedder: Embedder | None
+
+
+def _key(inputs: _Inputs, options: Options, machine: Machine) -> str:
+    """The fingerprint of everything that the output depends on."""
+    model = inputs.embedder and [inputs.embedder.fingerprint, machine.bf16, options.prompts]
+    settings = [asdict(options.settings), options.samples, model]
+    return fingerprint(["mine", VERSION, mixture_key(inputs.mixture), corpus_digest(inputs.corpus or {}), settings])
 
 
 def samples_text(before: Task, after: Task, count: int) -> str:

@@ -75,7 +75,7 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
         environment.filters[name] = getattr(text, name)
     environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
     recipe = yaml.safe_load(run.recipe) if run.recipe else {}
-    base = _base(recipe, training.group, folder)
+    base = _base(recipe, training, folder)
     evaluation = _evaluation(run, training, folder) if evaluated else None
     name = f"{run.name}-{training.group}-{training.mixture}-seed{training.seed}"
     return environment.get_template("card.md").render(
@@ -145,9 +145,9 @@ class _Base:
     adapter: bool
 
 
-def _base(recipe: Any, group: str, folder: Path) -> _Base:
+def _base(recipe: Any, training: Training, folder: Path) -> _Base:
     groups = {dig(entry, "name"): entry for entry in dig(recipe, "finetune") or []}
-    settings = dig(groups.get(group), "base") or dig(recipe, "base") or {}
+    settings = training.base or dig(groups.get(training.group), "base") or dig(recipe, "base") or {}
     source, kind = str(dig(settings, "source") or "unknown"), dig(settings, "kind")
     adapter = (folder / "adapter_config.json").exists()
     hub, licence = _PACKAGED.get(source, (None, ""))

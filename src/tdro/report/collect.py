@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
@@ -56,6 +57,12 @@ class Training:
     mixture: str
     seed: int
     facts: dict[str, Any]
+
+    @property
+    def base(self) -> dict[str, Any] | None:
+        """The recipe's settings of the base that it was really made from."""
+        found = dig(self.facts, "settings", "base")
+        return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)
@@ -112,22 +119,46 @@ def collect(folder: Path | str) -> Run:
     stored = folder / "weights" / "weights.json"
     weights = TaskWeights.load(stored) if stored.is_file() else None
     tasks = _tasks(about, weights)
-    recipe = folder / "recipe.yaml"
+    path = folder / "recipe.yaml"
+    recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    groups = _groups(recipe)
     return Run(
         name=str(about.get("name") or folder.resolve().name),
         seed=about.get("seed"),
         tasks=tasks,
         stages=[stage for stage in about.get("stages") or [] if isinstance(stage, dict)],
-        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
+        recipe=recipe,
         versions=_object(folder / "versions.json"),
         weights=weights,
         steps=_steps(folder / "weights" / "steps.jsonl", len(tasks)),
         health=_object(folder / "weights" / "health.json"),
-        trainings=_trainings(folder / "models"),
-        comparisons=_comparisons(folder / "comparison"),
+        trainings=[
+            one
+            for one in _trainings(folder / "models")
+            if groups is None or f"{one.mixture}-seed{one.seed}" in groups.get(one.group, ())
+        ],
+        comparisons=[one for one in _comparisons(folder / "comparison") if groups is None or one["group"] in groups],
         data=_object(folder / "data.json"),
         leaks=known_leaks(folder / LEAKS),
     )
+
+
+def _groups(recipe: str | None) -> dict[str, set[str]] | None:
+    """The recipe's groups and their models: what an earlier recipe made in the folder is none of this one's. None where
+    no group is named."""
+    try:
+        content = yaml.safe_load(recipe or "")
+    except yaml.YAMLError:
+        return None
+    groups = dig(content, "finetune")
+    if not isinstance(groups, list):
+        return None
+    return {
+        str(dig(group, "name")): {
+            f"{mixture}-seed{seed}" for mixture in dig(group, "mixtures") or () for seed in dig(group, "seeds") or ()
+        }
+        for group in groups
+    }
 
 
 def _object(path: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ or page framework (megabytes, scripts).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def _training_row(training: Training) -> dict[str, Any]:
     keys = ("steps", "batch", "seconds", "first_loss", "last_loss")
     return {
         "group": training.group,
+        "base": re.split(r"[/\\]", str(dig(training.base, "source") or ""))[-1],
         "mixture": training.mixture,
         "seed": training.seed,
         **{key: dig(training.facts, key) for key in keys},

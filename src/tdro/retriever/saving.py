@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from tdro.recipe import Base
 
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER = "adapter_config.json"  # says that a folder holds adapters alone
+_ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors")
 
 
 @dataclass(frozen=True)
