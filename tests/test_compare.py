@@ -239,7 +239,7 @@ def test_command(tmp_path, capsys):
     content = json.loads(out.read_text())
     assert content["rows"][1]["versus"]["ndcg@10"]["tests"]["aws"]["p_holm"] < 0.05
     assert content["leaks"] is None
-    assert cli.main(["compare", str(tmp_path / "run"), "--out", str(out)]) == 2
+    assert cli.main(["compare", str(tmp_path / "run"), "--out", str(out)]) == 2  # other examples
     assert "is there already" in capsys.readouterr().err
     assert cli.main(["compare", str(tmp_path / "nowhere")]) == 2
     assert "nowhere: no such folder" in capsys.readouterr().err

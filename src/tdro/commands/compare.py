@@ -45,7 +45,7 @@ def _compare(options: argparse.Namespace) -> None:
 
     comparison = compare_places(options.places, options.baseline, options.measure, options.examples)
     if options.out is not None and options.out.exists() and not (options.force or holds_json(options.out, comparison)):
-        raise UserError(f"{options.out} holds something else; name another file, or use --force")
+        raise UserError(f"{options.out} is there already and holds something else; name another file, or use --force")
     print(table(comparison))
     if options.examples:
         print(f"\n{examples_text(comparison['examples'])}")

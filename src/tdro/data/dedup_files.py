@@ -93,7 +93,7 @@ def dedup_files(
     lines = "".join(json.dumps(duplicate.as_json(), ensure_ascii=False) + "\n" for duplicate in found.audit)
     if audit is not None:
         if audit.exists() and not force and not written and not holds(audit, lines.encode()):
-            raise UserError(f"{audit}: is there already; name another file, or overwrite it with --force")
+            raise UserError(f"{audit}: is there already, with other lines; name another file, or use --force")
         write_atomic(audit, lines)
     if out is not None and not written:
         if not tasks:

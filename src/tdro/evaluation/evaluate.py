@@ -147,12 +147,12 @@ def evaluate_all(
     own = read_prompts(model) if isinstance(model, (str, Path)) else prompts_of(vars(model))
     jobs = [_job(content, asked(test, own), machine) for test in tests]
     folder = Path(out_folder) / model_name
+    scratch = folder / ".embeddings"
     missing = [job for job in jobs if not is_current(folder / f"{job.test.name}.json", job.key)]
     wait_for_everyone(machine)  # all have looked before anyone writes
     if missing:
         if isinstance(model, (str, Path)):
             model = load_model(model, device=machine.device, trust_remote_code=trust_remote_code)
-        scratch = folder / ".embeddings"
         found = _search_all(
             *(model, content, missing, embeddings_folder or scratch, machine),
             tokens_folder=tokens_folder,
@@ -163,8 +163,8 @@ def evaluate_all(
             if machine.main:
                 write_found(folder, job, result, model_name)
         wait_for_everyone(machine)
-        if machine.main:
-            shutil.rmtree(scratch, ignore_errors=True)
+    if machine.main:
+        shutil.rmtree(scratch, ignore_errors=True)  # also what was left by a kill after the results were whole
     return [read_json(folder / f"{test.name}.json") for test in tests]
 
 
