@@ -67,12 +67,13 @@ class Prepared:
     def unmined(self) -> Mixture:
         """The tasks as they are on disk, and the chosen test sets."""
         data = self.recipe.data
+        told = functools.partial(say, main=self.machine.main)
         if data.mixture is None:
-            mixture = source_mixture(data, lambda line: say(line, self.machine.main))
+            mixture = source_mixture(data, told)
         elif data.mixture == "sample":
             mixture = read_mixture(build_sample(cache_folder() / "sample-mixture"), data.tasks)
         else:
-            mixture = read_mixture(Path(data.mixture).expanduser(), data.tasks)
+            mixture = read_mixture(Path(data.mixture).expanduser(), data.tasks, told)
         tests = _chosen_tests(mixture.tests, data.tests)
         if not data.prompts:  # what is trained without prompts is judged without
             tests = [replace(test, instruction="") for test in tests]

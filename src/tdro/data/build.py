@@ -25,7 +25,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from tdro.data.layout import Unclear
-from tdro.data.reader import Reader
+from tdro.data.reader import Reader, notes
 from tdro.data.rows import Problem, Row
 from tdro.data.sources import Opened, Part, open_source
 from tdro.data.task import COLUMNS
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     from tdro.recipe_data import Source
 
-FORMAT = "tdro-task/2"
+FORMAT = "tdro-task/1"
 SHARD_ROWS = 100_000  # a kill costs at most so many rows' work; 10 M rows are 100 open files
 BATCH_CHARACTERS = 64 << 20  # in memory at once. Opening reads something of each batch, so small ones are opened late
 _OPENED_AT_ONCE = 32  # files; it is the disk that is waited for
 _BAR_STEP = 1_000  # rows
-_VERSION = 3  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
+_VERSION = 4  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class BuiltTask:
         fingerprint: of the rows' content, in their order; the same from whatever format they came.
         problems: kind to action (``dropped``, ``repaired``, ``kept``, ``refused``) to how many.
         shards: names of the Arrow files.
-        notes: which columns were not read, and which were read as lists.
+        unread: columns that were not read.
+        lists: columns whose cells were read as the lists that they are the texts of.
     """
 
     folder: Path
@@ -66,7 +67,8 @@ class BuiltTask:
     fingerprint: str
     problems: dict[str, dict[str, int]]
     shards: list[str]
-    notes: list[str]
+    unread: list[str]
+    lists: list[str]
 
     def open(self) -> Dataset:
         """The rows, memory-mapped: no row is read before it is asked for."""
@@ -83,15 +85,24 @@ class BuiltTask:
         """Values of the source that are no rows."""
         return self.read - self.rows
 
+    @property
+    def told(self) -> bool:
+        """Whether there is something that the user should know."""
+        return bool(self.problems or self.unread or self.lists)
+
     def summary(self, name: str) -> str:
-        """What became of the source, in a line; and in another one each, which columns were not read as they are."""
+        """What became of the source's rows, in a line, and which columns were not read, in another."""
+        return "\n".join([self.numbers(name), *(f"{name}: {note}" for note in notes(self.unread, self.lists))])
+
+    def numbers(self, name: str) -> str:
+        """What became of the source's rows, in a line."""
         text = f"{name}: {self.rows:,} rows"
         if self.dropped:
             text += f", {self.dropped:,} dropped"
         if self.problems:
             kinds = ", ".join(f"{sum(actions.values()):,} {kind}" for kind, actions in sorted(self.problems.items()))
             text += f" ({kinds}: {self.folder / 'problems.jsonl'})"
-        return "\n".join([text, *(f"{name}: {note}" for note in self.notes)])
+        return text
 
 
 def built_task(source: Source, name: str, cache: Path | str | None = None) -> BuiltTask:
@@ -137,7 +148,9 @@ def read_built(folder: Path) -> BuiltTask:
     missing = [shard for shard in content["shards"] if not (folder / shard).is_file()]
     if missing:
         raise UserError(f"{folder / missing[0]}: no such file; delete the folder, it is built again")
-    return BuiltTask(folder, *(content[key] for key in ("rows", "read", "fingerprint", "problems", "shards", "notes")))
+    content = {"unread": [], "lists": [], **content}  # older ones do not say it
+    known = ("rows", "read", "fingerprint", "problems", "shards", "unread", "lists")
+    return BuiltTask(folder, *(content[key] for key in known))
 
 
 @dataclass
@@ -193,14 +206,14 @@ def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
     if [_stamp(file) for file in opened.files] != before:
         (folder / "state.json").unlink(missing_ok=True)
         raise UserError(f"task '{name}', {source.source}: a file changed while it was read; run the command again")
-    _finish(source, folder, opened, state, reader.notes())
+    _finish(source, folder, opened, state, reader)
 
 
 def _asked(name: str, file: str, unclear: Unclear) -> UserError:
     return UserError(f"task '{name}', {file}: {unclear.question}")
 
 
-def _finish(source: Source, folder: Path, opened: Opened, state: _State, notes: list[str]) -> None:
+def _finish(source: Source, folder: Path, opened: Opened, state: _State, reader: Reader) -> None:
     """Write ``task.json``, which says that all is there."""
     content = {
         "format": FORMAT,
@@ -208,7 +221,8 @@ def _finish(source: Source, folder: Path, opened: Opened, state: _State, notes: 
         "read": state.read,
         "fingerprint": hashlib.sha256("".join(state.shards).encode()).hexdigest(),
         "problems": state.problems,
-        "notes": notes,
+        "unread": list(reader.unread.seen),
+        "lists": reader.lists,
         "source": source.source,
         "settings": {key: getattr(source, key) for key in ("subset", "split", "columns", "limit")},
         "content": opened.content,

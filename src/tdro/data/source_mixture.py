@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdro.data.build import BuiltTask, built_task
+from tdro.data.reader import notes
 from tdro.data.task import Mixture, Task, TestSet
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
     for name, source in (data.sources or {}).items():
         if data.tasks is None or name in data.tasks:
             built[name] = built_task(source, name)
-            if built[name].problems or built[name].notes:
+            if built[name].told:
                 say(built[name].summary(name))
     return built
 
@@ -40,7 +41,7 @@ def sources_table(built: Mapping[str, BuiltTask]) -> str:
         kinds = ", ".join(f"{sum(counts.values()):,} {kind}" for kind, counts in sorted(task.problems.items()))
         lines.append(f"{name:<{width}}  {task.rows:>11,}  {task.dropped:>9,}  {kinds or '-'}")
     lines.append(f"{'all':<{width}}  {sum(t.rows for t in built.values()):>11,}")
-    lines += [f"{name}: {note}" for name, task in built.items() for note in task.notes]
+    lines += [f"{name}: {note}" for name, task in built.items() for note in notes(task.unread, task.lists)]
     lines += [f"{name}: {task.folder / 'problems.jsonl'}" for name, task in built.items() if task.problems]
     return "\n".join(lines)
 
