@@ -112,7 +112,7 @@ def test_columns_and_limit(tmp_path: Path) -> None:
 def test_no_usable_row_is_an_error_that_names_the_first_problem(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("question,answer\nwer?,NULL\n")
-    with pytest.raises(UserError, match=r"a.csv: no usable row\.\nThe first problem: .*, line 2: positive"):
+    with pytest.raises(UserError, match=r"a\.csv: no usable row\.\nThe first problem: .*, line 2: positive"):
         built_task(source(path), "a")
     path.write_text("")
     with pytest.raises(UserError, match=r"no usable row: it is empty"):

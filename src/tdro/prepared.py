@@ -85,10 +85,11 @@ class Prepared:
     def unmined(self) -> Mixture:
         """The tasks as they are on disk, and the chosen test sets."""
         data = self.recipe.data
+        told = functools.partial(say, main=self.machine.main)
         if data.mixture is None:
-            tasks = source_mixture(data, lambda line: say(line, self.machine.main)).tasks
+            tasks = source_mixture(data, told).tasks
         else:
-            tasks = read_tasks(self._mixture_folder, data.tasks)
+            tasks = read_tasks(self._mixture_folder, data.tasks, told)
         return Mixture(_with_hard_negatives_only(tasks, data.hard_negatives_only or ()), self.tests)
 
     @functools.cached_property

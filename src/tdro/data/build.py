@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from tdro.data.content import SHARD_ROWS, ShardContent, of_shards
 from tdro.data.layout import Unclear
-from tdro.data.reader import Reader
+from tdro.data.reader import Reader, notes
 from tdro.data.rows import Problem, Row
 from tdro.data.sources import Opened, Part, open_source
 from tdro.data.task import COLUMNS
@@ -43,7 +43,7 @@ FORMAT = "tdro-task/2"
 BATCH_CHARACTERS = 64 << 20  # in memory at once. Opening reads something of each batch, so small ones are opened late
 _OPENED_AT_ONCE = 32  # files; it is the disk that is waited for
 _BAR_STEP = 1_000  # rows
-_VERSION = 3  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
+_VERSION = 4  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class BuiltTask:
         queries: of the queries' alone.
         problems: kind to action (``dropped``, ``repaired``, ``kept``, ``refused``) to how many.
         shards: names of the Arrow files.
-        notes: what of the source is not read, files or columns, a line each.
+        unread: columns that were not read.
+        lists: columns whose cells were read as the lists that they are the texts of.
+        beside: what lies beside the source's files and is not read, a line each.
     """
 
     folder: Path
@@ -68,7 +70,9 @@ class BuiltTask:
     queries: str
     problems: dict[str, dict[str, int]]
     shards: list[str]
-    notes: list[str]
+    unread: list[str]
+    lists: list[str]
+    beside: list[str] = field(default_factory=list)
 
     def open(self) -> Dataset:
         """The rows, memory-mapped: no row is read before it is asked for."""
@@ -85,15 +89,28 @@ class BuiltTask:
         """Values of the source that are no rows."""
         return self.read - self.rows
 
+    @property
+    def told(self) -> bool:
+        """Whether there is something that the user should know."""
+        return bool(self.problems or self.unread or self.lists or self.beside)
+
     def summary(self, name: str) -> str:
-        """What became of the source, in a line; and in another one each, which columns were not read as they are."""
+        """What became of the source's rows, in a line, and which columns were not read, in another."""
+        return "\n".join([self.numbers(name), *self.not_read(name)])
+
+    def not_read(self, name: str) -> list[str]:
+        """What of the source was not read as it is, files and columns, a line each."""
+        return [f"{name}: {line}" for line in [*self.beside, *notes(self.unread, self.lists)]]
+
+    def numbers(self, name: str) -> str:
+        """What became of the source's rows, in a line."""
         text = f"{name}: {self.rows:,} rows"
         if self.dropped:
             text += f", {self.dropped:,} dropped"
         if self.problems:
             kinds = ", ".join(f"{sum(actions.values()):,} {kind}" for kind, actions in sorted(self.problems.items()))
             text += f" ({kinds}: {self.folder / 'problems.jsonl'})"
-        return "\n".join([text, *(f"{name}: {note}" for note in self.notes)])
+        return text
 
 
 def built_task(source: Source, name: str, cache: Path | str | None = None) -> BuiltTask:
@@ -110,7 +127,7 @@ def built_task(source: Source, name: str, cache: Path | str | None = None) -> Bu
     opened = open_source(source)
     key = fingerprint([_VERSION, opened.content, source.columns, source.limit])
     built = build_task(source, cache_folder(cache) / "tasks" / key, name, opened)
-    return replace(built, notes=[*opened.beside, *built.notes])
+    return replace(built, beside=opened.beside)
 
 
 def build_task(source: Source, folder: Path | str, name: str, opened: Opened | None = None) -> BuiltTask:
@@ -140,8 +157,8 @@ def read_built(folder: Path) -> BuiltTask:
     missing = [shard for shard in content["shards"] if not (folder / shard).is_file()]
     if missing:
         raise UserError(f"{folder / missing[0]}: no such file; delete the folder, it is built again")
-    keys = ("rows", "read", "fingerprint", "queries", "problems", "shards", "notes")
-    return BuiltTask(folder, *(content[key] for key in keys))
+    known = ("rows", "read", "fingerprint", "queries", "problems", "shards", "unread", "lists")
+    return BuiltTask(folder, *(content[key] for key in known))
 
 
 @dataclass
@@ -201,7 +218,7 @@ def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
         if _stamp(file) != stamp:
             (folder / "state.json").unlink(missing_ok=True)
             raise UserError(f"task '{name}', {file}: changed while it was read; run the command again")
-    _finish(source, folder, opened, state, reader.notes())
+    _finish(source, folder, opened, state, reader)
 
 
 def _asked(name: str, file: str, unclear: Unclear) -> UserError:
@@ -220,7 +237,7 @@ def _refuse(problem: Problem, folder: Path, name: str, state: _State) -> None:
     raise UserError(f"task '{name}', {where}: {problem.message}{read}")
 
 
-def _finish(source: Source, folder: Path, opened: Opened, state: _State, notes: list[str]) -> None:
+def _finish(source: Source, folder: Path, opened: Opened, state: _State, reader: Reader) -> None:
     """Write ``task.json``, which says that all is there."""
     content = {
         "format": FORMAT,
@@ -229,7 +246,8 @@ def _finish(source: Source, folder: Path, opened: Opened, state: _State, notes: 
         "fingerprint": of_shards(state.shards),
         "queries": of_shards(state.queries),
         "problems": state.problems,
-        "notes": notes,
+        "unread": list(reader.unread.seen),
+        "lists": reader.lists,
         "source": source.source,
         "settings": {key: getattr(source, key) for key in ("subset", "split", "columns", "limit")},
         "content": opened.content,

@@ -8,9 +8,12 @@ meaning is left out with a note. Rejected: ``eval``, and ``str`` of whatever is 
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from tdro.data.names import bare, listed, shown_key
@@ -33,6 +36,7 @@ _TEXTS = {  # keys of a passage's text, where there is no "text"
 _JUDGED = {"label", "relevance", "relevant", "isrelevant", "selected", "isselected", "ispositive", "iscorrect"}
 _STRING = r"""(?:[rub]?'(?:[^'\\]|\\.)*'|[rub]?"(?:[^"\\]|\\.)*")"""
 _ITEM = rf"(?:{_STRING}|None|nan|null|NaN|<NA>)"
+_BEGINNING = re.compile(r"""\s*(?:(?:array\()?[\[(]\s*(?:['"{]|None\b|nan\b)|\{\s*')""")
 _FLAT = {  # lists of texts, in Python and NumPy
     between: re.compile(rf"[\[(]\s*(?:{_ITEM}(?:{between}{_ITEM})*\s*,?)?\s*[\])]", re.DOTALL)
     for between in (r"\s*,\s*", r"\s+")
@@ -88,7 +92,7 @@ def _titled(passage: Mapping[str, Any], place: str, note: Note, wanted: bool | N
             note("no-text", f"{place} ({what}; found {listed(list(passage), 6)})")
             return _LEFT_OUT
         text = passage[found[0]] if found else None
-    if title is None or title == "" or text is None:
+    if title in (None, "") or text is None or (isinstance(text, str) and is_nothing(text.strip())):
         return text
     if not isinstance(title, str):
         note("wrong-type", f"{place}'s title")
@@ -165,12 +169,18 @@ def unpacked(text: str, always: bool, place: str, note: Note) -> object:
     """
     found = list_in(text)
     if always:
-        if found is None and text.lstrip()[:1] in ("[", "("):
+        if found is None and looks_like_list(text):
             note("list-text", place)
-        return text if found is None and text.lstrip()[:1] not in ("[", "(") else found
+            return None
+        return text if found is None else found
     items = found if isinstance(found, (list, tuple)) else [found]
     readable = all(item is None or isinstance(item, (str, dict)) for item in items)
     return found if found is not None and readable and all(map(_has_text, items)) else text
+
+
+def looks_like_list(text: str) -> bool:
+    """Whether a text begins as a list of texts does, or as an object in Python."""
+    return _BEGINNING.match(text) is not None
 
 
 def is_passage_list(text: str) -> bool:
@@ -190,7 +200,7 @@ def list_in(text: str) -> Any:
     """
     text = text.strip()
     if text.startswith("array(") and text.endswith(")"):
-        text = re.sub(r",\s*dtype=\w+\s*$", "", text[len("array(") : -1])
+        text = re.sub(r",\s*dtype=[^,\[\]]*$", "", text[len("array(") : -1])
     if text[:1] not in ("[", "(", "{") or len(text) > _LONGEST_LIST:
         return None
     try:
@@ -206,7 +216,17 @@ def _of_python(text: str) -> Any:
         quoted = text[0] == "(" and len(items) == 1 and not re.search(r",\s*\)$", text)  # ('so') is a quotation
         return None if quoted else items
     nested = "{" in text or "[" in text[1:]
-    return _literal(text) if nested and not re.search(r"""['"]\s+['"]""", text) else None
+    return _literal(text) if nested and not _joins_texts(text) else None
+
+
+def _joins_texts(text: str) -> bool:
+    """Whether two texts stand side by side, as NumPy writes a list of them; Python would make one of them."""
+    try:
+        tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
+    except (tokenize.TokenError, SyntaxError):
+        return True
+    tokens = [token for token in tokens if token != tokenize.NL]
+    return any(pair == (tokenize.STRING, tokenize.STRING) for pair in pairwise(tokens))
 
 
 def _literal(text: str) -> Any:

@@ -7,7 +7,6 @@ the end (:mod:`tdro.data.outliers`). Rejected: stopping at the first wrong row, 
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,29 +14,30 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tdro.console import progress_bar
+from tdro.data.check_facts import TaskFacts
 from tdro.data.inputs import Input, find_inputs
-from tdro.data.languages import READ, Languages, language_name, languages_of
+from tdro.data.languages import language_name
 from tdro.data.layout import Unclear
+from tdro.data.names import is_negative, shown_key
 from tdro.data.outliers import odd_lengths, odd_ones, repeated
-from tdro.data.reader import Reader
+from tdro.data.reader import Reader, notes
 from tdro.data.rows import Action, Problem, Row
 from tdro.data.same_answer import same_answer
 from tdro.data.same_text import normalise
-from tdro.data.scripts import script_of
 from tdro.data.sources import Part
 
 Sink = Callable[[Problem, object], None]  # takes a problem and the raw value that has it, None where there is none
 
 _SHOWN = 5  # problems of a kind that a report keeps
-_LETTERS = 4  # fewer say nothing about a row's script: "OK", "Wi-Fi"
-_AT_ONCE = 1_000  # texts whose language is told
 _LOST = ("dropped", "refused")
 _BAR_STEP = 1000
 # What read_mixture bears in a task's file, and reads as it is. It refuses the file for everything else.
 _BORNE = {
     "control-character",
     "duplicate-text",
+    "list-like",
     "not-finite",
+    "null-word",
     "overlong",
     "positive-is-negative",
     "positive-is-query",
@@ -125,13 +125,14 @@ def check_files(paths: Sequence[str], batch: int | None = None, sink: Sink | Non
 def check_task(task: Input, report: Report, batch: int | None = None, sink: Sink | None = None) -> TaskReport:
     """Check one task's files. Its problems go to ``report`` and ``sink``, its numbers are returned."""
     numbers = TaskReport(task.name)
-    facts = _Facts()
+    facts = TaskFacts()
     parts = task.parts()
     reader = Reader(task.columns)
+    negatives = False
     for part, line, raw in _values(task, parts, numbers, reader):
         row, problems = (None, [raw]) if isinstance(raw, Problem) else reader.row(raw, line)
-        if problems and task.mixture:
-            problems = _as_mixture(problems)
+        if task.mixture:
+            problems = _as_mixture(problems) + _other_negatives(raw, part.file, line)
         if row is not None and row.negatives:
             problems = [*problems, *_false_negatives(row, part.file, line)]
         for problem in problems:
@@ -146,10 +147,14 @@ def check_task(task: Input, report: Report, batch: int | None = None, sink: Sink
         numbers.repaired += "repaired" in actions and not lost
         if row is not None and not lost:
             facts.add(row, part.file, line)
+            negatives = negatives or bool(row.negatives)
     facts.tell_languages()
     if unclear := reader.end():
         _tell(_asked(parts[-1].file, unclear), None, report, sink)
-    report.notes += [f"{task.name}: {note}" for note in reader.notes()]
+    if task.mixture and (judges := reader.unread.judges(negatives)):
+        message = f"key {shown_key(judges)} judges the rows; keep those whose positives are answers, without it"
+        _tell(Problem(parts[-1].file, None, "unclear-columns", message, "refused"), None, report, sink)
+    report.notes += [f"{task.name}: {note}" for note in notes(list(reader.unread.seen), reader.lists)]
     for problem in _compared(facts, numbers, batch, parts[0].file):
         _tell(problem, None, report, sink)
     return numbers
@@ -200,66 +205,19 @@ def _false_negatives(row: Row, file: str, line: int) -> Iterator[Problem]:
         yield Problem(file, line, "false-negative", message, "kept")
 
 
-class _Side:
-    """What is kept of every row's query, or of its first positive: 8 bytes."""
-
-    def __init__(self) -> None:
-        self.lengths, self.scripts = array("I"), array("H")
-        self.told, self.sure = array("B"), array("B")  # of languages, as Languages has them
-        self.waiting: list[str] = []  # beginnings of texts whose language is not told yet
-
-    def add(self, text: str, script: int) -> None:
-        self.lengths.append(len(text))
-        self.scripts.append(script)
-        self.waiting.append(text[:READ])
-        if len(self.waiting) == _AT_ONCE:
-            self.tell_languages()
-
-    def tell_languages(self) -> None:
-        found = languages_of(self.waiting)
-        self.told.frombytes(found.told.tobytes())
-        self.sure.frombytes(found.sure.tobytes())
-        self.waiting.clear()
-
-    @property
-    def languages(self) -> Languages:
-        return Languages(np.array(self.told), np.array(self.sure))
+def _other_negatives(raw: object, file: str, line: int) -> list[Problem]:
+    """Negatives under another name in a mixture's file, which is refused for it."""
+    if not isinstance(raw, dict) or "negatives" in raw:
+        return []
+    message = "no key 'negatives'; did you mean it by {}?"
+    return [
+        Problem(file, line, "unknown-columns", message.format(shown_key(key)), "refused")
+        for key in raw
+        if is_negative(key)
+    ][:1]
 
 
-class _Facts:
-    """What is kept of every row: 36 bytes."""
-
-    def __init__(self) -> None:
-        self.files: list[str] = []
-        self.scripts = [""]  # a script's number is its place here
-        self.file, self.line, self.query_hash = array("I"), array("Q"), array("q")
-        self.sides = {"query": _Side(), "positive": _Side()}
-
-    def add(self, row: Row, file: str, line: int) -> None:
-        if not self.files or self.files[-1] != file:
-            self.files.append(file)
-        self.file.append(len(self.files) - 1)
-        self.line.append(line)
-        self.query_hash.append(hash(normalise(row.query)))
-        for side, text in zip(self.sides.values(), (row.query, row.positives[0]), strict=True):
-            side.add(text, self._number(script_of(text, _LETTERS)))
-
-    def tell_languages(self) -> None:
-        """Of the last rows, which are too few to have been done yet."""
-        for side in self.sides.values():
-            side.tell_languages()
-
-    def _number(self, script: str) -> int:
-        if script not in self.scripts:
-            self.scripts.append(script)
-        return self.scripts.index(script)
-
-    def place(self, row: int) -> tuple[str, int]:
-        """File and line of a row."""
-        return self.files[self.file[row]], self.line[row]
-
-
-def _compared(facts: _Facts, numbers: TaskReport, batch: int | None, file: str) -> Iterator[Problem]:
+def _compared(facts: TaskFacts, numbers: TaskReport, batch: int | None, file: str) -> Iterator[Problem]:
     """The problems that only the whole task shows; fills in the numbers that only the whole task has."""
     yield from _repeated_queries(facts, numbers)
     for what in ("query", "positive"):
@@ -276,7 +234,7 @@ def _compared(facts: _Facts, numbers: TaskReport, batch: int | None, file: str) 
         yield Problem(file, None, "small-task", message, "kept")
 
 
-def _repeated_queries(facts: _Facts, numbers: TaskReport) -> Iterator[Problem]:
+def _repeated_queries(facts: TaskFacts, numbers: TaskReport) -> Iterator[Problem]:
     rows, firsts = repeated(np.array(facts.query_hash, dtype=np.int64))
     numbers.duplicates = len(rows)
     for row, first in zip(rows.tolist(), firsts.tolist(), strict=True):
@@ -285,7 +243,7 @@ def _repeated_queries(facts: _Facts, numbers: TaskReport) -> Iterator[Problem]:
         yield Problem(file, line, "duplicate-query", f"the same query as {where}", "kept")
 
 
-def _odd(facts: _Facts, what: str) -> Iterator[Problem]:
+def _odd(facts: TaskFacts, what: str) -> Iterator[Problem]:
     """Texts that fall out of their task, by script, by language and by length."""
     side = facts.sides[what]
     scripts, languages = np.array(side.scripts), side.languages

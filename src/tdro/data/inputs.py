@@ -69,7 +69,7 @@ def find_inputs(path: str) -> list[Input]:
 def _of_mixture(folder: Path, chosen: Iterable[str] | None = None, batch: int | None = None) -> Iterator[Input]:
     from tdro.data.mixture import task_files
 
-    own = {"query": "query", "positives": "positives"}  # a mixture has no other names for them
+    own = {what: what for what in ("query", "positives", "negatives")} | {"label": ""}  # it has no other names for them
     for name, file in task_files(folder).items():
         if chosen is None or name in chosen:
             parts = functools.partial(_jsonl, file)

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tdro.data.cells import is_nothing, yes_or_no
-from tdro.data.layout import Layout, Unclear, judged
-from tdro.data.names import LABELS, bare, is_count, is_judgement, shown_key
+from tdro.data.layout import Certain, Layout, Unclear, judged
+from tdro.data.names import LABELS, bare, is_count, is_judgement
 
 _DISTINCT = 8  # values of a column that are kept
+_COLUMNS = 1_000  # that are kept; an object whose keys are ids has millions
 _LEAST, _MOST = -1.0, 5.0  # of grades and scores: cosines from -1, stars to 5
 _WORDS = {  # where all values of a column are among these, it is a judgement
     *("relevant", "irrelevant", "not relevant", "not_relevant", "nonrelevant", "non-relevant", "highly relevant"),
@@ -51,6 +52,8 @@ class Unread:
         for key in keys:
             values = self.seen.get(key)
             if values is None:
+                if len(self.seen) == _COLUMNS:
+                    continue
                 values = self.seen[key] = []
             if values[:1] == [_OTHER]:
                 continue
@@ -68,26 +71,29 @@ class Unread:
         if "label" in known:
             return None
         for key, values in self.seen.items():
-            if _judges(key, values, layout):
-                few = "" if len(values) == _DISTINCT or not values else f" (it is {' or '.join(sorted(values))})"
-                return judged(layout.positives[0], key, {**known, **layout.columns}, few)
+            if _judges(key, values, layout.by, bool(layout.negatives)):
+                return judged(layout.positives[0], key, {**known, **layout.columns}, values)
         return None
 
+    def judges(self, negatives: bool) -> str:
+        """The column that judges rows whose positives are called so, with or without negatives; empty for none."""
+        return next((key for key, values in self.seen.items() if _judges(key, values, "named", negatives)), "")
 
-def _judges(key: str, values: Sequence[str], layout: Layout) -> bool:
+
+def _judges(key: str, values: Sequence[str], by: Certain, negatives: bool) -> bool:
     """Whether a column with these values, as far as they are grades, may say that some positives are none.
 
     A name such as ``label`` is enough where the positives are only called ``answer`` or ``document``. Where they are
     called ``positive``, it takes such a name and grades that differ; else grades that differ, whatever the name.
     """
     if values[:1] == [_OTHER]:
-        return layout.by == "answers" and bare(key) in LABELS
+        return by == "answers" and bare(key) in LABELS
     differ = len(values) > 1 or (bool(values) and yes_or_no(values[0]) is False)
     if is_judgement(key):
-        if layout.by == "answers":
+        if by == "answers":
             return bool(values) or bare(key) in LABELS
-        return differ and not layout.negatives
-    return layout.by != "named" and not layout.negatives and len(values) > 1 and not is_count(key)
+        return differ and not negatives
+    return by != "named" and not negatives and len(values) > 1 and not is_count(key)
 
 
 def _grade(value: object) -> str | None:
@@ -105,8 +111,3 @@ def _grade(value: object) -> str | None:
     if isinstance(value, (int, float)) and _LEAST <= value <= _MOST:
         return f"{value:g}"
     return None
-
-
-def shown(keys: Sequence[str]) -> str:
-    """The line's end that says which columns were not read."""
-    return f"not read: {', '.join(map(shown_key, keys))}" if keys else ""

@@ -20,6 +20,7 @@ from tdro.data.names import (
     QUERIES,
     WELL_KNOWN,
     bare,
+    denies,
     family,
     in_groups,
     is_negative,
@@ -133,20 +134,23 @@ def _layout(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> Layo
     return Layout((*identity, "id")[0], query[0], positives, negatives, (*label, "")[0], unread, names, by, guessed)
 
 
-def judged(positives: str, label: str, known: Mapping[str, str], seen: str = "") -> Unclear:
+def judged(positives: str, label: str, known: Mapping[str, str], values: Sequence[str] = ()) -> Unclear:
     """What to ask about a column that judges the pairs.
 
     Args:
         positives: the column that is judged.
         label: the column of judgements.
         known: the columns that can be told.
-        seen: which judgements there are.
+        values: the judgements, as far as they are known.
     """
-    problem = (
-        f"{shown_key(positives)} is a positive for some values of {shown_key(label)} only{seen}; with label: "
-        f"{shown_key(label)} the rows with 1 or true are read, with label: '' all rows"
-    )
-    return Unclear(problem, {**known, "label": label}).with_answer({**known, "label": label})
+    named = label
+    seen = f" (it is {' or '.join(sorted(values))})" if 0 < len(values) < 8 else ""
+    if {*values} <= {"0", "1"} and not denies(label):
+        remedy = f"with label: {shown_key(label)} the rows with 1 or true are read, with label: '' all rows"
+    else:
+        remedy, label = "keep the rows whose positives are answers; with label: '' all rows are read", ""
+    problem = f"{shown_key(positives)} is a positive for some values of {shown_key(named)} only{seen}; {remedy}"
+    return Unclear(problem).with_answer({**known, "label": label})
 
 
 def _of(name: str, what: str, keys: Sequence[str]) -> tuple[str, ...]:

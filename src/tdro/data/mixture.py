@@ -10,13 +10,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdro.data.content import rows_content
 from tdro.data.jsonl import raw_rows
+from tdro.data.judgements import Unread
+from tdro.data.names import is_negative, listed, shown_key
 from tdro.data.places import BEIR_FILES
 from tdro.data.rows import Problem
 from tdro.data.task import COLUMNS, Mixture, Task, TestSet
@@ -43,27 +45,32 @@ _DEFAULTS = {"in_batch_negatives": True}  # of the others: empty, or false
 _TEST = {"name": str, "folder": str, "task": str, "instruction": str, "symmetric": bool, "sha256": str}
 
 
-def read_mixture(folder: Path | str, tasks: Sequence[str] | None = None) -> Mixture:
+def read_mixture(
+    folder: Path | str, tasks: Sequence[str] | None = None, say: Callable[[str], None] = lambda _: None
+) -> Mixture:
     """Read a mixture folder.
 
     Args:
         folder: where ``mixture.json`` stands; its paths are relative to it.
         tasks: names of the training tasks to read, all if None. The mixture's own order is kept, and so are all test
             sets; those of a task that is left out become untrained ones (``TestSet.task`` is empty).
+        say: told of every task whose file has keys that are not read.
 
     Raises:
         UserError: a missing or changed file, a wrong key, an unknown task, or a row that is not as in
             :data:`tdro.data.task.COLUMNS`; named by file and line, or by key.
     """
-    return Mixture(read_tasks(folder, tasks), read_tests(folder, tasks))
+    return Mixture(read_tasks(folder, tasks, say), read_tests(folder, tasks))
 
 
-def read_tasks(folder: Path | str, tasks: Sequence[str] | None = None) -> list[Task]:
+def read_tasks(
+    folder: Path | str, tasks: Sequence[str] | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Task]:
     """The training tasks of a mixture folder; arguments and errors as :func:`read_mixture`."""
     folder = Path(folder)
     content = _contents(folder)
     wanted = _chosen(content, tasks, folder / "mixture.json")
-    return [_task(folder, entry) for entry in content["tasks"] if entry["name"] in wanted]
+    return [_task(folder, entry, say) for entry in content["tasks"] if entry["name"] in wanted]
 
 
 def read_tests(folder: Path | str, tasks: Sequence[str] | None = None) -> list[TestSet]:
@@ -163,9 +170,12 @@ def _chosen(content: dict[str, Any], tasks: Sequence[str] | None, path: Path) ->
     return set(tasks)
 
 
-def _task(folder: Path, entry: dict[str, Any]) -> Task:
+def _task(folder: Path, entry: dict[str, Any], say: Callable[[str], None]) -> Task:
     path = folder / entry["file"]
-    rows = read_rows(path)
+    unread = Unread()
+    rows = read_rows(path, unread)
+    if unread.seen:
+        say(f"{entry['name']}: not read: {listed(list(unread.seen), None)}")
     if entry["rows"] not in (None, len(rows)):
         raise UserError(f"{path}: {len(rows)} rows, but mixture.json says {entry['rows']}; restore or rebuild the file")
     _same(path, entry["sha256"], sha256(path))
@@ -199,25 +209,36 @@ def _same(path: Path, recorded: str, found: str) -> None:
         )
 
 
-def read_rows(path: Path | str) -> Dataset:
+def read_rows(path: Path | str, unread: Unread | None = None) -> Dataset:
     """The rows of one task's JSONL file, columns in the order of :data:`tdro.data.task.COLUMNS`.
 
-    ``id`` may be missing (then the line's number) and so may ``negatives`` (then none); other keys are
-    ignored.
+    ``id`` may be missing (then the line's number) and so may ``negatives`` (then none); other keys are not read.
+
+    Args:
+        path: the file.
+        unread: is told the other keys.
 
     Raises:
-        UserError: naming file and line of the first row that is wrong, or the file if it has none or cannot be opened.
+        UserError: naming file and line of the first row that is wrong, or the file if it has none or cannot be opened,
+            or if another key judges its rows.
     """
     import pyarrow as pa
     from datasets import Dataset
 
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    unread = Unread() if unread is None else unread
     for line, _, value in raw_rows(path):
         if isinstance(value, Problem):
             where = str(path) if value.line is None else f"{path}, line {line}"
             raise UserError(f"{where}: {value.message}")
         for name, cell in zip(COLUMNS, _row(value, f"{path}, line {line}", line), strict=True):
             columns[name].append(cell)
+        if isinstance(value, dict) and (others := [key for key in value if key not in COLUMNS]):
+            unread.add(value, others)
+    if judges := unread.judges(bool(any(columns["negatives"]))):
+        raise UserError(
+            f"{path}: key {shown_key(judges)} judges the rows; keep those whose positives are answers, without it"
+        )
     if not columns["id"]:
         raise UserError(f"{path}: no rows")
     texts = pa.list_(pa.string())
@@ -236,6 +257,8 @@ def _row(row: object, where: str, line: int) -> tuple[str, str, list[str], list[
         if not isinstance(row.get(name, []), list):
             found = type(row[name]).__name__
             raise UserError(f"{where}: key {name!r} must be a list of strings, found {found}")
+    if "negatives" not in row and (others := [key for key in row if is_negative(key)]):
+        raise UserError(f"{where}: no key 'negatives'; did you mean it by {shown_key(others[0])}?")
     if not row["positives"]:
         raise UserError(f"{where}: 'positives' is empty; a row needs at least one")
     return (

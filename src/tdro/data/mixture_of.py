@@ -31,7 +31,7 @@ def mixture_of(paths: Sequence[str]) -> Mixture:
     if any((Path(path).expanduser() / "mixture.json").is_file() for path in paths):
         if len(paths) > 1:
             raise UserError("give one mixture folder, or data files only")
-        return read_mixture(Path(paths[0]).expanduser())
+        return read_mixture(Path(paths[0]).expanduser(), say=print)
     if len(paths) == 1 and Path(paths[0]).suffix in (".yaml", ".yml"):
         return _of_recipe(paths[0])
     return Mixture(_built(paths))
@@ -52,7 +52,7 @@ def _built(paths: Sequence[str]) -> list[Task]:
         if name in tasks:
             raise UserError(f"{path}: a second task would be named {name!r}; rename the file, or write a recipe")
         built = built_task(Source.model_construct(source=path), name)
-        if built.problems or built.notes:
+        if built.told:
             print(built.summary(name))
         tasks[name] = Task(name, built.open(), source=path, fingerprint=built.fingerprint)
     return list(tasks.values())

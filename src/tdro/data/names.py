@@ -43,7 +43,19 @@ WELL_KNOWN = {"query", "anchor", "question", "prompt", "messages", "sentence1"} 
 LABELS = {"label", "labels", "score", "scores", "similarity"}
 _JUDGE_WORDS = LABELS | {
     *("relevance", "relevant", "relevancy", "rel", "duplicate", "duplicates", "paraphrase", "judgement", "judgment"),
-    *("qrel", "qrels", "entailment", "rating", "grade", "selected", "impossible", "answerable", "correct"),
+    *("qrel", "qrels", "entailment", "rating", "grade", "selected", "answerable", "correct"),
+}
+_DENIALS = {
+    "not",
+    "non",
+    "no",
+    "impossible",
+    "unanswerable",
+    "irrelevant",
+    "nonrelevant",
+    "wrong",
+    "incorrect",
+    "negative",
 }
 _COUNTS = {  # names of numbers that judge nothing: "chunk_id", "n_words", "page"
     *("id", "ids", "idx", "index", "no", "nr", "num", "number", "n", "count", "len", "length", "size", "tokens"),
@@ -78,6 +90,11 @@ def is_judgement(name: str) -> bool:
     return not words(name).isdisjoint(_JUDGE_WORDS)
 
 
+def denies(name: str) -> bool:
+    """Whether a judgement of this name is true where the pair is wrong: ``is_impossible``."""
+    return not words(name).isdisjoint(_DENIALS)
+
+
 def is_count(name: str) -> bool:
     """Whether small numbers in a column of this name number or count something; an empty name is pandas' index."""
     return not bare(name) or not words(name).isdisjoint(_COUNTS)
@@ -110,7 +127,7 @@ def shown_key(key: object) -> str:
     return ascii(text if len(text) <= 40 else f"{text[:37]}...")
 
 
-def listed(keys: Sequence[str], most: int = 12) -> str:
-    """Keys for a message, the first ones and how many more."""
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+def listed(keys: Sequence[str], most: int | None = 12) -> str:
+    """Keys for a message, the first ones and how many more; all of them for None."""
+    more = f" and {len(keys) - most} more" if most is not None and len(keys) > most else ""
     return ", ".join(map(shown_key, keys[:most])) + more or "none"

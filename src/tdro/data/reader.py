@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tdro.data.cells import Lists, is_nothing, is_passage_list, yes_or_no
+from tdro.data.cells import Lists, is_nothing, is_passage_list, looks_like_list, yes_or_no
 from tdro.data.judgements import Unread
 from tdro.data.layout import Layout, Unclear, layout_of
-from tdro.data.names import listed, shown_key
+from tdro.data.names import is_count, listed, shown_key
 from tdro.data.places import TABLES
 from tdro.data.rows import Problem, Row, row_from
 from tdro.data.sources import Part
@@ -34,18 +34,19 @@ class Reader:
 
     Attributes:
         unread: the columns that were not read.
+        lists: those whose cells were read as the lists that they are the texts of.
         layout: of the last part that was opened; None before.
     """
 
     def __init__(self, columns: Mapping[str, str] | None, seen: Mapping[str, list[str]] | None = None) -> None:
         self.columns = dict(columns or {})
         self.unread = Unread(seen)
+        self.lists: list[str] = []
         self.layout: Layout | None = None
         self._file = ""
         self._wanted = self.columns
         self._lists = Lists()
         self._judged: Layout | None = None  # the layout whose positives are least sure
-        self._listed: dict[str, None] = {}
 
     def open(self, part: Part) -> Unclear | None:
         """Look at the first rows of a part, whose rows are read next.
@@ -57,16 +58,17 @@ class Reader:
         layout = common_layout(rows, self.columns)
         if isinstance(layout, Unclear):
             return layout
-        self._file, self.layout, self._wanted = part.file, layout, self.columns
-        self._lists = Lists(table=_is_table(part.file))
+        table = _is_table(part.file)
+        self._file, self.layout, self._wanted, self._lists = part.file, layout, self.columns, Lists(table=table)
         if layout is None:
             return None
         if missing := _missing(self.columns, layout, keys_of(rows)):
             return missing
         self._wanted = self.columns | layout.columns
         passages = (layout.query, *layout.positives, *layout.negatives)
-        self._lists = self._lists._replace(columns=frozenset(key for key in passages if _all_lists(rows, key)))
-        self._listed.update(dict.fromkeys(key for key in passages if key in self._lists.columns))
+        listed_ones = [key for key in passages if _are_lists(rows, key, table and key != layout.query)]
+        self._lists = Lists(frozenset(listed_ones), table)
+        self.lists += [key for key in listed_ones if key not in self.lists]
         self._judge(layout)
         unread = Unread()
         for row in rows:
@@ -88,15 +90,6 @@ class Reader:
         """What must be asked after all rows: what a column means that judges them."""
         return self.unread.judgement(self._judged, self.columns) if self._judged else None
 
-    def notes(self) -> list[str]:
-        """Lines for people: which columns were read as lists, and which were not read."""
-        lines = []
-        if self._listed:
-            lines.append(f"read as lists, which their cells are the texts of: {listed(list(self._listed))}")
-        if self.unread.seen:
-            lines.append(f"not read: {listed(list(self.unread.seen), 50)}")
-        return lines
-
     def _own_layout(self, raw: Mapping[str, Any]) -> Layout | None:
         """The layout of a row with other names than the file has, where it has others for both sides.
 
@@ -111,6 +104,12 @@ class Reader:
     def _judge(self, layout: Layout) -> None:
         if self._judged is None or _STRICT.index(layout.by) > _STRICT.index(self._judged.by):
             self._judged = layout
+
+
+def notes(unread: Sequence[str], lists: Sequence[str]) -> list[str]:
+    """Lines for people: which columns of a source were read as lists, and which were not read."""
+    lines = [f"read as lists, which their cells are the texts of: {listed(lists)}"] if lists else []
+    return [*lines, f"not read: {listed(unread, None)}"] if unread else lines
 
 
 def first_rows(part: Part) -> Rows:
@@ -146,7 +145,7 @@ def _missing(columns: Mapping[str, str], layout: Layout, keys: Sequence[str]) ->
     """A column that the user named and that is not there."""
     there = {"id": layout.id in keys, "negatives": bool(layout.negatives), "label": bool(layout.label)}
     for what, name in columns.items():
-        if name and not there.get(what, True):
+        if name not in ("", what) and not there.get(what, True):
             return Unclear(f"no column {shown_key(name)}, which is to be the {what}; it has {listed(keys)}")
     return None
 
@@ -166,11 +165,16 @@ def _is_table(file: str) -> bool:
     return file.lower().removesuffix(".gz").endswith(tuple(TABLES))
 
 
-def _all_lists(rows: Rows, key: str) -> bool:
-    """Whether all texts of a column are the texts of lists or passages, words for nothing aside."""
+def _are_lists(rows: Rows, key: str, table: bool) -> bool:
+    """Whether the texts of a column are the texts of lists or passages, words for nothing aside.
+
+    All of them; in a table, whose cells cannot be lists, one is enough. Some may be cut and be lists no more.
+    """
     cells = [value for row in rows if (value := row.get(key)) is not None]
     texts = [value for value in cells if not (isinstance(value, str) and is_nothing(value.strip()))]
-    return bool(texts) and all(isinstance(text, str) and is_passage_list(text) for text in texts)
+    if not all(isinstance(text, str) for text in texts) or not any(map(is_passage_list, texts)):
+        return False
+    return table or all(looks_like_list(text) or is_passage_list(text) for text in texts)
 
 
 def _likely(rows: Rows, unclear: Unclear) -> dict[str, str]:
@@ -180,6 +184,7 @@ def _likely(rows: Rows, unclear: Unclear) -> dict[str, str]:
         sizes = [size for row in rows if (size := _length(row.get(key)))]
         if 2 * len(sizes) >= len(rows):
             lengths[key] = sum(sizes) / len(sizes)
+    lengths = {key: length for key, length in lengths.items() if not is_count(key)} or lengths
     answer = {what: name for what, name in unclear.known.items() if name}
     for what, best in (("positives", max), ("query", min)):
         if what not in answer:
@@ -195,4 +200,4 @@ def _length(value: object) -> int:
     """Of a text, or of the first in a list; 0 for anything else."""
     if isinstance(value, list) and value:
         value = value[0]
-    return len(value) if isinstance(value, str) else 0
+    return len(value) if isinstance(value, str) and not value.isdecimal() else 0

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from tdro.data.cells import NO_LISTS, Lists, is_nothing, passages_in, question_in, unpacked, yes_or_no
+from tdro.data.cells import NO_LISTS, Lists, is_nothing, looks_like_list, passages_in, question_in, unpacked, yes_or_no
 from tdro.data.layout import Layout, Unclear, layout_of
 from tdro.data.names import shown_key
 from tdro.data.same_text import normalise
@@ -68,7 +68,8 @@ _MESSAGES = {
     "not-finite": "NaN or an infinite number, which JSON has not",
     "null-word": "a word for nothing (nan, None, NULL, #N/A)",
     "no-text": "an object without a text",
-    "list-text": "begins as the text of a list does, as all in this column, and is none",
+    "list-text": "begins as the text of a list does, as others in this column, and is none",
+    "list-like": "looks like the text of a list or an object, and is read as one text",
     "judged": "a judgement of its own says the opposite",
     "several-messages": "not one question, or not one answer",
     "system-message": "a system message; say what a query asks for as the task's instruction",
@@ -198,6 +199,8 @@ class _Cleaner:
             bare = bare[: self.longest].rstrip()
         if not bare.isascii() and MOJIBAKE.search(bare):
             self.note("wrong-encoding", place)
+        if bare[0] in "[({" and looks_like_list(bare):
+            self.note("list-like", place)
         return bare
 
     def texts(self, passages: Sequence[object], place: str) -> list[str]:
@@ -220,7 +223,7 @@ class _Cleaner:
         for kind, places in self.notes.items():
             where = ", ".join(place if n == 1 else _several(n, place) for place, n in places.items())
             message = f"{where}: {_MESSAGES[kind].format(longest=self.longest)}"
-            action: Action = "dropped" if dropped else "kept" if kind == "wrong-encoding" else "repaired"
+            action: Action = "dropped" if dropped else "kept" if kind in ("wrong-encoding", "list-like") else "repaired"
             found.append(Problem(file, line, kind, message, action))
         return found
 

@@ -40,6 +40,8 @@ def sound(texts: list[Any], longest: int) -> bool:
         return False
     if min(map(len, texts)) <= LONGEST_NOTHING and any(map(is_nothing, texts)):
         return False
+    if together[0] in "[({" or any(begin in together for begin in ("\n[", "\n(", "\n{")):  # the text of a list?
+        return False
     if 0 in encoded.translate(_GLANCE) and _SUSPECT.search(together):
         return False
     return different(texts)

@@ -27,7 +27,7 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
     for name, source in (data.sources or {}).items():
         if data.tasks is None or name in data.tasks:
             built[name] = built_task(source, name)
-            if built[name].problems or built[name].notes:
+            if built[name].told:
                 say(built[name].summary(name))
     return built
 
@@ -40,7 +40,7 @@ def sources_table(built: Mapping[str, BuiltTask]) -> str:
         kinds = ", ".join(f"{sum(counts.values()):,} {kind}" for kind, counts in sorted(task.problems.items()))
         lines.append(f"{name:<{width}}  {task.rows:>11,}  {task.dropped:>9,}  {kinds or '-'}")
     lines.append(f"{'all':<{width}}  {sum(t.rows for t in built.values()):>11,}")
-    lines += [f"{name}: {note}" for name, task in built.items() for note in task.notes]
+    lines += [line for name, task in built.items() for line in task.not_read(name)]
     lines += [f"{name}: {task.folder / 'problems.jsonl'}" for name, task in built.items() if task.problems]
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tdro.data.layout import Layout, Unclear
 from tdro.data.names import family, is_judgement, listed, shown_key
-from tdro.data.reader import Reader, common_layout, first_rows, keys_of
+from tdro.data.reader import Reader, common_layout, first_rows, keys_of, notes
 from tdro.data.sources import open_source
 from tdro.errors import UserError
 from tdro.recipe_checks import COLUMNS
@@ -28,6 +28,7 @@ class Columns:
         wanted: what the recipe must say; empty where the names are known.
         read: the columns of the query, the positives and the negatives (possibly none).
         unread: the others.
+        lists: of those that are read, the ones whose cells are the texts of lists.
         guessed: whether ``wanted`` was told by the names' meaning, not by the user.
     """
 
@@ -35,14 +36,14 @@ class Columns:
     read: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
     unread: tuple[str, ...]
     guessed: bool
+    lists: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
         """Which is which, in a line."""
-        parts = list(zip(("query", "positives", "negatives"), self.read, strict=True))
-        if self.unread:
-            parts.append(("not read", self.unread))
-        return "; ".join(f"{what}: {listed(names, 5 if what != 'not read' else 50)}" for what, names in parts)
+        parts = zip(("query", "positives", "negatives"), self.read, strict=True)
+        told = [f"{what}: {listed(names, 5)}" for what, names in parts]
+        return "; ".join([*told, *notes(self.unread, self.lists)])
 
 
 def columns_of(source: str, given: Mapping[str, str]) -> Columns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tdro.data.build import BuiltTask, built_task
@@ -74,7 +74,7 @@ def look(files: Sequence[str], count: Counter, columns: Mapping[str, Mapping[str
         if same := [one for one in looked if one.built.fingerprint == built.fingerprint]:
             raise UserError(f"{file}: has the rows of {same[0].source}; leave one of them out")
         card = describe(Mixture([Task(name, built.open())]), count, length_rows=_LENGTH_ROWS).tasks[0]
-        looked.append(Looked(file, found, built, card))
+        looked.append(Looked(file, replace(found, unread=tuple(built.unread), lists=tuple(built.lists)), built, card))
     return looked
 
 
