@@ -109,6 +109,8 @@ def saved_files(folder: Path) -> list[Path]:
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{folder / 'state.json'}: names no files; save the data set again") from error
     files = [folder / str(name) for name in names]
+    if not files:
+        raise UserError(f"{folder}: an empty data set")
     for file in files:
         if not file.is_file():
             raise UserError(f"{file}: no such file, though state.json names it; is the copy whole?")

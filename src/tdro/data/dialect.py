@@ -43,9 +43,12 @@ class Lines:
         return self
 
     def __next__(self) -> str:
-        if not self._ahead and not self._look():
-            raise self._error or StopIteration
-        line = self._ahead.popleft()
+        if self._ahead:
+            line = self._ahead.popleft()
+        elif self._error is not None:
+            raise self._error
+        elif not (line := self._read()):
+            raise StopIteration
         self.number += 1
         self.taken.append(line)
         return line
@@ -136,6 +139,18 @@ class Signs:
     failures: int = 0
     unclosed: bool = False
 
+    @property
+    def are_of_both(self) -> bool:
+        """Whether cells that a program quoted are too many for quotes that are characters."""
+        return self.open < _STRONGER * self.wrapped
+
+    def watch(self, line: str, delimiter: str) -> None:
+        """Count the cells of a line that begin with a quote."""
+        for cell in line.rstrip("\r\n").split(delimiter):
+            if cell.startswith('"'):
+                self.wrapped += _is_wrapped(cell)
+                self.open += not _is_closed(cell)
+
 
 Told = Literal["quotes", "backslash", "characters", "either", "unclear", "cut"]
 
@@ -166,7 +181,7 @@ def tell(lines: list[str], whole: bool, columns: int, delimiter: str, before: Si
     if signs.unclosed:
         return "cut"
     before.open += signs.open
-    return "characters" if before.open and before.open >= _STRONGER * before.wrapped else "unclear"
+    return "characters" if before.open and not before.are_of_both else "unclear"
 
 
 def is_escaped(lines: list[str], whole: bool, columns: int, delimiter: str) -> bool:
@@ -186,10 +201,8 @@ def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Sign
     broken = 0
     for line in lines:
         broken += line.count(dialect.delimiter) + 1 != columns and not line.isspace()
-        for cell in line.rstrip("\r\n").split(dialect.delimiter) if '"' in line else ():
-            if cell.startswith('"'):
-                signs.wrapped += _is_wrapped(cell)
-                signs.open += not _is_closed(cell)
+        if begins_with_quote(line, dialect.delimiter):
+            signs.watch(line, dialect.delimiter)
     signs.open = max(0, signs.open - broken)
     left = iter(lines)
     text = Lines(lambda: next(left, ""))

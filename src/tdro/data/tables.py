@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import re
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -61,7 +61,7 @@ def _table(path: Path, usual: str) -> Iterator[tuple[int, object]]:
     lines = Lines(lambda: "")
     try:
         with open_text(path) as file:
-            lines = Lines(lambda: _line(file))
+            lines = Lines(_reader(file))
             for value in _rows(lines, usual, name):
                 line = value.line or 1 if isinstance(value, Problem) else lines.number - len(lines.taken) + 1
                 yield line, value
@@ -71,11 +71,16 @@ def _table(path: Path, usual: str) -> Iterator[tuple[int, object]]:
         yield lines.number + 1, broken_file(name, lines.number + 1, error)
 
 
-def _line(file: TextIO) -> str:
-    line = file.readline(LONGEST_LINE)
-    if len(line) == LONGEST_LINE and not line.endswith(("\n", "\r")):
-        raise OSError(f"a line is longer than {LONGEST_LINE} characters")
-    return line
+def _reader(file: TextIO) -> Callable[[], str]:
+    readline, longest = file.readline, LONGEST_LINE
+
+    def read() -> str:
+        line = readline(longest)
+        if len(line) == longest and not line.endswith(("\n", "\r")):
+            raise OSError(f"a line is longer than {longest} characters")
+        return line
+
+    return read
 
 
 def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
@@ -91,14 +96,14 @@ def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
         yield Problem(name, line, "wrong-header", message, "refused")
         return
     quoted = delimiter != TAB or any(begins_with_quote(line, TAB) for line in lines.taken)
-    seen_utf8 = False
+    first_beyond_ascii = True
     for cells in _records(lines, delimiter, quoted, len(header), name):
         if isinstance(cells, Problem):
             yield cells
         elif cells:
             value = _row(header, cells, name, lines)
-            if not seen_utf8 and not all(map(str.isascii, lines.taken)):
-                seen_utf8 = True
+            if first_beyond_ascii and not all(map(str.isascii, lines.taken)):
+                first_beyond_ascii = False
                 if isinstance(value, Problem) and value.kind == "not-utf8" and _is_of_another_encoding(lines):
                     message = "not UTF-8, nor is any text behind it; convert the file, for instance by iconv"
                     yield replace(value, message=f"{message} -f WINDOWS-1252 -t UTF-8", action="refused")
@@ -130,32 +135,45 @@ def _records(lines: Lines, delimiter: str, quoted: bool, columns: int, name: str
 
 
 def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] | Problem, None, Dialect | None]:
-    """Lines whose quotes, if they have any, are characters. Returns the dialect of the others; None at the end."""
-    signs, told_until, told, quotes = Signs(), 0, "", 0
+    """Lines whose quotes, if they have any, are characters. Returns the dialect of the others; None at the end.
+
+    Where it was told that they are characters, cells that a program seems to have quoted are counted from there on.
+    """
+    signs, told_until, told, first = Signs(), 0, "", 0  # first: line with a quote that was read as a character
     lines.forget()
     for line in lines:
-        if lines.number > told_until and (begins_with_quote(line, TAB) or ESCAPED in line):
-            lines.put_back()
-            ahead, whole = lines.ahead(WINDOW)
-            told_until = lines.number + len(ahead)
-            told = tell(ahead, whole, columns, TAB, signs)
-            next(lines)
-            if told in ("quotes", "backslash") and not quotes:
+        if lines.number > told_until and '"' in line and (begins_with_quote(line, TAB) or ESCAPED in line):
+            if told == "characters":
+                signs.watch(line, TAB)
+                told = "unclear" if signs.are_of_both else told
+            else:
+                lines.put_back()
+                ahead, whole = lines.ahead(WINDOW)
+                told_until = lines.number + len(ahead)
+                told = tell(ahead, whole, columns, TAB, signs)
+                next(lines)
+            if told in ("quotes", "backslash") and not first:
                 lines.put_back()
                 return Dialect(TAB, backslash=told == "backslash")
-            if told in ("quotes", "backslash", "unclear"):
-                yield Problem(name, lines.number, "unclear-quotes", _unclear(quotes), "refused")
-                return None
-            if told == "cut":
-                yield Problem(name, lines.number, "broken-file", _UNCLOSED, "refused")
-                return None
-            if told == "either" and not quotes and begins_with_quote(line, TAB):
-                message = "a cell stands in quotes, which are read as part of its text"
-                yield Problem(name, lines.number, "quotes-kept", message, "kept")
-            quotes = quotes or lines.number
+            if problem := _problem_of(told, first, lines.number, name):
+                yield problem
+                if problem.action == "refused":
+                    return None
+            first = first or lines.number
         text = line.rstrip("\r\n")
         yield text.split(TAB) if text else []
         lines.forget()
+    return None
+
+
+def _problem_of(told: str, first: int, line: int, name: str) -> Problem | None:
+    """What is said of quotes that are told so, where the first of them that was read as a character is in a line."""
+    if told in ("quotes", "backslash", "unclear"):
+        return Problem(name, line, "unclear-quotes", _unclear(first), "refused")
+    if told == "cut":
+        return Problem(name, line, "broken-file", _UNCLOSED, "refused")
+    if told == "either" and not first:
+        return Problem(name, line, "quotes-kept", "quotes around a cell are read as part of its text", "kept")
     return None
 
 
@@ -177,7 +195,7 @@ def _quoted(lines: Lines, dialect: Dialect, columns: int, name: str) -> Iterator
             cells = next(reader, None)
         except csv.Error as error:
             problem = _failed(lines, dialect, str(error), name)
-        if not escapes_told and any(ESCAPED in line for line in lines.taken):
+        if not escapes_told and ESCAPED in "".join(lines.taken):
             escapes_told = True
             lines.put_back()
             ahead, whole = lines.ahead(WINDOW)
@@ -226,17 +244,17 @@ def _wrong_header(header: list[str], delimiter: str) -> str:
 
 
 def _row(header: list[str], cells: list[str], name: str, lines: Lines) -> object:
-    line, end = lines.number - len(lines.taken) + 1, lines.number
-    if len(cells) != len(header):
-        message = f"{len(cells)} columns, the header has {len(header)}"
-        if len(cells) < len(header) and not lines.taken[-1].endswith(("\n", "\r")):
-            return broken_file(name, line, message)
-        if end > line:
-            message += f"; it goes on to line {end}: is a quote not closed?"
-        return Problem(name, line, "wrong-columns", message, "dropped")
-    if any(_NOT_UTF8.search(cell) for cell in cells if not cell.isascii()):
+    line = lines.number - len(lines.taken) + 1
+    if len(cells) == len(header):
+        if all(map(str.isascii, lines.taken)) or not _NOT_UTF8.search("".join(cells)):
+            return {column: cell or None for column, cell in zip(header, cells, strict=True)}
         return Problem(name, line, "not-utf8", "a text is not UTF-8; convert the file to UTF-8", "dropped")
-    return {column: cell or None for column, cell in zip(header, cells, strict=True)}
+    message = f"{len(cells)} columns, the header has {len(header)}"
+    if len(cells) < len(header) and not lines.taken[-1].endswith(("\n", "\r")):
+        return broken_file(name, line, message)
+    if lines.number > line:
+        message += f"; it goes on to line {lines.number}: is a quote not closed?"
+    return Problem(name, line, "wrong-columns", message, "dropped")
 
 
 def _is_of_another_encoding(lines: Lines) -> bool:
