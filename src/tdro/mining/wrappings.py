@@ -7,7 +7,7 @@ texts that have it), an index of their letters finds those that a passage may be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from tdro.data.same_answer import LETTERS, compact, same_answer
 from tdro.mining.passages import Passages
@@ -26,10 +26,8 @@ class Wrappings:
     def __init__(self, passages: Passages) -> None:
         self._answers, self._bare = passages.answers, passages.bare
         self._texts = list(passages.number)  # normalised, in their order
-        self._compact = [compact(text) for text in self._texts]
-        self._heads = [text[:LETTERS] for text in self._compact]
-        titles = zip(self._texts, passages.bare, strict=False)
-        self._bare_heads = [compact(text[start:])[:LETTERS] for text, start in titles] if any(passages.bare) else []
+        self._compact = [""] * len(self._texts)  # made where one is looked at
+        self._titles = any(passages.bare)
         self._indexes: dict[int, _Index] = {}  # of answers that are many; rows of one query share theirs
 
     def among(self, row: int, indices: Sequence[int]) -> set[int]:
@@ -40,8 +38,10 @@ class Wrappings:
             indices: of passages.
         """
         own = self._answers[row]
+        self._make_compact(indices)
+        self._make_compact(own)
         if len(own) <= _MANY:
-            return {index for index, answer in self._near(own, indices) if self._is_same(index, answer)}
+            return {index for answer in own for index in self._near(answer, indices) if self._is_same(index, answer)}
         if id(own) not in self._indexes:
             self._indexes[id(own)] = _Index(own, self._compact)
         index_of_answers = self._indexes[id(own)]
@@ -55,24 +55,27 @@ class Wrappings:
         """Whether a passage is one of the row's answers in another wrapping."""
         return bool(self.among(row, (index,)))
 
-    def _near(self, answers: Iterable[int], indices: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """Pairs of a passage and an answer that may be the same: what they share begins where one of them begins."""
-        heads, texts, bare = self._heads, self._compact, self._bare_heads
-        together = "\n".join([texts[index] for index in indices])
-        for answer in answers:
-            text, head = texts[answer], heads[answer]
-            near = [index for index in indices if heads[index] in text]
-            if head in together:
-                near += [index for index in indices if head in texts[index]]
-            if bare:
-                near += [index for index in indices if index < len(bare) and bare[index] in text]
-            for index in near:
-                yield index, answer
+    def _make_compact(self, indices: Iterable[int]) -> None:
+        texts = self._compact
+        for index in indices:
+            if not texts[index]:
+                texts[index] = compact(self._texts[index])
+
+    def _near(self, answer: int, indices: Sequence[int]) -> list[int]:
+        """The passages that may be an answer: what two texts share begins where one of them begins."""
+        texts = self._compact
+        text, head = texts[answer], texts[answer][:LETTERS]
+        near = [index for index in indices if (other := texts[index])[:LETTERS] in text or head in other]
+        if self._titles:
+            near += [index for index in indices if compact(self._without_title(index)[: 2 * LETTERS])[:LETTERS] in text]
+        return near
 
     def _is_same(self, index: int, answer: int) -> bool:
-        text, start = self._texts[index], self._bare[index] if index < len(self._bare) else 0
         own = self._texts[answer]
-        return same_answer(text, own) or (start > 0 and same_answer(text[start:], own))
+        return same_answer(self._texts[index], own) or same_answer(self._without_title(index), own)
+
+    def _without_title(self, index: int) -> str:
+        return self._texts[index][self._bare[index] if index < len(self._bare) else 0 :]
 
 
 class _Index:
