@@ -95,7 +95,7 @@ class Stages:
                 inputs = self._inputs(base, group, seed)
                 inputs["weights"] = dict(zip(mixture.names, job.weights.tolist(), strict=True))
                 if factors is not None:
-                    inputs["loss_factors"] = factors.tolist()
+                    inputs["gradient_factors"] = factors.tolist()
                 make, remake = self._trainer(name, base, job, merge), {}
                 if merge:
                     remake[fingerprint(inputs)] = self._merger(name, base)
