@@ -102,7 +102,8 @@ def learned(load, folder, machine, more):
 def finetuned(load, folder, machine, more):
     """Stage 2: cross-device negatives."""
     data = tiny.tokenized(load(), TASKS)
-    job = Job("test", "uniform", np.full(4, 0.25), Training(negatives=1, **COMMON, **more), 1)
+    factors = np.array([0.5, 2.0, 0.25, 1.5])
+    job = Job("test", "uniform", np.full(4, 0.25), Training(negatives=1, **COMMON, **more), 1, factors=factors)
     finetune(load, data, job, folder / "model", machine)
     return np.zeros(0)
 

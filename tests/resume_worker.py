@@ -97,7 +97,8 @@ def train(run: Run, models: Path, folder: Path) -> None:
         result |= {"learner": learner.state_dict(), "health": health.state_dict()}
         files = [folder / "steps.jsonl", folder / "log.jsonl"]
     else:
-        job = Job("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **COMMON), 1)
+        factors = np.array([0.5, 2.0, 0.25])  # loss-reweight: the uniform mixture is the simpler case
+        job = Job("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **COMMON), 1, factors=factors)
         finetune(load, data, job, folder / "model", machine)
         result["training"] = json.loads((folder / "model" / "training.json").read_text()) | {"seconds": 0}
         files = [folder / "model" / "log.jsonl", *(folder / "model").glob("*.safetensors")]

@@ -24,7 +24,7 @@ from tdro.retriever.trainer import PlannedTrainer
 HERE = Path(__file__).parent
 FEW = [
     ("learn", "encoder", 1, ["step 5", "torn", "line"]),
-    ("learn", "static", 1, ["event 70", "step 8", "late"]),
+    ("learn", "static", 1, ["event 60", "step 8", "late"]),
     ("learn", "encoder", 2, ["other 4", "torn", "step 11"]),
     ("learn", "lora", 1, ["step 7", "end"]),
     ("finetune", "dropout", 1, ["step 2", "event 90", "late"]),

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,21 @@ def test_equality_ignores_order_and_provenance():
     assert one == other and hash(one) == hash(other)
     assert one != TaskWeights.from_dict({"a": 0.25, "c": 0.75})
     assert one != {"a": 0.25, "b": 0.75}
+
+
+def test_it_is_read_like_the_mapping_that_it_is():
+    weights = TaskWeights(("a", "b"), [0.25, 0.75], {"seed": 1})
+    assert weights["b"] == 0.75 and isinstance(weights["b"], float)
+    assert list(weights) == ["a", "b"] and len(weights) == 2 and "a" in weights and "c" not in weights
+    assert list(weights.keys()) == ["a", "b"] and list(weights.items()) == [("a", 0.25), ("b", 0.75)]
+    assert dict(weights) == {**weights} == weights.as_dict()
+    assert weights.get("c") is None and weights.get("c", 0.0) == 0.0 and weights.get("a") == 0.25
+    assert max(weights, key=weights.get) == "b"
+    with pytest.raises(KeyError, match="c"):
+        weights["c"]
+    assert isinstance(weights, Mapping)
+    assert TaskWeights.from_dict(weights) == weights and hash(TaskWeights.from_dict(weights)) == hash(weights)
+    assert isinstance(weights.values, np.ndarray)
 
 
 def test_repr_shows_the_largest_and_the_effective_number():

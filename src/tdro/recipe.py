@@ -195,7 +195,7 @@ class Finetune(Training):
         default=("uniform", "top-70"),
         description="what to train on: uniform; proportional (to rows); reweight (the weights are the "
         "sampling ratios); top-P or bottom-P (the P % of the tasks with the largest or smallest weights); "
-        "loss-reweight (uniform, each batch's loss times tasks x weight)",
+        "loss-reweight (uniform, each step's gradient, after clipping, times tasks x weight)",
     )
     seeds: Several[Seed] = Field(default=(1,), description="each mixture is trained once with each seed")
     draw: Literal["systematic", "random"] = Field(

@@ -110,7 +110,7 @@ class Stages:
                 inputs = self._inputs(base, group, seed)
                 inputs["weights"] = dict(zip(facts.names, job.weights.tolist(), strict=True))
                 if factors is not None:
-                    inputs["loss_factors"] = factors.tolist()
+                    inputs["gradient_factors"] = factors.tolist()
                 make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
                 if merge:
                     yield Stage(name, merged, make, {fingerprint(inputs): self._merger(name, base)})

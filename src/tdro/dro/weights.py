@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -29,10 +29,12 @@ _ROUNDING = 1e-5  # sums this near to 1 were printed from float32 or with few di
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TaskWeights:
-    """Weights of named tasks: non-negative, finite, summing to 1.
+class TaskWeights(Mapping[str, float]):
+    """Weights of named tasks: non-negative, finite, summing to 1; a mapping from each task to its weight.
 
-    Two are equal if each task has the same weight to the bit, whatever the order and the provenance.
+    It is read like any mapping (``weights["news"]``, ``"news" in weights``, ``weights.items()``, ``dict(weights)``),
+    except that ``values`` is the array and not a method. Two are equal if each task has the same weight to the bit,
+    whatever the order and the provenance; a plain dict is not weights and equal to none.
 
     Attributes:
         names: the tasks, unique, in the order of ``values``.
@@ -44,7 +46,7 @@ class TaskWeights:
     """
 
     names: tuple[str, ...]
-    values: np.ndarray
+    values: np.ndarray  # type: ignore[assignment]  # a mapping's method of this name is less use
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,11 +91,11 @@ class TaskWeights:
         Raises:
             UserError: if a weight is not a number, or as the class says.
         """
-        for name, value in weights.items():
+        found = dict(weights.items())
+        for name, value in found.items():
             if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
                 raise UserError(f"weights: task {name!r} has weight {value!r}, which is not a number")
-        values = np.array(list(weights.values()), dtype=np.float64)
-        return cls(tuple(weights), values, dict(provenance or {}))
+        return cls(tuple(found), np.array(list(found.values()), dtype=np.float64), dict(provenance or {}))
 
     @classmethod
     def load(cls, path: Path | str) -> TaskWeights:
@@ -139,6 +141,12 @@ class TaskWeights:
     def as_dict(self) -> dict[str, float]:
         """``{task: weight}`` in the order of ``names``."""
         return dict(zip(self.names, self.values.tolist(), strict=True))
+
+    def __getitem__(self, name: str) -> float:
+        return self.as_dict()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TaskWeights) and self.as_dict() == other.as_dict()
@@ -234,7 +242,11 @@ class TaskWeights:
         raise UserError(f"transfer {spec!r}: must be {TRANSFERS}")
 
     def loss_factors(self) -> dict[str, float]:
-        """What each task's loss is multiplied by under uniform sampling: k·α (the paper's loss reweighting)."""
+        """What each task's loss counts under uniform sampling: k·α (the paper's loss reweighting).
+
+        Where batches are of one task and gradients are clipped to a norm, multiply the clipped gradient by it: a factor
+        of the loss would be clipped away.
+        """
         return {name: len(self) * weight for name, weight in self.as_dict().items()}
 
     def _rows(self, sizes: Mapping[str, int]) -> np.ndarray:

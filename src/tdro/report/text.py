@@ -103,7 +103,7 @@ def describe(mixture: str) -> str:
         "uniform": "every task equally often",
         "proportional": "tasks as often as they have rows",
         "reweight": "α itself as sampling ratios",
-        "loss-reweight": "uniform sampling, each batch's loss times k·α",
+        "loss-reweight": "uniform sampling, each step's gradient times k·α",
         "untrained": "the base model before any training",
         "bm25": "matching words alone, no model",
     }.get(mixture, "")

@@ -2,9 +2,9 @@
 
 The candidates of a query are all passages of the batch, on all ranks. A candidate with the text of the row's positive
 is no negative, and neither is the positive of another row with the same query: such candidates are masked by text.
-Rows of a task whose answers fit many queries (a class label, say) can be kept to their own hard negatives, and a row's
-loss can be multiplied by its task's factor (the paper's ablation, loss reweighting). Rejected: masking by embedding
-similarity, which also removes the hard negatives worth learning from, and the library's loss, which has no mask.
+Rows of a task whose answers fit many queries (a class label, say) can be kept to their own hard negatives. Rejected:
+masking by embedding similarity, which also removes the hard negatives worth learning from, and the library's loss,
+which has no mask.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from numpy.typing import ArrayLike
 from sentence_transformers.util import all_gather_with_grad, get_rank, get_world_size
 from torch import Tensor, nn
 
@@ -32,7 +31,6 @@ class InBatchLoss(SortedBatchLoss):
         mini_batch_size: texts per micro-batch.
         gradient_caching: see :class:`SortedBatchLoss`.
         hard_negatives_only: tasks whose rows have their own hard negatives and no others.
-        factors: (k,) what the loss of a row of each task is multiplied by; None for 1.
 
     Labels: (B, 3 + N) integers naming each row's task, query and passages, the positive first, equal where the texts
     are equal; or None: then nothing is masked, and there are no tasks.
@@ -45,15 +43,13 @@ class InBatchLoss(SortedBatchLoss):
         mini_batch_size: int = 64,
         gradient_caching: bool = False,
         hard_negatives_only: Sequence[int] = (),
-        factors: ArrayLike | None = None,
     ) -> None:
         super().__init__(model, temperature, mini_batch_size, gradient_caching)
-        # Not buffers: they belong to the run, not to the model that is saved.
+        # Not a buffer: it belongs to the run, not to the model that is saved.
         self._hard_only = torch.tensor(sorted(hard_negatives_only), dtype=torch.long)
-        self._factors = None if factors is None else torch.as_tensor(factors, dtype=torch.float32)
 
     def batch_loss(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
-        """Mean over this rank's rows of -log softmax of the positive's similarity / τ, times the task's factor."""
+        """Mean over this rank's rows of -log softmax of the positive's similarity / τ."""
         queries = nn.functional.normalize(columns[0], dim=1)
         # (passages a row, B, D) → all ranks' positives first, then their negatives, column by column.
         passages = [nn.functional.normalize(column, dim=1) for column in columns[1:]]
@@ -63,12 +59,7 @@ class InBatchLoss(SortedBatchLoss):
         own = torch.arange(len(queries), device=scores.device) + get_rank() * len(queries)
         if labels is None:
             return nn.functional.cross_entropy(scores, own)
-        losses = nn.functional.cross_entropy(
-            scores.masked_fill(self._no_negatives(labels, own), -torch.inf), own, reduction="none"
-        )
-        if self._factors is not None:
-            losses = losses * self._factors.to(losses.device)[labels[:, 0]]
-        return losses.mean()
+        return nn.functional.cross_entropy(scores.masked_fill(self._no_negatives(labels, own), -torch.inf), own)
 
     def _no_negatives(self, labels: Tensor, own: Tensor) -> Tensor:
         """Which candidates a row does not see, (B, candidates); its positive, number ``own``, it always sees."""

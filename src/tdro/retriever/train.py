@@ -23,6 +23,7 @@ from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.recipe import Training
 from tdro.retriever.adapters import adapter_findings
 from tdro.retriever.batches import draw_tasks
+from tdro.retriever.gradient_factors import GradientFactors
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
 from tdro.retriever.saving import PLAIN, Saving, save_model
@@ -51,7 +52,7 @@ class Job:
         draw: how the tasks of the batches are drawn.
         subset: per task, the rows that may be read; None for all.
         hard_negatives_only: tasks whose rows take no other row's passages as negatives.
-        factors: (k,) what each task's loss is multiplied by; None for 1.
+        factors: (k,) what each task's gradients are multiplied by; None for 1.
     """
 
     title: str
@@ -106,7 +107,6 @@ def finetune(
         job.settings.chunk_rows,
         job.settings.gradient_caching,
         job.hard_negatives_only,
-        job.factors,
     )
     steps = PlannedSteps(data, plan, job.settings.negatives, text_labels, machine.rank, machine.world, job.subset)
     trainer = PlannedTrainer(
@@ -118,7 +118,10 @@ def finetune(
         job.seed,
         bf16=machine.bf16,
         device=machine.device,
-        callbacks=[ProgressBar(job.title)],
+        callbacks=[
+            ProgressBar(job.title),
+            *([] if job.factors is None else [GradientFactors(job.factors[plan.tasks])]),
+        ],
     )
     trainer.run()
     with whole_parameters(model):
