@@ -68,8 +68,8 @@ def recipe(folder: Path, data: str, mine: str, prompts: bool, **changes: Any) ->
         "data": {**where, "query_tokens": 12, "passage_tokens": 16, "prompts": prompts},
         "negatives": {"per_row": PER_ROW, "mine": mine, "model": str(folder / "miner"), "ranks": [1, 3]},
         "base": {"kind": "static", "source": str(tokenizer), "dimension": 8},
-        "reference": training,
-        "weights": training,
+        "reference": dict(training),
+        "weights": dict(training),
         "finetune": [{**training, "name": "main", "mixtures": ["uniform", "top-50"]}],
         "evaluate": {"permutations": 20, "bootstrap": 20},
     }

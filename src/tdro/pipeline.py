@@ -130,6 +130,8 @@ class Run:
         if "learn" in todo:
             self.folder.check([weights])
         elif todo & {"finetune", "evaluate"}:
+            for reference in references:
+                self.folder.require_current(reference, "reference")
             self.folder.require([weights], "learn")
         if not (self.folder.is_done(weights) and todo & {"finetune", "evaluate"}):
             return

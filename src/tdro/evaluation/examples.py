@@ -140,7 +140,7 @@ def _folders(recipe: Path) -> dict[str, Path]:
     from tdro.data.wheels import cache_folder
     from tdro.recipe import load_recipe
 
-    data = load_recipe(recipe).data
+    data = load_recipe(recipe, data_may_be_gone=True).data
     if data.mixture is None:
         return {name: Path(test.folder).expanduser() for name, test in (data.test_sets or {}).items()}
     return test_folders(
