@@ -82,7 +82,7 @@ class Run:
         if {"reference", "learn", "finetune"}.isdisjoint(stages):
             self.folder.remember(self.recipe)
             return
-        self.prepared.all_bases()  # one that cannot be trained is refused before any work
+        self.prepared.check_bases()
         self.folder.check_input("negatives", self.recipe.negatives.model_dump(mode="json"))  # before they are mined
         self.folder.check([*self.stages.references(), weights := self.stages.weights()])
         if self.folder.is_done(weights):

@@ -19,6 +19,7 @@ from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.planning.lengths import Counter
 from tdro.recipe import Base
+from tdro.recipe_checks import PACKAGED
 from tdro.retriever.base import model_source, plain_tokenizer
 from tdro.retriever.decoder import embedding_tokenizer, keep_layers
 from tdro.retriever.model_kinds import refuse_as_base
@@ -88,7 +89,7 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
     from transformers import AutoConfig, AutoModel
 
     folder, gguf_file = _files(base)
-    if gguf_file is None:
+    if gguf_file is None and base.source not in PACKAGED:
         refuse_as_base(base.source)
     try:
         config = AutoConfig.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
