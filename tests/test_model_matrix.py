@@ -318,7 +318,7 @@ def test_a_bare_transformer_is_named_as_one(made, test_set, tmp_path, capsys, mo
     assert result["ndcg@10"] == expected["ndcg@10"]
     for folder in ("one", "two"):  # the second finds the base built
         log_to(None, main=True)
-        Prepared(trained_on(tmp_path / folder, raw), tmp_path / folder, MACHINE).all_bases()
+        Prepared(trained_on(tmp_path / folder, raw), tmp_path / folder, MACHINE).check_bases()
         assert capsys.readouterr().out.count(f"warning: {raw}: {what}") == 1
 
 
@@ -356,7 +356,8 @@ def own_cache(tmp_path, monkeypatch):
 def test_a_trained_model_is_what_its_base_was(name, made, tmp_path, own_cache, caplog):
     path, stock = made(name)
     prepared = Prepared(trained_on(tmp_path, path), tmp_path, MACHINE)
-    (base, _) = prepared.all_bases()
+    prepared.check_bases()
+    base = prepared.base(prepared.recipe.base)
     said = caplog.text
     save_model(prepared.loader(base)(), tmp_path / "saved", prepared.saving(base, merge=True))
     trained = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
@@ -387,7 +388,7 @@ def test_what_reads_more_than_tokens_is_no_base(name, made, tmp_path, own_cache)
     path, _ = made(name)
     recipe = trained_on(tmp_path, path, trust_remote_code=name == "custom-module")
     with pytest.raises(UserError, match="training reads tokens only"):
-        Prepared(recipe, tmp_path, MACHINE).all_bases()
+        Prepared(recipe, tmp_path, MACHINE).check_bases()
 
 
 def test_a_groups_base_is_refused_before_the_reference_is_trained(made, tmp_path, own_cache):
@@ -406,7 +407,8 @@ def test_training_pools_its_prompts_or_has_none(made, tmp_path, own_cache):
     with pytest.raises(UserError, match=r"include_prompt: false.*\nSet data\.prompts to false"):
         pipeline.run(trained_on(tmp_path, path, data__prompts=True), ["reference"])
     prepared = Prepared(trained_on(tmp_path, path, data__prompts=False), tmp_path, MACHINE)
-    (base, _) = prepared.all_bases()
+    prepared.check_bases()
+    base = prepared.base(prepared.recipe.base)
     save_model(prepared.loader(base)(), tmp_path / "saved", prepared.saving(base, merge=True))
     trained = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     assert not trained[1].include_prompt and trained.prompts == {"query": "", "document": ""}

@@ -92,7 +92,7 @@ class Run:
         self.stages = Stages(self.recipe, self.prepared, self.path)
         self._require_records(todo)
         if trains:
-            self.prepared.all_bases()  # one that cannot be trained is refused before any work
+            self.prepared.check_bases()
             self.folder.make()
         log_to(self.path if self.path.is_dir() else None, self.machine.main)
         if todo == {"report"}:

@@ -224,16 +224,19 @@ class Prepared:
                         prompted=prompted,
                         trust_remote_code=self.recipe.trust_remote_code,
                     )
-            for line in base_notes(path, settings.source, settings.kind, prompts=bool(self._prompted)):
-                logger.warning(line)
             self._bases[key] = BaseModel(path, model_fingerprint(path), settings)
         return replace(self._bases[key], settings=settings)  # others may differ in lora
 
-    def all_bases(self) -> list[BaseModel]:
-        """The base of every training of the recipe."""
+    def check_bases(self) -> None:
+        """Build the base of every training of the recipe; refuse one that cannot be trained, and say what training does
+        not take over from it."""
         recipe = self.recipe
         first = [] if recipe.weights.load else [recipe.base]
-        return [self.base(settings) for settings in (*first, *map(recipe.base_of, recipe.finetune))]
+        bases = [self.base(settings) for settings in (*first, *map(recipe.base_of, recipe.finetune))]
+        prompts = bool(self._prompted)
+        for base in {base.fingerprint: base for base in bases}.values():
+            for line in base_notes(base.path, base.settings.source, base.settings.kind, prompts):
+                logger.warning(line)
 
     def loader(self, base: BaseModel, dropout: bool = True) -> Callable[[], SentenceTransformer]:
         """A function that loads the base fresh, with adapters and checkpointing as its settings say."""

@@ -46,8 +46,10 @@ def _said(model: Evaluated) -> list[str]:
 
 def _how(model: Evaluated) -> list[str]:
     """How the model was scored, where that is not by the cosine of bare texts."""
+    if model.name == BM25:
+        return []
     results = [result for results in model.benchmarks.values() for result in results]
-    names = {str(result["similarity"]) for result in results if "similarity" in result} - {"cosine", BM25}
+    names = {str(result["similarity"]) for result in results if "similarity" in result} - {"cosine"}
     lines = [f"scored by {' and '.join(sorted(names))}, {model.name}'s own similarity"] if names else []
     asked = [result.get("prompts") for result in results]
     if any(each != asked[0] or each is None for each in asked):

@@ -16,6 +16,7 @@ from torch import nn
 
 from tdro.errors import UserError
 from tdro.recipe import Base
+from tdro.recipe_checks import PACKAGED
 from tdro.retriever.base import plain_tokenizer
 from tdro.retriever.base_tokens import base_files, is_static
 from tdro.retriever.decoder import keep_layers
@@ -88,7 +89,7 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
     folder, gguf_file = base_files(base)
     if base.kind == "encoder" and is_static(folder):
         return _static_shape(folder)
-    if gguf_file is None:
+    if gguf_file is None and base.source not in PACKAGED:
         refuse_as_base(base.source)
     try:
         config = AutoConfig.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
