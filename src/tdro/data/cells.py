@@ -13,6 +13,7 @@ import json
 import re
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ NOTHING = {
 }
 _LEFT_OUT = object()  # instead of a passage: a note says why
 LONGEST_NOTHING = max(map(len, NOTHING))
+_WITH_SPACES = 20  # characters of a cell with such a word and spaces around it
 _LONGEST_LIST = 1 << 20  # characters of a cell that is parsed
 _TEXTS = {  # keys of a passage's text, where there is no "text"
     *("text", "segment", "content", "contents", "body", "passage", "passagetext", "document", "documenttext", "doc"),
@@ -44,8 +46,12 @@ _FLAT = {  # lists of texts, in Python and NumPy
 
 
 def is_nothing(text: str) -> bool:
-    """Whether a text is a word for nothing."""
+    """Whether a text, without spaces around it, is a word for nothing."""
     return len(text) <= LONGEST_NOTHING and text.casefold() in NOTHING
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and len(value) < _WITH_SPACES and is_nothing(value.strip())
 
 
 def passages_in(value: object, place: str, note: Note, wanted: bool | None = None) -> list[Any]:
@@ -59,45 +65,47 @@ def passages_in(value: object, place: str, note: Note, wanted: bool | None = Non
     """
     if value is None:
         return []
-    if isinstance(value, (list, tuple)) and not _is_chat(value):
-        found = [
-            _text_of(item, place, note, wanted) if isinstance(item, (dict, list, tuple)) else item for item in value
-        ]
-    else:
-        found = [_text_of(value, place, note, wanted) if isinstance(value, (dict, list, tuple)) else value]
+    items = value if isinstance(value, (list, tuple)) and not _is_chat(value) else [value]
+    found: list[Any] = []
+    for item in items:
+        if isinstance(item, dict):
+            found.append(_titled(item, place, note, wanted))
+        elif isinstance(item, (list, tuple)) and _is_chat(item):
+            found.append(answer_in(item, place, note))
+        else:
+            found.append(item)
     return [text for text in found if text is not _LEFT_OUT]
 
 
-def _text_of(value: Any, place: str, note: Note, wanted: bool | None) -> object:
-    if isinstance(value, dict):
-        return _titled(value, place, note, wanted)
-    if _is_chat(value):
-        return answer_in(value, place, note)
-    return value
+@lru_cache(maxsize=256)
+def _keys_of(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Of a passage's keys the title, those that may be the text, a plain ``text`` first, and those that judge it."""
+    title = "title" if "title" in keys else next((key for key in keys if bare(key) == "title"), "title")
+    texts = sorted((key for key in keys if bare(key) in _TEXTS), key=lambda key: key != "text")
+    return title, tuple(texts), tuple(key for key in keys if bare(key) in _JUDGED)
 
 
 def _titled(passage: Mapping[str, Any], place: str, note: Note, wanted: bool | None) -> object:
     """A passage's ``"title text"``."""
-    for key, value in passage.items():
-        if wanted is not None and bare(key) in _JUDGED and (judged := yes_or_no(value)) not in (None, wanted):
-            note("judged", f"{place} ({shown_key(key)} is {int(bool(judged))})")
+    title_key, text_keys, judged_by = _keys_of(tuple(passage))
+    for key in judged_by if wanted is not None else ():
+        if yes_or_no(passage[key]) not in (None, wanted):
+            note("judged", f"{place} ({shown_key(key)} is {shown_key(passage[key])})")
             return _LEFT_OUT
-    title, text = passage.get("title"), passage.get("text")
-    if title is None:
-        title = next((value for key, value in passage.items() if bare(key) == "title"), None)
+    title, text = passage.get(title_key), passage.get("text")
     if text is None:
-        found = [key for key, value in passage.items() if bare(key) in _TEXTS and value is not None]
-        if len(found) > 1 or (not found and "text" not in passage):
+        found = [key for key in text_keys if passage[key] is not None]
+        if len(found) > 1 or not text_keys:
             what = f"the text may be {' or '.join(map(shown_key, found))}" if found else "no key text"
             note("no-text", f"{place} ({what}; found {listed(list(passage), 6)})")
             return _LEFT_OUT
         text = passage[found[0]] if found else None
-    if title in (None, "") or text is None or (isinstance(text, str) and is_nothing(text.strip())):
+    if title is None or title == "" or text is None or _is_word(text):
         return text
     if not isinstance(title, str):
         note("wrong-type", f"{place}'s title")
         return text
-    if is_nothing(title.strip()):
+    if _is_word(title):
         note("null-word", f"{place}'s title")
         return text
     return titled(title, text) if isinstance(text, str) else text or title

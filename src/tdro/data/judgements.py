@@ -46,23 +46,25 @@ class Unread:
 
     def __init__(self, seen: Mapping[str, list[str]] | None = None) -> None:
         self.seen: dict[str, list[str]] = {key: list(values) for key, values in (seen or {}).items()}
+        self._others = {key for key, values in self.seen.items() if values == [_OTHER]}
 
     def add(self, row: Mapping[str, Any], keys: Iterable[str]) -> None:
         """Look at the columns of a row."""
         for key in keys:
+            if key in self._others:
+                continue
             values = self.seen.get(key)
             if values is None:
                 if len(self.seen) == _COLUMNS:
                     continue
                 values = self.seen[key] = []
-            if values[:1] == [_OTHER]:
-                continue
             value = row.get(key)
             if value is None or (isinstance(value, str) and (not value.strip() or is_nothing(value.strip()))):
                 continue
             grade = _grade(value)
             if grade is None:
                 self.seen[key] = [_OTHER]
+                self._others.add(key)
             elif grade not in values and len(values) < _DISTINCT:
                 values.append(grade)
 

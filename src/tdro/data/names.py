@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 # What positives and negatives are called: "positive", "pos", "hard_negatives", "rejected_response", "bm25_negatives".
 _NOUN = (
@@ -64,6 +65,7 @@ _COUNTS = {  # names of numbers that judge nothing: "chunk_id", "n_words", "page
 }
 
 
+@lru_cache(maxsize=4096)
 def bare(name: str) -> str:
     """A name without case, spaces and punctuation."""
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", name).casefold())

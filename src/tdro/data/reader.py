@@ -17,10 +17,11 @@ from tdro.data.judgements import Unread
 from tdro.data.layout import Layout, Unclear, layout_of
 from tdro.data.names import is_count, listed, shown_key
 from tdro.data.places import TABLES
-from tdro.data.rows import Problem, Row, row_from
+from tdro.data.rows import Problem, Row, row_by, row_from
 from tdro.data.sources import Part
 
 Rows = Sequence[Mapping[str, Any]]
+_LAYOUTS = 1_000  # of rows with different keys that are kept
 LOOKED = 500  # first values of a file by which its columns are told
 _STRICT = ("named", "given", "answers")  # the later, the sooner a column is taken for a judgement
 
@@ -45,6 +46,7 @@ class Reader:
         self.layout: Layout | None = None
         self._file = ""
         self._wanted = self.columns
+        self._layouts: dict[tuple[str, ...], Layout | Unclear] = {}
         self._lists = Lists()
         self._judged: Layout | None = None  # the layout whose positives are least sure
 
@@ -60,6 +62,7 @@ class Reader:
             return layout
         table = _is_table(part.file)
         self._file, self.layout, self._wanted, self._lists = part.file, layout, self.columns, Lists(table=table)
+        self._layouts = {}
         if layout is None:
             return None
         if missing := _missing(self.columns, layout, keys_of(rows)):
@@ -77,29 +80,33 @@ class Reader:
 
     def row(self, raw: object, line: int) -> tuple[Row | None, list[Problem]]:
         """The row of a value of the part, as :func:`tdro.data.rows.row_from` gives it."""
-        wanted = self._wanted
-        if isinstance(raw, dict):
-            layout = layout_of(tuple(raw), wanted)
-            if isinstance(layout, Unclear) and (own := self._own_layout(raw)):
-                layout, wanted = own, self.columns
-            if isinstance(layout, Layout) and layout.unread:
-                self.unread.add(raw, layout.unread)
-        return row_from(raw, self._file, line, wanted, lists=self._lists)
+        if not isinstance(raw, dict):
+            return row_from(raw, self._file, line)
+        layout = self._layout_by(tuple(raw))
+        if isinstance(layout, Layout) and layout.unread:
+            self.unread.add(raw, layout.unread)
+        return row_by(layout, raw, self._file, line, lists=self._lists)
 
     def end(self) -> Unclear | None:
         """What must be asked after all rows: what a column means that judges them."""
         return self.unread.judgement(self._judged, self.columns) if self._judged else None
 
-    def _own_layout(self, raw: Mapping[str, Any]) -> Layout | None:
-        """The layout of a row with other names than the file has, where it has others for both sides.
+    def _layout_by(self, keys: tuple[str, ...]) -> Layout | Unclear:
+        """The layout of a row of the part: the part's, or its own where it has other names for both sides.
 
-        A row with the file's query, without its positives, and with an ``answer`` is none: that is another column.
+        A row with the file's query, without its positives, and with an ``answer`` is not read: that is another column.
         """
-        own = layout_of(tuple(raw), self.columns)
-        if isinstance(own, Unclear) or (own.by != "named" and self.layout is not None and self.layout.query in raw):
-            return None
-        self._judge(own)
-        return own
+        if (known := self._layouts.get(keys)) is not None:
+            return known
+        layout = layout_of(keys, self._wanted)
+        if isinstance(layout, Unclear):
+            own = layout_of(keys, self.columns)
+            if isinstance(own, Layout) and (own.by == "named" or self.layout is None or self.layout.query not in keys):
+                layout = own
+                self._judge(own)
+        if len(self._layouts) < _LAYOUTS:
+            self._layouts[keys] = layout
+        return layout
 
     def _judge(self, layout: Layout) -> None:
         if self._judged is None or _STRICT.index(layout.by) > _STRICT.index(self._judged.by):

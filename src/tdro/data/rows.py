@@ -101,7 +101,6 @@ def row_from(
     line: int,
     columns: Mapping[str, str] | None = None,
     longest: int = LONGEST_TEXT,
-    lists: Lists = NO_LISTS,
 ) -> tuple[Row | None, list[Problem]]:
     """The row of a raw value, and all that was wrong with it. Without a row, every problem's action is ``dropped``.
 
@@ -114,12 +113,22 @@ def row_from(
         line: for the problems, and the row's id where it has none.
         columns: the file's names, as :func:`tdro.data.layout.layout_of` takes them.
         longest: characters of a text above which it is cut.
-        lists: the columns whose cells are the texts of lists.
     """
     if not isinstance(raw, dict):
         hint = "; `jq -c '.[]' FILE` makes lines of it" if isinstance(raw, list) else ""
         return None, [Problem(file, line, "not-an-object", f"expected an object, found {_type(raw)}{hint}", "dropped")]
-    layout = layout_of(tuple(raw), columns)
+    return row_by(layout_of(tuple(raw), columns), raw, file, line, longest)
+
+
+def row_by(
+    layout: Layout | Unclear,
+    raw: dict[str, Any],
+    file: str,
+    line: int,
+    longest: int = LONGEST_TEXT,
+    lists: Lists = NO_LISTS,
+) -> tuple[Row | None, list[Problem]]:
+    """As :func:`row_from`, of an object by a layout; ``lists`` says which cells are the texts of lists."""
     if isinstance(layout, Unclear):
         return None, [Problem(file, line, "unknown-columns", layout.problem, "dropped")]
     if layout.label and not (yes := yes_or_no(raw[layout.label])):

@@ -25,6 +25,7 @@ _SUSPECT_BYTES = {*filter(NO_TEXT.match, map(chr, range(128))), "\xc2", "\xc3", 
 _GLANCE = bytes(0 if chr(byte) in _SUSPECT_BYTES else byte for byte in range(256))
 _NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _LOWER = bytes(range(256)).lower()
+_OPENING = set("[({")
 _BEGINNING = 32  # bytes of a text by which it is told from another
 _HEAD = 60  # characters in which so many letters are looked for
 
@@ -40,7 +41,7 @@ def sound(texts: list[Any], longest: int) -> bool:
         return False
     if min(map(len, texts)) <= LONGEST_NOTHING and any(map(is_nothing, texts)):
         return False
-    if together[0] in "[({" or any(begin in together for begin in ("\n[", "\n(", "\n{")):  # the text of a list?
+    if not _OPENING.isdisjoint([text[0] for text in texts]):  # the text of a list?
         return False
     if 0 in encoded.translate(_GLANCE) and _SUSPECT.search(together):
         return False

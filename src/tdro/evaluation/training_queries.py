@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from tdro.console import progress_bar
 from tdro.data.build import BuiltTask, built_task, read_built
 from tdro.data.content import queries_content
+from tdro.data.layout import Layout, layout_of
 from tdro.data.mixture import read_rows, task_files
 from tdro.data.places import is_hub_file, looks_like_file
 from tdro.data.wheels import cache_folder
@@ -200,8 +201,8 @@ def _streamed(data: TrainingData, deadline: float) -> tuple[list[str], str]:
 
 def _query_column(data: TrainingData, features: Any) -> str:
     """The column that the settings or its name say, else the first one of text: sentence-transformers' anchor."""
-    given = data.settings.get("columns")
-    names = [given["query"]] if isinstance(given, dict) and "query" in given else list(_QUERY_COLUMNS)
+    layout = layout_of(list(features), {"label": "", **(data.settings.get("columns") or {})})
+    names = [layout.query] if isinstance(layout, Layout) else list(_QUERY_COLUMNS)
     texts = [name for name, kind in features.items() if getattr(kind, "dtype", "") in _TEXT or isinstance(kind, str)]
     column = next((name for name in (*names, *texts) if name in features and name != "id"), None)
     if column is None:
