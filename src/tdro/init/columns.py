@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tdro.data.rows import LABELS, layout_of, shown_key
-from tdro.data.sources import Part, open_source
+from tdro.data.sources import Part, open_source, refusal
 from tdro.errors import UserError
 from tdro.recipe_checks import COLUMNS
 from tdro.recipe_data import Source
@@ -81,7 +81,7 @@ def columns_of(source: str, given: Mapping[str, str]) -> Columns:
     place, rows = next(((place, rows) for place, part in enumerate(parts) if (rows := _first(part, _LOOKED))), (0, []))
     keys = _keys(rows)
     if not keys:
-        raise UserError(f"{source}: no rows in it; see `tdro data check {shlex.quote(source)}`")
+        raise UserError(refusal(parts) or f"{source}: no rows in it; see `tdro data check {shlex.quote(source)}`")
     for column in given.values():
         if column not in keys:
             raise UserError(f"--columns {source}: no column {shown_key(column)}; it has {_listed(keys)}")
