@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import messy
 import tiny
@@ -205,6 +207,17 @@ def test_every_command_refuses_it(
     assert not any(Path(name).exists() for name in ("m", "d", "recipe.yaml"))
 
 
+def test_init_says_why_nothing_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("base").mkdir()
+    tiny.tokenizer(eos=False).save("base/tokenizer.json")
+    Path("a.csv").write_text("query,positive,positive\nq,p,p\n")
+    assert main(["init", "a.csv", "--base", "base"]) == 2
+    assert "a.csv, line 1: the header has a name twice" in capsys.readouterr().err
+
+
 # ---- JSON that is not one value a line, and archives by any name
 
 
@@ -237,6 +250,17 @@ def test_a_large_list_is_read_in_pieces(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(rows))
     assert values(path) == rows
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(['{"data": ', '{"query": "q"}', "[", "]", ",", "}", "\n", '"x": 1', "{", "é", "\ud800"]))
+)
+def test_any_json_ends_without_a_traceback(tmp_path: Path, pieces: list[str]) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes("".join(pieces).encode("utf-8", "surrogatepass"))
+    found = values(path)
+    assert all(not isinstance(value, Problem) or value.action != "refused" for value in found[:-1])
 
 
 @pytest.mark.parametrize(

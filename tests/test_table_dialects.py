@@ -278,6 +278,20 @@ def test_no_plain_line_is_lost_or_joined_to_another_in_silence(tmp_path: Path, p
     assert len(found) + lost == len(rows) or problems[-1].action == "refused"
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.sampled_from([b'"', b"\t", b",", b";", b"\n", b"\r", b"\\", b"a", b"\xe9", b"\xc3\xa9", b"\0", b"sep="])
+    ),
+    st.sampled_from(["a.csv", "a.tsv"]),
+)
+def test_anything_ends_without_a_traceback(tmp_path: Path, pieces: list[bytes], name: str) -> None:
+    content = b"query,x\tpositive" * (len(pieces) % 2) + b"".join(pieces)
+    _, problems = read(tmp_path / name, content)
+    assert all(problem.action != "refused" for problem in problems[:-1])
+    assert all(problem.message.isprintable() and (problem.line or 0) >= 1 for problem in problems)
+
+
 # ---- in a command
 
 

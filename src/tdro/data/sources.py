@@ -34,7 +34,7 @@ from tdro.data.places import (
     is_hub_id,
     looks_like_file,
 )
-from tdro.data.rows import shown_key
+from tdro.data.rows import Problem, shown_key
 from tdro.data.tables import table_rows
 from tdro.errors import UserError
 
@@ -111,6 +111,16 @@ def open_source(source: Source) -> Opened:
         return _folder(path, source.split)
     _readable(path)
     return Opened([_content(path)], [path], lambda: [_part(path)])
+
+
+def refusal(parts: list[Part]) -> str:
+    """Why one of the parts cannot be read at all, with its place; empty where each begins with something else."""
+    for part in parts:
+        first = next(part.read(0, 1), None)
+        if first is not None and isinstance(first[2], Problem) and first[2].action == "refused":
+            where = f"{part.file}, line {first[2].line}" if first[2].line is not None else part.file
+            return f"{where}: {first[2].message}"
+    return ""
 
 
 def _folder(path: Path, split: str | None) -> Opened:

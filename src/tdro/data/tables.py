@@ -85,8 +85,8 @@ def _reader(file: TextIO) -> Callable[[], str]:
 
 def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
     """A row or a problem for each record of the table; the record's lines are those that ``lines`` has taken."""
-    delimiter = _delimiter(lines, usual)
     try:
+        delimiter = _delimiter(lines, usual)
         header = [cell.strip() for cell in next(Dialect(delimiter).reader(lines), [])]
     except csv.Error as error:
         yield Problem(name, 1, "wrong-header", f"no header of a table ({error})", "refused")

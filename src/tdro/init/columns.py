@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tdro.data.layout import Layout, Unclear
 from tdro.data.names import family, is_judgement, listed, shown_key
 from tdro.data.reader import Reader, common_layout, first_rows, keys_of, notes
-from tdro.data.sources import open_source
+from tdro.data.sources import open_source, refusal
 from tdro.errors import UserError
 from tdro.recipe_checks import COLUMNS
 from tdro.recipe_data import Source
@@ -60,13 +60,10 @@ def columns_of(source: str, given: Mapping[str, str]) -> Columns:
     for what in given:
         if what not in COLUMNS:
             raise UserError(f"--columns {source}: {what!r} is no column of a row; known: {', '.join(COLUMNS)}")
-    parts = [
-        (part, rows)
-        for part in open_source(Source.model_construct(source=source)).parts()
-        if (rows := first_rows(part))
-    ]
+    opened = open_source(Source.model_construct(source=source)).parts()
+    parts = [(part, rows) for part in opened if (rows := first_rows(part))]
     if not parts:
-        raise UserError(f"{source}: no rows in it; see `tdro data check {shlex.quote(source)}`")
+        raise UserError(refusal(opened) or f"{source}: no rows in it; see `tdro data check {shlex.quote(source)}`")
     (first, rows), *others = parts
     keys = keys_of(rows)
     for name in given.values():
