@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
 
 import tiny_mixture
+from tdro.cli import main
 from tdro.data.mixture import read_mixture
 from tdro.data.task import TestSet
 from tdro.evaluation import bm25
@@ -92,6 +94,57 @@ def test_a_model_folder_like_any_other_made_once(tmp_path, monkeypatch):
     changed = TestSet(mixture.tests[0].name, mixture.tests[0].folder)
     (again,) = evaluate_bm25([changed], tmp_path / "evaluation" / "main")
     assert again["trained"] is False and again["fingerprint"] != results[0]["fingerprint"]
+
+
+def two_names(tmp_path):
+    """One test set in two folders, as mteb's SciFact and as one's own."""
+    passages = {f"d{number}": f"word{number} and more" for number in range(20)}
+    relevant = {f"q{number}": f"d{number}" for number in range(5)}
+    queries = {key: passages[passage] for key, passage in relevant.items()}
+    beir(tmp_path / "d" / "scifact", passages, queries, relevant)
+    beir(tmp_path / "t" / "mine", passages, queries, relevant)
+    return [["--on", "SciFact", "--data", str(tmp_path / "d")], ["--on", str(tmp_path / "t")]]
+
+
+def files_of(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.is_file())
+
+
+def test_a_second_folder_and_a_second_name_have_all_files(tmp_path):
+    """In whatever order, the same files with the same content."""
+    own, mine = two_names(tmp_path)
+    for number, arguments in enumerate((own, own, mine, mine, own)):
+        assert main(["evaluate", "bm25", *arguments, "--out", str(tmp_path / f"out{number}")]) == 0
+    first, second, third, fourth, fifth = (tmp_path / f"out{number}" / "bm25" for number in range(5))
+    for name, format_folder, folders in (
+        ("SciFact", "mteb", (first, second, fifth)),
+        ("mine", "mteb-own", (third, fourth)),
+    ):
+        files = [f"{name}.json", f"{name}.trec", f"{format_folder}/{name}.json", f"{format_folder}/model_meta.json"]
+        assert all(files_of(folder) == files for folder in folders)
+    for one, other in ((first, second), (first, fifth), (third, fourth)):
+        assert all((one / file).read_bytes() == (other / file).read_bytes() for file in files_of(one))
+    assert main(["evaluate", "bm25", *mine, "--out", str(tmp_path / "out0")]) == 0  # beside the other name
+    assert (first / "mine.json").read_bytes() == (third / "mine.json").read_bytes()
+
+
+@pytest.mark.parametrize("broken", ["mine.json", "mine.trec", "mteb-own/mine.json", "mteb-own"])
+@pytest.mark.parametrize("how", ["removed", "cut", "of other content"])
+def test_a_broken_group_beside_it_breaks_nothing(tmp_path, broken, how):
+    two_names(tmp_path)
+    test = TestSet("mine", str(tmp_path / "t" / "mine"))
+    one, other = tmp_path / "evaluation" / "one", tmp_path / "evaluation" / "other"
+    expected = evaluate_bm25([test], one)
+    whole = {file: (one / "bm25" / file).read_bytes() for file in files_of(one / "bm25")}
+    path = one / "bm25" / broken
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif how == "removed" or path.suffix == ".trec":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:20] if how == "cut" else b'{"scores": [], "fingerprint": 1}')
+    assert evaluate_bm25([test], other) == expected
+    assert {file: (other / "bm25" / file).read_bytes() for file in files_of(other / "bm25")} == whole
 
 
 def test_perfect_where_the_words_say_it(tmp_path):

@@ -12,7 +12,6 @@ A passage that shares no word with the query is not found, as in Lucene; the ind
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,20 +25,22 @@ from tdro.data.mixture import beir_sha256
 from tdro.data.same_text import normalise
 from tdro.data.search_words import tokens
 from tdro.data.task import TestSet
+from tdro.errors import UserError
 from tdro.evaluation.beir import BeirData, read_beir
-from tdro.evaluation.evaluate import RANKS, Found, Job, is_current, write_found
-from tdro.files import fingerprint, read_json
+from tdro.evaluation.evaluate import MEASURES, RANKS, Found, Job, is_current, write_found
+from tdro.evaluation.mteb_format import mteb_entry, write_mteb_entry
+from tdro.files import fingerprint, read_json, write_atomic, write_json
 
 NAME = "bm25"
-_VERSION = 2  # of what is written; part of every fingerprint
+_VERSION = 3  # of what is written; part of every fingerprint
 _PASSAGES_AT_ONCE = 1 << 14
 
 
 def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: str = NAME) -> list[dict[str, Any]]:
     """Score BM25 on test sets and write what :func:`tdro.evaluation.evaluate.evaluate_all` writes of a model.
 
-    What ``out_folder/model_name`` has of the same test set is read instead; what another group of the run has is
-    copied. For one process.
+    What ``out_folder/model_name`` has of the same test set is read instead; what another group of the same run has,
+    whole, is taken over. For one process.
 
     Args:
         tests: their names are the files' names.
@@ -61,7 +62,7 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: 
             )
             if is_current(folder / f"{test.name}.json", job.key):
                 continue
-            if not _copied(folder, job):
+            if not any(_taken_over(other, folder, job) for other in _of_other_groups(Path(out_folder), model_name)):
                 data = read_beir(test.folder)
                 write_found(folder, job, Found(data, *search_words(data, RANKS), NAME), NAME)
     return [read_json(folder / f"{test.name}.json") for test in tests]
@@ -119,13 +120,26 @@ def _best(scores: NDArray[np.float32], by_id: NDArray[np.int64], k: int) -> NDAr
     return falling[candidates[np.argsort(-ordered[candidates], kind="stable")][:k]]
 
 
-def _copied(folder: Path, job: Job) -> bool:
-    """Take what another group of the run has of the same test set; the file that says so comes last."""
-    name = f"{job.test.name}.json"
-    for other in sorted(folder.parent.parent.glob(f"*/{NAME}/{name}")):
-        if is_current(other, job.key):
-            for file in (f"{job.test.name}.trec", f"mteb-own/{name}", name):
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(other.parent / file, folder / file)
-            return True
-    return False
+def _of_other_groups(group: Path, model_name: str) -> list[Path]:
+    """The folders of BM25's results in the other groups of a run; none outside a run, where folders are anybody's."""
+    if group.resolve().parent.name != "evaluation":
+        return []
+    return [folder for folder in sorted(group.parent.glob(f"*/{model_name}")) if folder != group / model_name]
+
+
+def _taken_over(other: Path, folder: Path, job: Job) -> bool:
+    """Write what another folder has of the test set, if that is the same and all there; the file that says so last."""
+    name = job.test.name
+    try:
+        entry = mteb_entry(other / "mteb", job.test, job.checksum)
+        if entry is None or not is_current(other / f"{name}.json", job.key):
+            return False
+        ranking, result = (other / f"{name}.trec").read_bytes(), read_json(other / f"{name}.json")
+    except (OSError, UserError):  # being removed, or broken: it is scored here
+        return False
+    if not all(len(result.get(measure, ())) == len(result["queries"]) for measure in MEASURES):
+        return False
+    write_atomic(folder / f"{name}.trec", ranking)
+    write_mteb_entry(folder / "mteb", job.test, entry, (NAME, job.model))
+    write_json(folder / f"{name}.json", result)
+    return True

@@ -52,9 +52,7 @@ def write_mteb(
         judged: the relevant pairs.
         model: its name, and the fingerprint of its weights.
     """
-    wanted = test.wanted
-    if wanted is None or not wanted.task or not wanted.languages:
-        folder, wanted = folder.with_name(_OWN), Wanted(test.name, test.name, languages=_NO_LANGUAGE)
+    _, wanted = _place(folder, test)
     scores = {
         f"{name}_at_{k}": float(measure(f"{kind}@{k}", gained, judged).mean())
         for name, kind in _NAMES.items()
@@ -63,8 +61,37 @@ def write_mteb(
     scores["accuracy"] = scores["recall_at_1"]
     if wanted.main_score in scores:
         about = {"hf_subset": wanted.subset, "languages": list(wanted.languages), "checksum": checksum}
-        entry = {**scores, "main_score": scores[wanted.main_score], **about}
-        _write(folder, wanted.task, test.revision or _LOCAL, wanted.split, entry, model)
+        write_mteb_entry(folder, test, {**scores, "main_score": scores[wanted.main_score], **about}, model)
+
+
+def write_mteb_entry(folder: Path, test: TestSet, entry: dict[str, Any], model: tuple[str, str]) -> None:
+    """As :func:`write_mteb`, for a test set's entry as it stands in a file."""
+    folder, wanted = _place(folder, test)
+    _write(folder, wanted.task, test.revision or _LOCAL, wanted.split, entry, model)
+
+
+def mteb_entry(folder: Path, test: TestSet, checksum: str) -> dict[str, Any] | None:
+    """The entry of a test set with this checksum, from the files of a model; None if it is not there, whole.
+
+    Args:
+        folder: of the model's files in this format, as in :func:`write_mteb`.
+        test: the test set.
+        checksum: of its files.
+    """
+    folder, wanted = _place(folder, test)
+    about = {"hf_subset": wanted.subset, "checksum": checksum}
+    try:
+        entries = _read(folder / f"{wanted.task}.json")["scores"][wanted.split]
+        return next((each for each in entries if {key: each[key] for key in about} == about), None)
+    except (KeyError, TypeError):  # not there, or broken
+        return None
+
+
+def _place(folder: Path, test: TestSet) -> tuple[Path, Wanted]:
+    """Where a test set's entry is, and what it is called there."""
+    if test.wanted is None or not test.wanted.task or not test.wanted.languages:
+        return folder.with_name(_OWN), Wanted(test.name, test.name, languages=_NO_LANGUAGE)
+    return folder, test.wanted
 
 
 def write_mteb_whole(folder: Path, whole: str, tests: Sequence[TestSet], score: float, model: tuple[str, str]) -> None:
