@@ -19,6 +19,7 @@ from tdro.errors import UserError
 from tdro.evaluation.examples import find_examples
 from tdro.evaluation.leaks import known_leaks
 from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
+from tdro.evaluation.same_model import same_model
 from tdro.evaluation.significance import holm, paired, query_error, seed_interval, seed_spread
 
 TESTED = "ndcg@10"
@@ -145,7 +146,8 @@ def compare_models(
     Returns:
         ``group`` (the title); ``seeds``; ``measure``; ``measures`` (that all results have: the tested one, nDCG@10 and
         Recall@100); ``tests``, each with ``name``, ``task``, ``trained`` and ``queries`` (how many); and ``rows``, one
-        a mixture: ``mixture``, ``seeds`` (how many), ``baseline``, for each of ``measures`` the means over seeds
+        a mixture: ``mixture``, ``seeds`` (how many), ``baseline``, ``same`` (null, or which other row is the same
+        model, see :func:`tdro.evaluation.same_model.same_model`), for each of ``measures`` the means over seeds
         (``tests`` by name; ``all``, ``trained`` and ``untrained`` are unweighted means over test sets, null without
         one; ``spread`` is the standard deviation of ``all`` over seeds, null for one; ``error`` the standard error of
         ``all`` over queries), and ``versus``, null for the baseline itself and where it is missing: for the tested
@@ -172,11 +174,13 @@ def compare_models(
     # Whether it has no seeds, or so many that their spread is known.
     seeds_known = {name: len(runs) > 1 or runs[0].seed is None for name, runs in by_name.items()}
     rows: list[dict[str, Any]] = []
-    for name in in_order(models):
+    order = in_order(models)
+    for name in order:
         runs, baseline = by_name[name], baselines.get(name)
         baseline = None if baseline == name else baseline
         row: dict[str, Any] = {"mixture": name, "seeds": len(runs), "baseline": baseline}
         row |= {one: _summary(runs, one, parts) for one in measures}
+        row["same"] = same_model(name, baseline, order, by_name)
         row["versus"] = None
         if baseline is not None:
             several = max(len(runs), len(by_name[baseline])) > 1

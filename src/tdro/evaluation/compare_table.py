@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tdro.evaluation.leaks import counted, leaks_line
+from tdro.evaluation.same_model import is_baseline, said
 
 _LABELS = {"ndcg": "nDCG", "recall": "Recall", "mrr": "MRR", "map": "MAP", "accuracy": "Accuracy"}
 _NO_MIXTURES = ("untrained", "bm25")
@@ -34,6 +35,7 @@ def table(comparison: Mapping[str, Any], width: int = 100) -> str:
         [
             f"{comparison['group']}: {sets}{known}, {queries:,} queries",
             *_verdict(comparison),
+            *(line for sentence in said(comparison["rows"]) for line in textwrap.wrap(sentence, width)),
             *_left_out(comparison, width),
         ],
         _overview(comparison, width),
@@ -91,6 +93,8 @@ def _verdict(comparison: Mapping[str, Any]) -> list[str]:
     if len(mixtures) < 2:
         return []
     best = max(mixtures, key=lambda row: row[measure]["all"])
+    if is_baseline(best):  # the first of equals: the baseline, or what comes before it
+        best = next((row for row in mixtures if row["mixture"] == best["baseline"]), best)
     name, points = best["mixture"], _points(best[measure]["all"])
     if best["versus"] is None:
         if any(row["baseline"] == name for row in mixtures):
@@ -149,7 +153,7 @@ def _overview(comparison: Mapping[str, Any], width: int) -> list[str]:
         parts = f"{_points(first['trained']):>9}{_points(first['untrained']):>7}" if known else "  "
         lines.append(
             f"{_cut(row['mixture'], name):{name}}  {_points(first['all']):>5}{_spread(first):>7}{parts}{beside}   "
-            f"{_difference(row['versus'][measure]['all']) if row['versus'] else '-'}"
+            f"{_compared(row, measure)}"
         )
     return lines
 
@@ -174,6 +178,7 @@ def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
             versus = row["versus"][measure]["all"]
             both = versus["with_seeds"]
             shown = f"{100 * versus['difference']:+.1f} {_interval(both)}" if both else "- (one seed)"
+            shown = "-" if is_baseline(row) else shown
             line += f"  {shown:<26}{versus['wins']:>6}{versus['ties']:>7}{versus['losses']:>7}"
         lines.append(line)
     return lines
@@ -200,7 +205,7 @@ def _details(comparison: Mapping[str, Any], width: int) -> list[str]:
     """Every number of every test set, where a single model is compared; else nothing."""
     rows, measure = comparison["rows"], comparison["measure"]
     compared = [row for row in rows if row["versus"]]
-    if len(rows) != 2 or len(compared) != 1:
+    if len(rows) != 2 or len(compared) != 1 or is_baseline(compared[0]):
         return []
     (row,) = compared
     (other,) = (one for one in rows if one is not row)
@@ -271,6 +276,13 @@ def _example(query: Mapping[str, Any], width: int) -> list[str]:
             text, width, initial_indent="  " if number == 0 else "    ", subsequent_indent=" " * 6
         )
     ]
+
+
+def _compared(row: Mapping[str, Any], measure: str) -> str:
+    """A row's difference from its baseline, if there is something to compare."""
+    if is_baseline(row):
+        return "the same model" if row["same"]["weights"] else "the same results"
+    return _difference(row["versus"][measure]["all"]) if row["versus"] else "-"
 
 
 def _baseline(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -20,6 +20,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tdro.errors import UserError
+from tdro.evaluation.same_model import is_baseline, said
 from tdro.evaluation.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
 from tdro.files import read_json, write_atomic
 from tdro.recipe_checks import exists
@@ -300,6 +301,8 @@ def _verdict(comparison: dict[str, Any], mixture: str) -> str:
     difference = dig(rows.get(mixture), "versus", "ndcg@10", "all")
     if difference is None:
         return ""
+    if is_baseline(rows[mixture]):
+        return said([rows[mixture]])[0]
     scores = [dig(rows.get(name), "ndcg@10", "all") for name in (mixture, "uniform")]
     sentence = text.verdict(mixture, difference, scores[0], scores[1], len(comparison["tests"]))[1]
     seeds = text.plural(int(dig(rows[mixture], "seeds") or 1), "seed")

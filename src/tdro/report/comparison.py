@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tdro.evaluation.same_model import is_baseline, said
 from tdro.report import charts
 from tdro.report.collect import Run, dig, number
 from tdro.report.tables import in_order
@@ -36,10 +37,10 @@ def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dic
             ("recall@100", "all"),
         )
     }
-    table = []
+    table: list[dict[str, Any]] = []
     for name in names:
         row = rows[name]
-        difference = dig(row, "versus", "ndcg@10", "all")
+        difference = None if is_baseline(row) else dig(row, "versus", "ndcg@10", "all")
         cells = [
             {"value": _score(row, *key), "best": name not in ("untrained", "bm25") and _score(row, *key) == value}
             for key, value in best.items()
@@ -63,6 +64,8 @@ def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dic
             _score(rows.get("uniform"), "ndcg@10", "all"),
             len(tests),
         )
+        if is_baseline(rows[selection]):
+            word, sentence = "Nothing compared", said([rows[selection]])[0]
     return {
         "group": comparison["group"],
         "word": word,
@@ -87,23 +90,27 @@ def _score(row: Any, measure: str, part: str) -> float:
 
 def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     """What the verdict leaves out: where it differs, the best mixture, whether training helps at all."""
-    said = []
+    sentences = said([rows[name] for name in rows if name != selection or not is_baseline(rows[name])])
     both = dig(rows.get(selection), "versus", "ndcg@10", "all", "with_seeds")
     if both is not None:
         low, high = (signed(dig(both, key)) for key in ("low", "high"))
-        said.append(f"An interval that covers other seeds, too: {low} to {high}.")
+        sentences.append(f"An interval that covers other seeds, too: {low} to {high}.")
     parts = [dig(rows.get(selection), "versus", "ndcg@10", part, "difference") for part in ("trained", "untrained")]
     if all(math.isfinite(number(part)) for part in parts):
-        said.append(f"{signed(parts[0])} on tasks that were trained on, {signed(parts[1])} on tasks that were not.")
+        sentences.append(
+            f"{signed(parts[0])} on tasks that were trained on, {signed(parts[1])} on tasks that were not."
+        )
     scores = {name: _score(rows[name], "ndcg@10", "all") for name in [*challengers, "uniform"] if name in rows}
     scores = {name: score for name, score in scores.items() if math.isfinite(score)}
     if len(scores) > 2:
         best = max(scores, key=lambda name: scores[name])
-        said.append(f"Best of the {len(scores)} mixtures: {best} ({points(scores[best])}).")
+        sentences.append(f"Best of the {len(scores)} mixtures: {best} ({points(scores[best])}).")
     base = _score(rows.get("untrained"), "ndcg@10", "all")
     if math.isfinite(base) and "uniform" in scores:
-        said.append(f"The base model has {points(base)} before training, {points(scores['uniform'])} after uniform.")
-    return " ".join(said)
+        sentences.append(
+            f"The base model has {points(base)} before training, {points(scores['uniform'])} after uniform."
+        )
+    return " ".join(sentences)
 
 
 def _setting(run: Run, comparison: dict[str, Any], tests: list[dict[str, Any]]) -> str:
@@ -111,17 +118,17 @@ def _setting(run: Run, comparison: dict[str, Any], tests: list[dict[str, Any]]) 
     trainings = [training for training in run.trainings if training.group == comparison["group"]]
     budgets = {(dig(training.facts, "steps"), dig(training.facts, "batch")) for training in trainings}
     seeds = comparison.get("seeds") or []
-    said = f"{plural(len(seeds), 'seed')} a mixture. " if seeds else ""
+    words = f"{plural(len(seeds), 'seed')} a mixture. " if seeds else ""
     if len(budgets) == 1:
         steps, batch = budgets.pop()
-        said = f"Every mixture: {steps} steps of {batch} rows, {plural(len(seeds), 'seed')}. "
+        words = f"Every mixture: {steps} steps of {batch} rows, {plural(len(seeds), 'seed')}. "
     elif budgets:
-        said += "Careful: the mixtures were not trained for the same steps and batch. "
+        words += "Careful: the mixtures were not trained for the same steps and batch. "
     new = sum(not test.get("trained") for test in tests)
-    said += f"{plural(len(tests), 'test set')}, {new} of them of tasks that training never saw. "
+    words += f"{plural(len(tests), 'test set')}, {new} of them of tasks that training never saw. "
     if len(seeds) == 1:
-        said += "With one seed the intervals cover the choice of queries, not the luck of a training."
-    return said.strip()
+        words += "With one seed the intervals cover the choice of queries, not the luck of a training."
+    return words.strip()
 
 
 def _difference(row: Any, *keys: str) -> tuple[float, float, float]:
