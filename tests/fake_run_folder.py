@@ -195,7 +195,10 @@ def fake_comparison(rng, group, mixtures, seeds, tests, gain):
                 "low": d - w,
                 "high": d + w,
                 "p": math.erfc(1.96 * abs(d) / w / 2**0.5),
-                "with_seeds": {"low": d - 2 * w, "high": d + 2 * w} if len(seeds) > 1 else None,
+                **{"too_few": "", "wins": 90, "ties": 40, "losses": 60, "one_seed": len(seeds) == 1},
+                "with_seeds": {"low": d - 2 * w, "high": d + 2 * w, "pairs": len(seeds), "needed": 4}
+                if len(seeds) > 1
+                else None,
             }
             for part, w in (("all", 0.0035), ("trained", 0.004), ("untrained", 0.0071))
         }

@@ -228,7 +228,10 @@ def test_a_card_is_written_before_the_evaluation_and_filled_after_it(tmp_path: P
     text = write_card(run, "static", "top-70-seed1").read_text()
     assert "nDCG@10, this model | nDCG@10, uniform | nDCG@10, untrained" in text
     assert "| **50.0** | **40.0** | **30.0** | **90.0** | **80.0** | **70.0** |" in text
-    assert "Over 1 seed, tested query by query: top-70 " in text and "fine-tuned on 11 of 16" in text
+    assert (
+        "Over 1 seed, tested query by query: On these queries, with one training each, top-70 " in text
+        and "fine-tuned on 11 of 16" in text
+    )
     assert "Not evaluated yet" in write_card(run, "static", "top-70-seed1", evaluated=False).read_text()
 
 

@@ -15,7 +15,7 @@ from tdro.evaluation.compare_table import table
 from tdro.files import write_json
 
 TESTS = {"aws": "aws", "code": "code", "korean": ""}
-FEW = {"permutations": 200, "resamples": 100}
+FEW = {"permutations": 200}
 
 
 def write(folder, model, values, tests=TESTS, queries=40, data="x"):
@@ -69,10 +69,15 @@ def test_means_spread_and_differences(group):
     assert versus["all"]["difference"] == pytest.approx((0.1 + 0.05 + 0.07) / 3)
     assert versus["trained"]["difference"] == pytest.approx(0.075)
     assert versus["untrained"]["difference"] == pytest.approx(0.07)
-    assert versus["all"]["low"] == pytest.approx(versus["all"]["high"])  # every query gains the same
+    reach = np.mean(
+        [3 / 40 * (1 + gain) for gain in (0.1, 0.05, 0.07)]
+    )  # every query gains the same: the rule of three
+    assert versus["all"]["high"] - versus["all"]["difference"] == pytest.approx(reach)
+    assert (versus["all"]["too_few"], versus["all"]["one_seed"]) == ("", False)
     assert (versus["all"]["wins"], versus["all"]["ties"], versus["all"]["losses"]) == (120, 0, 0)
     both = versus["all"]["with_seeds"]
     assert both["low"] < versus["all"]["low"] and versus["all"]["high"] < both["high"]
+    assert both["pairs"] == 2
     assert rows["untrained"]["versus"]["ndcg@10"]["all"]["with_seeds"] is not None  # it has no seeds to vary
     assert versus["tests"]["aws"]["p"] == 1 / 201
     assert versus["tests"]["aws"]["p_holm"] == pytest.approx(3 / 201)
@@ -84,9 +89,10 @@ def test_equal_models_do_not_differ(tmp_path):
         write(tmp_path, model, [0.2, 0.3, 0.1])
     versus = compare(tmp_path, "static", **FEW)["rows"][1]["versus"]["ndcg@10"]["all"]
     assert versus == {
-        **{"difference": 0, "low": 0, "high": 0, "p": 1, "wins": 0, "ties": 120, "losses": 0},
-        "with_seeds": None,  # one seed says nothing of others
+        **{"difference": 0, "low": None, "high": None, "p": 1, "wins": 0, "ties": 120, "losses": 0},
+        **{"too_few": "none of 120 queries differ", "one_seed": True, "with_seeds": None},
     }
+    assert re.search(r"proportional .* none: the same on every query$", table(compare(tmp_path, "static", **FEW)), re.M)
 
 
 def test_only_trained_test_sets_and_no_uniform(tmp_path):
@@ -121,13 +127,15 @@ def test_table_names_the_best_and_fits_the_terminal(group):
         write(group, f"top-{10 + number}-seed1", [0.1, 0.1, 0.1])
     text = table(compare(group, "static", **FEW))
     assert max(map(len, text.splitlines())) <= 100
-    assert "Best nDCG@10: top-70 (28.3, against uniform +7.3 [" in text
-    assert "chance" not in text
+    assert (
+        text.splitlines()[1]
+        == "Best nDCG@10: top-70 (28.3). Not shown: top-70 came out 7.33 points ahead of uniform, too little to"
+    )
     line = next(line for line in text.splitlines() if line.startswith("uniform"))
     assert line.split() == ["uniform", "21.0", "±", "1.4", "25.0", "13.0", "50.0", "±", "0.0", "-"]
     lines = [line for line in text.splitlines() if line.startswith("top-70 ")]
     line = lines[0]
-    assert re.search(r"\+7.3 \[\+\d.\d, \+\d.\d\] p 0.005$", line)
+    assert re.search(r"\+7.3 \[-0.7, \+15.4\] p 0.005$", line)
     assert re.search(r"top-70 +2.36 +0.\d\d  \+7.3 \[-?\+?\d.*\] +120 +0 +0$", lines[1])
     assert "aws*" in text
     assert "korean*" not in text
@@ -136,7 +144,8 @@ def test_table_names_the_best_and_fits_the_terminal(group):
 def test_table_says_plainly_if_uniform_is_best(tmp_path):
     write(tmp_path, "uniform-seed1", [0.3, 0.3, 0.3])
     write(tmp_path, "top-70-seed1", [0.2, 0.3, 0.3])
-    assert "No mixture beats uniform: it has the highest nDCG@10 (30.0)." in table(compare(tmp_path, "g", **FEW))
+    said = table(compare(tmp_path, "g", **FEW))
+    assert "Best nDCG@10: uniform (30.0). The others are compared with it." in said
 
 
 def test_table_says_where_the_best_may_be_chance(tmp_path):
@@ -146,14 +155,20 @@ def test_table_says_where_the_best_may_be_chance(tmp_path):
     content = json.loads(path.read_text())
     content["ndcg@10"][0] += 0.1
     write_json(path, content)
-    assert "That may be chance." in table(compare(tmp_path, "g", **FEW))
+    said = table(compare(tmp_path, "g", **FEW))
+    assert "on too few queries to judge: 1 of 120 queries differs." in " ".join(said.split())
+    assert re.search(r"\+0.1 too few queries$", said, re.M)
+    content["ndcg@10"] = [value + 0.1 * (-1) ** at for at, value in enumerate(content["ndcg@10"])]
+    write_json(path, content)
+    assert "too little to tell the two apart" in " ".join(table(compare(tmp_path, "g", **FEW)).split())
 
 
 def test_table_says_where_other_seeds_could_turn_it(tmp_path):
     for seed, (first, second) in enumerate(((0.3, 0.5), (0.5, 0.3)), start=1):
         write(tmp_path, f"uniform-seed{seed}", [first, 0.3, 0.3])
         write(tmp_path, f"top-70-seed{seed}", [second + 0.01, 0.3, 0.3])
-    assert "Other seeds could turn that" in table(compare(tmp_path, "g", **FEW))
+    said = " ".join(table(compare(tmp_path, "g", **FEW)).split())
+    assert "Not shown" in said and "another" not in said
 
 
 def seeds_of(folder, mixture, values, seeds=(1, 2)):
@@ -194,7 +209,7 @@ def test_models_without_uniform_are_compared_with_the_first_or_the_named(tmp_pat
     found = compare_places([tmp_path], "c")
     assert {row["mixture"]: row["baseline"] for row in found["rows"]} == {"a": "c", "b": "c", "c": None}
     assert found["rows"][0]["versus"]["ndcg@10"]["all"]["losses"] == 120
-    assert "No model beats c" in table(found)
+    assert "Best nDCG@10: c (30.0). The others are compared with it." in table(found)
     with pytest.raises(UserError, match="--baseline d: no model of a, b, c"):
         compare_places([tmp_path], "d")
 
@@ -203,7 +218,7 @@ def test_two_models_are_shown_with_every_number_of_every_test_set(tmp_path):
     write(tmp_path, "uniform-seed1", [0.2, 0.2, 0.2])
     write(tmp_path, "top-70-seed1", [0.3, 0.2, 0.1])
     text = table(compare(tmp_path, "static", **FEW))
-    assert re.search(r"aws\* +20.0 +30.0  \+10.0 \[\+10.0, \+10.0\] p 0.005 +0.015 +40 +0$", text, re.M)
+    assert re.search(r"aws\* +20.0 +30.0  \+10.0 \[\+1.\d, \+18.\d\] p 0.005 +0.015 +40 +0$", text, re.M)
     assert re.search(r"korean +20.0 +10.0  -10.0 .* +0 +40$", text, re.M)
     assert "- (one seed)" in text
 

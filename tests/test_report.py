@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from fake_run_folder import MIXTURES, NAMES, fake_run, names_for
 from tdro.errors import UserError
+from tdro.evaluation import figures
+from tdro.evaluation.verdict import verdict
 from tdro.files import read_json, write_json
 from tdro.report import charts, text
 from tdro.report.collect import collect
@@ -105,11 +107,12 @@ def test_whole_page(folder):
     said = words(checker)
     for name in NAMES + MIXTURES:
         assert name in said
-    assert "tDRO’s selection beat uniform sampling with both models." in said
-    assert said.count("An interval that covers other seeds, too") == 1, "the other group has one seed"
+    assert "tDRO’s selection beat uniform sampling with 1 of 2 models." in said, "the other group has one seed"
+    assert said.count("; over queries and 3 pairs of seeds ") == 1
+    assert "To show a difference of this size takes about 4 seeds." in said
+    assert "On these queries, with one training each, top-70 came out " in said
     assert "keeps 11 of 16 tasks" in said
     assert "effective tasks of 16" in said
-    assert "does not" not in said.split("Contents")[0]
     assert "Apache-2.0" in said and "2.13.0" in said and "eta: 0.05" in said
     assert checker.ids == ["comparison", "weights", "epochs", "steps", "losses", "health", "data", "settings"]
     assert not list(folder.glob(".report*"))
@@ -124,10 +127,16 @@ def test_needs_no_torch():
 
 def test_a_verdict_that_other_seeds_could_turn():
     difference = {"difference": 0.006, "low": 0.001, "high": 0.01, "p": 0.011, "with_seeds": {"low": 0.0, "high": 0.02}}
-    word, said = text.verdict("top-70", difference, 0.45, 0.44, 20)
+    word, said = verdict("top-70", difference, 0.45, 0.44, 20)
     assert word == "Not shown" and said.endswith("but other seeds could turn that.")
+    difference["with_seeds"] |= {"pairs": 3, "needed": 7}
+    word, said = verdict("top-70", difference, 0.45, 0.44, 20)
+    assert said.endswith("could turn that; a difference of this size would need about 7 seeds.")
+    assert "over queries and 3 pairs of seeds 0.00 to +2.00" in said
+    difference["with_seeds"]["needed"] = None
+    assert verdict("top-70", difference, 0.45, 0.44, 20)[1].endswith("need more queries, or over 100 seeds.")
     difference["with_seeds"]["low"] = 0.001
-    assert text.verdict("top-70", difference, 0.45, 0.44, 20)[0] == "Yes"
+    assert verdict("top-70", difference, 0.45, 0.44, 20)[0] == "Yes"
 
 
 @pytest.mark.parametrize(
@@ -153,6 +162,7 @@ def test_verdict_is_plain_either_way(copy, gain, interval, p, word, says):
             "low": interval[0],
             "high": interval[1],
             "p": p,
+            "with_seeds": {"low": interval[0], "high": interval[1]},
         }
 
     edit(copy / "comparison" / "static.json", change)
@@ -316,13 +326,13 @@ def test_collapse_is_said(copy):
 @pytest.mark.parametrize(
     ("formatted", "expected"),
     [
-        (text.points(0.2154), "21.5"),
-        (text.signed(0.0098), "+0.98"),
-        (text.signed(-0.0098), "−0.98"),
-        (text.signed(-0.00001), "0.00"),
-        (text.p_value(0.00002), "< 0.001"),
-        (text.p_value(0.034), "0.034"),
-        (text.p_phrase(None), "p unknown"),
+        (figures.points(0.2154), "21.5"),
+        (figures.signed(0.0098), "+0.98"),
+        (figures.signed(-0.0098), "−0.98"),
+        (figures.signed(-0.00001), "0.00"),
+        (figures.p_value(0.00002), "< 0.001"),
+        (figures.p_value(0.034), "0.034"),
+        (figures.p_phrase(None), "p unknown"),
         (text.percent(0.00001), "< 0.1 %"),
         (text.count(433120), "433\u202f120"),
         (text.duration(7.06), "7.1 s"),
@@ -330,9 +340,9 @@ def test_collapse_is_said(copy):
         (text.duration(3780), "1 h 03 min"),
         (text.epochs(0.0), "0"),
         (text.epochs(8.31), "8.31"),
-        (text.fixed(None), "–"),
-        (text.fixed(True), "–"),
-        (text.fixed(math.inf), "–"),
+        (figures.fixed(None), "–"),
+        (figures.fixed(True), "–"),
+        (figures.fixed(math.inf), "–"),
         (text.describe("top-70"), "the 70 % of tasks with the largest α, equally often"),
         (text.describe("mine"), ""),
     ],

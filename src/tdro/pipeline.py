@@ -225,7 +225,6 @@ class Run:
             models=[*models, *(["bm25"] if self.recipe.evaluate.bm25 else [])],
             test_sets=[test.name for test in tests],
             permutations=self.recipe.evaluate.permutations,
-            resamples=self.recipe.evaluate.bootstrap,
         )
         write_json(self.path / "comparison" / f"{group.name}.json", comparison)
         for name in models.keys() - {"untrained"}:

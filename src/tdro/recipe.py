@@ -217,7 +217,7 @@ class Evaluate(Settings):
     """The comparison of the mixtures on the test sets."""
 
     permutations: int = Field(default=10000, ge=1, description="sign flips of the paired test between two mixtures")
-    bootstrap: int = Field(default=2000, ge=1, description="resamplings of the queries for the intervals")
+    bootstrap: int = Field(default=2000, ge=1, description="has no effect: the intervals are computed, not drawn")
     bm25: bool = Field(default=True, description="also score BM25, what matching words alone gives")
 
 

@@ -3,7 +3,8 @@
 It reads the files that :func:`tdro.evaluation.evaluate.evaluate_all` wrote, nothing else, so it can be
 repeated without a model. The unit of every test is a query: seeds are averaged per query first, so an
 interval is about which queries were asked. What other seeds would give stands beside it: the spread over seeds, and
-an interval that covers both. Rejected: a test over seeds alone, which has three values.
+an interval that covers both. Where two mixtures have the same seeds, they are compared within each of them: trainings
+of one seed read the same rows in the same order. Rejected: a test over seeds alone, which has three values.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from numpy.typing import NDArray
 
 from tdro.errors import UserError
 from tdro.evaluation.examples import find_examples
+from tdro.evaluation.intervals import TIE, query_error, seed_interval, seed_spread, seeds_needed, too_few
 from tdro.evaluation.leaks import known_leaks
 from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
 from tdro.evaluation.same_model import same_model
-from tdro.evaluation.significance import holm, paired, query_error, seed_interval, seed_spread
+from tdro.evaluation.significance import holm, paired
 
 TESTED = "ndcg@10"
 _ORDER = ("untrained", "bm25", "uniform", "proportional", "top-", "bottom-", "reweight", "loss-reweight")
-_TIE = 1e-9  # a smaller difference of a query's values is rounding
 
 
 def compare(
@@ -35,7 +36,6 @@ def compare(
     models: Collection[str] | None = None,
     test_sets: Collection[str] | None = None,
     permutations: int = 10_000,
-    resamples: int = 2_000,
 ) -> dict[str, Any]:
     """Compare the models of ``evaluation/<group>`` with one of its mixtures, if it is there.
 
@@ -46,7 +46,6 @@ def compare(
         models: names of their folders; None for all that are there.
         test_sets: names of the test sets; None for all that are there.
         permutations: sign flips, see :func:`tdro.evaluation.significance.paired`.
-        resamples: of the bootstrap, see there.
 
     Returns:
         As :func:`compare_models`.
@@ -56,7 +55,7 @@ def compare(
     """
     found = read_group(folder, models, test_sets)
     baselines = {model.name: baseline for model in found if baseline in (other.name for other in found)}
-    return compare_models(found, group, baselines, permutations=permutations, resamples=resamples)
+    return compare_models(found, group, baselines, permutations=permutations)
 
 
 def compare_places(
@@ -131,7 +130,6 @@ def compare_models(
     measure: str = TESTED,
     *,
     permutations: int = 10_000,
-    resamples: int = 2_000,
 ) -> dict[str, Any]:
     """Compare models that were evaluated on the same test sets; those of one name are seeds of one mixture.
 
@@ -141,7 +139,6 @@ def compare_models(
         baselines: name to the name of what it is tested against.
         measure: what is tested.
         permutations: sign flips, see :func:`tdro.evaluation.significance.paired`.
-        resamples: of the bootstrap, see there.
 
     Returns:
         ``group`` (the title); ``seeds``; ``measure``; ``measures`` (that all results have: the tested one, nDCG@10 and
@@ -151,10 +148,8 @@ def compare_models(
         (``tests`` by name; ``all``, ``trained`` and ``untrained`` are unweighted means over test sets, null without
         one; ``spread`` is the standard deviation of ``all`` over seeds, null for one; ``error`` the standard error of
         ``all`` over queries), and ``versus``, null for the baseline itself and where it is missing: for the tested
-        measure ``difference``, ``low``, ``high`` (95 %, over queries), ``p``, ``wins``, ``ties`` and ``losses`` (by
-        query) and ``with_seeds`` (``low`` and ``high`` of an interval over queries and seeds, see
-        :func:`tdro.evaluation.significance.seed_interval`; null where a training has one seed only) for ``all``,
-        ``trained``, ``untrained`` and each of ``tests`` (there with Holm's ``p_holm`` over the test sets). In [0, 1].
+        measure what :func:`_versus` says for ``all``, ``trained``, ``untrained`` and each of ``tests`` (there with
+        Holm's ``p_holm`` over the test sets). In [0, 1].
 
     Raises:
         UserError: some result lacks the measure.
@@ -170,9 +165,6 @@ def compare_models(
     by_name: dict[str, list[Results]] = {}
     for model in models:
         by_name.setdefault(model.name, []).append(model)
-    values = {name: {test: _values(runs, test, measure) for test in names} for name, runs in by_name.items()}
-    # Whether it has no seeds, or so many that their spread is known.
-    seeds_known = {name: len(runs) > 1 or runs[0].seed is None for name, runs in by_name.items()}
     rows: list[dict[str, Any]] = []
     order = in_order(models)
     for name in order:
@@ -183,9 +175,7 @@ def compare_models(
         row["same"] = same_model(name, baseline, order, by_name)
         row["versus"] = None
         if baseline is not None:
-            several = max(len(runs), len(by_name[baseline])) > 1
-            covered = several and seeds_known[name] and seeds_known[baseline]
-            row["versus"] = {measure: _versus(values[name], values[baseline], parts, covered, permutations, resamples)}
+            row["versus"] = {measure: _versus(runs, by_name[baseline], measure, parts, permutations)}
         rows.append(row)
     seeds = sorted({model.seed for model in models if model.seed is not None})
     return {"group": title, "seeds": seeds, "measure": measure, "measures": measures, "tests": tests, "rows": rows}
@@ -242,26 +232,37 @@ def _summary(runs: Sequence[Results], measure: str, parts: Mapping[str, list[str
 
 
 def _versus(
-    model: Mapping[str, NDArray[np.float64]],
-    baseline: Mapping[str, NDArray[np.float64]],
+    model: Sequence[Results],
+    baseline: Sequence[Results],
+    measure: str,
     parts: Mapping[str, list[str]],
-    covers_seeds: bool,
     permutations: int,
-    resamples: int,
 ) -> dict[str, Any]:
-    """The paired tests of one mixture against the baseline, over the parts and for each test set."""
-    differences = {name: model[name].mean(axis=0) - baseline[name].mean(axis=0) for name in parts["all"]}
+    """The paired tests of one mixture against the baseline, over the parts and for each test set.
+
+    For each: ``difference``; ``low`` and ``high`` (95 %, over queries; null with a reason in ``too_few`` where there is
+    no interval); ``p``; ``wins``, ``ties`` and ``losses`` by query; ``one_seed``: whether a side is a single training
+    of which other seeds are not known; and ``with_seeds``, null where that is so or neither side has seeds: ``low`` and
+    ``high`` of the interval over queries and seeds, ``pairs`` (how many seeds both sides have, where these are
+    compared within each; else 0), and ``needed``: see :func:`tdro.evaluation.intervals.seeds_needed`.
+    """
+    model, baseline, pairs = _same_seeds(model, baseline)
+    one_seed = any(len(runs) == 1 and runs[0].seed is not None for runs in (model, baseline))
+    several = not one_seed and max(len(model), len(baseline)) > 1
+    sides = [{name: _values(runs, name, measure) for name in parts["all"]} for runs in (model, baseline)]
 
     def test(members: Sequence[str]) -> dict[str, Any]:
-        chosen = {name: differences[name] for name in members}
-        found: dict[str, Any] = dict(paired(chosen, permutations=permutations, resamples=resamples))
+        one, other = ({name: side[name] for name in members} for side in sides)
+        chosen = {name: one[name].mean(axis=0) - other[name].mean(axis=0) for name in members}
+        found: dict[str, Any] = {**_bounded(paired(chosen, permutations=permutations)), "too_few": too_few(chosen)}
         together = np.concatenate(list(chosen.values()))
-        found["wins"], found["losses"] = int((together > _TIE).sum()), int((together < -_TIE).sum())
+        found["wins"], found["losses"] = int((together > TIE).sum()), int((together < -TIE).sum())
         found["ties"] = len(together) - found["wins"] - found["losses"]
-        found["with_seeds"] = None
-        if covers_seeds:
-            sides = [{name: side[name] for name in members} for side in (model, baseline)]
-            found["with_seeds"] = dict(zip(("low", "high"), seed_interval(*sides), strict=True))
+        found["one_seed"], found["with_seeds"] = one_seed, None
+        if several:
+            low, high = seed_interval(one, other, pairs > 0)
+            needed = seeds_needed(one, other, pairs > 0)
+            found["with_seeds"] = _bounded({"low": low, "high": high}) | {"pairs": pairs, "needed": needed}
         return found
 
     found: dict[str, Any] = {part: test(members) if members else None for part, members in parts.items()}
@@ -269,3 +270,20 @@ def _versus(
     for result, adjusted in zip(tests.values(), holm([each["p"] for each in tests.values()]), strict=True):
         result["p_holm"] = float(adjusted)
     return {**found, "tests": tests}
+
+
+def _same_seeds(
+    model: Sequence[Results], baseline: Sequence[Results]
+) -> tuple[Sequence[Results], Sequence[Results], int]:
+    """Both sides' trainings of the seeds that both have, in the same order, and how many; all of them where both have
+    fewer than two in common."""
+    one, other = ({run.seed: run for run in runs if run.seed is not None} for runs in (model, baseline))
+    common = sorted(one.keys() & other.keys())
+    if len(common) < 2:
+        return model, baseline, 0
+    return [one[seed] for seed in common], [other[seed] for seed in common], len(common)
+
+
+def _bounded(found: Mapping[str, float]) -> dict[str, Any]:
+    """The same with null for infinite, which JSON does not have."""
+    return {key: value if np.isfinite(value) else None for key, value in found.items()}

@@ -12,6 +12,8 @@ from typing import Any
 
 from tdro.evaluation.leaks import counted, leaks_line
 from tdro.evaluation.same_model import is_baseline, said
+from tdro.evaluation.significance import least_p
+from tdro.evaluation.verdict import SIGNIFICANT, seeds_said, verdict
 
 _LABELS = {"ndcg": "nDCG", "recall": "Recall", "mrr": "MRR", "map": "MAP", "accuracy": "Accuracy"}
 _NO_MIXTURES = ("untrained", "bm25")
@@ -34,7 +36,7 @@ def table(comparison: Mapping[str, Any], width: int = 100) -> str:
     blocks = [
         [
             f"{comparison['group']}: {sets}{known}, {queries:,} queries",
-            *_verdict(comparison),
+            *_verdict(comparison, width),
             *(line for sentence in said(comparison["rows"]) for line in textwrap.wrap(sentence, width)),
             *_left_out(comparison, width),
         ],
@@ -74,6 +76,7 @@ def _legend(comparison: Mapping[str, Any], details: bool) -> list[str]:
         lines = [
             "x 100. ± is the standard deviation over seeds. Intervals (95 %) and p are over queries, with each",
             "mixture's seeds averaged: they do not cover the luck of a training; the interval over both does.",
+            "Where both sides have the same seeds, the difference is within each of them.",
         ]
     if _tasks_known(comparison):
         lines.append(
@@ -86,8 +89,8 @@ def _legend(comparison: Mapping[str, Any], details: bool) -> list[str]:
     return lines
 
 
-def _verdict(comparison: Mapping[str, Any]) -> list[str]:
-    """Which mixture is best, in words."""
+def _verdict(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """Which mixture is best, and whether that is more than chance."""
     measure = comparison["measure"]
     mixtures = [row for row in comparison["rows"] if _mixture(row["mixture"]) not in _NO_MIXTURES]
     if len(mixtures) < 2:
@@ -96,20 +99,16 @@ def _verdict(comparison: Mapping[str, Any]) -> list[str]:
     if is_baseline(best):  # the first of equals: the baseline, or what comes before it
         best = next((row for row in mixtures if row["mixture"] == best["baseline"]), best)
     name, points = best["mixture"], _points(best[measure]["all"])
+    first = f"Best {label(measure)}: {name} ({points})."
     if best["versus"] is None:
-        if any(row["baseline"] == name for row in mixtures):
-            kind = "mixture" if comparison["seeds"] else "model"
-            return [f"No {kind} beats {name}: it has the highest {label(measure)} ({points})."]
-        return [f"Best {label(measure)}: {name} ({points}). The baseline was not evaluated."]
-    versus = best["versus"][measure]["all"]
-    both = versus["with_seeds"]
-    sure, more = "", []
-    if versus["p"] >= 0.05:
-        sure = " That may be chance."
-    elif both and both["low"] <= 0 <= both["high"]:
-        more = ["Other seeds could turn that: see the interval over queries and seeds."]
-    best_line = f"Best {label(measure)}: {name} ({points}, against {best['baseline']} {_difference(versus)}).{sure}"
-    return [best_line, *more]
+        known = any(row["baseline"] == name for row in mixtures)
+        return [f"{first} {'The others are compared with it.' if known else 'The baseline was not evaluated.'}"]
+    baseline = next(row for row in comparison["rows"] if row["mixture"] == best["baseline"])
+    word, sentence = verdict(
+        *(name, best["versus"][measure]["all"], best[measure]["all"], baseline[measure]["all"]),
+        *(len(comparison["tests"]), best["baseline"], label(measure)),
+    )
+    return textwrap.wrap(f"{first} {word}: {sentence}", width, break_long_words=False, break_on_hyphens=False)
 
 
 def _left_out(comparison: Mapping[str, Any], width: int) -> list[str]:
@@ -177,10 +176,21 @@ def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
         if row["versus"]:
             versus = row["versus"][measure]["all"]
             both = versus["with_seeds"]
-            shown = f"{100 * versus['difference']:+.1f} {_interval(both)}" if both else "- (one seed)"
+            shown = "- (one seed)" if versus["one_seed"] else "-"
+            if both:
+                shown = f"{100 * versus['difference']:+.1f} {_interval(both)}"
             shown = "-" if is_baseline(row) else shown
             line += f"  {shown:<26}{versus['wins']:>6}{versus['ties']:>7}{versus['losses']:>7}"
         lines.append(line)
+    needed = [
+        f"{row['mixture']} {seeds_said(both['needed'])}"
+        for row in rows
+        if row["versus"]
+        and (both := row["versus"][measure]["all"]["with_seeds"])
+        and _mixture(row["mixture"]) not in _NO_MIXTURES
+    ]
+    if needed:
+        lines += textwrap.wrap(f"To show differences of these sizes takes: {', '.join(needed)}.", width)
     return lines
 
 
@@ -318,13 +328,18 @@ def _spread(summary: Mapping[str, Any]) -> str:
     return "" if summary["spread"] is None else f" ± {100 * summary['spread']:.1f}"
 
 
-def _interval(bounds: Mapping[str, float]) -> str:
-    return f"[{100 * bounds['low']:+.1f}, {100 * bounds['high']:+.1f}]"
+def _interval(bounds: Mapping[str, float | None]) -> str:
+    low, high = bounds["low"], bounds["high"]
+    return "too few queries" if low is None or high is None else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def _difference(versus: Mapping[str, Any]) -> str:
-    """For instance ``+1.0 [+0.3, +1.7] p 0.003``."""
-    return f"{100 * versus['difference']:+.1f} {_interval(versus)} p {_p(versus['p'])}"
+    """For instance ``+1.0 [+0.3, +1.7] p 0.003``; p only where the queries are enough for a small one."""
+    if not versus["wins"] + versus["losses"]:
+        return "none: the same on every query"
+    said = f"{100 * versus['difference']:+.1f} {_interval(versus)}"
+    enough = versus["low"] is not None and least_p(versus["wins"] + versus["losses"]) < SIGNIFICANT
+    return f"{said} p {_p(versus['p'])}" if enough else said
 
 
 def _p(p: float) -> str:

@@ -20,13 +20,15 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tdro.errors import UserError
+from tdro.evaluation.figures import NOTHING, dig, fixed, number, plural, points
 from tdro.evaluation.same_model import is_baseline, said
 from tdro.evaluation.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
+from tdro.evaluation.verdict import verdict
 from tdro.files import read_json, write_atomic
 from tdro.recipe_checks import exists
 from tdro.recipe_errors import RecipeDumper
 from tdro.report import text
-from tdro.report.collect import Run, Training, collect, dig, number
+from tdro.report.collect import Run, Training, collect
 
 HERE = Path(__file__).parent
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
@@ -72,8 +74,7 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for name in ("fixed", "points", "percent", "epochs"):
-        environment.filters[name] = getattr(text, name)
+    environment.filters |= {"fixed": fixed, "points": points, "percent": text.percent, "epochs": text.epochs}
     environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
     recipe = yaml.safe_load(run.recipe) if run.recipe else {}
     base = _base(recipe, training, folder)
@@ -111,7 +112,7 @@ def code(value: Any) -> str:
 def thousands(value: Any) -> str:
     """A whole number with commas, or a dash."""
     value = number(value)
-    return f"{round(value):,}" if value == value else text.NOTHING
+    return f"{round(value):,}" if value == value else NOTHING
 
 
 def public(value: str) -> str:
@@ -304,6 +305,6 @@ def _verdict(comparison: dict[str, Any], mixture: str) -> str:
     if is_baseline(rows[mixture]):
         return said([rows[mixture]])[0]
     scores = [dig(rows.get(name), "ndcg@10", "all") for name in (mixture, "uniform")]
-    sentence = text.verdict(mixture, difference, scores[0], scores[1], len(comparison["tests"]))[1]
-    seeds = text.plural(int(dig(rows[mixture], "seeds") or 1), "seed")
+    sentence = verdict(mixture, difference, scores[0], scores[1], len(comparison["tests"]))[1]
+    seeds = plural(int(dig(rows[mixture], "seeds") or 1), "seed")
     return f"Over {seeds}, tested query by query: {sentence}"

@@ -18,6 +18,7 @@ import yaml
 
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
+from tdro.evaluation.figures import number
 from tdro.evaluation.leaks import FILE as LEAKS
 from tdro.evaluation.leaks import known_leaks
 from tdro.files import read_json, read_jsonl
@@ -92,22 +93,6 @@ class Run:
     def sizes(self) -> np.ndarray:
         """Rows of each task, shape (k,)."""
         return np.array([task.rows for task in self.tasks], dtype=float)
-
-
-def number(value: Any) -> float:
-    """``value`` as a float; NaN for null, text, and anything else that is no number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return math.nan
-    return float(value)
-
-
-def dig(data: Any, *keys: str) -> Any:
-    """``data[key][key]...``, or ``None`` where a key is missing on the way."""
-    for key in keys:
-        if not isinstance(data, dict) or key not in data:
-            return None
-        data = data[key]
-    return data
 
 
 def collect(folder: Path | str) -> Run:

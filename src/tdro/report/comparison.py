@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tdro.evaluation.figures import dig, number, plural, points, signed
 from tdro.evaluation.same_model import is_baseline, said
+from tdro.evaluation.verdict import seeds_said, significant, verdict
 from tdro.report import charts
-from tdro.report.collect import Run, dig, number
+from tdro.report.collect import Run
 from tdro.report.tables import in_order
-from tdro.report.text import describe, plural, points, signed, significant, verdict
+from tdro.report.text import describe
 
 BASELINES = ("untrained", "bm25", "uniform")
 PARTS = (
@@ -53,6 +55,7 @@ def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dic
                 "spread": [number(dig(row, key, "spread")) for key in ("ndcg@10", "recall@100")],
                 "difference": difference,
                 "significant": significant(difference),
+                "few": bool(dig(difference, "too_few")),
             }
         )
     word, sentence = ("Unknown", f"{selection} was not compared here.")
@@ -92,9 +95,8 @@ def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     """What the verdict leaves out: where it differs, the best mixture, whether training helps at all."""
     sentences = said([rows[name] for name in rows if name != selection or not is_baseline(rows[name])])
     both = dig(rows.get(selection), "versus", "ndcg@10", "all", "with_seeds")
-    if both is not None:
-        low, high = (signed(dig(both, key)) for key in ("low", "high"))
-        sentences.append(f"An interval that covers other seeds, too: {low} to {high}.")
+    if significant(dig(rows.get(selection), "versus", "ndcg@10", "all")) and "needed" in (both or {}):
+        sentences.append(f"To show a difference of this size takes {seeds_said(both['needed'])}.")
     parts = [dig(rows.get(selection), "versus", "ndcg@10", part, "difference") for part in ("trained", "untrained")]
     if all(math.isfinite(number(part)) for part in parts):
         sentences.append(
@@ -127,7 +129,7 @@ def _setting(run: Run, comparison: dict[str, Any], tests: list[dict[str, Any]]) 
     new = sum(not test.get("trained") for test in tests)
     words += f"{plural(len(tests), 'test set')}, {new} of them of tasks that training never saw. "
     if len(seeds) == 1:
-        words += "With one seed the intervals cover the choice of queries, not the luck of a training."
+        words += "With one seed the intervals cover the choice of queries; what another seed would give is not known."
     return words.strip()
 
 

@@ -15,9 +15,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tdro.evaluation import figures
+from tdro.evaluation.figures import dig
 from tdro.files import write_atomic
 from tdro.report import text
-from tdro.report.collect import Run, Training, collect, dig
+from tdro.report.collect import Run, Training, collect
 from tdro.report.comparison import comparison_view
 from tdro.report.learning import health_view, learning_view
 from tdro.report.tables import data_view, epochs_view, leaks_view, selection_name, weights_view
@@ -45,18 +47,11 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in (
-        "fixed",
-        "points",
-        "signed",
-        "percent",
-        "count",
-        "p_value",
-        "epochs",
-        "duration",
-        "describe",
+    for module, names in (
+        (figures, ("fixed", "points", "signed", "p_value")),
+        (text, ("percent", "count", "epochs", "duration", "describe")),
     ):
-        environment.filters[name] = getattr(text, name)
+        environment.filters |= {name: getattr(module, name) for name in names}
     environment.filters["svg"] = Markup
     return environment.get_template("page.html").render(
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tdro.evaluation.figures import dig, number
 from tdro.report import charts
-from tdro.report.collect import Run, Steps, dig, number
+from tdro.report.collect import Run, Steps
 
 
 def learning_view(run: Run) -> dict[str, Any] | None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from tdro.data.describe_text import languages
+from tdro.evaluation.figures import dig, number
 from tdro.evaluation.leaks import counted, leaks_line
 from tdro.report import charts
-from tdro.report.collect import Run, Training, dig, number
+from tdro.report.collect import Run, Training
 from tdro.report.text import percent
 
 ORDER = ("untrained", "bm25", "uniform", "proportional", "top", "bottom", "reweight", "loss-reweight")

@@ -1,38 +1,11 @@
-"""Numbers and verdicts as words: what the page says in sentences.
-
-The verdict is computed from the comparison alone and says "no" as plainly as "yes". A missing or non-finite
-number is an en dash everywhere. Rejected: the locale module (a report must read the same on every machine).
-"""
+"""Numbers and names as words: what the page and the card say, beside :mod:`tdro.evaluation.figures`."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from tdro.report.collect import dig, number
-
-NOTHING = "–"
-SIGNIFICANT = 0.05
-
-
-def fixed(value: Any, digits: int = 1) -> str:
-    """``value`` with that many decimals and a true minus sign."""
-    value = number(value)
-    if not math.isfinite(value):
-        return NOTHING
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def points(value: Any, digits: int = 1) -> str:
-    """A fraction in percent points, without a unit: 0.215 is ``21.5``."""
-    return fixed(100 * number(value), digits)
-
-
-def signed(value: Any, digits: int = 2) -> str:
-    """A difference of fractions in points, always with its sign."""
-    text = points(value, digits)
-    return text if text == NOTHING or text.startswith("−") or float(text) == 0 else f"+{text}"
+from tdro.evaluation.figures import NOTHING, fixed, number
 
 
 def percent(value: Any) -> str:
@@ -47,22 +20,6 @@ def count(value: Any) -> str:
     """A whole number with narrow spaces between thousands."""
     value = number(value)
     return f"{round(value):,}".replace(",", "\u202f") if math.isfinite(value) else NOTHING
-
-
-def p_value(value: Any) -> str:
-    """``< 0.001``, ``0.034``, ``0.21``."""
-    value = number(value)
-    if not math.isfinite(value):
-        return NOTHING
-    if value < 0.001:
-        return "< 0.001"
-    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
-
-
-def p_phrase(value: Any) -> str:
-    """``p < 0.001`` or ``p = 0.034``, or nothing known of it."""
-    text = p_value(value)
-    return "p unknown" if text == NOTHING else f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def epochs(value: Any) -> str:
@@ -88,11 +45,6 @@ def duration(seconds: Any) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def plural(n: int, noun: str) -> str:
-    """``1 seed``, ``3 seeds``."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def describe(mixture: str) -> str:
     """What a mixture does, in a few words; empty for a name that tdro did not give."""
     kind, _, share = mixture.partition("-")
@@ -107,57 +59,6 @@ def describe(mixture: str) -> str:
         "untrained": "the base model before any training",
         "bm25": "matching words alone, no model",
     }.get(mixture, "")
-
-
-def significant(difference: Any) -> bool:
-    """Whether p, where there is one, is below 0.05, and the intervals over queries and over seeds leave zero out."""
-    return over_queries(difference) and not seeds_could_turn(difference)
-
-
-def over_queries(difference: Any) -> bool:
-    """Whether other queries would hardly turn a difference: p below 0.05, and zero outside of the interval."""
-    low, high, p = (number(dig(difference, key)) for key in ("low", "high", "p"))
-    return (low > 0 or high < 0) and not p >= SIGNIFICANT
-
-
-def seeds_could_turn(difference: Any) -> bool:
-    """Whether the interval over queries and seeds, where there is one, has zero in it."""
-    low, high = (number(dig(difference, "with_seeds", key)) for key in ("low", "high"))
-    return low <= 0 <= high
-
-
-def verdict(mixture: str, difference: Any, score: Any, baseline: Any, n_tests: int) -> tuple[str, str]:
-    """Did ``mixture`` beat uniform? A word and a sentence.
-
-    Args:
-        mixture: the name in the table, e.g. ``top-70``.
-        difference: ``{"difference", "low", "high", "p"}`` of the average nDCG@10 against uniform, fractions.
-        score: the mixture's average nDCG@10.
-        baseline: uniform's.
-        n_tests: test sets in the average.
-    """
-    value = number(dig(difference, "difference"))
-    if not math.isfinite(value):
-        return "Unknown", f"{mixture} has no measured difference from uniform."
-    amount = f"{points(abs(value), 2)} points"
-    interval = f"95 % interval {signed(dig(difference, 'low'))} to {signed(dig(difference, 'high'))}"
-    evidence = (
-        f"{points(score)} against {points(baseline)} nDCG@10, averaged over {plural(n_tests, 'test set')}; "
-        f"{interval}, {p_phrase(dig(difference, 'p'))}"
-    )
-    if significant(difference):
-        return (
-            ("Yes", f"{mixture} beat uniform by {amount} ({evidence}).")
-            if value > 0
-            else (
-                "No",
-                f"{mixture} did worse than uniform by {amount} ({evidence}).",
-            )
-        )
-    ahead = "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
-    if over_queries(difference):
-        return "Not shown", f"{mixture} came out {ahead} uniform ({evidence}), but other seeds could turn that."
-    return "Not shown", f"{mixture} came out {ahead} uniform, too little to tell the two apart ({evidence})."
 
 
 def summary(words: list[str]) -> str:

@@ -1,0 +1,70 @@
+"""Numbers as people read them, the same in the terminal, the report and the model card.
+
+A missing or non-finite number is an en dash everywhere. Rejected: the locale module (a report must read the same on
+every machine).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+NOTHING = "–"
+
+
+def number(value: Any) -> float:
+    """``value`` as a float; NaN for null, text, and anything else that is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value)
+
+
+def dig(data: Any, *keys: str) -> Any:
+    """``data[key][key]...``, or ``None`` where a key is missing on the way."""
+    for key in keys:
+        if not isinstance(data, dict) or key not in data:
+            return None
+        data = data[key]
+    return data
+
+
+def fixed(value: Any, digits: int = 1) -> str:
+    """``value`` with that many decimals and a true minus sign."""
+    value = number(value)
+    if not math.isfinite(value):
+        return NOTHING
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def points(value: Any, digits: int = 1) -> str:
+    """A fraction in percent points, without a unit: 0.215 is ``21.5``."""
+    return fixed(100 * number(value), digits)
+
+
+def signed(value: Any, digits: int = 2) -> str:
+    """A difference of fractions in points, always with its sign."""
+    text = points(value, digits)
+    return text if text == NOTHING or text.startswith("−") or float(text) == 0 else f"+{text}"
+
+
+def p_value(value: Any) -> str:
+    """``< 0.001``, ``0.034``, ``0.21``."""
+    value = number(value)
+    if not math.isfinite(value):
+        return NOTHING
+    if value < 0.001:
+        return "< 0.001"
+    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def p_phrase(value: Any) -> str:
+    """``p < 0.001`` or ``p = 0.034``, or nothing known of it."""
+    text = p_value(value)
+    return "p unknown" if text == NOTHING else f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def plural(n: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``, ``2 queries``."""
+    many = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{n} {noun if n == 1 else many}"
