@@ -18,7 +18,7 @@ import yaml
 
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
-from tdro.evaluation.figures import number
+from tdro.evaluation.figures import dig, number
 from tdro.evaluation.leaks import FILE as LEAKS
 from tdro.evaluation.leaks import known_leaks
 from tdro.files import read_json, read_jsonl
