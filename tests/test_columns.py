@@ -94,6 +94,8 @@ YES_AND_NO = {
     "verdict": ("relevant", "irrelevant"),
     "gold_label": ("entailment", "neutral"),
     "esci": ("E", "I"),
+    "cross_encoder_score": (11.2, -9.5),
+    "relevance (percent)": (97, 12),
     "anything at all": (0, 1),
 }
 PAIRS = [("query", "document"), ("sentence1", "sentence2"), ("question", "answer"), ("Query Text", "passage")]
@@ -129,6 +131,8 @@ def test_the_label_says_which_rows_are_read(capsys: pytest.CaptureFixture[str]) 
     write("b.csv", [{"query": "q", "document": f"p{n}", "rel": n} for n in range(4)])
     with pytest.raises(UserError, match="the label 'rel' is '2', and not 1 or 0"):
         built_task(Source(source="b.csv", columns={"label": "rel"}), "b")
+    unjudged = [{"query": "q", "document": "p", "ok": True}, {"query": "r", "document": "p"}]
+    assert read(unjudged, {"label": "ok"})[0] == [("q", ["p"], [])]
     with pytest.raises(UserError, match="no column 'Rel', which is to be the label"):
         built_task(Source(source="b.csv", columns={"label": "Rel"}), "b")
 
@@ -180,6 +184,11 @@ def test_negatives_or_a_name_say_that_positives_are_positives() -> None:
     assert "'label'" in read([{"query": "q", "positive": "p", "label": n} for n in (0, 1)])
     judged = [{"text": "yes", "is_selected": 1}, {"text": "no", "is_selected": 0}]
     assert read([{"query": "q", "positives": judged}])[0] == [("q", ["yes"], [])]
+
+
+def test_a_judgement_behind_rows_that_are_none() -> None:
+    rows: list[Any] = [7] * 600 + [{"query": f"q{n}", "document": f"p{n}", "ok": n % 2} for n in range(4)]
+    assert "for some values of 'ok' only" in read(rows)
 
 
 # ---- names

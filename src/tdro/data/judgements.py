@@ -8,6 +8,7 @@ Rejected: names alone (``is_duplicate``, ``y``, ``gold``, …: there is always a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from tdro.data.cells import is_nothing, yes_or_no
@@ -61,7 +62,7 @@ class Unread:
             value = row.get(key)
             if value is None or (isinstance(value, str) and (not value.strip() or is_nothing(value.strip()))):
                 continue
-            grade = _grade(value)
+            grade = _grade(value, is_judgement(key))
             if grade is None:
                 self.seen[key] = [_OTHER]
                 self._others.add(key)
@@ -98,8 +99,8 @@ def _judges(key: str, values: Sequence[str], by: Certain, negatives: bool) -> bo
     return by != "named" and not negatives and len(values) > 1 and not is_count(key)
 
 
-def _grade(value: object) -> str | None:
-    """A value as a grade; None where it is something else."""
+def _grade(value: object, any_number: bool) -> str | None:
+    """A value as a grade; None where it is something else. Of other columns than judgements, large numbers are none."""
     if (yes := yes_or_no(value)) is not None:
         return "1" if yes else "0"
     if isinstance(value, str):
@@ -110,6 +111,6 @@ def _grade(value: object) -> str | None:
             value = float(text)
         except ValueError:
             return None
-    if isinstance(value, (int, float)) and _LEAST <= value <= _MOST:
-        return f"{value:g}"
+    if isinstance(value, (int, float, Decimal)) and (_LEAST <= value <= _MOST or (any_number and value == value)):
+        return f"{float(value):g}"
     return None

@@ -87,7 +87,7 @@ class Unclear:
         """The problem, and what may be written into a recipe."""
         if not self.answer:
             return self.problem
-        answer = ", ".join(f"{what}: {name!r}" for what, name in self.answer.items())
+        answer = ", ".join(f"{what}: {name!r}" for what, name in self.answer.items() if len(name) < 200)
         return f"{self.problem}; say which in the recipe, for instance columns: {{{answer}}}"
 
 
@@ -123,7 +123,7 @@ def _layout(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> Layo
     }
     names |= {"positives": told["positives"]} if by == "given" else {}
     identity = given["id"] if "id" in given else _identity(free)
-    label = given.get("label", ())
+    label = (told["label"],) if told.get("label") else ()
     read = {*identity, *query, *positives, *negatives, *label}
     unread = tuple(key for key in keys if key not in read)
     asked = [key for key in unread if bare(key) in LABELS]

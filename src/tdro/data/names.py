@@ -87,6 +87,7 @@ def is_negative(name: str) -> bool:
     return _NEGATIVE.fullmatch(bare(name)) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_judgement(name: str) -> bool:
     """Whether a column is called as judgements are: ``label``, ``is_duplicate``, ``relevanceScore``."""
     return not words(name).isdisjoint(_JUDGE_WORDS)

@@ -104,6 +104,8 @@ class Reader:
             if isinstance(own, Layout) and (own.by == "named" or self.layout is None or self.layout.query not in keys):
                 layout = own
                 self._judge(own)
+        elif self.layout is None:
+            self._judge(layout)
         if len(self._layouts) < _LAYOUTS:
             self._layouts[keys] = layout
         return layout
@@ -143,6 +145,8 @@ def common_layout(rows: Rows, columns: Mapping[str, str]) -> Layout | Unclear | 
     readable = [(one, count) for one, count in layouts if isinstance(one, Layout)]
     if 2 * sum(count for _, count in readable) > len(rows):
         return readable[0][0]
+    if layout.answer:
+        return layout
     if not (likely := _likely(rows, layout)):
         return Unclear(f"a row needs a query and a passage that answers it; it has {listed(keys_of(rows))}")
     return layout.with_answer(likely)
@@ -150,7 +154,7 @@ def common_layout(rows: Rows, columns: Mapping[str, str]) -> Layout | Unclear | 
 
 def _missing(columns: Mapping[str, str], layout: Layout, keys: Sequence[str]) -> Unclear | None:
     """A column that the user named and that is not there."""
-    there = {"id": layout.id in keys, "negatives": bool(layout.negatives), "label": bool(layout.label)}
+    there = {"id": layout.id in keys, "negatives": bool(layout.negatives), "label": layout.label in keys}
     for what, name in columns.items():
         if name not in ("", what) and not there.get(what, True):
             return Unclear(f"no column {shown_key(name)}, which is to be the {what}; it has {listed(keys)}")

@@ -131,7 +131,7 @@ def row_by(
     """As :func:`row_from`, of an object by a layout; ``lists`` says which cells are the texts of lists."""
     if isinstance(layout, Unclear):
         return None, [Problem(file, line, "unknown-columns", layout.problem, "dropped")]
-    if layout.label and not (yes := yes_or_no(raw[layout.label])):
+    if layout.label and not (yes := yes_or_no(raw.get(layout.label))):
         said = ("judged-no", "says no") if yes is False else ("no-judgement", "says neither yes nor no")
         return None, [Problem(file, line, said[0], f"{shown_key(layout.label)} {said[1]}", "dropped")]
     cleaner = _Cleaner(longest)
