@@ -184,7 +184,7 @@ def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
                 bar.set_postfix_str(f"{state.rows:,} rows", refresh=False)
         writer.close()
     if not state.rows:
-        raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder)}")
+        raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder, opened)}")
     for file, stamp in zip(opened.files, before, strict=True):
         if _stamp(file) != stamp:
             (folder / "state.json").unlink(missing_ok=True)
@@ -329,11 +329,12 @@ def _problem_file(folder: Path, state: _State) -> Any:
     return file
 
 
-def _first_problem(folder: Path) -> str:
+def _first_problem(folder: Path, opened: Opened) -> str:
     with (folder / "problems.jsonl").open(encoding="utf-8") as file:
         line = file.readline()
     if not line:
-        return ": it is empty"
+        empty = not any(file.stat().st_size for file in opened.files)
+        return ": it is empty" if empty else ": it has nothing but a header or blank lines"
     first = json.loads(line)
     return f".\nThe first problem: {first['file']}, line {first['line']}: {first['message']}"
 
