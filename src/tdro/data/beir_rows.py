@@ -15,7 +15,7 @@ from tdro.data.jsonl import raw_rows
 from tdro.data.rows import Problem
 from tdro.errors import UserError
 
-_Texts = dict[str, tuple[int, dict[str, object]]]  # id to line and content
+_Texts = dict[str, tuple[int, object, object]]  # id to line, title and text
 
 
 def beir_files(folder: Path, split: str) -> list[Path]:
@@ -56,13 +56,17 @@ def _rows(folder: Path, split: str) -> Iterator[tuple[int, object]]:
     yield from _texts(corpus, {passage for found in relevant.values() for passage, _ in found}, passages)
     asked: _Texts = {}
     yield from _texts(queries, {query for query, found in relevant.items() if found}, asked)
-    for query, (line, value) in asked.items():
+    for query, (line, _, asks) in asked.items():
         for passage, place in relevant[query]:
             if passage not in passages:
                 yield place, _missing(judged, place, "passage", passage, "corpus.jsonl")
-        positives = [passages[passage][1] for passage, _ in relevant[query] if passage in passages]
+        positives = [
+            {"docid": passage, "title": passages[passage][1], "text": passages[passage][2]}
+            for passage, _ in relevant[query]
+            if passage in passages
+        ]
         if positives:
-            yield line, {"query_id": query, "query": value["text"], "positive_passages": positives}
+            yield line, {"query_id": query, "query": asks, "positive_passages": positives}
     for query, found in relevant.items():
         if found and query not in asked:
             yield found[0][1], _missing(judged, found[0][1], "query", query, "queries.jsonl")
@@ -84,7 +88,7 @@ def _texts(path: Path, wanted: Container[str], texts: _Texts) -> Iterator[tuple[
             if key in texts:
                 message = f"a second line has the _id {_shown(key)}; it counts, and line {texts[key][0]} does not"
                 yield line, Problem(str(path), line, "duplicate-id", message, "kept")
-            texts[key] = (line, {"docid": key, "title": value.get("title"), "text": value.get("text")})
+            texts[key] = (line, value.get("title"), value.get("text"))
 
 
 def _missing(path: Path, line: int, what: str, name: str, where: str) -> Problem:

@@ -213,7 +213,7 @@ def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
         (folder / "state.json").unlink(missing_ok=True)
         raise _asked(name, source.source, unclear)
     if not state.rows:
-        raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder)}")
+        raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder, opened)}")
     for file, stamp in zip(opened.files, before, strict=True):
         if _stamp(file) != stamp:
             (folder / "state.json").unlink(missing_ok=True)
@@ -355,11 +355,12 @@ def _problem_file(folder: Path, state: _State) -> Any:
     return file
 
 
-def _first_problem(folder: Path) -> str:
+def _first_problem(folder: Path, opened: Opened) -> str:
     with (folder / "problems.jsonl").open(encoding="utf-8") as file:
         line = file.readline()
     if not line:
-        return ": it is empty"
+        empty = not any(file.stat().st_size for file in opened.files)
+        return ": it is empty" if empty else ": it has nothing but a header or blank lines"
     first = json.loads(line)
     return f".\nThe first problem: {first['file']}, line {first['line']}: {first['message']}"
 
