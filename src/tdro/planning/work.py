@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tdro.data.holdout import split_rows
 from tdro.dro.weights import TaskWeights
 from tdro.recipe import Base, Finetune, Recipe, Training, Weights
-from tdro.retriever.batches import draw_tasks
+from tdro.retriever.batches import draw_tasks, most_steps
 
 Ints = NDArray[np.int64]
 KNOWN_BEFORE = ("uniform", "proportional", "loss-reweight")  # mixtures that need no learned weights
@@ -124,8 +124,9 @@ def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights
         weights = TaskWeights.uniform(sizes)
     shares = weights.transfer(mixture, sizes)
     if group.max_epochs is not None:
-        shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs)
-    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw)
+        shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs, group.batch)
+    most = most_steps(list(sizes.values()), group.batch, group.max_epochs)
+    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw, most)
     return _homogeneous(np.bincount(tasks, minlength=len(sizes)), group.batch, list(sizes.values()))
 
 
