@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tdro import TDROLoss, WeightLearner
+from tdro import TDROCallback, TDROLoss, WeightLearner
 
 TASKS = ["same", "other", "noise"]
 
@@ -27,12 +27,12 @@ def row(draw: random.Random, task: int) -> dict[str, str | int]:
     return {name: " ".join(map(str, words)) for name, words in columns} | {"label": task}
 
 
-def train(model: st.SentenceTransformer, loss, steps: int, seed: int):
+def train(model: st.SentenceTransformer, loss, steps: int, seed: int, callbacks=None):
     rows = Dataset.from_list([row(random.Random(f"{seed} {i}"), i % len(TASKS)) for i in range(6000)])
     args = st.SentenceTransformerTrainingArguments(
         "output", max_steps=steps, per_device_train_batch_size=96, learning_rate=0.02, save_strategy="no"
     )
-    st.SentenceTransformerTrainer(model=model, args=args, train_dataset=rows, loss=loss).train()
+    st.SentenceTransformerTrainer(model=model, args=args, train_dataset=rows, loss=loss, callbacks=callbacks).train()
 
 
 words = Tokenizer(models.WordLevel({str(i): i for i in range(400)}, unk_token="0"))
@@ -41,6 +41,7 @@ proxy = st.SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=64)
 reference = copy.deepcopy(proxy)
 train(reference, MultipleNegativesRankingLoss(reference), steps=200, seed=1)
 learner = WeightLearner(TASKS, eta=0.1)
-train(proxy, TDROLoss(proxy, learner, reference, temperature=0.05, offset=1.0), steps=100, seed=2)
+loss = TDROLoss(proxy, learner, reference, temperature=0.05, offset=1.0)
+train(proxy, loss, steps=100, seed=2, callbacks=[TDROCallback(loss)])  # the weights are in any checkpoint, too
 learner.mean.save("weights.json")
 print(learner.mean)

@@ -178,6 +178,19 @@ def test_another_model_plan_or_text_is_scored_anew(steps, tmp_path):
     assert len(list(tmp_path.iterdir())) == 4 + len(others)
 
 
+@pytest.mark.parametrize("chunk_rows", [None, 5])
+def test_scores_that_other_code_or_blocks_made_are_not_taken(chunk_rows, steps, tmp_path, monkeypatch):
+    """The files that say which block is done count blocks of one size; another size has others, and other padding."""
+    score(steps, tmp_path, chunk_rows=chunk_rows)
+    for number, (name, value) in enumerate([("_TEXTS_PER_BLOCK", 1280), ("_CODE", -1), ("__version__", "0.0.0")]):
+        monkeypatch.setattr(tdro.dro.reference, name, value)
+        loaded = []
+        score(
+            steps, tmp_path, lambda loaded=loaded: loaded.append(1) or tiny.static_model(seed=3), chunk_rows=chunk_rows
+        )
+        assert loaded and len(list(tmp_path.iterdir())) == 2 + number
+
+
 def test_ranks_share_the_blocks_whoever_comes_first(steps, tmp_path):
     """A rank that starts when another has already finished some blocks still scores its own, and no other."""
     expected = score(steps, tmp_path / "alone")

@@ -188,12 +188,26 @@ def test_max_epochs_hands_the_rest_to_the_others():
     free, capped = sampler(), sampler(max_epochs=2.4)
     list(free), list(capped)
     assert free.epochs["c"] > 2.5
-    assert capped.epochs["c"] <= 2.4 + 8 / 24
+    assert 2 <= capped.epochs["c"] <= 2.4
     assert capped.epochs["a"] > free.epochs["a"]
     assert sum(capped.rows_drawn.values()) == 320
     assert capped.weights.provenance["max_epochs"] == 2.4
     with pytest.raises(UserError, match="allow 2"):
         sampler(max_epochs=1)
+
+
+@pytest.mark.parametrize("draw", ["systematic", "random"])
+@pytest.mark.parametrize("world", [1, 2])
+def test_max_epochs_is_never_exceeded(draw: str, world: int):
+    capped = sampler(max_epochs=3.2, draw=draw, world=world, steps=40 if world == 1 else 18)
+    list(capped)
+    assert max(capped.epochs.values()) <= 3.2 and sum(capped.rows_drawn.values()) > 0.9 * len(capped) * 8
+
+
+def test_max_epochs_lets_a_task_with_less_than_a_batch_come_as_often():
+    capped = sampler(data({"a": 70, "b": 40, "c": 5}), drop_last=False, max_epochs=4.5)
+    list(capped)
+    assert capped.epochs["c"] == 4
 
 
 # ---- ranks and resuming, as accelerate does it

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
+from tdro.retriever.batches import draw_tasks, most_steps
 
 TOP = json.loads((Path(__file__).parent / "goldens" / "top_percent.json").read_text())
 RELEASED = [(case["percent"], case["names_in_order"], case["weight"]) for case in TOP["report"]]
@@ -280,6 +281,43 @@ def test_capped_hands_the_excess_on():
     capped = weights.capped({"small": 10, "big": 1000, "other": 1000}, 100, 2)
     assert capped.as_dict() == pytest.approx({"small": 0.2, "big": 0.4, "other": 0.4})
     assert weights.capped({"small": 500, "big": 500, "other": 500}, 100, 2) == weights
+
+
+@pytest.mark.parametrize("draw", ["systematic", "random"])
+@given(weights_of_tasks, st.data())
+def test_a_cap_holds_to_the_last_row_where_batches_are_of_one_task(draw, weights, data):
+    """A recipe's 1.2 epochs gave 1.43: a limit of 5.9 batches was rounded up to 6."""
+    batch, cap, seed = data.draw(st.integers(1, 64)), data.draw(st.floats(0.5, 5)), data.draw(st.integers(0, 9))
+    rows = data.draw(st.lists(st.integers(1, 2000), min_size=len(weights), max_size=len(weights)))
+    sizes = dict(zip(weights.names, rows, strict=True))
+    room = int(sum(cap * count // batch for count in rows))
+    if room < 1:
+        return
+    steps = data.draw(st.integers(1, min(room, 500)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tasks that are left out
+        capped = weights.capped(sizes, steps * batch, cap, batch)
+    tasks = draw_tasks(capped.values, steps, seed, draw, most_steps(rows, batch, cap))
+    assert len(tasks) == steps
+    assert (np.bincount(tasks, minlength=len(rows)) * batch <= cap * np.array(rows) * (1 + 1e-9)).all()
+
+
+def test_a_task_with_less_than_a_batch_under_the_cap_is_left_out_and_it_is_said():
+    weights = TaskWeights.uniform(["small", "big"])
+    with pytest.warns(UserWarning, match=r"cap: 'small' left out, as one batch of 32 rows is over 1.2 epochs"):
+        assert weights.capped({"small": 26, "big": 1000}, 320, 1.2, 32) == TaskWeights.from_dict({"small": 0, "big": 1})
+
+
+def test_the_epochs_that_a_cap_asks_for_are_enough():
+    weights, sizes = TaskWeights.uniform(["a", "b", "c"]), {"a": 40, "b": 70, "c": 33}
+    with pytest.raises(
+        UserError, match=r"in whole batches of 32, fewer than the 160 to be drawn.* allow ([\d.]+)"
+    ) as error:
+        weights.capped(sizes, 160, 1.0, 32)
+    needed = float(str(error.value).split("allow ")[1].split()[0])
+    assert weights.capped(sizes, 160, needed, 32)
+    with pytest.raises(UserError):
+        weights.capped(sizes, 160, needed - 0.01, 32)
 
 
 def test_capped_does_not_revive_a_task_without_weight():

@@ -98,7 +98,7 @@ class Stages:
         for transfer in group.mixtures:
             shares = learned.transfer(transfer, sizes)
             if group.max_epochs is not None:
-                shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs)
+                shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs, group.batch)
             factors = _loss_factors(learned, facts.names) if transfer == "loss-reweight" else None
             for seed in group.seeds:
                 title, name = f"{group.name} {transfer} seed {seed}", f"models/{group.name}/{transfer}-seed{seed}"

@@ -128,7 +128,7 @@ class MixedPlan:
             return _rows(self.seed, _MIXED_ROWS, slot % len(self.sizes), slot // len(self.sizes), self.sizes)
         task = self._draw(step)
         before = self._before(step)
-        return _rows(self.seed, _MIXED_ROWS, task, before[task] + _occurrence(task), self.sizes)
+        return _rows(self.seed, _MIXED_ROWS, task, before[task] + occurrence(task), self.sizes)
 
     def _draw(self, step: int) -> Ints:
         slots = np.arange(self.batch)
@@ -157,7 +157,7 @@ class HomogeneousPlan:
     def __init__(self, sizes: Sequence[int], batch: int, tasks: Ints, seed: int) -> None:
         self.sizes = _checked(sizes, batch, len(tasks))
         self.batch, self.steps, self.seed, self.tasks = batch, len(tasks), seed, tasks
-        self._turn = _occurrence(tasks)
+        self._turn = occurrence(tasks)
 
     def step(self, step: int) -> StepRows:
         """The rows of a step, 0 <= step < steps."""
@@ -165,7 +165,7 @@ class HomogeneousPlan:
         return _rows(self.seed, _HOMOGENEOUS_ROWS, np.full(self.batch, self.tasks[step]), ordinal, self.sizes)
 
 
-def _occurrence(values: Ints) -> Ints:
+def occurrence(values: Ints) -> Ints:
     """For each entry, how many equal ones stand before it."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]

@@ -2,9 +2,10 @@
 
 The plan says ahead which rows stage 1 will read, so the reference scores them before it starts: every distinct text
 of a block once, sorted by length, in bf16 where the device has it. Kept are the cosine similarities (T, B, 1 + N),
-not the losses, so that a sweep over η, τ or the measure pays nothing; the store's name is made of the model, the plan
-and the texts. Blocks of steps that are done stay done. Rejected: the reference beside the proxy in every step (a
-third of the time and all of its memory), and keeping embeddings (larger by their dimension).
+not the losses, so that a sweep over η, τ or the measure pays nothing; the store's name is made of all that the bits
+depend on: the models, the plan, the texts, how they are cut, and the code. Blocks of steps that are done stay done.
+Rejected: the reference beside the proxy in every step (a third of the time and all of its memory), and keeping
+embeddings (larger by their dimension).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from xxhash import xxh3_128_hexdigest
 
+from tdro import __version__
 from tdro.data.plan import StepRows
 from tdro.dro.infonce import hard_negative_similarities
 from tdro.files import fingerprint, write_atomic
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 # Texts scored before the result is put on disk; embeddings of a block are held in memory.
 _TEXTS_PER_BLOCK = 100_000
+_CODE = 1  # to be raised with every change of what this module, or what it calls, makes of a plan
 
 
 Choice = Callable[[StepRows], NDArray[np.int64]]
@@ -59,7 +62,8 @@ def score_plan(
     Args:
         models: the references by fingerprint; loaded only if something is left to score.
         steps: the plan and its data.
-        folder: where stores lie; this one's subfolder is named by models, plan, texts and precision.
+        folder: where stores lie; this one's subfolder is named by models, plan, texts, precision, by how they are cut
+            into blocks and micro-batches, and by the version of the code.
         machine: device and precision. Every rank scores its share of the blocks.
         choose: which of the models (position in ``models``) scores each row of a step, shape (B,).
         title: for the progress bar.
@@ -68,13 +72,13 @@ def score_plan(
             rounding that another padding brings: 1e-7 in fp32, 1e-3 in bf16 (which is 0.05 nats at τ = 0.02).
     """
     cut = None if chunk_rows is None else [chunk_rows, machine.world]
-    key = fingerprint([list(models), _plan_state(steps), machine.bf16, cut, _digest(choose(steps.rows(0)[0]))])
-    store = folder / key
-    shape = (steps.plan.steps, steps.plan.batch, 1 + steps.negatives)
-    similarities = _open(store / "cosines.npy", shape)
     # Only blocks that embed each distinct text once gain by being large; what a kill loses is at most a block.
     texts_per_block = _TEXTS_PER_BLOCK if chunk_rows is None else _TEXTS_PER_BLOCK // 10
     per_block = max(1, texts_per_block // (steps.plan.batch * (2 + steps.negatives)))
+    how = [__version__, _CODE, machine.bf16, per_block, cut]
+    store = folder / fingerprint([list(models), _plan_state(steps), how, _digest(choose(steps.rows(0)[0]))])
+    shape = (steps.plan.steps, steps.plan.batch, 1 + steps.negatives)
+    similarities = _open(store / "cosines.npy", shape)
     blocks = [range(start, min(start + per_block, shape[0])) for start in range(0, shape[0], per_block)]
     missing = [number for number in range(len(blocks)) if not (store / f"block-{number}.done").exists()]
     # By number, not by what is missing: another rank may have finished a block since this one started to look.

@@ -265,12 +265,22 @@ class TaskWeights(Mapping[str, float]):
         seen = self.values * rows_drawn / self._rows(sizes)
         return dict(zip(self.names, seen.tolist(), strict=True))
 
-    def capped(self, sizes: Mapping[str, int], rows_drawn: int, max_epochs: float) -> TaskWeights:
+    def capped(
+        self, sizes: Mapping[str, int], rows_drawn: int, max_epochs: float, batch: int | None = None
+    ) -> TaskWeights:
         """The nearest weights under which no task is seen more than ``max_epochs`` times in ``rows_drawn``
         rows.
 
         What a capped task loses goes to the others in proportion to their weights, again and again until all
         fit.
+
+        Args:
+            sizes: rows of each task.
+            rows_drawn: rows of all tasks together.
+            max_epochs: the limit.
+            batch: where rows are drawn in batches of so many of one task, the limit is the whole batches in it: 40
+                rows may be seen 1.2 times, so one batch of 32 may be drawn, and not two. A task with rows for less
+                than one is left out, with a warning.
 
         Raises:
             UserError: if the tasks of positive weight have too few rows for it, a size is missing, or
@@ -278,12 +288,20 @@ class TaskWeights(Mapping[str, float]):
         """
         if not rows_drawn > 0 or not max_epochs > 0:
             raise UserError(f"cap: rows drawn ({rows_drawn}) and epochs ({max_epochs}) must be above 0")
-        limits = max_epochs * self._rows(sizes) / rows_drawn
+        rows = self._rows(sizes)
+        limits = _rows_within(rows, max_epochs, batch) / rows_drawn
         room = float(limits[self.values > 0].sum())
         if room < 1 - 1e-9:
+            whole = f" in whole batches of {batch}" if batch else ""
             raise UserError(
-                f"cap: {max_epochs:g} epochs of these tasks are {room * rows_drawn:.0f} rows, fewer than the "
-                f"{rows_drawn} to be drawn; train for fewer steps or allow {max_epochs / room:.3g} epochs"
+                f"cap: {max_epochs:g} epochs of these tasks are {room * rows_drawn:.0f} rows{whole}, fewer than the "
+                f"{rows_drawn} to be drawn; train for fewer steps or allow "
+                f"{_epochs_needed(rows[self.values > 0], rows_drawn, batch):g} epochs"
+            )
+        if left_out := [name for name, limit in zip(self.names, limits, strict=True) if not limit and self[name]]:
+            warnings.warn(
+                f"cap: {_listed(left_out)} left out, as one batch of {batch} rows is over {max_epochs:g} epochs of it",
+                stacklevel=2,
             )
         values = self.values.copy()
         full = np.zeros(len(self), dtype=bool)
@@ -295,6 +313,19 @@ class TaskWeights(Mapping[str, float]):
                 values[~full] *= (1 - values[full].sum()) / others
         provenance = {**self.provenance, "max_epochs": max_epochs}
         return TaskWeights(self.names, values, provenance)
+
+
+def _rows_within(rows: np.ndarray, max_epochs: float, batch: int | None) -> np.ndarray:
+    """How many rows of each task may be drawn; the small term undoes rounding, as in 0.7 * 10 = 7.0000000000000009."""
+    return max_epochs * rows if batch is None else np.floor(max_epochs * rows / batch + 1e-9) * batch
+
+
+def _epochs_needed(rows: np.ndarray, rows_drawn: int, batch: int | None) -> float:
+    """The least epochs under which so many rows can be drawn, up to the next hundredth."""
+    hundredths = math.ceil(100 * rows_drawn / rows.sum() - 1e-9)
+    while _rows_within(rows, hundredths / 100, batch).sum() < rows_drawn:
+        hundredths += 1
+    return hundredths / 100
 
 
 def _normalised(values: np.ndarray) -> np.ndarray:

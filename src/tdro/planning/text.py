@@ -105,9 +105,10 @@ def _tasks(plan: Plan) -> list[str]:
 def _of_tasks(plan: Plan, estimates: Sequence[Estimate]) -> str:
     first = estimates[0].work
     head = [f"{first.stage}, by task", "has rows", "tokens/row", "% cut"]
+    assert first.reading is not None
     lines = [
-        [name, f"{size:,}", f"{task.tokens_a_row(first.settings.negatives):.0f}", _cut(task)]
-        for (name, size), task in zip(plan.sizes.items(), plan.lengths[first.base], strict=True)
+        [name, f"{rows:,}", f"{task.tokens_a_row(first.settings.negatives):.0f}", _cut(task)]
+        for name, rows, task in zip(plan.sizes, first.reading.available, plan.lengths[first.base], strict=True)
     ]
     above: dict[int, str] = {}
     for estimate in estimates:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tdro.data.holdout import split_rows
 from tdro.dro.weights import TaskWeights
 from tdro.recipe import Base, Finetune, Recipe, Training, Weights
-from tdro.retriever.batches import draw_tasks
+from tdro.retriever.batches import draw_tasks, most_steps
 
 Ints = NDArray[np.int64]
 KNOWN_BEFORE = ("uniform", "proportional", "loss-reweight")  # mixtures that need no learned weights
@@ -27,20 +27,25 @@ class Reading:
     Attributes:
         steps: steps with a row of the task.
         rows: rows read.
-        epochs: rows read over rows there are to read.
+        available: rows there are to read, which may be a part of the task's.
     """
 
     steps: Ints
     rows: Ints
-    epochs: NDArray[np.float64]
+    available: Ints
+
+    @property
+    def epochs(self) -> NDArray[np.float64]:
+        """How often each row is read."""
+        return self.rows / self.available
 
 
 @dataclass(frozen=True)
 class Work:
-    """One training, or several that differ in their seed or half of the rows only.
+    """One training, or several that differ in their seed only.
 
     Attributes:
-        stage: ``reference``, ``weights``, or the name of a fine-tuning group.
+        stage: ``reference`` (for cross-fitting ``reference-2`` too), ``weights``, or the name of a fine-tuning group.
         mixture: of a fine-tuning; empty for the others.
         trainings: how many of them.
         base: the model that is trained.
@@ -77,7 +82,7 @@ def all_work(recipe: Recipe, sizes: Mapping[str, int], weights: TaskWeights | No
     Raises:
         UserError: weights of a task that is not there, or a cap on epochs that cannot be kept.
     """
-    stages = [] if recipe.weights.load else [_reference(recipe, sizes), _stage_one(recipe, sizes)]
+    stages = [] if recipe.weights.load else [*_references(recipe, sizes), _stage_one(recipe, sizes)]
     return stages + [
         Work(
             group.name,
@@ -92,18 +97,21 @@ def all_work(recipe: Recipe, sizes: Mapping[str, int], weights: TaskWeights | No
     ]
 
 
-def _reference(recipe: Recipe, sizes: Mapping[str, int]) -> Work:
-    rows, settings = recipe.weights.stage1_rows, recipe.reference
-    available = list(sizes.values())
-    if rows == "held_out":
-        available = _lengths(split_rows(available, recipe.weights.held_out_share, recipe.seed)[0])
-    elif rows == "cross_fit":  # the second one has the other half of each task
-        available = _lengths(split_rows(available, 0.5, recipe.seed)[0])
-    steps = np.bincount(
-        draw_tasks(np.full(len(sizes), 1 / len(sizes)), settings.steps, recipe.seed), minlength=len(sizes)
-    )
-    reading = _homogeneous(steps, settings.batch, available)
-    return Work("reference", "", 2 if rows == "cross_fit" else 1, recipe.base, settings, reading)
+def _references(recipe: Recipe, sizes: Mapping[str, int]) -> list[Work]:
+    """One for each part of the rows that a reference is trained on; they have the names that a run gives them."""
+    settings, rows = recipe.reference, list(sizes.values())
+    parts = [rows]
+    if recipe.weights.stage1_rows == "held_out":
+        parts = [_lengths(split_rows(rows, recipe.weights.held_out_share, recipe.seed)[0])]
+    elif recipe.weights.stage1_rows == "cross_fit":
+        parts = [_lengths(half) for half in split_rows(rows, 0.5, recipe.seed)]
+    uniform = np.full(len(sizes), 1 / len(sizes))
+    steps = np.bincount(draw_tasks(uniform, settings.steps, recipe.seed), minlength=len(sizes))
+    names = ("reference", "reference-2")
+    return [
+        Work(name, "", 1, recipe.base, settings, _homogeneous(steps, settings.batch, part))
+        for name, part in zip(names, parts, strict=False)
+    ]
 
 
 def _stage_one(recipe: Recipe, sizes: Mapping[str, int]) -> Work:
@@ -113,7 +121,7 @@ def _stage_one(recipe: Recipe, sizes: Mapping[str, int]) -> Work:
         available = _lengths(split_rows(available, settings.held_out_share, recipe.seed)[1])
     total, tasks = settings.steps * settings.batch, len(available)
     rows = np.full(tasks, total // tasks) + (np.arange(tasks) < total % tasks)
-    reading = Reading(np.minimum(rows, settings.steps), rows, rows / np.array(available))
+    reading = Reading(np.minimum(rows, settings.steps), rows, np.array(available))
     return Work("weights", "", 1, recipe.base, settings, reading)
 
 
@@ -124,13 +132,14 @@ def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights
         weights = TaskWeights.uniform(sizes)
     shares = weights.transfer(mixture, sizes)
     if group.max_epochs is not None:
-        shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs)
-    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw)
+        shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs, group.batch)
+    most = most_steps(list(sizes.values()), group.batch, group.max_epochs)
+    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw, most)
     return _homogeneous(np.bincount(tasks, minlength=len(sizes)), group.batch, list(sizes.values()))
 
 
 def _homogeneous(steps: Ints, batch: int, available: Sequence[int]) -> Reading:
-    return Reading(steps, steps * batch, steps * batch / np.array(available))
+    return Reading(steps, steps * batch, np.array(available))
 
 
 def _lengths(parts: Sequence[Ints]) -> list[int]:

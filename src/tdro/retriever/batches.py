@@ -11,16 +11,21 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tdro.data.permute import mix
+from tdro.data.plan import occurrence
 
-_STEPS, _PHASE, _TIES = 11, 12, 13
+_STEPS, _PHASE, _TIES, _AGAIN = 11, 12, 13, 14
 _UNIT = float(2**53)
 
 
 def draw_tasks(
-    weights: NDArray[np.float64], steps: int, seed: int, how: Literal["systematic", "random"] = "systematic"
+    weights: NDArray[np.float64],
+    steps: int,
+    seed: int,
+    how: Literal["systematic", "random"] = "systematic",
+    most: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """The task of every step, shape (steps,): a pure function of the arguments.
 
@@ -29,13 +34,13 @@ def draw_tasks(
         steps: how many batches there will be.
         seed: separates runs.
         how: ``systematic`` or ``random``.
+        most: shape (k,), the most steps of each task, where a draw at random could exceed them; a step that is one too
+            many is drawn again among the others. Systematic draws keep within weights that were capped.
     """
     weights = np.asarray(weights, dtype=np.float64)
     if how == "random":
-        edges = np.cumsum(weights) / weights.sum()
-        places = np.searchsorted(edges, _uniform(mix(seed, _STEPS, np.arange(steps))), side="right")
-        # Rounding may leave the last edge a hair below 1: such a draw belongs to the last task that has weight.
-        return np.minimum(places, np.flatnonzero(weights)[-1]).astype(np.int64)
+        tasks = _random(weights, mix(seed, _STEPS, np.arange(steps)))
+        return tasks if most is None else _within(tasks, weights, most, seed)
     counts = step_counts(weights, steps, seed)
     task = np.repeat(np.arange(len(weights)), counts)
     turn = np.concatenate([np.arange(count) for count in counts]) if len(counts) else np.zeros(0)
@@ -53,6 +58,34 @@ def step_counts(weights: NDArray[np.float64], steps: int, seed: int) -> NDArray[
     order = np.lexsort((mix(seed, _TIES, np.arange(len(weights))), -np.round(remainder, 12)))
     counts[order[: steps - int(counts.sum())]] += 1
     return counts
+
+
+def most_steps(sizes: ArrayLike, batch: int, max_epochs: float | None) -> NDArray[np.int64] | None:
+    """How many batches of each task are at most ``max_epochs`` of its rows, shape (k,); None without a limit."""
+    if max_epochs is None:
+        return None
+    return np.floor(max_epochs * np.asarray(sizes, dtype=np.float64) / batch + 1e-9).astype(np.int64)
+
+
+def _random(weights: NDArray[np.float64], bits: NDArray[np.uint64]) -> NDArray[np.int64]:
+    edges = np.cumsum(weights) / weights.sum()
+    places = np.searchsorted(edges, _uniform(bits), side="right")
+    # Rounding may leave the last edge a hair below 1: such a draw belongs to the last task that has weight.
+    return np.minimum(places, np.flatnonzero(weights)[-1]).astype(np.int64)
+
+
+def _within(
+    tasks: NDArray[np.int64], weights: NDArray[np.float64], most: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """The tasks with those steps drawn again that are more than a task may have."""
+    tasks, turn = tasks.copy(), 0
+    while True:
+        over = np.flatnonzero(occurrence(tasks) >= most[tasks])
+        if not len(over):
+            return tasks
+        turn += 1
+        room = weights * (np.bincount(tasks, minlength=len(most)) < most)
+        tasks[over] = _random(room, mix(seed, _AGAIN, turn, over))
 
 
 def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ from torch.utils.data import BatchSampler, ConcatDataset
 from tdro.data.permute import mix
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
-from tdro.retriever.batches import draw_tasks
+from tdro.retriever.batches import draw_tasks, most_steps
 
 Weights = TaskWeights | Mapping[str, float] | str | Path | None
 _EPOCH = 21  # separates this module's random numbers from the other users of `mix`
@@ -77,8 +77,8 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
             checked if given.
         draw: ``systematic`` (each task within one step of weight × steps, evenly spread) or ``random`` (each
             step drawn independently).
-        max_epochs: how often a task's rows may be seen, to within one step; what is over goes to the other
-            tasks in proportion. With ``draw="random"`` it holds on average.
+        max_epochs: the most that a task's rows may be seen in a pass; what is over goes to the other tasks in
+            proportion.
         world: how many ranks read batches in turn; by default those of accelerate. 1 is right where
             its ``split_batches`` cuts each batch among the ranks.
 
@@ -116,9 +116,15 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         self._rows = [len(part) for part in dataset.datasets]  # type: ignore[arg-type]
         self._offsets = [0, *accumulate(self._rows)]
         self.weights = _on(given, self.names)
+        self._most = None
         if max_epochs is not None:
-            sizes = {name: max(1, rows) for name, rows in zip(self.names, self._rows, strict=True)}
-            self.weights = self.weights.capped(sizes, len(self) * self.batch_size, max_epochs)
+            step = self.world * self.batch_size
+            # A task with too few rows for a step is once through in one: its last batch is short.
+            sizes = [max(1 if step > self.batch_size or self.drop_last else step, rows) for rows in self._rows]
+            self._most = most_steps(sizes, step, max_epochs)
+            self.weights = self.weights.capped(
+                dict(zip(self.names, sizes, strict=True)), self.steps * step, max_epochs, step
+            )
         for task, inner in enumerate(batch_samplers):
             if self.weights.values[task] > 0 and len(inner) == 0:
                 raise self._no_batch(task)
@@ -162,7 +168,7 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
 
     def tasks(self) -> NDArray[np.int64]:
         """The task of each step of this pass, shape (steps,), as positions in ``names``."""
-        return draw_tasks(self.weights.values, self.steps, self.seed + self.epoch, self.draw)
+        return draw_tasks(self.weights.values, self.steps, self.seed + self.epoch, self.draw, self._most)
 
     @property
     def epochs(self) -> dict[str, float]:

@@ -20,9 +20,9 @@ from transformers import set_seed
 from tdro.data.plan import HomogeneousPlan
 from tdro.errors import UserError
 from tdro.files import remove_whole, write_json, write_jsonl
-from tdro.recipe import Training
+from tdro.recipe import Finetune, Training
 from tdro.retriever.adapters import adapter_findings
-from tdro.retriever.batches import draw_tasks
+from tdro.retriever.batches import draw_tasks, most_steps
 from tdro.retriever.gradient_factors import GradientFactors
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
@@ -68,7 +68,9 @@ class Job:
     def plan(self, data: TokenizedMixture) -> HomogeneousPlan:
         """The rows that this fine-tuning reads, by step."""
         sizes = [len(rows) for rows in self.subset] if self.subset else [len(task) for task in data.index.tasks]
-        tasks = draw_tasks(self.weights, self.settings.steps, self.seed, self.draw)
+        limit = self.settings.max_epochs if isinstance(self.settings, Finetune) else None
+        most = most_steps(sizes, self.settings.batch, limit)
+        tasks = draw_tasks(self.weights, self.settings.steps, self.seed, self.draw, most)
         return HomogeneousPlan(sizes, self.settings.batch, tasks, self.seed)
 
 
