@@ -6,8 +6,20 @@ import math
 import numpy as np
 import pytest
 
-from tdro.dro.health import HealthMonitor, collapse_warning, memorisation_warnings, reference_warnings
+import tiny
+from tdro.dro.health import (
+    HealthMonitor,
+    collapse_warning,
+    memorisation_warnings,
+    reference_warnings,
+    weak_reference,
+)
+from tdro.dro.learner import WeightLearner
+from tdro.dro.loss import TDROLoss
 from tdro.dro.weights import TaskWeights
+from tdro.files import write_json
+from tdro.report.collect import collect
+from tdro.report.learning import health_view
 
 NAMES = ("quiz", "news", "code", "dialog")
 UNIFORM = np.full(4, 0.25)
@@ -150,6 +162,56 @@ def test_weak_reference():
     said = reference_warnings({"quiz": 0.5, "news": 1.99, "code": 1e-5, "dialog": math.nan}, untrained)
     assert [name for line in said for name in NAMES if f"'{name}'" in line] == ["news", "dialog"]
     assert reference_warnings({}, untrained) == []
+
+
+def test_health_weighs_rows_and_not_steps():
+    """A step with one row of a task counts a ninth of one with nine, as in what stage 1 says before it begins."""
+    monitor = HealthMonitor(NAMES)
+    monitor.update(0, UNIFORM, ONES, ONES, 0.1 * ONES, [9, 4, 4, 4])
+    monitor.update(1, UNIFORM, ONES, ONES, ONES, [1, 4, 4, 4])
+    summary = monitor.summary(untrained={"quiz": 0.5, "news": 0.5})
+    assert summary["tasks"]["quiz"]["reference_loss"] == pytest.approx(0.19)
+    assert summary["tasks"]["news"]["reference_loss"] == pytest.approx(0.55)
+    (said,) = summary["warnings"]
+    assert said.startswith("weak reference on task 'news'")
+
+
+def test_solved_below_is_the_recipes():
+    losses = np.array([1.0, 0.04, 1.0, 1.0])
+    assert run(HealthMonitor(NAMES), 40, proxy=losses, reference=losses) == []
+    monitor = HealthMonitor(NAMES, solved_below=0.05)
+    (said,) = run(monitor, 40, proxy=losses, reference=losses)
+    assert "task 'news' is solved (proxy and reference below 0.05 nats)" in said
+    summary = monitor.summary(untrained={"news": 0.04, "quiz": 1.0})
+    assert summary["solved_below"] == 0.05
+    assert [line.split("'")[1] for line in summary["warnings"]] == ["news", "quiz"], "solved before is not weak"
+
+
+@pytest.mark.parametrize(
+    ("reference", "untrained", "weak"),
+    [
+        (0.94, 1.0, False),
+        (0.96, 1.0, True),
+        (1.2, 1.0, True),
+        (1e-5, 1e-5, False),
+        (None, 1.0, False),
+        (1.0, None, False),
+    ],
+)
+def test_report_and_health_mark_the_same_references_as_weak(tmp_path, reference, untrained, weak):
+    assert weak_reference(reference, untrained) == weak
+    loss = {"reference_loss": reference, "untrained_loss": untrained}
+    write_json(tmp_path / "run.json", {"name": "r", "tasks": [{"name": "quiz", "rows": 9}]})
+    write_json(tmp_path / "weights" / "health.json", {"warnings": [], "tasks": {"quiz": loss}})
+    (row,) = health_view(collect(tmp_path))["rows"]
+    assert row["weak"] == weak
+    known = {key: {"quiz": value} if value is not None else {} for key, value in loss.items()}
+    assert bool(reference_warnings(known["reference_loss"], known["untrained_loss"])) == weak
+
+
+def test_the_loss_tells_health_its_floor_and_its_rows():
+    loss = TDROLoss(tiny.static_model(), WeightLearner(["a", "b"], 0.1), measure="raw", floor=0.25)
+    assert loss.health.solved_below == 0.25
 
 
 def test_memorisation():

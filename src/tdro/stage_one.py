@@ -82,7 +82,8 @@ def learn_weights(
     untrained = _untrained_losses(recipe, prepared, base, folder)
     seen, unseen = _seen_and_unseen(recipe, prepared.facts, steps, similarities, rows)
     reference = losses_by_task(steps, similarities, settings.temperature)
-    for warning in [*reference_warnings(reference, untrained), *memorisation_warnings(seen, unseen)]:
+    weak = reference_warnings(reference, untrained, settings.solved_below)
+    for warning in [*weak, *memorisation_warnings(seen, unseen)]:
         say(f"warning: {warning}", machine.main)
 
     load = prepared.loader(base, dropout=False)

@@ -33,25 +33,28 @@ class HealthMonitor:
     Args:
         names: the tasks; every array comes in this order.
         window: steps of history that drift, noise and solved tasks are judged over, at least 20.
+        solved_below: nats; a task whose losses are below it counts as solved, as the measure has it.
     """
 
-    def __init__(self, names: Iterable[str], window: int = 100) -> None:
+    def __init__(self, names: Iterable[str], window: int = 100, solved_below: float = FLOOR) -> None:
         self.names = tuple(names)
         if not self.names or window < _EVERY:
             raise ValueError(f"names must not be empty and the window, {window} steps, at least {_EVERY}")
         k = len(self.names)
-        self.window = window
+        self.window, self.solved_below = window, solved_below
         self.warnings: list[str] = []
         self._said: set[str] = set()
         self._updates = 0
         # Of the last steps: (4, k) each, rows α, measure, proxy mean and reference mean; NaN where absent.
         self._history: deque[np.ndarray] = deque(maxlen=window)
-        # Of all steps, per task: Welford's count, mean and sum of squared deviations of M; and the count and
-        # sum of the reference's mean loss.
+        # Of all steps, per task: Welford's count, mean and sum of squared deviations of M. Of all rows: how many they are
+        # and the sum of the reference's losses.
         self._measure = np.zeros((3, k))
         self._reference = np.zeros((2, k))
 
-    def update(self, step: int, alpha: Any, measures: Any, proxy_means: Any, reference_means: Any) -> list[str]:
+    def update(
+        self, step: int, alpha: Any, measures: Any, proxy_means: Any, reference_means: Any, counts: Any = None
+    ) -> list[str]:
         """Take in a step and return the warnings that are new.
 
         Args:
@@ -60,6 +63,7 @@ class HealthMonitor:
             measures: (k,) M_g; NaN or None where the task is absent, here and below.
             proxy_means: (k,) mean proxy loss in nats.
             reference_means: (k,) mean reference loss in nats; None where the measure needs no reference.
+            counts: (k,) the step's rows; None: as many of each task that is there.
         """
         k = len(self.names)
         if reference_means is None:
@@ -69,20 +73,20 @@ class HealthMonitor:
             raise ValueError(f"expected {k} values of each, one a task, not {[row.shape for row in rows]}")
         self._history.append(np.stack(rows))
         self._updates += 1
-        self._accumulate(rows[1], rows[3])
+        self._accumulate(rows[1], rows[3], np.ones(k) if counts is None else np.asarray(counts, dtype=np.float64))
         found = self._weight_warnings(step, rows[0])
         if self._updates % _EVERY == 0:
             found |= self._history_warnings(step)
         return self._new(found)
 
-    def _accumulate(self, measures: np.ndarray, references: np.ndarray) -> None:
+    def _accumulate(self, measures: np.ndarray, references: np.ndarray, counts: np.ndarray) -> None:
         there = ~np.isnan(measures)
         count, mean, squares = self._measure[:, there]
         difference = measures[there] - mean
         mean = mean + difference / (count + 1)
         self._measure[:, there] = count + 1, mean, squares + difference * (measures[there] - mean)
         there = ~np.isnan(references)
-        self._reference[:, there] += np.stack([np.ones(there.sum()), references[there]])
+        self._reference[:, there] += counts[there] * np.stack([np.ones(there.sum()), references[there]])
 
     def _new(self, found: Mapping[str, str]) -> list[str]:
         """The messages of ``{cause: message}`` whose cause was not said yet; from now on they are."""
@@ -124,10 +128,10 @@ class HealthMonitor:
             measures, proxy, reference = (row[~np.isnan(row)] for row in past[:, 1:, i].T)
             if len(measures) < _EVERY // 2:
                 continue
-            if len(reference) and proxy.mean() < FLOOR and reference.mean() < FLOOR:
+            if len(reference) and proxy.mean() < self.solved_below and reference.mean() < self.solved_below:
                 found[f"solved {name}"] = (
-                    f"step {step}: task '{name}' is solved (proxy and reference below {FLOOR:g} nats): mine "
-                    "harder negatives for it, or leave it out"
+                    f"step {step}: task '{name}' is solved (proxy and reference below {self.solved_below:g} nats): "
+                    "mine harder negatives for it, or leave it out"
                 )
                 continue
             mean, median, std = float(measures.mean()), float(np.median(measures)), float(measures.std())
@@ -156,7 +160,7 @@ class HealthMonitor:
         seen: Mapping[str, float] | None = None,
         unseen: Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
-        """What ``weights/health.json`` holds; null where nothing is known.
+        """What ``weights/health.json`` holds; null where nothing is known. Losses are means over rows.
 
         Args:
             untrained: mean loss per task of the base model before any training, in nats.
@@ -183,7 +187,12 @@ class HealthMonitor:
             "effective_tasks": weights.effective_tasks if weights else None,
             "entropy": weights.entropy if weights else None,
             "drift_per_100_steps": self.drift_per_100_steps,
-            "warnings": self.warnings + reference_warnings(reference, untrained) + memorisation_warnings(seen, unseen),
+            "solved_below": self.solved_below,
+            "warnings": [
+                *self.warnings,
+                *reference_warnings(reference, untrained, self.solved_below),
+                *memorisation_warnings(seen, unseen),
+            ],
             "tasks": tasks,
         }
 
@@ -228,18 +237,29 @@ def collapse_warning(weights: TaskWeights) -> str | None:
     )
 
 
-def reference_warnings(reference: Mapping[str, float], untrained: Mapping[str, float]) -> list[str]:
-    """A line per task on which the reference is no better than the untrained base: its measure means nothing.
+def weak_reference(reference: float | None, untrained: float | None, solved_below: float = FLOOR) -> bool:
+    """Whether the reference learned nothing of a task, so that its measure means nothing: its loss is not below 95 % of
+    the untrained base's. Not where the base solves the task already, or one of them is not known (None).
 
     Args:
-        reference: mean loss of the reference per task, in nats.
-        untrained: the base model's before any training; tasks missing in either are passed over.
+        reference: the reference's mean loss over the task's rows, in nats.
+        untrained: the base model's, before any training.
+        solved_below: nats; see :class:`HealthMonitor`.
     """
+    if reference is None or untrained is None:
+        return False
+    return untrained >= solved_below and not reference < WEAK * untrained
+
+
+def reference_warnings(
+    reference: Mapping[str, float], untrained: Mapping[str, float], solved_below: float = FLOOR
+) -> list[str]:
+    """A line per task on which the reference is weak, see :func:`weak_reference`; arguments as there, by task."""
     return [
         f"weak reference on task '{name}': loss {reference[name]:.3g}, untrained {base:.3g}: its measure "
         "means little; train the reference longer or at a larger learning rate, or look at the task's labels"
         for name, base in untrained.items()
-        if name in reference and base >= FLOOR and not reference[name] < WEAK * base
+        if weak_reference(reference.get(name), base, solved_below)
     ]
 
 

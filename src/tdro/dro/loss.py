@@ -123,7 +123,7 @@ class TDROLoss(SortedBatchLoss):
         self.learner = learner
         self.measure, self.offset, self.floor = measure, offset, floor
         self.means = RollingMeans(len(learner.names), average_steps) if measure == "relative" else None
-        self.health = HealthMonitor(learner.names)
+        self.health = HealthMonitor(learner.names, solved_below=floor)
         self.last: StepRecord | None = None
         # Not a module, so that no optimizer, checkpoint or .train() finds the reference's parameters.
         self._live = LiveReference(reference, model) if reference is not None else None
@@ -224,16 +224,16 @@ class TDROLoss(SortedBatchLoss):
         before = self.learner.step
         alpha = self.learner.update(measured).values
         proxy_means, reference_means = task_means(proxy, tasks, count), task_means(reference, tasks, count)
-        weight_of_row = alpha[tasks]
+        weight_of_row, here = alpha[tasks], np.bincount(tasks, minlength=count)
         self.last = StepRecord(
             step=before,
             alpha=alpha,
             measure=measured,
             proxy_loss=proxy_means,
             reference_loss=reference_means,
-            rows=np.bincount(tasks, minlength=count),
+            rows=here,
             loss=float((weight_of_row * proxy).sum() / weight_of_row.sum()),
-            warnings=self.health.update(before, alpha, measured, proxy_means, reference_means),
+            warnings=self.health.update(before, alpha, measured, proxy_means, reference_means, here),
         )
         for warning in self.last.warnings:
             logger.warning(warning)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tdro.dro.health import weak_reference
+from tdro.dro.measures import FLOOR
 from tdro.evaluation.figures import dig, number
 from tdro.report import charts
 from tdro.report.collect import Run, Steps
@@ -74,12 +76,14 @@ def health_view(run: Run) -> dict[str, Any] | None:
     """The warnings, the run-wide figures and a row a task; None without ``health.json``."""
     if run.health is None:
         return None
+    solved_below = number(run.health.get("solved_below", FLOOR))
     rows: list[dict[str, Any]] = []
     for g, name in enumerate(run.names):
         facts = dig(run.health, "tasks", name)
         keys = ("reference_loss", "untrained_loss", "seen_loss", "unseen_loss")
         losses = {key: number(dig(facts, key)) for key in keys}
-        weak = losses["reference_loss"] >= losses["untrained_loss"]
+        reference, untrained = (None if math.isnan(losses[key]) else losses[key] for key in keys[:2])
+        weak = weak_reference(reference, untrained, solved_below)
         rows.append({"name": name, "weak": weak, **losses, **_measure(run, g)})
     return {
         "warnings": [str(warning) for warning in run.health.get("warnings") or []],
