@@ -147,7 +147,7 @@ class Stages:
         for group in recipe.finetune:
             self.prepared.base(recipe.base_of(group))
             if group.max_epochs is not None:  # no choice of tasks has more rows than all of them
-                TaskWeights.uniform(facts.names).capped(sizes, group.steps * group.batch, group.max_epochs)
+                TaskWeights.uniform(facts.names).capped(sizes, group.steps * group.batch, group.max_epochs, group.batch)
 
     def _inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
         """What a training's result depends on, under the recipe's names."""
