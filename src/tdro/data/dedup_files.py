@@ -16,6 +16,7 @@ from tdro.data.near_duplicates import THRESHOLD
 from tdro.data.task import Mixture
 from tdro.data.test_texts import find_test_texts
 from tdro.data.write_mixture import check_new_folder, write_mixture
+from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import write_jsonl
 
@@ -61,6 +62,8 @@ def dedup_files(
         raise UserError("nothing to compare with: give --against FOLDER, --within or --across")
     if audit is not None and audit.exists() and not force:
         raise UserError(f"{audit}: is there already; name another file, or overwrite it with --force")
+    if audit is not None:
+        check_writable(audit)
     if out is not None:
         read = [Path(path).expanduser() for path in [*paths, *options.against]]
         check_new_folder(out, [path for path in read if path.exists()], force)
@@ -75,12 +78,18 @@ def dedup_files(
     ]
     names = {task.name for task in tasks}
     left = Mixture(tasks, [test if test.task in names else replace(test, task="") for test in mixture.tests])
-    if audit is not None:
-        write_jsonl(audit, (duplicate.as_json() for duplicate in found.audit))
-    if out is not None:
-        if not tasks:
-            raise UserError(f"{out}: not written; no row of any task would be left")
-        write_mixture(left, out, force)
+    if out is not None and not tasks:
+        raise UserError(f"{out}: not written; no row of any task would be left")
+    was_there = audit is not None and audit.exists()
+    try:
+        if audit is not None:
+            write_jsonl(audit, (duplicate.as_json() for duplicate in found.audit))
+        if out is not None:
+            write_mixture(left, out, force)
+    except BaseException:
+        if audit is not None and not was_there:  # else the same command would find it there
+            audit.unlink(missing_ok=True)
+        raise
     return Result(mixture, found, left)
 
 

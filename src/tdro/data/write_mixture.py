@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdro.data.mixture import FORMAT, beir_sha256
 from tdro.data.places import BEIR_FILES
 from tdro.data.task import COLUMNS, Mixture, Task, TestSet
+from tdro.disk import check_writable
 from tdro.errors import UserError
-from tdro.files import sha256, whole_folder, write_json
+from tdro.files import sha256, whole_folder, write_atomic, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 def check_new_folder(folder: Path, read: Iterable[Path], force: bool = False) -> None:
-    """Raise :class:`UserError` where :func:`write_mixture` would: before anything long has been done."""
+    """Raise where :func:`write_mixture` would: before anything long has been done."""
     place = folder.resolve()
     for path in read:
         if path.resolve() == place or place in path.resolve().parents:
             raise UserError(f"{folder}: holds {path}, which is read; write to another folder")
+    check_writable(place, folder=True)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not force:
@@ -36,16 +38,20 @@ def check_new_folder(folder: Path, read: Iterable[Path], force: bool = False) ->
         raise UserError(f"{folder}: is no mixture and is not replaced; name a new folder")
 
 
-def write_mixture(mixture: Mixture, folder: Path | str, force: bool = False) -> None:
+def write_mixture(
+    mixture: Mixture, folder: Path | str, force: bool = False, beside: Mapping[str, str] | None = None
+) -> None:
     """Write a mixture. A task's rows must not be those of a file in ``folder``.
 
     Args:
         mixture: of tasks that have rows.
         folder: a new or empty one.
         force: replace a mixture that is there.
+        beside: text files that go into the folder, too, by name.
 
     Raises:
-        UserError: something is there, or the folder cannot be written.
+        UserError: something is there.
+        OSError: the folder cannot be written; with its name.
     """
     folder = Path(folder)
     check_new_folder(folder, [Path(test.folder) for test in mixture.tests], force)
@@ -56,6 +62,8 @@ def write_mixture(mixture: Mixture, folder: Path | str, force: bool = False) -> 
             "tasks": [_write_task(task, made) for task in mixture.tasks],
             "tests": [_copy_test(test, made) for test in mixture.tests],
         }
+        for name, text in (beside or {}).items():
+            write_atomic(made / name, text)
         write_json(made / "mixture.json", content)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from tdro.data.mixture_of import mixture_of
 from tdro.data.task import Mixture, Task
 from tdro.data.write_mixture import check_new_folder, write_mixture
-from tdro.files import write_atomic
 from tdro.mining.corpus import read_corpus
 from tdro.mining.dense import embedder_of
 from tdro.mining.mine import mine_mixture
@@ -77,8 +76,7 @@ def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = 
             for before, after in zip(mixture.tasks, mined.tasks, strict=True)
         )
         text = f"{_table(mixture, mined, options.settings.per_row)}\n\n{samples}"
-        write_mixture(mined, out, force)
-        write_atomic(out / SAMPLES_FILE, text)
+        write_mixture(mined, out, force, {SAMPLES_FILE: text})
         shutil.rmtree(scratch, ignore_errors=True)
     wait_for_everyone(machine)
     return text if machine.main else None

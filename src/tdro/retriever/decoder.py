@@ -34,6 +34,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tdro.disk import named
 from tdro.errors import UserError
 from tdro.retriever.gguf_file import gguf_parsed_once
 
@@ -179,7 +180,7 @@ def _assemble(
     """
     _cover_vocabulary(model, vocabulary_rows(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, named(folder):
         _plain(model).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         _forget_origin(Path(folder) / "config.json")
