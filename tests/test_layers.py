@@ -25,6 +25,7 @@ LAYERS = (
     ("recipe", "recipe_keys", "recipe_data", "recipe_types", "recipe_errors", "recipe_checks", "recipes"),
     ("data.places",),  # what a path or a hub's id looks like
     ("console", "files"),
+    ("disk",),
     ("errors",),
 )
 LEVEL = {name: level for level, names in enumerate(reversed(LAYERS)) for name in names}

@@ -1,8 +1,8 @@
 """The command line: each command parses, calls one function, and prints. No logic, nothing heavy at import.
 
-A :class:`UserError` is printed in its one or two lines with exit status 2; Ctrl-C ends with 130 and says how
-to go on; any other exception is a bug and keeps its traceback. Rejected: click and typer, for their import
-time.
+A :class:`UserError` is printed in its one or two lines with exit status 2, and so is a disk that cannot be written to;
+Ctrl-C ends with 130 and says how to go on; any other exception is a bug and keeps its traceback. Rejected: click and
+typer, for their import time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 from tdro import __version__
 from tdro.commands import compare, data, evaluate, init, inspect, plan, weights
+from tdro.console import end_bars
+from tdro.disk import told
 from tdro.errors import UserError
 from tdro.launch import LAUNCHED, launch, takes_processes, wants_launch
 
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status or 0
     except UserError as error:
+        end_bars()
         _complain(f"error: {error}")
         return 2
     except KeyboardInterrupt:
@@ -51,7 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain("\nstopped; the same command continues the run")
         return 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
+    except Exception as error:
+        from tdro.data.wheels import cache_folder
+
+        line = told(error, cache_folder())
+        if line is None:
+            raise
+        end_bars()
+        _complain(f"error: {_forget_output() or line}")
+        return 2
     return 0
 
 
@@ -65,6 +77,16 @@ def _complain(line: str) -> None:
         time.sleep(5)
         line = f"rank {rank}: {line}"
     print(line, file=sys.stderr, flush=True)
+
+
+def _forget_output() -> str:
+    """Let what is still to be printed go nowhere if it cannot be printed; says so if the disk is why."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"the output cannot be written ({error.strerror}); send it elsewhere"
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:

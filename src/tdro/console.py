@@ -14,6 +14,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from tdro.disk import named
+
 _SECONDS_BEFORE_BAR = 5
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -30,6 +32,15 @@ class _Terminal(logging.Handler):
         if line not in self._said:
             self._said.add(line)
             tqdm.write(line)
+
+
+class _File(logging.FileHandler):
+    """A log that says when its disk is full, as all that writes does; Python's prints a traceback a line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Go on with the error, which names the file."""
+        with named(self.baseFilename):
+            raise
 
 
 def quiet_libraries() -> None:
@@ -57,7 +68,7 @@ def log_to(folder: Path | None, main: bool) -> None:
         return
     logger.addHandler(_Terminal())
     if folder is not None:
-        file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+        file = _File(folder / "run.log", encoding="utf-8")
         file.setFormatter(logging.Formatter(_FORMAT))
         logger.addHandler(file)
 
@@ -65,6 +76,12 @@ def log_to(folder: Path | None, main: bool) -> None:
 def progress_bar(iterable: Any = None, title: str = "", **options: Any) -> tqdm:
     """tqdm's bar for what may take long: there after 5 seconds, and gone when it is done."""
     return tqdm(iterable, title, delay=_SECONDS_BEFORE_BAR, leave=False, **options)
+
+
+def end_bars() -> None:
+    """Leave the line of a bar that an error has stopped, so that what is said of it has a line of its own."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
 
 
 def say(message: str, main: bool = True) -> None:

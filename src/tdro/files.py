@@ -17,33 +17,40 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tdro.disk import named
 from tdro.errors import UserError
+
+_NAME = 200  # bytes at most of a name are 255, and a temporary file's has more than its destination's
 
 
 def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], object]) -> None:
     """Write ``content``, or what it writes itself, to ``path`` (folders are made): temporary file, fsync and rename.
 
     A file that holds the content already stays as it is, so that a command that is repeated changes nothing.
+
+    Raises:
+        OSError: it cannot be written; with the name of ``path``.
     """
     path = Path(path)
     content = content.encode("utf-8") if isinstance(content, str) else content
     if isinstance(content, bytes) and holds(path, content):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_NAME]}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def holds(path: Path, content: bytes) -> bool:
@@ -59,15 +66,10 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
     """A new folder to fill. It gets its name, in place of an older one, when the block ends without an error.
 
     Raises:
-        UserError: it cannot be made there.
+        OSError: it, or what the block writes, cannot be written; with the name of ``folder``.
     """
     folder = Path(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
-    with beside as temporary:
+    with named(folder), _beside(folder) as temporary:
         made = Path(temporary) / "made"
         made.mkdir()
         yield made
@@ -76,25 +78,29 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
         made.rename(folder)
 
 
+def _beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # What cannot be removed again must not hide why the folder could not be written.
+    return tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:_NAME]}.", ignore_cleanup_errors=True)
+
+
 def once(path: Path | str, make: Callable[[], None]) -> None:
     """Call ``make``, which writes ``path`` last of all, unless it is there: one process at a time, the others wait for
     it and find what it made.
 
     Raises:
-        UserError: it cannot be written there.
+        OSError: it cannot be written there; with its name.
     """
     path = Path(path)
     if path.exists():
         return
     from filelock import FileLock
 
-    try:
+    with named(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / "lock"):
             if not path.exists():
                 make()
-    except OSError as error:
-        raise UserError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
 
 
 def remove_whole(folder: Path) -> None:

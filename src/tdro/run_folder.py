@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, remove_whole, write_atomic, write_json
 from tdro.recipe import Recipe
@@ -80,6 +81,8 @@ class RunFolder:
     ) -> None:
         self.path = Path(recipe.folder)
         self.force, self.writes, self.wait = force, writes, wait
+        if writes:
+            check_writable(self.path, folder=True)
         record = self.path / "run.json"
         if record.exists():
             self.content: dict[str, Any] = read_json(record)

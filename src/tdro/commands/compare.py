@@ -38,7 +38,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
+    from tdro.disk import check_writable
     from tdro.errors import UserError
+
+    if options.out is not None:
+        check_writable(options.out)
     from tdro.evaluation.compare import compare_places
     from tdro.evaluation.compare_table import examples_text, table
     from tdro.files import holds_json, write_json

@@ -28,10 +28,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _describe(options: argparse.Namespace) -> None:
+    from tdro.disk import check_writable
     from tdro.errors import UserError
 
-    if options.json is not None and options.json.is_dir():
-        raise UserError(f"{options.json}: is a folder; name a file in it")
+    if options.json is not None:
+        check_writable(options.json)
     if options.json is not None and options.json.exists() and not options.force:
         raise UserError(f"{options.json}: is there already; name another file, or overwrite it with --force")
     from tdro.console import quiet_libraries
@@ -43,7 +44,4 @@ def _describe(options: argparse.Namespace) -> None:
     card = describe_files(options.paths, options.base)
     print(describe_text(card))
     if options.json is not None:
-        try:
-            card.save(options.json)
-        except OSError as error:
-            raise UserError(f"{options.json}: cannot be written ({error.strerror or error})") from error
+        card.save(options.json)

@@ -17,6 +17,7 @@ from typing import IO
 
 from tdro.data.check import Sink
 from tdro.data.rows import Problem
+from tdro.disk import check_writable, named
 from tdro.errors import UserError
 
 
@@ -41,7 +42,8 @@ def bad_rows_file(path: Path | None, force: bool = False) -> Iterator[Sink | Non
         return
     if path.exists() and not force:
         raise UserError(f"{path}: is there already; give another name, or --force to overwrite it")
-    try:
+    check_writable(path)
+    with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             temporary = Path(file.name)
@@ -53,8 +55,6 @@ def bad_rows_file(path: Path | None, force: bool = False) -> Iterator[Sink | Non
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _write(file: IO[str], problem: Problem, raw: object) -> None:

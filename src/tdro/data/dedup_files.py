@@ -18,6 +18,7 @@ from tdro.data.near_duplicates import THRESHOLD
 from tdro.data.task import Mixture
 from tdro.data.test_texts import TestTexts, find_test_texts
 from tdro.data.write_mixture import made_before, mixture_key, write_mixture
+from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import fingerprint, holds, write_atomic
 
@@ -67,6 +68,8 @@ def dedup_files(
     """
     if not (options.against or options.within or options.across):
         raise UserError("nothing to compare with: give --against FOLDER, --within or --across")
+    if audit is not None:
+        check_writable(audit)
     inputs = [path for name in [*paths, *options.against] if (path := Path(name).expanduser()).exists()]
 
     @functools.cache
@@ -90,14 +93,14 @@ def dedup_files(
     ]
     names = {task.name for task in tasks}
     left = Mixture(tasks, [test if test.task in names else replace(test, task="") for test in mixture.tests])
+    if out is not None and not tasks:
+        raise UserError(f"{out}: not written; no row of any task would be left")
     lines = "".join(json.dumps(duplicate.as_json(), ensure_ascii=False) + "\n" for duplicate in found.audit)
     if audit is not None:
         if audit.exists() and not force and not written and not holds(audit, lines.encode()):
             raise UserError(f"{audit}: is there already, with other lines; name another file, or use --force")
         write_atomic(audit, lines)
     if out is not None and not written:
-        if not tasks:
-            raise UserError(f"{out}: not written; no row of any task would be left")
         write_mixture(left, out, force, key())
     return Result(mixture, found, left)
 

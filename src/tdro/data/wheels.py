@@ -25,6 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tdro.disk import check_writable, named
 from tdro.errors import UserError
 from tdro.files import sha256
 
@@ -191,10 +192,7 @@ def fetch_wheel(
             return path
         logger.warning("%s is broken (%s): removed, downloading it again", path, problem)
         path.unlink(missing_ok=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); set TDRO_CACHE to another folder") from error
+    check_writable(folder, folder=True)
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -211,7 +209,7 @@ def fetch_wheel(
 
 
 def _attempt(name: str, pin: Wheel, folder: Path, download: Downloader) -> Path:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as temporary:
+    with named(folder), _beside(folder, name) as temporary:
         download(name, pin.version, Path(temporary))
         wheel = Path(temporary) / pin.file
         if not wheel.exists():
@@ -220,6 +218,11 @@ def _attempt(name: str, pin: Wheel, folder: Path, download: Downloader) -> Path:
         if problem := _problem(wheel, pin):
             raise DownloadError(f"the downloaded {pin.file} is broken ({problem})")
         return wheel.replace(folder / pin.file)
+
+
+def _beside(folder: Path, name: str) -> tempfile.TemporaryDirectory[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.", ignore_cleanup_errors=True)
 
 
 def _problem(path: Path, pin: Wheel) -> str:
@@ -272,8 +275,7 @@ def extract_member(wheel: Path | str, suffix: str, folder: Path | str) -> Path:
             target = folder / Path(info.filename).name
             if target.exists() and target.stat().st_size == info.file_size and _crc(target) == info.CRC:
                 return target
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=".extract.") as temporary:
+            with named(folder), _beside(folder, "extract") as temporary:
                 part = Path(temporary) / target.name
                 with (
                     archive.open(info) as source,

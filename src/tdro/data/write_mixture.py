@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tdro.data.mixture import FORMAT, beir_sha256, mixture_fingerprint
 from tdro.data.places import BEIR_FILES
 from tdro.data.task import COLUMNS, Mixture, Task, TestSet
+from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256, whole_folder, write_atomic, write_json
 
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 
 def check_new_folder(folder: Path, read: Iterable[Path], force: bool = False) -> None:
-    """Raise :class:`UserError` where :func:`write_mixture` would: before anything long has been done."""
+    """Raise where :func:`write_mixture` would: before anything long has been done."""
     place = folder.resolve()
     for path in read:
         if path.resolve() == place or place in path.resolve().parents:
             raise UserError(f"{folder}: holds {path}, which is read; write to another folder")
+    check_writable(place, folder=True)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not force:
@@ -89,7 +91,8 @@ def write_mixture(
         beside: more files by name, with their text.
 
     Raises:
-        UserError: something is there, or the folder cannot be written.
+        UserError: something is there.
+        OSError: the folder cannot be written; with its name.
     """
     folder = Path(folder)
     check_new_folder(folder, [Path(test.folder) for test in mixture.tests], force)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from tdro.data.plan import StepRows
+from tdro.disk import named
 from tdro.dro.callback import TDROCallback
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import infonce_from_similarities
@@ -142,7 +143,7 @@ class StepLog(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the step that has just been done."""
         if self.loss.last is not None:
-            with self.path.open("a", encoding="utf-8") as file:
+            with named(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(as_line(self.loss.last)) + "\n")
 
 

@@ -25,6 +25,7 @@ from xxhash import xxh3_128_hexdigest
 
 from tdro import __version__
 from tdro.data.plan import StepRows
+from tdro.disk import named, reserve
 from tdro.dro.infonce import hard_negative_similarities
 from tdro.files import fingerprint, write_atomic
 from tdro.retriever.encode import encode_tokens
@@ -189,13 +190,17 @@ def _plan_state(steps: PlannedSteps) -> list[object]:
 def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap:
     """A memory-mapped array on disk, made if it is not there yet."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{os.getpid()}.npy")
-        np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
-        # A link, unlike a rename, does not replace the array that another rank has made and begun to fill.
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(temporary)
-        temporary.unlink()
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
+                reserve(temporary)
+                # A link, unlike a rename, does not replace the array that another rank has made and begun to fill.
+                with contextlib.suppress(FileExistsError):
+                    path.hardlink_to(temporary)
+            finally:
+                temporary.unlink(missing_ok=True)
     return np.lib.format.open_memmap(path, mode="r+")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tdro.data.task import TestSet
+from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.evaluation.bm25 import NAME as BM25
 from tdro.evaluation.bm25 import evaluate_bm25
@@ -108,6 +109,8 @@ def evaluate_models(
     for name, model in names.items():
         if name != BM25:
             refuse_other_models(model)
+    if machine.main:
+        check_writable(out, folder=True)
     with in_turn(machine):  # what one rank puts into the cache, the others find
         benchmarks = without_repeats([find_benchmark(asked, data, cache) for asked in dict.fromkeys(on)])
     request = _Request(Path(out), instructions or {}, data, machine, force, trust_remote_code)

@@ -14,10 +14,9 @@ list of what is done, which every change of the corpus makes worthless.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ from tdro.data.token_files import kept_tokens
 from tdro.data.tokens import tokenize
 from tdro.errors import UserError
 from tdro.evaluation.passages import TextsOfFile
-from tdro.files import fingerprint, write_json
+from tdro.files import fingerprint, write_atomic, write_json
 from tdro.retriever.encode import encode_tokens
 from tdro.retriever.machine import Machine
 from tdro.retriever.own_encode import Side, leaves_out_prompt, needs_own_encode, own_vectors, prompt_is_message
@@ -239,13 +238,4 @@ def _read(path: Path) -> Tensor:
 
 def _save(path: Path, vectors: NDArray[np.float32]) -> None:
     """Write a part whole or not at all."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, vectors, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    write_atomic(path, partial(np.save, arr=vectors, allow_pickle=False))

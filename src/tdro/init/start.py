@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic_core import PydanticCustomError
 
+from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import write_atomic
 from tdro.init.hold_out import hold_out
@@ -47,8 +49,7 @@ def init_recipe(
     Raises:
         UserError: a file, a model or a test set that is not there or cannot be understood, or ``out`` is there.
     """
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; name a file in it with --out")
+    check_writable(out)
     if out.exists() and not force:
         raise UserError(f"{out}: is there already; name another one with --out, or overwrite it with --force")
     if stray := sorted(set(columns or {}) - set(files)):
@@ -58,8 +59,8 @@ def init_recipe(
     tokens = base_tokens(base)
     looked = look(files, tokens.count, columns or {})
     sources = [Source(one, one.source, one.card.rows) for one in looked]
+    folder = out.with_name(f"{out.stem}-held-out")
     if held:
-        folder = out.with_name(f"{out.stem}-held-out")
         left = hold_out([one.task for one in looked], held, folder, force)
         sources = [Source(one, str(folder / "train" / f"{one.name}.jsonl"), left[one.name]) for one in looked]
         named = [Test(one.name, str(folder / "tests" / one.name), one.name) for one in looked] + named
@@ -83,8 +84,10 @@ def init_recipe(
     _loads(text)
     try:
         write_atomic(out, text)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
+    except BaseException:
+        if held and not force:  # else the same command would find it there
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return _said(looked, sources, named, settings, out)
 
 

@@ -8,6 +8,7 @@ until whoever asked for the model has noted that it is there and removes them.
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from transformers import set_seed
 
 from tdro.data.plan import HomogeneousPlan
+from tdro.disk import named
 from tdro.errors import UserError
 from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.recipe import Finetune, Training
@@ -132,11 +134,14 @@ def finetune(
             for finding in adapter_findings(model):
                 logger.warning("%s: %s", job.title, finding)
             log = training_log(trainer)
-            write_jsonl(working / "model" / "log.jsonl", log)
-            write_json(working / "model" / "training.json", record(job, data, plan, log, time.monotonic() - started))
-            save_model(model, working / "model", saving)
-            remove_whole(folder)
-            (working / "model").rename(folder)
+            about = record(job, data, plan, log, time.monotonic() - started)
+            shutil.rmtree(working / "model", ignore_errors=True)  # what a full disk or a kill left of it
+            with named(folder):
+                write_jsonl(working / "model" / "log.jsonl", log)
+                write_json(working / "model" / "training.json", about)
+                save_model(model, working / "model", saving)
+                remove_whole(folder)
+                (working / "model").rename(folder)
     trainer.accelerator.wait_for_everyone()
 
 

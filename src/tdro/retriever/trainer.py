@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tdro.disk import named
 from tdro.errors import UserError
 from tdro.recipe import Training
 from tdro.retriever import sharded
@@ -151,18 +152,23 @@ class PlannedTrainer(SentenceTransformerTrainer):
         return str(self._folder / "writing") if self._writing else str(self._folder)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self._writing = True
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self._writing = False
         name = f"checkpoint-{self.state.global_step}"
         written = self._folder / "writing" / name
+        self._writing = True
+        try:
+            with named(self._folder / name):
+                super()._save_checkpoint(model, trial)
+        except OSError:  # what there is of it only takes room
+            shutil.rmtree(self._folder / "writing", ignore_errors=True)
+            raise
+        finally:
+            self._writing = False
         # All ranks have written their random states before the folder gets its name.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            _sync(written)
-            written.rename(self._folder / name)
+            with named(self._folder / name):
+                _sync(written)
+                written.rename(self._folder / name)
             for old in _checkpoints(self._folder)[:-_KEPT_CHECKPOINTS]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()

