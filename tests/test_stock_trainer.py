@@ -8,14 +8,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.sentence_transformer import losses as st_losses
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Router, StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tiny
@@ -369,6 +369,32 @@ def test_prompts_of_the_trainer_reach_both_models(include, prompts, caching, mak
     np.testing.assert_allclose(loss.last.proxy_loss, by_task, rtol=1e-4)
 
 
+@pytest.mark.parametrize("caching", [False, True])
+@pytest.mark.parametrize("queries", ["encoder", "static"])
+def test_each_column_goes_its_way_through_a_router(queries, caching, data, tmp_path):
+    """Queries and documents by two encoders, or queries by a static model: a copy as the reference measures 1."""
+    ways = [
+        [*(static(dict(zip(WORDS, range(201), strict=True))) if queries == "static" else tiny.encoder(tmp_path / "q"))],
+        [*tiny.encoder(tmp_path / "d", seed=4)],
+    ]
+    router = Router.for_query_document(query_modules=ways[0], document_modules=ways[1])
+    proxy = SentenceTransformer(modules=[router], device="cpu")
+    plain = copy.deepcopy(proxy)
+    loss = TDROLoss(proxy, WeightLearner(NAMES), copy.deepcopy(proxy), TAU, mini_batch_size=4, gradient_caching=caching)
+    mapping = {"query": "query", "positive": "document", "negative": "document"}
+    settings = {"router_mapping": mapping, "max_steps": 1, "per_device_train_batch_size": 24}
+    trainer(proxy, loss, data, tmp_path / "out", **settings).train()
+    assert np.abs(loss.last.measure - 1).max() < 1e-6
+    query = plain.encode_query(data["query"], convert_to_tensor=True)
+    positive, negative = (
+        plain.encode_document(data[name], convert_to_tensor=True) for name in mapping if name != "query"
+    )
+    cosines = [torch.nn.functional.cosine_similarity(query, passage) for passage in (positive, negative)]
+    losses = torch.nn.functional.softplus((cosines[1] - cosines[0]) / TAU)
+    by_task = [losses[torch.tensor(data["label"]) == task].mean().item() for task in range(3)]
+    np.testing.assert_allclose(loss.last.proxy_loss, by_task, rtol=1e-4)
+
+
 # ---- a reference that reads the same tokens
 
 
@@ -425,6 +451,16 @@ def test_evaluation_during_training_moves_nothing(make, data, tmp_path):
     assert found[0][0]["learner"]["step"] == 4
     assert any("eval_loss" in entry for entry in run.state.log_history)
     assert_same(*found)
+
+
+def test_one_loss_for_several_data_sets(make, data, tmp_path):
+    proxy, loss = make()
+    run = trainer(proxy, loss, DatasetDict({"x": data, "y": data}), tmp_path, **SAVED["steps"])
+    run.train()
+    resumed, other = make()
+    run = trainer(resumed, other, DatasetDict({"x": data, "y": data}), tmp_path, **SAVED["steps"])
+    run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert_same(state_of(proxy, loss), state_of(resumed, other))
 
 
 def test_a_short_last_batch_and_several_epochs(make, data, tmp_path):

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sentence_transformers.sentence_transformer.losses.adaptive_layer import TransformerDecorator
 from sentence_transformers.util import get_rank, get_world_size
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import hard_negative_infonce, row_weights
@@ -150,7 +151,9 @@ class TDROLoss(SortedBatchLoss):
             # The proxy writes into the features that it is given; the reference needs them as they came.
             self._columns = [dict(column) for column in columns]
         moves = torch.is_grad_enabled()
-        step = [*(column["input_ids"] for column in columns), labels, *self.model.parameters()]
+        # A model of shards has other tensors as its parameters while these are gathered.
+        parameters = [] if isinstance(model, FSDPModule) else model.parameters()
+        step = [*(column["input_ids"] for column in columns), labels, *parameters]
         if moves and not self.guard.same_step(step):
             self._weights = None
         try:
