@@ -17,11 +17,11 @@ from tdro.dro.loss import TDROLoss
 from tdro.dro.reference import score_plan
 from tdro.errors import UserError
 from tdro.recipe import Weights
+from tdro.retriever.checkpoints import newest_checkpoint
 from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
 from tdro.retriever.stacking import embed_columns
 from tdro.retriever.steps import PlannedSteps, text_labels
-from tdro.retriever.trainer import newest_checkpoint
 
 NAMES = ["a", "b", "c"]
 TAU = 0.05

@@ -47,8 +47,8 @@ class HealthMonitor:
         self._updates = 0
         # Of the last steps: (4, k) each, rows α, measure, proxy mean and reference mean; NaN where absent.
         self._history: deque[np.ndarray] = deque(maxlen=window)
-        # Of all steps, per task: Welford's count, mean and sum of squared deviations of M. Of all rows: the number and
-        # the sum of the reference's losses.
+        # Of all steps, per task: Welford's count, mean and sum of squared deviations of M. Of all rows: how many
+        # they are and the sum of the reference's losses.
         self._measure = np.zeros((3, k))
         self._reference = np.zeros((2, k))
 

@@ -27,9 +27,10 @@ from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import StepRecord, TDROLoss
 from tdro.files import write_json, write_jsonl
 from tdro.recipe import Weights
+from tdro.retriever.checkpoints import newest_checkpoint
 from tdro.retriever.machine import Machine
 from tdro.retriever.steps import PlannedSteps
-from tdro.retriever.trainer import PlannedTrainer, ProgressBar, newest_checkpoint, training_log
+from tdro.retriever.trainer import PlannedTrainer, ProgressBar, training_log
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -14,8 +14,6 @@ Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. 
 from __future__ import annotations
 
 import math
-import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -30,13 +28,12 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from tdro.disk import named
 from tdro.errors import UserError
 from tdro.recipe import Training
-from tdro.retriever import sharded
+from tdro.retriever import checkpoints, sharded
 from tdro.retriever.machine import wants_shards
 from tdro.retriever.one_device import OneDeviceArguments
 from tdro.retriever.schedules import schedule
 from tdro.retriever.steps import PlannedSteps
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)$")
 _KEPT_CHECKPOINTS = 2
 
 
@@ -108,7 +105,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
 
     def run(self) -> None:
         """Train, from the newest checkpoint if there is one, to the last step."""
-        checkpoint = newest_checkpoint(self._folder)
+        checkpoint = checkpoints.newest_checkpoint(self._folder)
         shutil.rmtree(self._folder / "writing", ignore_errors=True)
         if checkpoint is not None and self.is_fsdp_enabled:
             self._load_from_checkpoint(str(checkpoint))  # while it is whole
@@ -167,10 +164,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             with named(self._folder / name):
-                _sync(written)
-                written.rename(self._folder / name)
-            for old in _checkpoints(self._folder)[:-_KEPT_CHECKPOINTS]:
-                shutil.rmtree(old)
+                checkpoints.finish(written, self._folder / name, _KEPT_CHECKPOINTS)
         self.accelerator.wait_for_everyone()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -250,30 +244,11 @@ class ProgressBar(TrainerCallback):
             self.bar.close()
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the highest step in a folder. Every one there is whole: it was renamed into place."""
-    found = _checkpoints(folder)
-    return found[-1] if found else None
-
-
 def training_log(trainer: PlannedTrainer) -> list[dict[str, Any]]:
     """What was logged, one dict per logged step: step, epoch, loss, learning_rate, grad_norm (where there is one)."""
     keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
     # A checkpoint sorts the keys of what was logged before it; here they are always in the same order.
     return [{key: entry[key] for key in keys if key in entry} for entry in trainer.state.log_history if "loss" in entry]
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("checkpoint-*") if _CHECKPOINT.search(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
-
-
-def _sync(folder: Path) -> None:
-    """Have the bytes on disk before the folder gets its name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
 
 
 def check_finite(model: nn.Module, title: str) -> None:
