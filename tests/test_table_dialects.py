@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tdro.cli import main
@@ -279,6 +279,7 @@ def test_no_plain_line_is_lost_or_joined_to_another_in_silence(tmp_path: Path, p
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([b'""x"'], "a.tsv")
 @given(
     st.lists(
         st.sampled_from([b'"', b"\t", b",", b";", b"\n", b"\r", b"\\", b"a", b"\xe9", b"\xc3\xa9", b"\0", b"sep="])

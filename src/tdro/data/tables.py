@@ -88,8 +88,9 @@ def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
     try:
         delimiter = _delimiter(lines, usual)
         header = [cell.strip() for cell in next(Dialect(delimiter).reader(lines), [])]
-    except csv.Error as error:
-        yield Problem(name, 1, "wrong-header", f"no header of a table ({error})", "refused")
+    except csv.Error:
+        line = max(1, lines.number - len(lines.taken) + 1)
+        yield Problem(name, line, "wrong-header", "a quote in the header is not closed, or not doubled", "refused")
         return
     line = lines.number - len(lines.taken) + 1
     if message := _wrong_header(header, delimiter):
