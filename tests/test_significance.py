@@ -200,8 +200,9 @@ def of_ndcg(random, count, queries):
 def test_an_interval_over_queries_holds_from_five_queries_on(sets, kind):
     """Of 300 comparisons; benchmarks/coverage.py has 2,000 of more kinds. A percentile bootstrap: 0.84 of [5]."""
     random = np.random.default_rng(9)
-    drawn = [random.normal(0, 0.2, (300, n)) if kind == "normal" else of_ndcg(random, 300, n) for n in sets]
-    intervals = [query_interval({str(at): each[number] for at, each in enumerate(drawn)}) for number in range(300)]
+    count = 6_000 if kind == "ndcg" and sets == [5] else 300  # all 5 queries differ in a twentieth of them
+    drawn = [random.normal(0, 0.2, (count, n)) if kind == "normal" else of_ndcg(random, count, n) for n in sets]
+    intervals = [query_interval({str(at): each[number] for at, each in enumerate(drawn)}) for number in range(count)]
     given = [(low, high) for low, high in intervals if np.isfinite(low)]
     held = np.mean([low <= 0 <= high for low, high in given])
     assert 0.915 <= held <= (0.985 if kind == "normal" else 1.0)

@@ -100,7 +100,7 @@ class BuiltTask:
 
     def not_read(self, name: str) -> list[str]:
         """What of the source was not read as it is, files and columns, a line each."""
-        return [f"{name}: {line}" for line in [*self.beside, *notes(self.unread, self.lists)]]
+        return [*self.beside, *(f"{name}: {line}" for line in notes(self.unread, self.lists))]
 
     def numbers(self, name: str) -> str:
         """What became of the source's rows, in a line."""
