@@ -25,7 +25,7 @@ settings.load_profile("tdro")
 # files share is made by the first; the second stands so far behind that it need not wait.
 LONG = (
     *("real", "resume", "scale", "pipeline", "loss", "base", "inspect", "sample", "paper_recipes", "init"),
-    *("sampler", "ranks", "examples"),
+    *("sampler", "ranks", "examples", "same_command_again", "keys"),
 )
 
 

@@ -298,7 +298,7 @@ def test_a_mixtures_fingerprint_is_known_without_reading_rows(tmp_path: Path, mo
     given = data(tmp_path)
     mixture = source_mixture.source_mixture(given)
     with monkeypatch.context() as patch:
-        patch.setattr("tdro.data.content._shards", lambda _: pytest.fail("rows were read"))
+        patch.setattr("tdro.data.content._shards", lambda *_: pytest.fail("rows were read"))
         known = mixture_fingerprint(mixture)
     path = tmp_path / "rows.csv"
     path.write_text(path.read_text().replace("noon", "midnight"))

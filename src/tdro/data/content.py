@@ -9,7 +9,7 @@ how many texts each list has, how many bytes each text, and the bytes. Rejected:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tdro.data.task import COLUMNS, Task
@@ -21,14 +21,19 @@ SHARD_ROWS = 100_000  # that have a digest of their own: a build that was interr
 
 
 class ShardContent:
-    """The digests of the next :data:`SHARD_ROWS` rows or fewer, which may come in any number of parts."""
+    """The digests of the next :data:`SHARD_ROWS` rows or fewer, which may come in any number of parts.
 
-    def __init__(self) -> None:
-        self._of = {(column, what): hashlib.sha256() for column in COLUMNS for what in ("lists", "lengths", "texts")}
+    Args:
+        columns: that are looked at.
+    """
+
+    def __init__(self, columns: Sequence[str] = COLUMNS) -> None:
+        self._columns = columns
+        self._of = {(column, what): hashlib.sha256() for column in columns for what in ("lists", "lengths", "texts")}
 
     def add(self, rows: Any) -> None:
         """Take the next rows: a table or a record batch of Arrow, with :data:`tdro.data.task.COLUMNS`."""
-        for name in COLUMNS:
+        for name in self._columns:
             column = rows.column(name)
             for array in getattr(column, "chunks", [column]):
                 self._add(name, array)
@@ -51,7 +56,7 @@ class ShardContent:
             self._of[name, "texts"].update(memoryview(texts)[start : start + int(lengths.sum())])
 
     def rows(self) -> str:
-        """Of all columns."""
+        """Of all these columns."""
         return _joined(digest.hexdigest() for digest in self._of.values())
 
     def queries(self) -> str:
@@ -71,12 +76,12 @@ def rows_content(task: Task) -> str:
 
 def queries_content(rows: Dataset) -> str:
     """The digest of rows' queries alone, which mining does not change."""
-    return of_shards(shard.queries() for shard in _shards(rows))
+    return of_shards(shard.queries() for shard in _shards(rows, ["query"]))
 
 
-def _shards(rows: Dataset) -> Iterable[ShardContent]:
-    for part in rows.select_columns(list(COLUMNS)).with_format("arrow").iter(SHARD_ROWS):
-        shard = ShardContent()
+def _shards(rows: Dataset, columns: Sequence[str] = COLUMNS) -> Iterable[ShardContent]:
+    for part in rows.select_columns(list(columns)).with_format("arrow").iter(SHARD_ROWS):
+        shard = ShardContent(columns)
         shard.add(part)
         yield shard
 
