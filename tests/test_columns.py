@@ -186,6 +186,15 @@ def test_negatives_or_a_name_say_that_positives_are_positives() -> None:
     assert read([{"query": "q", "positives": judged}])[0] == [("q", ["yes"], [])]
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan"), "nan", "", "NULL"])
+def test_cells_with_nothing_hide_no_judgement(nothing: object) -> None:
+    rows = [{"query": f"q{n}", "document": f"p{n}", "ok": (0, nothing, 1)[n % 3]} for n in range(9)]
+    assert "for some values of 'ok' only" in read(rows)
+    assert [row[0] for row in read(rows, {"label": "ok"})[0]] == ["q2", "q5", "q8"]
+    lists = [{"query": "q", "positive": "p", "neg": cell} for cell in ("['a']", nothing, "['b', 'c']")]
+    assert [row[2] for row in read(lists)[0]] == [["a"], [], ["b", "c"]]
+
+
 def test_a_judgement_behind_rows_that_are_none() -> None:
     rows: list[Any] = [7] * 600 + [{"query": f"q{n}", "document": f"p{n}", "ok": n % 2} for n in range(4)]
     assert "for some values of 'ok' only" in read(rows)

@@ -50,6 +50,13 @@ def is_nothing(text: str) -> bool:
     return len(text) <= LONGEST_NOTHING and text.casefold() in NOTHING
 
 
+def is_missing(value: object) -> bool:
+    """Whether a cell of any kind holds nothing: null, NaN, an empty text, or a word for nothing."""
+    if isinstance(value, str):
+        return not value.strip() or is_nothing(value.strip())
+    return value is None or value != value
+
+
 def _is_word(value: object) -> bool:
     return isinstance(value, str) and len(value) < _WITH_SPACES and is_nothing(value.strip())
 

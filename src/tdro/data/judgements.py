@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from tdro.data.cells import is_nothing, yes_or_no
+from tdro.data.cells import is_missing, yes_or_no
 from tdro.data.layout import Certain, Layout, Unclear, judged
 from tdro.data.names import LABELS, bare, is_count, is_judgement
 
@@ -60,7 +60,7 @@ class Unread:
                     continue
                 values = self.seen[key] = []
             value = row.get(key)
-            if value is None or (isinstance(value, str) and (not value.strip() or is_nothing(value.strip()))):
+            if is_missing(value):
                 continue
             grade = _grade(value, is_judgement(key))
             if grade is None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tdro.data.cells import Lists, is_nothing, is_passage_list, looks_like_list, yes_or_no
+from tdro.data.cells import Lists, is_missing, is_passage_list, looks_like_list, yes_or_no
 from tdro.data.judgements import Unread
 from tdro.data.layout import Layout, Unclear, layout_of
 from tdro.data.names import is_count, listed, shown_key
@@ -164,7 +164,7 @@ def _missing(columns: Mapping[str, str], layout: Layout, keys: Sequence[str]) ->
 def _neither_yes_nor_no(rows: Rows, layout: Layout) -> Unclear | None:
     """A label of which the first rows show that it says more than yes and no."""
     for row in rows if layout.label else ():
-        if (value := row.get(layout.label)) is not None and yes_or_no(value) is None:
+        if not is_missing(value := row.get(layout.label)) and yes_or_no(value) is None:
             return Unclear(
                 f"the label {shown_key(layout.label)} is {shown_key(value)}, and not 1 or 0, true or false; keep the "
                 "rows whose positives are answers, and say label: ''"
@@ -181,8 +181,7 @@ def _are_lists(rows: Rows, key: str, table: bool) -> bool:
 
     All of them; in a table, whose cells cannot be lists, one is enough. Some may be cut and be lists no more.
     """
-    cells = [value for row in rows if (value := row.get(key)) is not None]
-    texts = [value for value in cells if not (isinstance(value, str) and is_nothing(value.strip()))]
+    texts = [value for row in rows if not is_missing(value := row.get(key))]
     if not all(isinstance(text, str) for text in texts) or not any(map(is_passage_list, texts)):
         return False
     return table or all(looks_like_list(text) or is_passage_list(text) for text in texts)
