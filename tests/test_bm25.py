@@ -81,7 +81,7 @@ def test_a_model_folder_like_any_other_made_once(tmp_path, monkeypatch):
         assert content["model"] == "bm25" and content["trained"] == test.trained
         assert all(len(content[measure]) == len(content["queries"]) for measure in MEASURES)
         assert (folder / f"{test.name}.trec").is_file()
-    (row,) = compare(tmp_path / "evaluation" / "main", "main", permutations=10, resamples=10)["rows"]
+    (row,) = compare(tmp_path / "evaluation" / "main", "main", permutations=10)["rows"]
     assert row["mixture"] == "bm25" and row["ndcg@10"]["spread"] is None
 
     monkeypatch.setattr(bm25, "read_beir", lambda folder: pytest.fail("scored again"))

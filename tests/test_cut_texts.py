@@ -438,7 +438,7 @@ def test_mining_and_evaluation_say_what_the_model_does_not_read(
     machine = Machine()
 
     def embedder(prompts: bool = True) -> Embedder:
-        return Embedder(lambda: model, "m", tmp_path / "embeddings", machine, prompts, "bert")
+        return Embedder(lambda: model, "m", tmp_path / "embeddings", machine, prompts, name="bert")
 
     settings = Mining("dense", 1, (1, 5), None, None)
     long = [f"{LONG} {LONG} w{n}" for n in range(8)]
