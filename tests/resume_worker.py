@@ -31,7 +31,7 @@ import numpy as np
 from accelerate import PartialState
 from torch.distributed.tensor import DTensor
 
-import tdro.retriever.trainer
+import tdro.retriever.checkpoints
 import tiny
 from rank_worker import become_rank, free_port
 from tdro.data.plan import MixedPlan
@@ -164,7 +164,7 @@ def torn(number: int, folder: Path) -> None:
                 os.truncate(path, path.stat().st_size // 2)
         die()
 
-    tdro.retriever.trainer._sync = tear
+    tdro.retriever.checkpoints._sync = tear
 
 
 def half_a_line(number: int, folder: Path) -> None:

@@ -34,7 +34,7 @@ from tdro.retriever.in_batch_loss import InBatchLoss
 from tdro.retriever.machine import Machine
 from tdro.retriever.saving import save_model
 from tdro.retriever.similarity import similarity_of
-from tdro.retriever.sorted_loss import embed_columns
+from tdro.retriever.stacking import embed_columns
 from tiny_stacks import NOT_FROM_TOKENS, STACKS, bare
 
 MACHINE = Machine("cpu", bf16=False)

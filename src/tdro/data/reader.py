@@ -181,8 +181,9 @@ def _are_lists(rows: Rows, key: str, table: bool) -> bool:
 
     All of them; in a table, whose cells cannot be lists, one is enough. Some may be cut and be lists no more.
     """
-    texts = [value for row in rows if not is_missing(value := row.get(key))]
-    if not all(isinstance(text, str) for text in texts) or not any(map(is_passage_list, texts)):
+    values = [value for row in rows if not is_missing(value := row.get(key))]
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < len(values) or not any(map(is_passage_list, texts)):
         return False
     return table or all(looks_like_list(text) or is_passage_list(text) for text in texts)
 

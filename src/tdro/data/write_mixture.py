@@ -91,8 +91,7 @@ def write_mixture(
         beside: more files by name, with their text.
 
     Raises:
-        UserError: something is there.
-        OSError: the folder cannot be written; with its name.
+        UserError: something is there, or the folder cannot be written.
     """
     folder = Path(folder)
     check_new_folder(folder, [Path(test.folder) for test in mixture.tests], force)

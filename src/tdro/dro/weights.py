@@ -278,9 +278,9 @@ class TaskWeights(Mapping[str, float]):
             sizes: rows of each task.
             rows_drawn: rows of all tasks together.
             max_epochs: the limit.
-            batch: where rows are drawn in batches of so many of one task, the limit is the whole batches in it: 40
-                rows may be seen 1.2 times, so one batch of 32 may be drawn, and not two. A task with rows for less
-                than one is left out, with a warning.
+            batch: where rows will be drawn in batches of so many of one task, whole batches must be enough: of 40 rows
+                that may be seen 1.2 times, one batch of 32 can be drawn, and not two. A task with rows for less than
+                one is warned of.
 
         Raises:
             UserError: if the tasks of positive weight have too few rows for it, a size is missing, or
@@ -289,8 +289,8 @@ class TaskWeights(Mapping[str, float]):
         if not rows_drawn > 0 or not max_epochs > 0:
             raise UserError(f"cap: rows drawn ({rows_drawn}) and epochs ({max_epochs}) must be above 0")
         rows = self._rows(sizes)
-        limits = _rows_within(rows, max_epochs, batch) / rows_drawn
-        room = float(limits[self.values > 0].sum())
+        limits, whole_limits = (_rows_within(rows, max_epochs, size) / rows_drawn for size in (None, batch))
+        room = float(whole_limits[self.values > 0].sum())
         if room < 1 - 1e-9:
             whole = f" in whole batches of {batch}" if batch else ""
             raise UserError(
@@ -298,7 +298,7 @@ class TaskWeights(Mapping[str, float]):
                 f"{rows_drawn} to be drawn; train for fewer steps or allow "
                 f"{_epochs_needed(rows[self.values > 0], rows_drawn, batch):g} epochs"
             )
-        if left_out := [name for name, limit in zip(self.names, limits, strict=True) if not limit and self[name]]:
+        if left_out := [name for name, limit in zip(self.names, whole_limits, strict=True) if not limit and self[name]]:
             warnings.warn(
                 f"cap: {_listed(left_out)} left out, as one batch of {batch} rows is over {max_epochs:g} epochs of it",
                 stacklevel=2,

@@ -38,6 +38,7 @@ from tdro.files import fingerprint, read_json, write_atomic, write_json
 from tdro.retriever.base import load_model
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, join_ranks, this_machine, wait_for_everyone
+from tdro.retriever.own_encode import needs_own_encode
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -222,6 +223,8 @@ def _say_cuts(model: SentenceTransformer, jobs: Sequence[Job], lists: Sequence[T
     Raises:
         UserError: a prompt leaves nothing of the texts.
     """
+    if needs_own_encode(model):  # whose tokenizers, and limits, are its own affair
+        return
     longest = longest_row(model)
     cutter = Cutter(encoder_of(model), longest)
     cuts = {}

@@ -39,6 +39,7 @@ from tdro.retriever.base import encoder_source, load_model
 from tdro.retriever.check import model_fingerprint
 from tdro.retriever.machine import Machine, in_turn
 from tdro.retriever.model_kinds import refuse_other_models
+from tdro.retriever.own_encode import needs_own_encode
 from tdro.retriever.similarity import similarity_of
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ class Embedder:
 
         Raises as :meth:`tdro.data.cuts.Cutter.side`.
         """
+        if needs_own_encode(self.load()):  # whose tokenizers, and limits, are its own affair
+            return
         longest = longest_row(self.load())
         cutter = Cutter(encoder_of(self.load()), longest)
         cuts = (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 from sentence_transformers.util import get_device_name
 from tokenizers import Tokenizer
 from torch import nn
@@ -255,6 +255,8 @@ def _limit_length(model: SentenceTransformer, max_tokens: int) -> None:
 
 def _stay_within_positions(model: SentenceTransformer, path: Path | str) -> None:
     """Longer texts would end in an error deep inside the model. A static one has no positions."""
+    if not isinstance(model[0], Transformer):  # a Router sends texts through several, each of its own length
+        return
     own, have = getattr(model, "max_seq_length", None), positions(model)
     if have is not None and (own is None or own > have):
         model.max_seq_length = have

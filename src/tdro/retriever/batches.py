@@ -34,14 +34,13 @@ def draw_tasks(
         steps: how many batches there will be.
         seed: separates runs.
         how: ``systematic`` or ``random``.
-        most: shape (k,), the most steps of each task, where a draw at random could exceed them; a step that is one too
-            many is drawn again among the others. Systematic draws keep within weights that were capped.
+        most: shape (k,), the most steps of each task; what is over goes to the others. Together they must be enough.
     """
     weights = np.asarray(weights, dtype=np.float64)
     if how == "random":
         tasks = _random(weights, mix(seed, _STEPS, np.arange(steps)))
         return tasks if most is None else _within(tasks, weights, most, seed)
-    counts = step_counts(weights, steps, seed)
+    counts = step_counts(weights, steps, seed, most)
     task = np.repeat(np.arange(len(weights)), counts)
     turn = np.concatenate([np.arange(count) for count in counts]) if len(counts) else np.zeros(0)
     phase = _uniform(mix(seed, _PHASE, task))
@@ -49,14 +48,24 @@ def draw_tasks(
     return task[np.lexsort((mix(seed, _TIES, task, turn), when))].astype(np.int64)
 
 
-def step_counts(weights: NDArray[np.float64], steps: int, seed: int) -> NDArray[np.int64]:
-    """How many of ``steps`` each task gets, shape (k,): the largest remainders are rounded up, ties by ``seed``."""
+def step_counts(
+    weights: NDArray[np.float64], steps: int, seed: int, most: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """How many of ``steps`` each task gets, shape (k,): the largest remainders are rounded up, ties by ``seed``.
+
+    No task gets more than ``most``; what is then left goes to the others, again the furthest below its share first.
+    """
     weights = np.asarray(weights, dtype=np.float64) / np.sum(weights)
     exact = weights * steps
-    counts = np.floor(exact).astype(np.int64)
-    remainder = np.where(weights > 0, exact - counts, -1.0)
-    order = np.lexsort((mix(seed, _TIES, np.arange(len(weights))), -np.round(remainder, 12)))
-    counts[order[: steps - int(counts.sum())]] += 1
+    limit = np.where(weights > 0, np.full(len(weights), steps) if most is None else most, 0)
+    counts = np.minimum(np.floor(exact).astype(np.int64), limit)
+    while left := steps - int(counts.sum()):
+        room = counts < limit
+        if not room.any():
+            raise ValueError(f"{steps} steps, but the tasks may have {counts.sum()} together")
+        remainder = np.where(room, exact - counts, -np.inf)
+        order = np.lexsort((mix(seed, _TIES, np.arange(len(weights))), -np.round(remainder, 12)))
+        counts[order[: min(left, int(room.sum()))]] += 1
     return counts
 
 
