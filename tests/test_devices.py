@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +17,12 @@ import tiny_mixture
 from launch import environment
 from tdro import pipeline
 from tdro.cli import main
+from tdro.dro.infonce import in_float64
 from tdro.errors import UserError
 from tdro.planning.device import planned_device
 from tdro.retriever.machine import Machine, idle_gpus, this_machine
 from tdro.retriever.one_device import OneDeviceArguments
+from tdro.retriever.trainer import PlannedTrainer
 
 
 @pytest.fixture
@@ -104,6 +107,22 @@ def test_the_stock_arguments_would_use_all_gpus(gpus, tmp_path):
     gpus(4)
     stock = SentenceTransformerTrainingArguments(output_dir=str(tmp_path))
     assert (stock.n_gpu, str(stock.device)) == (4, "cuda:0")  # once it is otherwise, ours can go
+
+
+def test_apple_gpus_have_no_float64_so_it_is_the_cpus():
+    """No such GPU here: a stand-in notes where it was asked to become float64."""
+
+    class OnApple:
+        device = torch.device("mps")
+
+        def cpu(self):
+            return torch.ones(2)
+
+    moved = in_float64(OnApple())
+    assert (moved.dtype, moved.device.type) == (torch.float64, "cpu")
+    trainer = SimpleNamespace(args=SimpleNamespace(device=torch.device("mps")))
+    labels = torch.ones(2, dtype=torch.float64)
+    assert PlannedTrainer._prepare_input(trainer, labels) is labels
 
 
 def test_a_plan_for_a_device_that_is_elsewhere(gpus):

@@ -101,3 +101,8 @@ def row_weights(alpha_of_rows: Tensor) -> Tensor:
 
 def _at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """Values in float64, moved to the CPU where their device has no float64: Apple's GPUs have none."""
+    return (values.cpu() if values.device.type == "mps" else values).double()

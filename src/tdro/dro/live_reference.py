@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tdro.dro.infonce import hard_negative_infonce
+from tdro.dro.infonce import hard_negative_infonce, in_float64
 from tdro.dro.same_tokens import check_same_tokens
 from tdro.errors import UserError
 from tdro.retriever.stacking import embed_columns
@@ -64,7 +64,8 @@ class LiveReference:
         with torch.no_grad(), torch.autocast(device.type, self._dtype, self._enabled):
             parts = embed_columns(self.model, columns, mini_batch_size)
         with torch.autocast(device.type, enabled=False):
-            return hard_negative_infonce(parts[0].float(), torch.stack(parts[1:], dim=1).float(), temperature).double()
+            losses = hard_negative_infonce(parts[0].float(), torch.stack(parts[1:], dim=1).float(), temperature)
+        return in_float64(losses)
 
     def _look(self, module: nn.Module, inputs: tuple[dict[str, Tensor], ...]) -> None:
         kind = inputs[0]["input_ids"].device.type if inputs else "cpu"

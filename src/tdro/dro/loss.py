@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from tdro.dro.health import HealthMonitor
-from tdro.dro.infonce import hard_negative_infonce, row_weights
+from tdro.dro.infonce import hard_negative_infonce, in_float64, row_weights
 from tdro.dro.live_reference import LiveReference
 from tdro.dro.measures import KINDS, RollingMeans, measure, relative_of_means
 from tdro.dro.step_guard import StepGuard
@@ -182,7 +182,8 @@ class TDROLoss(SortedBatchLoss):
 
     def _row_weights(self, losses: Tensor, labels: Tensor, moves: bool) -> Tensor:
         """The weights of this rank's rows, which sum to 1 over all ranks; by α as it is, or after it has moved."""
-        rows = torch.stack([losses.detach().double(), *self._read_labels(labels, losses)], dim=1)
+        proxy = in_float64(losses.detach())
+        rows = torch.stack([proxy, *self._read_labels(labels, proxy)], dim=1)
         # One small exchange: every rank then computes the same α from the same numbers, in the order of the ranks.
         everyone = gathered(rows).cpu().numpy()
         alpha = self._update(everyone) if moves else self.learner.weights.values
@@ -244,7 +245,7 @@ class TDROLoss(SortedBatchLoss):
 
     def _read_labels(self, labels: Tensor, losses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reference loss (NaN where the measure needs none), task and row id of this rank's rows, (B,) float64 each."""
-        table = labels.double() if labels.dim() == 2 else labels.double()[:, None]
+        table = in_float64(labels) if labels.dim() == 2 else in_float64(labels)[:, None]
         if table.dim() != 2 or len(table) != len(losses) or not 1 <= table.shape[1] <= 3:
             raise ValueError(f"labels must be (B,), (B, 2) or (B, 3) with B = {len(losses)}, not {tuple(labels.shape)}")
         table = table.to(losses.device)

@@ -126,6 +126,12 @@ class PlannedTrainer(SentenceTransformerTrainer):
         """The plan's steps as they are: every rank reads its own slice, so nothing is left to shard."""
         return self._steps.loader()
 
+    def _prepare_input(self, data: Any) -> Any:
+        """Move a batch to the device; labels of float64 stay where they are for Apple's GPUs, which have no float64."""
+        if isinstance(data, torch.Tensor) and data.dtype == torch.float64 and self.args.device.type == "mps":
+            return data
+        return super()._prepare_input(data)
+
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
