@@ -51,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
         _forget_output()
     except Exception as error:
-        from tdro.data.wheels import cache_folder
-
-        line = told(error, cache_folder())
+        line = told(error)
         if line is None:
             raise
         end_bars()

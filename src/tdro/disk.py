@@ -1,8 +1,8 @@
 """A disk that is full, read-only or somebody else's: what is said of it, whoever was writing.
 
 An ``OSError`` says why, but one of ``write`` has no name of a file; safetensors, torch, NumPy and shutil raise errors
-of their own. :func:`named` makes an ``OSError`` with the name out of all of these, and the command line prints what
-:func:`told` makes of it. Rejected: a ``try`` around each place that writes, of which there are a hundred.
+of their own. :func:`named` makes one :class:`DiskError` out of all of these. Rejected: a ``try`` around each place that
+writes, of which there are a hundred.
 """
 
 from __future__ import annotations
@@ -66,52 +66,67 @@ def _number(error: BaseException) -> int | None:
     return errno.EACCES if isinstance(error, RuntimeError) and _UNOPENED.search(text) else None
 
 
+class DiskError(OSError, UserError):
+    """Something could not be written. Its text is a line with the path, the reason and what to do.
+
+    Args:
+        number: the error's.
+        path: of what could not be written, if that is known.
+        other: in the way of it, such as a file in the place of its folder.
+    """
+
+    def __init__(self, number: int, path: Path | str | None, other: Path | str | None = None) -> None:
+        super().__init__(number, os.strerror(number), None if path is None else str(path))
+        self.other = other
+
+    def __str__(self) -> str:
+        reason = f"{self.strerror}: {self.other}" if self.other else self.strerror
+        line = f"{self.filename or 'a file'}: cannot be written ({reason}); {_ADVICE[self.errno or 0]}"
+        place = Path(self.filename or "").absolute()
+        if user_cache().absolute() in (place, *place.parents):
+            return f"{line}; TDRO_CACHE names another folder"
+        temporary = Path(tempfile.gettempdir()).absolute() / tempfile.gettempprefix()
+        return f"{line}; TMPDIR names another folder" if str(place).startswith(str(temporary)) else line
+
+
+def user_cache() -> Path:
+    """``$TDRO_CACHE``, or ``$XDG_CACHE_HOME/tdro``, or ``~/.cache/tdro`` (not made here)."""
+    if own := os.environ.get("TDRO_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tdro"
+
+
 @contextlib.contextmanager
 def named(path: Path | str) -> Iterator[None]:
-    """What fails to be written in this block fails as an ``OSError`` with the name of ``path``.
+    """What fails to be written in this block fails as a :class:`DiskError` with the name of ``path``.
 
-    Another file's name is kept (a file that is where a folder should be, one that may not be read), unless that is in
-    or beside ``path``: it is temporary then.
+    A file in the way is named, too: one that is where a folder should be, or may not be read.
     """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        number = disk_error(error)
+        number = None if isinstance(error, UserError) and not isinstance(error, DiskError) else disk_error(error)
         if number is None:
             raise
-        own = getattr(error, "filename", None)
-        name = own if isinstance(own, str) and number not in _FULL and not _beside(own, path) else str(path)
-        raise OSError(number, os.strerror(number), name) from error
+        own = getattr(error, "other", None) or getattr(error, "filename", None)
+        in_the_way = isinstance(own, (str, Path)) and number not in _FULL and not _beside(own, path)
+        raise DiskError(number, path, own if in_the_way else None) from error
 
 
-def _beside(one: str, path: Path | str) -> bool:
+def _beside(one: Path | str, path: Path | str) -> bool:
+    """Whether a path is in the folder of another, or below: a temporary file, then."""
     return Path(path).absolute().parent in Path(one).absolute().parents
 
 
-def told(error: BaseException, cache: Path) -> str | None:
-    """A line about a failure to write, with the path and what to do; None if it is something else.
-
-    Args:
-        error: any.
-        cache: the user's cache, which can be moved.
-    """
+def told(error: Exception) -> str | None:
+    """A line about a failure to write that nobody has named, as far as it is known; None if it is something else."""
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
         return "no folder for temporary files can be written; set TMPDIR to one that can"
     number = disk_error(error)
     if number is None:
         return None
-    path = getattr(error, "filename", None)
-    line = f"cannot be written ({os.strerror(number)}); {_ADVICE[number]}"
-    if not isinstance(path, str):
-        return f"a file {line}"
-    place = Path(path).absolute()
-    if cache.absolute() in (place, *place.parents):
-        line += "; TDRO_CACHE names another folder"
-    elif str(place).startswith(str(Path(tempfile.gettempdir()).absolute() / tempfile.gettempprefix())):
-        line += "; TMPDIR names another folder"
-    return f"{path}: {line}"
+    own = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return str(DiskError(number, own if isinstance(own, str) else None))
 
 
 def check_writable(path: Path | str, *, folder: bool = False) -> None:
@@ -120,22 +135,18 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
     Nothing is made and nothing is left.
 
     Raises:
-        UserError: a folder is where the file should be, or a file where a folder should be.
-        OSError: nothing can be written there; with its name.
+        UserError: nothing can be written there, or a folder is where the file should be, or the reverse.
     """
-    path = Path(path).absolute()
+    path = Path(path)
     if not folder and path.is_dir():
         raise UserError(f"{path}: is a folder; name a file in it")
-    place = path if folder else path.parent
+    place = path.absolute() if folder else path.absolute().parent
     while not place.exists() and not place.is_symlink():
         place = place.parent
     if not place.is_dir():
-        raise UserError(f"{place}: is a file, where a folder should be; move it away, or name another folder")
-    try:
-        with tempfile.TemporaryFile(dir=place) as file:
-            file.write(bytes(4096))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(place)) from error
+        raise DiskError(errno.ENOTDIR, path, None if place == path.absolute() else place)
+    with named(path), tempfile.TemporaryFile(dir=place) as file:
+        file.write(bytes(4096))
 
 
 def reserve(path: Path) -> None:

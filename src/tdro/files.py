@@ -27,7 +27,7 @@ def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], o
     """Write ``content``, or what it writes itself, to ``path`` (folders are made): temporary file, fsync and rename.
 
     Raises:
-        OSError: it cannot be written; with the name of ``path``.
+        DiskError: it cannot be written.
     """
     path = Path(path)
     with named(path):
@@ -53,7 +53,7 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
     """A new folder to fill. It gets its name, in place of an older one, when the block ends without an error.
 
     Raises:
-        OSError: it, or what the block writes, cannot be written; with the name of ``folder``.
+        DiskError: it, or what the block writes, cannot be written.
     """
     folder = Path(folder)
     with named(folder), _beside(folder) as temporary:
@@ -76,7 +76,7 @@ def once(path: Path | str, make: Callable[[], None]) -> None:
     it and find what it made.
 
     Raises:
-        OSError: it cannot be written there; with its name.
+        DiskError: it cannot be written there.
     """
     path = Path(path)
     if path.exists():

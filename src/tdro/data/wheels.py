@@ -11,7 +11,6 @@ would run).
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tdro.disk import check_writable, named
+from tdro.disk import named, user_cache
 from tdro.errors import UserError
 from tdro.files import sha256
 
@@ -130,11 +129,7 @@ Downloader = Callable[[str, str, Path], None]  # (name, version, folder): puts t
 
 def cache_folder(cache: Path | str | None = None) -> Path:
     """``cache``, or ``$TDRO_CACHE``, or ``$XDG_CACHE_HOME/tdro``, or ``~/.cache/tdro`` (not made here)."""
-    if cache:
-        return Path(cache).expanduser()
-    if own := os.environ.get("TDRO_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tdro"
+    return Path(cache).expanduser() if cache else user_cache()
 
 
 def pip_download(name: str, version: str, folder: Path) -> None:
@@ -192,7 +187,10 @@ def fetch_wheel(
             return path
         logger.warning("%s is broken (%s): removed, downloading it again", path, problem)
         path.unlink(missing_ok=True)
-    check_writable(folder, folder=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); set TDRO_CACHE to another folder") from error
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:

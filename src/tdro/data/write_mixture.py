@@ -50,8 +50,7 @@ def write_mixture(
         beside: text files that go into the folder, too, by name.
 
     Raises:
-        UserError: something is there.
-        OSError: the folder cannot be written; with its name.
+        UserError: something is there, or the folder cannot be written.
     """
     folder = Path(folder)
     check_new_folder(folder, [Path(test.folder) for test in mixture.tests], force)
