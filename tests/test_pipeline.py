@@ -268,8 +268,8 @@ def test_weights_of_other_tasks_are_refused(tmp_path: Path) -> None:
 def test_a_small_task_is_capped(tmp_path: Path) -> None:
     pipeline.run(tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.8, finetune__mixtures=["uniform"]))
     record = read_json(tmp_path / "run" / "models" / "main" / "uniform-seed1" / "training.json")
-    assert record["epochs"]["task0"] <= 0.8
-    assert record["weights"]["task0"] == pytest.approx(8 / 48)  # whole batches of 8: one, for 0.8 × 12 rows are 9.6
+    assert record["rows_drawn"]["task0"] == 8  # whole batches of 8: one, for 0.8 × 12 rows are 9.6
+    assert record["weights"]["task0"] == pytest.approx(12 * 0.8 / 48)
 
 
 def test_uniform_weights_reweight_no_loss_and_others_do(tmp_path: Path) -> None:
