@@ -117,7 +117,7 @@ def test_mining_finds_what_the_model_scores_highest(name, made, tmp_path):
     mined = mine_task(
         Task("toy", Dataset.from_list(rows)),
         Mining("dense", 4, relative_margin=0.1),
-        corpus=PASSAGES,
+        corpus={text: text for text in PASSAGES},  # each with what it is without its title
         embedder=embedder_of(str(path), tmp_path, MACHINE, trust_remote_code=True),
     )
     assert mined.rows["negatives"][:] == expected
