@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tdro import __version__
 from tdro.commands import compare, data, evaluate, init, inspect, plan, weights
-from tdro.console import end_bars
+from tdro.console import end_bars, visible
 from tdro.disk import told
 from tdro.errors import UserError
 from tdro.launch import LAUNCHED, launch, takes_processes, wants_launch
@@ -74,7 +74,7 @@ def _complain(line: str) -> None:
     if rank := int(os.environ.get("RANK", "0")):
         time.sleep(5)
         line = f"rank {rank}: {line}"
-    print(line, file=sys.stderr, flush=True)
+    print(visible(line), file=sys.stderr, flush=True)
 
 
 def _forget_output() -> str:

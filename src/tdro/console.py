@@ -17,6 +17,11 @@ from tqdm.auto import tqdm
 from tdro.disk import named
 
 _SECONDS_BEFORE_BAR = 5
+# What turns the order of the text behind it (U+202E and its kind), or controls a terminal; not tab and newline.
+_UNSEEN = {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -28,7 +33,7 @@ class _Terminal(logging.Handler):
         self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = f"{record.levelname.lower()}: {record.getMessage()}"
+        line = visible(f"{record.levelname.lower()}: {record.getMessage()}")
         if line not in self._said:
             self._said.add(line)
             tqdm.write(line)
@@ -84,8 +89,24 @@ def end_bars() -> None:
         bar.close()
 
 
+def visible(text: str) -> str:
+    """Other people's text as it may be shown: what would turn or hide the text around it is written as its escape.
+
+    Example::
+
+        visible("a\\u202eb")  # 'a\\\\u202eb': the reader sees the character's name, not its effect
+    """
+    return text.translate(_UNSEEN)
+
+
+def show(text: str) -> None:
+    """Print what a command has found, such as a table with texts of the user's data."""
+    print(visible(text))
+
+
 def say(message: str, main: bool = True) -> None:
     """Print a line of the run, and log it."""
+    message = visible(message)
     if main:
         tqdm.write(message)
     logging.getLogger("tdro").info(message)

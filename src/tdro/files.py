@@ -127,15 +127,23 @@ def _as_json(value: Any) -> str:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read JSON. Raises :class:`UserError` naming the file (and line) if it is missing or broken."""
+    """Read JSON. Raises :class:`UserError` naming the file (and line) if it is missing, broken, or has a key twice."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_each_key_once)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
     except (OSError, RecursionError, ValueError) as error:  # nested too deep; a number with thousands of digits
         raise UserError(f"{path}: cannot be read ({error})") from error
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice; which one counts?")
+    return found
 
 
 def write_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 from tdro.errors import UserError
 from tdro.recipe_checks import nearest, short
 
+_MOST_VALUES = 100_000  # of a recipe, aliases written out; the largest built-in one has some 500
 SHOWN = 3  # errors that are printed; the rest is counted
 
 # Plain scalars of YAML 1.2 (core schema) and of merge keys: tag, pattern, what they start with.
@@ -64,6 +65,7 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], yaml.MappingNode]:
             found = "is empty" if node is None else f"line {node.start_mark.line + 1}: is no recipe"
             raise UserError(f"{path}{':' if node is None else ','} {found}; expected lines of the form 'key: value'")
         _refuse_duplicates(node, path, (), set())
+        _written_out(node, path, {})
         return loader.construct_document(node), node
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
@@ -78,6 +80,24 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], yaml.MappingNode]:
     except (ValueError, KeyError, TypeError, AttributeError):
         # PyYAML's constructors of explicit tags (`!!int abc`) and of endless numbers raise these bare.
         raise UserError(f"{path}: holds a value that YAML cannot read; remove explicit tags such as !!int") from None
+
+
+def _written_out(node: yaml.Node, path: Path | str, known: dict[int, int]) -> int:
+    """How many values a node has, with aliases and merges written out. Raises for one that no recipe needs.
+
+    Ten aliases of ten aliases, seven times over, are 10 million values in a file of a few lines.
+    """
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = _MOST_VALUES + 1  # until it is counted: a node in itself has no end
+    inner = node.value if isinstance(node, yaml.CollectionNode) else []
+    parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+    count = 1 + sum(_written_out(part, path, known) for part in parts)
+    if count > _MOST_VALUES:
+        line = node.start_mark.line + 1
+        raise UserError(f"{path}, line {line}: its aliases (*) make more than {_MOST_VALUES:,} values; write them out")
+    known[id(node)] = count
+    return count
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

@@ -38,6 +38,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
+    from tdro.console import show
     from tdro.disk import check_writable
     from tdro.errors import UserError
 
@@ -50,9 +51,9 @@ def _compare(options: argparse.Namespace) -> None:
     comparison = compare_places(options.places, options.baseline, options.measure, options.examples)
     if options.out is not None and options.out.exists() and not (options.force or holds_json(options.out, comparison)):
         raise UserError(f"{options.out} is there already and holds something else; name another file, or use --force")
-    print(table(comparison))
+    show(table(comparison))
     if options.examples:
-        print(f"\n{examples_text(comparison['examples'])}")
+        show(f"\n{examples_text(comparison['examples'])}")
     if options.out is not None:
         write_json(options.out, comparison)
         print(options.out)

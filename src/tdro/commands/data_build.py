@@ -14,6 +14,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
+    from tdro.console import show
     from tdro.data.source_mixture import build_sources, sources_table
     from tdro.errors import UserError
     from tdro.recipe import load_recipe
@@ -22,4 +23,4 @@ def _build(options: argparse.Namespace) -> None:
     data = load_recipe(find(options.recipe)).data
     if data.sources is None:
         raise UserError(f"{options.recipe}: has no data.sources; a mixture is read as it is")
-    print(sources_table(build_sources(data)))
+    show(sources_table(build_sources(data)))

@@ -33,6 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from tdro.console import show
     from tdro.data.bad_rows import bad_rows_file, not_the_data
     from tdro.data.check import check_files
     from tdro.data.check_text import check_text
@@ -40,7 +41,7 @@ def _check(options: argparse.Namespace) -> int:
     not_the_data(options.bad_rows, options.paths)
     with bad_rows_file(options.bad_rows, options.force) as sink:
         report = check_files(options.paths, options.batch, sink)
-    print(check_text(report, options.bad_rows))
+    show(check_text(report, options.bad_rows))
     return 1 if options.strict and not report.clean else 0
 
 

@@ -54,6 +54,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _dedup(options: argparse.Namespace) -> None:
+    from tdro.console import show
     from tdro.data.dedup_files import Options, dedup_files, dedup_text
     from tdro.data.near_duplicates import THRESHOLD
     from tdro.errors import UserError
@@ -63,7 +64,7 @@ def _dedup(options: argparse.Namespace) -> None:
     threshold = THRESHOLD if options.threshold is None else options.threshold
     chosen = Options(options.against, options.by, options.within, options.across, threshold, options.data)
     result = dedup_files(options.paths, chosen, options.out, options.audit, options.force)
-    print("done before" if result is None else dedup_text(result))
+    show("done before" if result is None else dedup_text(result))
     for written in (options.out, options.audit):
         if written is not None:
             print(written)

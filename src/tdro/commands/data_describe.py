@@ -35,13 +35,13 @@ def _describe(options: argparse.Namespace) -> None:
         check_writable(options.json)
     if options.json is not None and options.json.exists() and not options.force:
         raise UserError(f"{options.json}: is there already; name another file, or overwrite it with --force")
-    from tdro.console import quiet_libraries
+    from tdro.console import quiet_libraries, show
 
     quiet_libraries()
     from tdro.data.describe_text import describe_text
     from tdro.describe_files import describe_files
 
     card = describe_files(options.paths, options.base)
-    print(describe_text(card))
+    show(describe_text(card))
     if options.json is not None:
         card.save(options.json)

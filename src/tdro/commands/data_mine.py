@@ -74,7 +74,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _mine(options: argparse.Namespace) -> None:
-    from tdro.console import log_to, quiet_libraries
+    from tdro.console import log_to, quiet_libraries, show
     from tdro.mining.mine_files import Options, mine_files
     from tdro.mining.settings import Mining
     from tdro.retriever.machine import this_machine
@@ -100,7 +100,7 @@ def _mine(options: argparse.Namespace) -> None:
     )
     text = mine_files(options.paths, chosen, options.out, options.force)
     if text is not None:
-        print(text)
+        show(text)
         print(options.out)
 
 

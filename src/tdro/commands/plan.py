@@ -21,13 +21,13 @@ def _plan(options: argparse.Namespace) -> None:
     from tdro.recipes import find
 
     recipe = load_recipe(find(options.recipe))  # whatever is wrong with it shows before anything heavy is imported
-    from tdro.console import quiet_libraries
+    from tdro.console import quiet_libraries, show
 
     quiet_libraries()
     from tdro.planning.plan import make_plan
     from tdro.planning.text import page
 
-    print(page(make_plan(recipe, options.ranks), options.tflops))
+    show(page(make_plan(recipe, options.ranks), options.tflops))
 
 
 def _speed(text: str) -> float:

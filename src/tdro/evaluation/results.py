@@ -7,6 +7,7 @@ of it, which nobody can read in a table.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -209,6 +210,13 @@ def _content(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no measure such as {SHOWN[0]!r} in it; run `tdro evaluate` again")
     if not content["queries"] or any(len(content[measure]) != len(content["queries"]) for measure in measures):
         raise UserError(f"{path}: not one value a query; remove the file and run `tdro evaluate` again")
+    for measure in measures:
+        for query, value in zip(content["queries"], content[measure], strict=True):
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise UserError(
+                    f"{path}: test set {content['test']!r}, query {query!r}: {measure} is {value}, no finite number.\n"
+                    "Remove the file and run `tdro evaluate` again."
+                )
     return content
 
 

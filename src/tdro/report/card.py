@@ -19,6 +19,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tdro.console import visible
 from tdro.errors import UserError
 from tdro.evaluation.figures import NOTHING, dig, fixed, number, plural, points
 from tdro.evaluation.same_model import is_baseline, said
@@ -26,9 +27,9 @@ from tdro.evaluation.trained_on import CARD_KEY, TrainingData, for_card, of_reci
 from tdro.evaluation.verdict import verdict
 from tdro.files import read_json, write_atomic
 from tdro.recipe_checks import exists
-from tdro.recipe_errors import RecipeDumper
 from tdro.report import text
 from tdro.report.collect import Run, Training, collect
+from tdro.report.public import public, public_recipe, without_paths
 
 HERE = Path(__file__).parent
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
@@ -40,7 +41,6 @@ _PACKAGED = {
 }
 _VERSIONS = ("tdro", "sentence-transformers", "transformers", "torch", "peft", "datasets", "accelerate", "python")
 # An absolute path at the start of a text or after a space, quote or bracket; a URL's slashes stand after other signs.
-_ABSOLUTE = re.compile(r"""(?<![^\s"'(\[=,])(?:~|[A-Za-z]:)?[/\\]+(?:[^\s"'/\\]+[/\\]+)*(?=[^\s/\\])""")
 
 
 def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool = True) -> Path:
@@ -80,7 +80,7 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
     base = _base(recipe, training, folder)
     evaluation = _evaluation(run, training, folder) if evaluated else None
     name = f"{run.name}-{training.group}-{training.mixture}-seed{training.seed}"
-    return environment.get_template("card.md").render(
+    card = environment.get_template("card.md").render(
         front_matter=_front_matter(name, base, evaluation, _trained_on(run, training, recipe)),
         name=name,
         training=training,
@@ -93,9 +93,10 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
         origin=_origin(run, training, recipe),
         limits=_limits(recipe, folder),
         evaluation=evaluation,
-        recipe=_public_recipe(recipe),
+        recipe=public_recipe(recipe),
         versions=[(name, run.versions[name]) for name in _VERSIONS if run.versions and name in run.versions],
     )
+    return visible(card)
 
 
 def cell(value: Any) -> str:
@@ -113,27 +114,6 @@ def thousands(value: Any) -> str:
     """A whole number with commas, or a dash."""
     value = number(value)
     return f"{round(value):,}" if value == value else NOTHING
-
-
-def public(value: str) -> str:
-    """A text in which absolute paths are cut to their last part."""
-    return _ABSOLUTE.sub("", value)
-
-
-def _public_recipe(recipe: Any) -> str:
-    """The recipe in YAML without the run's folder and without absolute paths."""
-    shown = _without_paths({key: value for key, value in recipe.items() if key != "folder"})
-    return yaml.dump(shown, Dumper=RecipeDumper, sort_keys=False, allow_unicode=True, width=110)
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(item) for item in value]
-    if isinstance(value, str) and re.match(r"[/\\~]|[A-Za-z]:[/\\]", value):
-        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-    return value
 
 
 @dataclass(frozen=True)
@@ -155,7 +135,7 @@ def _base(recipe: Any, training: Training, folder: Path) -> _Base:
     hub, licence = _PACKAGED.get(source, (None, ""))
     if hub is None and re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not exists(source):
         hub = source
-    name = hub or _without_paths(source)
+    name = hub or without_paths(source)
     if kind == "static":
         what = f"static embeddings of {dig(settings, 'dimension')} dimensions with a random start; tokenizer of {name}"
         return _Base(None, name, what, licence, False)
@@ -179,7 +159,7 @@ def _trained_on(run: Run, training: Training, recipe: Any) -> list[TrainingData]
 def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, data: list[TrainingData]) -> str:
     """What the hub reads, and under a key of our own the data sets, so that leaks can be looked for in them."""
     hub = [found.hub_id for found in data if found.hub_id]
-    own: dict[str, Any] = {CARD_KEY: {"tasks": [for_card(each, _without_paths(each.place)) for each in data]}}
+    own: dict[str, Any] = {CARD_KEY: {"tasks": [for_card(each, without_paths(each.place)) for each in data]}}
     results = [
         EvalResult(
             task_type="information-retrieval",
@@ -247,7 +227,7 @@ def _origin(run: Run, training: Training, recipe: Any) -> str:
         origin = "Not learned here: the weights that the paper's authors released."
     elif loaded:
         learner = f", as the run `{known['recipe']}` learned them" if known.get("recipe") else ""
-        origin = f"Loaded from `{_without_paths(str(loaded))}`{learner}."
+        origin = f"Loaded from `{without_paths(str(loaded))}`{learner}."
     else:
         how = f"{known.get('steps')} steps, η·T {known.get('eta_times_steps', 0):.4g}, seed {known.get('seed')}"
         origin = f"Learned by this run in stage 1 of tDRO{f' ({how})' if known.get('steps') else ''}."

@@ -12,9 +12,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tdro.console import visible
 from tdro.evaluation import figures
 from tdro.evaluation.figures import dig
 from tdro.files import write_atomic
@@ -22,6 +24,7 @@ from tdro.report import text
 from tdro.report.collect import Run, Training, collect
 from tdro.report.comparison import comparison_view
 from tdro.report.learning import health_view, learning_view
+from tdro.report.public import public, public_recipe
 from tdro.report.tables import data_view, epochs_view, leaks_view, selection_name, weights_view
 
 HERE = Path(__file__).parent
@@ -53,10 +56,11 @@ def render(run: Run) -> str:
     ):
         environment.filters |= {name: getattr(module, name) for name in names}
     environment.filters["svg"] = Markup
-    return environment.get_template("page.html").render(
+    found = environment.get_template("page.html").render(
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         **page(run),
     )
+    return visible(found)
 
 
 def page(run: Run) -> dict[str, Any]:
@@ -65,6 +69,7 @@ def page(run: Run) -> dict[str, Any]:
     groups = [comparison_view(run, comparison, selection) for comparison in run.comparisons]
     return {
         "run": run,
+        "recipe": _recipe(run.recipe),
         "selection": selection,
         "summary": text.summary([group["word"] for group in groups]),
         "groups": groups,
@@ -81,6 +86,17 @@ def page(run: Run) -> dict[str, Any]:
             seconds for stage in run.stages if isinstance(seconds := stage.get("seconds"), (int, float))
         ),
     }
+
+
+def _recipe(text: str | None) -> str | None:
+    """The recipe as run, for everybody's eyes; None where it is missing."""
+    if text is None:
+        return None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return public(text)
+    return public_recipe(content) if isinstance(content, dict) else public(text)
 
 
 def _training_row(training: Training) -> dict[str, Any]:

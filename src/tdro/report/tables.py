@@ -16,6 +16,7 @@ from tdro.evaluation.figures import dig, number
 from tdro.evaluation.leaks import counted, leaks_line
 from tdro.report import charts
 from tdro.report.collect import Run, Training
+from tdro.report.public import public
 from tdro.report.text import percent
 
 ORDER = ("untrained", "bm25", "uniform", "proportional", "top", "bottom", "reweight", "loss-reweight")
@@ -133,7 +134,7 @@ def data_view(run: Run) -> dict[str, Any] | None:
         return None
     unit, tokenizer = str(dig(run.data, "unit") or "characters"), dig(run.data, "tokenizer")
     return {
-        "unit": f"{unit} of {tokenizer}" if tokenizer else unit,
+        "unit": f"{unit} of {public(str(tokenizer))}" if tokenizer else unit,
         "length_rows": dig(run.data, "length_rows"),
         "rows": [_data_row(task) for task in tasks],
         "cut": _cut_view(run.data, tasks),
