@@ -167,6 +167,7 @@ def test_the_text_of_a_passage_under_any_key(key: str) -> None:
         ({"docid": "1", "title": "T"}, "no key text; found 'docid', 'title'"),
         ({"title": "T", "body": "x", "content": "y"}, "the text may be 'body' or 'content'"),
         ({"title": "T", "text": None}, "null"),
+        ({"title": "T", "body": " "}, "empty"),
         ({"title": "T", "text": "nan"}, "a word for nothing"),
         ({"title": "T", "text": ["x"]}, "not a text"),
     ],

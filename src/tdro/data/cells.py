@@ -107,6 +107,8 @@ def _titled(passage: Mapping[str, Any], place: str, note: Note, wanted: bool | N
             note("no-text", f"{place} ({what}; found {listed(list(passage), 6)})")
             return _LEFT_OUT
         text = passage[found[0]] if found else None
+        if isinstance(text, str) and not text.strip():
+            return text  # only beside an empty "text" the title is all (BEIR)
     if title is None or title == "" or text is None or _is_word(text):
         return text
     if not isinstance(title, str):
