@@ -30,6 +30,8 @@ SIDES = {"query": QUERY, "positives": POSITIVE | ANSWER, "negatives": NEGATIVE}
 WORDS = ["nan", "None", "NULL", "#N/A", "\\N", "<NA>", "N/A"]
 NOTHING = {"", "[]", *WORDS}
 TEXTS = ["what do limpets eat", "algae off rocks", "they sleep on the wing", "paint, by mistake", 'it\'s "so"', "Café"]
+# A text in quotes, and the spaces before the next one, if that follows at once.
+LITERAL = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(\s+(?=['"]))?""")
 PARTS = {
     **{"questiontext": ("question", "text"), "positivepassages": ("positive", "passages")},
     **{"hardnegatives": ("hard", "negatives"), "rejectedresponse": ("rejected", "response")},
@@ -77,7 +79,7 @@ def listed(text: str) -> set[str]:
     """The texts in the text of a list, as Python, JSON or NumPy write it."""
     if not re.match(r"[\[{]", text):
         return set()
-    with_commas = re.sub(r"(['\"])\s+(?=['\"])", r"\1,", text)  # NumPy writes none
+    with_commas = LITERAL.sub(lambda found: found[1] + ("," if found[2] else ""), text)  # NumPy writes none
     for parse in (json.loads, ast.literal_eval):
         try:
             return meanings(parse(with_commas), True)
@@ -204,13 +206,13 @@ def check(rows: list[dict[str, Any]]) -> None:
     is_plainly_read(as_csv(rows), "a.csv")
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, derandomize=True)  # the slow one below looks elsewhere each time
 @given(tables())
 def test_no_row_is_trained_on_that_a_plain_reading_would_not_give(rows: list[dict[str, Any]]) -> None:
     check(rows)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, derandomize=True)
 @given(ordinary())
 def test_what_is_plain_is_read(made: tuple[list[dict[str, Any]], list[tuple[str, list[str], list[str]]]]) -> None:
     rows, meant = made
