@@ -10,10 +10,14 @@ from tdro.cli import main
 from tdro.console import visible
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
+from tdro.evaluation.model_prompts import read_instructions
 from tdro.evaluation.results import read_group
+from tdro.evaluation.trained_on import trained_on
 from tdro.files import read_json, write_json
+from tdro.planning.plan import make_plan
 from tdro.recipe import load_recipe
-from tdro.report.public import public
+from tdro.report.collect import collect
+from tdro.report.public import public, without_paths
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "null", '"0.5"'])
@@ -50,8 +54,39 @@ def test_aliases_that_grow_without_end_are_refused_at_once(kind, tmp_path):
         load_recipe(tmp_path / "r.yaml")
 
 
+ENDLESS = "a: &b [1, 1]\n" + "".join(f"k{n}: &b [*b, *b]\n" for n in range(60))
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: 2024-13-45", "a: !!int x", "[" * 3000, ENDLESS])
+def test_yaml_of_others_that_cannot_be_read_is_one_line_or_unknown(text, tmp_path):
+    """The front matter of a model's card, and the file of --instruction."""
+    (tmp_path / "README.md").write_text(f"---\n{text}\n---\n")
+    assert not trained_on(str(tmp_path)).data
+    (tmp_path / "i.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"i\.yaml") as raised:
+        read_instructions([str(tmp_path / "i.yaml")])
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("seed", [float("nan"), "x", [1], True])
+def test_a_training_whose_seed_is_none_is_named(seed, tmp_path):
+    write_json(tmp_path / "models" / "main" / "uniform-seed1" / "training.json", {"mixture": "uniform", "seed": seed})
+    with pytest.raises(UserError, match=r"uniform-seed1/training\.json: 'seed' is .*, no whole number"):
+        collect(tmp_path)
+
+
+@pytest.mark.parametrize("weights", [[1.0, float("nan")], [1.0, "x"], 2])
+def test_weights_of_queries_that_are_no_numbers_are_named(weights, tmp_path):
+    """Those of joined test sets, such as CQADupStack."""
+    content = {"test": "faq", "queries": ["q1", "q2"], "data": "d", "ndcg@10": [0.5, 0.4], "weights": weights}
+    write_json(tmp_path / "main" / "uniform-seed1" / "faq.json", content)
+    with pytest.raises(UserError, match=r"faq\.json: test set 'faq': 'weights'"):
+        read_group(tmp_path / "main")
+
+
 def test_what_hides_or_turns_text_is_shown_as_its_escape():
     assert visible("a\u202eb\u2066c\x1b[2Jd\re") == "a\\u202eb\\u2066c\\u001b[2Jd\\u000de"
+    assert visible("a\u200fb\u061cc\u2028d\ud800e\U000e0041f") == r"a\u200fb\u061cc\u2028d\ud800e\U000e0041f"
     plain = "q\tw\ne \u05d0\u05d1 \U0001f469\u200d\U0001f4bb é 漢"  # Hebrew, and an emoji of several
     assert visible(plain) == plain
 
@@ -60,7 +95,7 @@ def test_report_and_cards_hide_no_text_and_show_no_path(tmp_path):
     recipe = tiny_mixture.recipe(tmp_path)
     mixture = read_json(tmp_path / "mixture" / "mixture.json")
     for task in mixture["tasks"]:
-        task |= {"licence": "CC0\u202e0.1", "source": f"a\u202eb of {task['name']}"}
+        task |= {"licence": "CC0\u202e0.1", "source": f"a\u202eb of file://{tmp_path}/{task['name']}, {tmp_path}/b"}
     write_json(tmp_path / "mixture" / "mixture.json", mixture)
     pipeline.run(recipe)
     for path in (recipe.folder / "report.html", *recipe.folder.glob("models/*/*/README.md")):
@@ -80,12 +115,17 @@ def test_the_terminal_is_not_controlled_by_data(tmp_path, capsys):
 
 def test_paths_become_their_last_part():
     assert public("tokens of /home/me/models/mini") == "tokens of mini"
+    assert public("file:///home/me/x") == "x"
+    assert public('json:/home/me/x.jsonl; b:"/home/me/y"') == 'json:x.jsonl; b:"y"'
+    assert without_paths(["json:/home/me/x", "say and /or"]) == ["json:x", "say and /or"]
     assert public("hf://datasets/o/n and/or https://a.b/c") == "hf://datasets/o/n and/or https://a.b/c"
 
 
 def test_a_cap_that_cannot_be_kept_names_its_group(tmp_path):
-    with pytest.raises(UserError, match="finetune 'main', max_epochs: "):
-        pipeline.run(tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.01))
+    recipe = tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.01)
+    for work in (pipeline.run, make_plan):
+        with pytest.raises(UserError, match="finetune 'main', max_epochs: "):
+            work(recipe)
 
 
 def test_a_report_of_nothing_makes_no_folder(tmp_path):

@@ -17,10 +17,15 @@ from tqdm.auto import tqdm
 from tdro.disk import named
 
 _SECONDS_BEFORE_BAR = 5
-# What turns the order of the text behind it (U+202E and its kind), or controls a terminal; not tab and newline.
+# What turns the order of the text behind it (U+202E and its kind, direction marks), ends a line or controls a terminal,
+# writes in characters that nobody sees (tags), or cannot be written at all (halves of a pair); not tab and newline.
 _UNSEEN = {
-    code: f"\\u{code:04x}"
-    for code in (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    code: f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    for part in (
+        *(range(0x09), range(0x0B, 0x20), range(0x7F, 0xA0), range(0x061C, 0x061D), range(0x200E, 0x2010)),
+        *(range(0x2028, 0x202F), range(0x2066, 0x206A), range(0xD800, 0xE000), range(0xE0000, 0xE0080)),
+    )
+    for code in part
 }
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 

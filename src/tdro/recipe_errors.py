@@ -82,6 +82,25 @@ def read_yaml(path: Path | str) -> tuple[dict[str, Any], yaml.MappingNode]:
         raise UserError(f"{path}: holds a value that YAML cannot read; remove explicit tags such as !!int") from None
 
 
+def plain_yaml(text: str, where: Path | str) -> Any:
+    """The values of YAML that other people wrote and that is no recipe, such as the front matter of a model's card.
+
+    Raises:
+        UserError: it is no YAML, has a value that does not exist (``2024-13-45``), or is endless.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _written_out(node, where, {})
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}{_yaml_problem(error)}") from None
+    except (RecursionError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{where}: holds a value that YAML cannot read ({type(error).__name__})") from None
+
+
 def _written_out(node: yaml.Node, path: Path | str, known: dict[int, int]) -> int:
     """How many values a node has, with aliases and merges written out. Raises for one that no recipe needs.
 

@@ -18,6 +18,7 @@ from tdro.data.mixture import beir_sha256
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
 from tdro.files import fingerprint
+from tdro.planning.work import capped
 from tdro.prepared import BaseModel, Prepared
 from tdro.recipe import Finetune, Recipe, Training
 from tdro.retriever.machine import wait_for_everyone
@@ -97,7 +98,7 @@ class Stages:
         merge = group.merge and self.prepared.saving(base, merge=False).adapter_base is not None
         for transfer in group.mixtures:
             shares = learned.transfer(transfer, sizes)
-            shares = _capped(shares, sizes, group)
+            shares = capped(shares, sizes, group)
             factors = _loss_factors(learned, facts.names) if transfer == "loss-reweight" else None
             for seed in group.seeds:
                 title, name = f"{group.name} {transfer} seed {seed}", f"models/{group.name}/{transfer}-seed{seed}"
@@ -145,7 +146,7 @@ class Stages:
                 raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
         for group in recipe.finetune:
             self.prepared.base(recipe.base_of(group))
-            _capped(TaskWeights.uniform(facts.names), sizes, group)  # no choice of tasks has more rows than all of them
+            capped(TaskWeights.uniform(facts.names), sizes, group)  # no choice of tasks has more rows than all of them
 
     def _inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
         """What a training's result depends on, under the recipe's names."""
@@ -179,16 +180,6 @@ class Stages:
         if self.prepared.machine.main:
             weights.save(self.path / "weights" / "weights.json")
         wait_for_everyone(self.prepared.machine)
-
-
-def _capped(weights: TaskWeights, sizes: Mapping[str, int], group: Finetune) -> TaskWeights:
-    """Weights by which no task is seen more often than the group's ``max_epochs``. Errors name the group."""
-    if group.max_epochs is None:
-        return weights
-    try:
-        return weights.capped(sizes, group.steps * group.batch, group.max_epochs, group.batch)
-    except UserError as error:
-        raise UserError(f"finetune '{group.name}', max_epochs: {error}") from error
 
 
 def _loss_factors(weights: TaskWeights, names: Sequence[str]) -> NDArray[np.float64]:

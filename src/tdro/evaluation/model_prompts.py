@@ -18,6 +18,7 @@ from typing import Any
 from tdro.data.task import TestSet, prompt_of
 from tdro.errors import UserError
 from tdro.files import read_json
+from tdro.recipe_errors import plain_yaml
 
 # Every model has these two, which may be empty. So a default prompt stands before neither queries nor passages, and one
 # that is named "passage" is not found: encode_document takes "document".
@@ -118,14 +119,10 @@ def _own(side: str, names: Sequence[str], prompts: Prompts) -> str:
 
 
 def _file(path: Path) -> dict[str, Instruction]:
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = plain_yaml(path.read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected names of test sets, and an instruction for each")
     return {str(name): _instruction(value, f"{path}: {name}") for name, value in content.items()}

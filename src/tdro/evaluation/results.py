@@ -217,6 +217,11 @@ def _content(path: Path) -> dict[str, Any]:
                     f"{path}: test set {content['test']!r}, query {query!r}: {measure} is {value}, no finite number.\n"
                     "Remove the file and run `tdro evaluate` again."
                 )
+    weights = content.get("weights", [])
+    if not isinstance(weights, list) or not all(
+        isinstance(one, (int, float)) and math.isfinite(one) for one in weights
+    ):
+        raise UserError(f"{path}: test set {content['test']!r}: 'weights' are no list of finite numbers")
     return content
 
 

@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import yaml
-
 from tdro.data.content import queries_content
 from tdro.data.places import hub_file, is_hub_file, is_hub_id, looks_like_file
 from tdro.data.task import Task
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json
 from tdro.recipe_checks import exists
+from tdro.recipe_errors import plain_yaml
 
 CARD_KEY = "tdro"  # of a card's front matter
 _SETTINGS = {"subset": str, "split": str, "columns": dict, "limit": int}  # of a source, as a recipe has them
@@ -136,11 +135,11 @@ def for_card(data: TrainingData, place: str) -> dict[str, Any]:
 
 def _of_run(folder: Path, run: Path) -> TrainedOn:
     try:
-        recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        recipe = plain_yaml((run / "recipe.yaml").read_text(encoding="utf-8"), run / "recipe.yaml")
         tasks = read_json(run / "run.json").get("tasks") or []
         data = of_recipe(recipe, tasks, read_json(folder / "training.json").get("weights"))
         return TrainedOn(f"its run folder {run}", tuple(data), (), (_working_folder(recipe, run),))
-    except (UserError, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+    except (UserError, OSError, ValueError, TypeError, AttributeError):
         return TrainedOn()
 
 
@@ -191,8 +190,8 @@ def _of_card(text: str, folder: Path) -> TrainedOn:
 def _front_matter(text: str) -> dict[str, Any]:
     match = _FRONT_MATTER.match(text)
     try:
-        found = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:
+        found = plain_yaml(match[1], "the card") if match else None
+    except UserError:
         return {}
     return found if isinstance(found, dict) else {}
 

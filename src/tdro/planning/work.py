@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tdro.data.holdout import split_rows
 from tdro.dro.weights import TaskWeights
+from tdro.errors import UserError
 from tdro.recipe import Base, Finetune, Recipe, Training, Weights
 from tdro.retriever.batches import draw_tasks, most_steps
 
@@ -125,14 +126,22 @@ def _stage_one(recipe: Recipe, sizes: Mapping[str, int]) -> Work:
     return Work("weights", "", 1, recipe.base, settings, reading)
 
 
+def capped(weights: TaskWeights, sizes: Mapping[str, int], group: Finetune) -> TaskWeights:
+    """Weights by which no task is seen more often than the group's ``max_epochs``. Errors name the group."""
+    if group.max_epochs is None:
+        return weights
+    try:
+        return weights.capped(sizes, group.steps * group.batch, group.max_epochs, group.batch)
+    except UserError as error:
+        raise UserError(f"finetune '{group.name}', max_epochs: {error}") from error
+
+
 def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights: TaskWeights | None) -> Reading | None:
     if weights is None:
         if mixture not in KNOWN_BEFORE:
             return None
         weights = TaskWeights.uniform(sizes)
-    shares = weights.transfer(mixture, sizes)
-    if group.max_epochs is not None:
-        shares = shares.capped(sizes, group.steps * group.batch, group.max_epochs, group.batch)
+    shares = capped(weights.transfer(mixture, sizes), sizes, group)
     most = most_steps(list(sizes.values()), group.batch, group.max_epochs)
     tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw, most)
     return _homogeneous(np.bincount(tasks, minlength=len(sizes)), group.batch, list(sizes.values()))

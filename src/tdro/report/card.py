@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -27,6 +26,7 @@ from tdro.evaluation.trained_on import CARD_KEY, TrainingData, for_card, of_reci
 from tdro.evaluation.verdict import verdict
 from tdro.files import read_json, write_atomic
 from tdro.recipe_checks import exists
+from tdro.recipe_errors import plain_yaml
 from tdro.report import text
 from tdro.report.collect import Run, Training, collect
 from tdro.report.public import public, public_recipe, without_paths
@@ -76,7 +76,7 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
     )
     environment.filters |= {"fixed": fixed, "points": points, "percent": text.percent, "epochs": text.epochs}
     environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
-    recipe = yaml.safe_load(run.recipe) if run.recipe else {}
+    recipe = plain_yaml(run.recipe, "recipe.yaml") if run.recipe else {}
     base = _base(recipe, training, folder)
     evaluation = _evaluation(run, training, folder) if evaluated else None
     name = f"{run.name}-{training.group}-{training.mixture}-seed{training.seed}"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
@@ -22,6 +21,7 @@ from tdro.evaluation.figures import dig, number
 from tdro.evaluation.leaks import FILE as LEAKS
 from tdro.evaluation.leaks import known_leaks
 from tdro.files import read_json, read_jsonl
+from tdro.recipe_errors import plain_yaml
 
 STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
 
@@ -132,8 +132,8 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
     """The recipe's groups and their models: what an earlier recipe made in the folder is none of this one's. None where
     no group is named."""
     try:
-        content = yaml.safe_load(recipe or "")
-    except yaml.YAMLError:
+        content = plain_yaml(recipe or "", "recipe.yaml")
+    except UserError:
         return None
     groups = dig(content, "finetune")
     if not isinstance(groups, list):
@@ -188,6 +188,15 @@ def _steps(path: Path, n_tasks: int) -> Steps | None:
     return Steps(step=np.array([number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
 
 
+def _seed(path: Path, known: Any, name: str) -> int:
+    """A training's seed, of its file, else of its folder's name."""
+    if known is None:
+        return int(name) if name.isdecimal() else 0
+    if isinstance(known, bool) or not isinstance(known, int):
+        raise UserError(f"{path}: 'seed' is {known!r}, no whole number; run `tdro finetune` again with --force")
+    return known
+
+
 def _trainings(folder: Path) -> list[Training]:
     found = []
     for path in sorted(folder.glob("*/*/training.json")):
@@ -197,7 +206,7 @@ def _trainings(folder: Path) -> list[Training]:
             Training(
                 group=path.parent.parent.name,
                 mixture=str(facts.get("mixture") or mixture),
-                seed=int(facts.get("seed") or (seed if seed.isdigit() else 0)),
+                seed=_seed(path, facts.get("seed"), seed),
                 facts=facts,
             )
         )

@@ -12,14 +12,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tdro.console import visible
+from tdro.errors import UserError
 from tdro.evaluation import figures
 from tdro.evaluation.figures import dig
 from tdro.files import write_atomic
+from tdro.recipe_errors import plain_yaml
 from tdro.report import text
 from tdro.report.collect import Run, Training, collect
 from tdro.report.comparison import comparison_view
@@ -55,7 +56,7 @@ def render(run: Run) -> str:
         (text, ("percent", "count", "epochs", "duration", "describe")),
     ):
         environment.filters |= {name: getattr(module, name) for name in names}
-    environment.filters["svg"] = Markup
+    environment.filters |= {"svg": Markup, "public": public}
     found = environment.get_template("page.html").render(
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         **page(run),
@@ -93,8 +94,8 @@ def _recipe(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
+        content = plain_yaml(text, "recipe.yaml")
+    except UserError:
         return public(text)
     return public_recipe(content) if isinstance(content, dict) else public(text)
 

@@ -13,7 +13,13 @@ import yaml
 from tdro.console import visible
 from tdro.recipe_errors import RecipeDumper
 
-_ABSOLUTE = re.compile(r"""(?<![^\s"'(\[=,])(?:~|[A-Za-z]:)?[/\\]+(?:[^\s"'/\\]+[/\\]+)*(?=[^\s/\\])""")
+# At the start of a text, after a space, quote or bracket, after "file:", or after another word with one slash behind it
+# ("json:/data"); the slashes of other URLs stand after other signs.
+_ABSOLUTE = re.compile(
+    r"""(?:\bfile:(?=[/\\])|(?<![^\s"'(\[=,;])|(?<=\w:)(?![/\\]{2}))(?:~|[A-Za-z]:)?[/\\]+(?:[^\s"'/\\]+[/\\]+)*(?=[^\s/\\])"""
+)
+# The same with a folder at least, for texts such as instructions, which may say "and /or".
+_FOLDERS = re.compile(_ABSOLUTE.pattern.replace("[/\\\\]+)*(?=", "[/\\\\]+)+(?="))
 
 
 def public(value: str) -> str:
@@ -40,4 +46,4 @@ def without_paths(value: Any) -> Any:
         return [without_paths(item) for item in value]
     if isinstance(value, str) and re.match(r"[/\\~]|[A-Za-z]:[/\\]", value):
         return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-    return value
+    return _FOLDERS.sub("", value) if isinstance(value, str) else value
