@@ -191,7 +191,7 @@ def test_instructions_from_files_and_text(tmp_path):
         "- a": "expected names",
         "a: 3": "a: expected",
         "a: {instruction: 3}": "must be text",
-        "a: [": "YAML",
+        "a: [": "asked.yaml, line 1: expected the node",
     }.items():
         path.write_text(text)
         with pytest.raises(UserError, match=message):
