@@ -15,9 +15,9 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tdro.data.tokens import Tokens
-from tdro.retriever.attention import SHORT
-from tdro.retriever.steps import PlannedSteps
+from tdro.data.tokens.tokenize import Tokens
+from tdro.models.cpu_attention import SHORT
+from tdro.training.steps import PlannedSteps
 
 LEARNING_RATE, ETA, TEMPERATURE = 1e-4, 0.02, 0.02
 

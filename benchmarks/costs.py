@@ -22,18 +22,18 @@ import torch
 from material import Material, material
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from tdro.data.plan import MixedPlan
-from tdro.dro.learn import StepLog, learn, reference_labels
+from tdro.data.plan.row_plans import MixedPlan
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
-from tdro.dro.reference import score_plan
-from tdro.recipe import Weights
-from tdro.retriever.in_batch_loss import InBatchLoss
-from tdro.retriever.machine import this_machine
-from tdro.retriever.micro_batches import micro_batches
-from tdro.retriever.stacking import stack_columns
-from tdro.retriever.steps import PlannedSteps
-from tdro.retriever.trainer import PlannedTrainer
+from tdro.dro.stage_one.learn import StepLog, learn, reference_labels
+from tdro.dro.stage_one.scoring import score_plan
+from tdro.machine import this_machine
+from tdro.recipe.schema import Weights
+from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.micro_batches import micro_batches
+from tdro.training.stacking import stack_columns
+from tdro.training.steps import PlannedSteps
+from tdro.training.trainer import PlannedTrainer
 
 
 def overhead(made: Material, batch: int, chunk_rows: int, repeats: int = 20) -> dict[str, float]:

@@ -30,15 +30,15 @@ from mteb.mocks.mock_tasks.retrieval import MockRetrievalTask
 from sentence_transformers import SentenceTransformer
 
 from tdro.console import quiet_libraries
-from tdro.data.sample import build_sample
 from tdro.data.task import TestSet
-from tdro.data.wheels import cache_folder
-from tdro.evaluation.beir import read_beir
-from tdro.evaluation.evaluate import MEASURES, evaluate_all
-from tdro.evaluation.metrics import gains, judgements, measure
+from tdro.data.testsets.beir import read_beir
+from tdro.disk import cache_folder
+from tdro.evaluation.scoring.evaluate import MEASURES, evaluate_all
+from tdro.evaluation.scoring.metrics import gains, judgements, measure
 from tdro.files import read_jsonl, write_json, write_jsonl
-from tdro.recipe import Base
-from tdro.retriever.base import build_base, load_model
+from tdro.models.base import build_base, load_model
+from tdro.quickstart import build_sample
+from tdro.recipe.schema import Base
 
 HERE = Path(__file__).parent
 # tdro's name → pytrec_eval's, with the cut; MRR is its recip_rank of a run cut at 10.

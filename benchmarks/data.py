@@ -30,8 +30,8 @@ Figures = dict[str, dict[str, float]]  # of one size: contestant to its seconds 
 
 def build(file: Path, folder: Path) -> None:
     """`tdro data build`: every row cleaned, and written as Arrow."""
-    from tdro.data.build import build_task
-    from tdro.recipe_data import Source
+    from tdro.data.mixtures.build import build_task
+    from tdro.recipe.data_sections import Source
 
     build_task(Source(source=str(file)), folder / "task", "rows")
 
@@ -55,7 +55,7 @@ def load_dataset(file: Path, folder: Path) -> None:
 
 def check(file: Path, folder: Path) -> None:
     """`tdro data check`."""
-    from tdro.data.check import check_files
+    from tdro.data.quality.check import check_files
 
     assert check_files([str(file)]).tasks[0].kept
 
@@ -69,7 +69,7 @@ def read(file: Path, folder: Path) -> None:
 
 def dedup(file: Path, folder: Path) -> None:
     """`tdro data dedup`'s comparison: near-duplicates of a tenth of the queries among the others."""
-    from tdro.data.near_duplicates import near_duplicates
+    from tdro.data.neardup.near_duplicates import near_duplicates
 
     near_duplicates(*_queries(file))
 

@@ -39,7 +39,7 @@ CLEAR = Path("/proc/self/clear_refs")
 
 def tdro(train: Sequence[str], test: Sequence[str]) -> Found:
     """What `tdro data dedup` does."""
-    from tdro.data.near_duplicates import near_duplicates
+    from tdro.data.neardup.near_duplicates import near_duplicates
 
     found = near_duplicates(train, test)
     own, others = _copies(found.firsts, found.first), _copies(found.seconds, found.second)
@@ -122,10 +122,10 @@ def material(train: int, test: int, each: int) -> dict[str, Any]:
     """Queries of the sample mixture, parted; the planted texts stand at the end of the training queries."""
     from planted import plant
 
-    from tdro.data.mixture import read_mixture
-    from tdro.data.sample import build_sample
-    from tdro.data.test_texts import find_test_texts
-    from tdro.data.wheels import cache_folder
+    from tdro.data.mixtures.folder import read_mixture
+    from tdro.data.testsets.test_texts import find_test_texts
+    from tdro.disk import cache_folder
+    from tdro.quickstart import build_sample
 
     folder = build_sample(cache_folder() / "sample-mixture")
     tasks = read_mixture(folder).tasks

@@ -77,8 +77,8 @@ def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
     from material import material
 
     from tdro.console import quiet_libraries
-    from tdro.evaluation.store import Store, Texts
-    from tdro.retriever.machine import this_machine
+    from tdro.machine import this_machine
+    from tdro.search.embedding_store import Store, Texts
 
     quiet_libraries()
     made, machine = material(arguments.model, 64, 128), this_machine("cpu")
@@ -173,9 +173,9 @@ def _search_in_this_process(arguments: argparse.Namespace) -> dict[str, Any]:
 def _ours(arguments: argparse.Namespace) -> Callable[[], np.ndarray]:
     import pyarrow as pa
 
-    from tdro.evaluation.beir import BeirData
-    from tdro.evaluation.passages import Passages
-    from tdro.evaluation.search import search
+    from tdro.data.testsets.beir import BeirData
+    from tdro.data.testsets.passages import Passages
+    from tdro.search.exact import search
 
     ids = pa.array(np.arange(arguments.passages)).cast(pa.large_string())
     queries = torch.from_numpy(np.load(arguments.folder / "queries.npy"))

@@ -32,15 +32,15 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, TrainerCallback
 
 from tdro.console import quiet_libraries
-from tdro.data.plan import HomogeneousPlan
-from tdro.data.tokens import tokenize
+from tdro.data.plan.row_plans import HomogeneousPlan
+from tdro.data.plan.task_order import draw_tasks
+from tdro.data.tokens.tokenize import tokenize
 from tdro.files import write_json
-from tdro.recipe import Training
-from tdro.retriever.batches import draw_tasks
-from tdro.retriever.in_batch_loss import InBatchLoss
-from tdro.retriever.machine import Machine, this_machine
-from tdro.retriever.steps import PlannedSteps, text_labels
-from tdro.retriever.trainer import PlannedTrainer
+from tdro.machine import Machine, this_machine
+from tdro.recipe.schema import Training
+from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.steps import PlannedSteps, text_labels
+from tdro.training.trainer import PlannedTrainer
 
 TEMPERATURE = 0.05
 WHAT = {

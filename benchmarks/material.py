@@ -7,18 +7,18 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from tdro.data.index import index_mixture
-from tdro.data.mixture import read_mixture
-from tdro.data.plan import MixedPlan
-from tdro.data.sample import build_sample
+from tdro.data.mixtures.folder import read_mixture
+from tdro.data.plan.row_plans import MixedPlan
 from tdro.data.task import Mixture, Task
-from tdro.data.token_files import kept_tokens
-from tdro.data.wheels import cache_folder
+from tdro.data.tokens.mixture_index import index_mixture
+from tdro.data.tokens.token_files import kept_tokens
+from tdro.disk import cache_folder
 from tdro.mining.mine import mine_mixture
 from tdro.mining.settings import Mining
-from tdro.recipe import Base
-from tdro.retriever.base import build_base, load_model, set_dropout
-from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
+from tdro.models.base import build_base, load_model, set_dropout
+from tdro.quickstart import build_sample
+from tdro.recipe.schema import Base
+from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 
 MODELS = {
     "smollm2": Base(kind="decoder", source="smollm2", layers=6),

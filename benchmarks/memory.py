@@ -28,15 +28,16 @@ import torch._dynamo  # noqa: F401
 from material import MODELS, material
 
 from tdro.console import quiet_libraries
-from tdro.data.plan import HomogeneousPlan
+from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.files import write_json
+from tdro.machine import this_machine
+from tdro.models.base import load_model
 from tdro.planning.plan import make_plan
-from tdro.recipe import Finetune, Recipe
-from tdro.retriever.base import load_model
-from tdro.retriever.in_batch_loss import InBatchLoss
-from tdro.retriever.machine import this_machine
-from tdro.retriever.steps import PlannedSteps, text_labels
-from tdro.retriever.trainer import PlannedTrainer
+from tdro.recipe.schema import Finetune, Recipe
+from tdro.run.workspace import mixture_on_disk
+from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.steps import PlannedSteps, text_labels
+from tdro.training.trainer import PlannedTrainer
 
 QUERY_TOKENS, PASSAGE_TOKENS = 64, 128
 _ADAPTERS = {"lora": {"r": 8, "alpha": 32.0, "dropout": 0.1}, "gradient_checkpointing": True}
@@ -72,7 +73,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `tdro run` has them
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     figures = {}
-    estimates = {e.work.stage: e.memory for e in make_plan(recipe).estimates}
+    estimates = {e.work.stage: e.memory for e in make_plan(recipe, mixture_on_disk(recipe)).estimates}
     for model in {SETTINGS[name][0] for name in arguments.only}:
         material(model, QUERY_TOKENS, PASSAGE_TOKENS)  # built here, so that the children only read it
     print(f"{'MB':34}{'estimate':>10}{'measured':>10}{'ratio':>7}{'process':>10}{'texts':>8}{'tokens/s':>10}")

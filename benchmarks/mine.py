@@ -20,16 +20,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tdro.data.mixture import read_mixture
+from tdro.data.mixtures.folder import read_mixture
 from tdro.data.same_text import normalise
-from tdro.data.sample import build_sample
 from tdro.data.task import Task
-from tdro.data.wheels import cache_folder
+from tdro.disk import cache_folder
 from tdro.files import read_json, write_json
+from tdro.machine import Machine
 from tdro.mining.dense import embedder_of
 from tdro.mining.mine import mine_task
 from tdro.mining.settings import Mining
-from tdro.retriever.machine import Machine
+from tdro.quickstart import build_sample
 
 TASK = "bio_term2def"
 PER_ROW, DEPTH, MARGIN = 8, 50, 0.05

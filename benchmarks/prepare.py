@@ -57,13 +57,13 @@ def own_memory() -> float:
 
 def run_one(folder: Path, result: Path) -> None:
     """What a rank does, in a process of its own."""
-    from tdro.data.build import read_built
-    from tdro.data.index_files import kept_index
-    from tdro.data.plan import MixedPlan
+    from tdro.data.mixtures.build import read_built
+    from tdro.data.plan.row_plans import MixedPlan
     from tdro.data.task import Task
-    from tdro.data.token_files import kept_tokens
-    from tdro.retriever.base import load_model
-    from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
+    from tdro.data.tokens.index_files import kept_index
+    from tdro.data.tokens.token_files import kept_tokens
+    from tdro.models.base import load_model
+    from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 
     built, model = read_built(folder / "rows"), load_model(folder / "base", device="cpu")
     task = Task("rows", built.open(), fingerprint=built.fingerprint)
@@ -94,10 +94,10 @@ def main() -> None:
     if arguments.one:
         run_one(*arguments.one)
         return
-    from tdro.data.build import build_task
-    from tdro.recipe import Base
-    from tdro.recipe_data import Source
-    from tdro.retriever.base import build_base
+    from tdro.data.mixtures.build import build_task
+    from tdro.models.base import build_base
+    from tdro.recipe.data_sections import Source
+    from tdro.recipe.schema import Base
 
     figures: dict[str, Any] = {"rows": arguments.rows}
     with tempfile.TemporaryDirectory() as made:

@@ -3,7 +3,8 @@
     python benchmarks/stage1.py --model smollm2
     python benchmarks/stage1.py --model minilm
 
-(a) is `tdro learn` itself: :func:`tdro.dro.learn.learn` runs once over all rounds and is paused between them, when it
+(a) is `tdro learn` itself: :func:`tdro.dro.stage_one.learn.learn` runs once over all rounds and is paused between them,
+when it
 asks for the first row of the next round; in the pause the reference scores that round's rows ahead, and (b), (c) and
 (d) do the same rows. So every contestant sees the same load of the machine, and the ratios are taken round by round.
 The first round warms up and is thrown away. See README.md beside this file.
@@ -28,14 +29,14 @@ from figures import about_machine, ratio
 from material import MODELS, NEGATIVES, Material, material
 
 from tdro.console import quiet_libraries
-from tdro.data.plan import StepRows
-from tdro.dro.learn import learn
-from tdro.dro.reference import score_plan
+from tdro.data.plan.row_plans import StepRows
+from tdro.dro.stage_one.learn import learn
+from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
-from tdro.recipe import Weights
-from tdro.retriever.machine import Machine, this_machine
-from tdro.retriever.micro_batches import micro_batches
-from tdro.retriever.steps import PlannedSteps
+from tdro.machine import Machine, this_machine
+from tdro.recipe.schema import Weights
+from tdro.training.micro_batches import micro_batches
+from tdro.training.steps import PlannedSteps
 
 # name: (numerator, denominator, at least)
 WANTED = {

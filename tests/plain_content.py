@@ -1,4 +1,4 @@
-"""The digest of rows, computed slowly from plain Python values: what :mod:`tdro.data.content` must give."""
+"""The digest of rows, computed slowly from plain Python values: what :mod:`tdro.data.mixtures.content` must give."""
 
 from __future__ import annotations
 

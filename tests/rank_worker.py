@@ -17,22 +17,22 @@ import torch
 from accelerate import PartialState
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-import tdro.dro.reference
-import tdro.evaluation.store
+import tdro.dro.stage_one.scoring
+import tdro.search.embedding_store
 import tiny
-from tdro.data.plan import MixedPlan
+from tdro.data.plan.row_plans import MixedPlan
 from tdro.data.task import Mixture
-from tdro.dro.learn import learn
-from tdro.dro.reference import score_plan
+from tdro.dro.stage_one.learn import learn
+from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
+from tdro.machine import Machine, this_machine
 from tdro.mining.dense import embedder_of
 from tdro.mining.mine import mine_mixture
 from tdro.mining.settings import Mining
-from tdro.recipe import Training, Weights
-from tdro.retriever.base import load_model
-from tdro.retriever.machine import Machine, this_machine
-from tdro.retriever.steps import PlannedSteps
-from tdro.retriever.train import Job, finetune
+from tdro.models.base import load_model
+from tdro.recipe.schema import Training, Weights
+from tdro.training.finetune import Job, finetune
+from tdro.training.steps import PlannedSteps
 
 TASKS = [tiny.task(f"t{i}", rows=5 + 3 * i) for i in range(4)]
 COMMON = {"steps": 3, "batch": 8, "temperature": 0.05, "learning_rate": 1e-3, "chunk_rows": 5, "weight_decay": 0.0}
@@ -89,7 +89,7 @@ def flat_gradient(optimizer):
 
 def learned(load, folder, machine, more):
     """Stage 1 with scores made by all ranks; with four ranks, each has rows of two of the four tasks only."""
-    tdro.dro.reference._TEXTS_PER_BLOCK = 1  # a block per step, so that every rank scores some
+    tdro.dro.stage_one.scoring._TEXTS_PER_BLOCK = 1  # a block per step, so that every rank scores some
     plan = MixedPlan([len(task) for task in TASKS], 8, 3, 1)
     data = tiny.tokenized(load(), TASKS)
     steps = PlannedSteps(data, plan, 2, lambda *args: None, machine.rank, machine.world)
@@ -112,7 +112,7 @@ def mine(out: Path, machine: Machine) -> None:
     """Hard negatives: the ranks share the encoding, the first one searches; ``out/mined-<world>-<rank>.json``."""
     folder = out / f"mined-{machine.world}"
     embedder = embedder_of(str(out / "static-0"), folder / "embeddings", machine)
-    with mock.patch.object(tdro.evaluation.store, "_TEXTS_PER_GROUP", 4):  # so that every rank encodes some
+    with mock.patch.object(tdro.search.embedding_store, "_TEXTS_PER_GROUP", 4):  # so that every rank encodes some
         mined = mine_mixture(Mixture(TASKS), Mining("both", 6), 0, folder, embedder=embedder, machine=machine)
     write_json(out / f"mined-{machine.world}-{machine.rank}.json", [task.rows["negatives"][:] for task in mined.tasks])
 

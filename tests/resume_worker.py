@@ -31,17 +31,17 @@ import numpy as np
 from accelerate import PartialState
 from torch.distributed.tensor import DTensor
 
-import tdro.retriever.checkpoints
+import tdro.training.checkpoints
 import tiny
 from rank_worker import become_rank, free_port
-from tdro.data.plan import MixedPlan
-from tdro.dro.learn import learn
+from tdro.data.plan.row_plans import MixedPlan
+from tdro.dro.stage_one.learn import learn
 from tdro.files import remove_whole
-from tdro.recipe import Training, Weights
-from tdro.retriever.base import load_model
-from tdro.retriever.machine import this_machine
-from tdro.retriever.steps import PlannedSteps
-from tdro.retriever.train import Job, finetune
+from tdro.machine import this_machine
+from tdro.models.base import load_model
+from tdro.recipe.schema import Training, Weights
+from tdro.training.finetune import Job, finetune
+from tdro.training.steps import PlannedSteps
 
 STEPS = 12
 COMMON = {
@@ -164,7 +164,7 @@ def torn(number: int, folder: Path) -> None:
                 os.truncate(path, path.stat().st_size // 2)
         die()
 
-    tdro.retriever.checkpoints._sync = tear
+    tdro.training.checkpoints._sync = tear
 
 
 def half_a_line(number: int, folder: Path) -> None:

@@ -26,16 +26,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import rank_worker
-import tdro.retriever.train
+import tdro.training.finetune
 import tiny
 import tiny_mixture
-from tdro.data.plan import HomogeneousPlan, StepRows
-from tdro.evaluation.evaluate_models import evaluate_models
+from tdro.data.plan.row_plans import HomogeneousPlan, StepRows
+from tdro.evaluation.models import evaluate_models
 from tdro.files import read_jsonl, write_jsonl
-from tdro.recipe import Training
-from tdro.retriever.base import load_model
-from tdro.retriever.machine import Machine, this_machine
-from tdro.retriever.train import Job, finetune
+from tdro.machine import Machine, this_machine
+from tdro.models.base import load_model
+from tdro.recipe.schema import Training
+from tdro.training.finetune import Job, finetune
 
 SETTINGS = Training(steps=3, batch=8, negatives=1, temperature=0.05, learning_rate=1e-3, chunk_rows=5, weight_decay=0.1)
 # name: model, sharded, gradient caching
@@ -148,13 +148,13 @@ def evaluated(out: Path, ranks: str) -> None:
 
 def stopped(out: Path, machine: Machine) -> None:
     """A sharded training that leaves its checkpoints only."""
-    finish = tdro.retriever.train.whole_parameters
-    tdro.retriever.train.whole_parameters = lambda model: sys.exit()
+    finish = tdro.training.finetune.whole_parameters
+    tdro.training.finetune.whole_parameters = lambda model: sys.exit()
     try:
         settings = SETTINGS.model_copy(update={"checkpoint_steps": 2})
         train("lora", settings, out, out / "stopped" / "model", machine)
     except SystemExit:
-        tdro.retriever.train.whole_parameters = finish
+        tdro.training.finetune.whole_parameters = finish
 
 
 def watch() -> None:

@@ -11,12 +11,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tdro.errors import UserError
-from tdro.recipe import Base
-from tdro.retriever import base as base_module
-from tdro.retriever.adapters import adapter_findings, add_lora
-from tdro.retriever.base import build_base, flash_attention, load_model, set_dropout
-from tdro.retriever.check import check_embedder, model_fingerprint
-from tdro.retriever.decoder import embedding_tokenizer
+from tdro.models import base as base_module
+from tdro.models.adapters import adapter_findings, add_lora
+from tdro.models.base import build_base, flash_attention, load_model, set_dropout
+from tdro.models.decoder import embedding_tokenizer
+from tdro.models.fingerprint import check_embedder, model_fingerprint
+from tdro.recipe.schema import Base
 from tiny_lm import LONG, LORA, TEXTS, backend, settings, write_causal_lm, write_encoder
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tdro.data.testsets.beir import read_beir
 from tdro.errors import UserError
-from tdro.evaluation.beir import read_beir
 
 CORPUS = [
     {"_id": "p1", "title": "Cats", "text": "They purr."},

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tdro.cli import main
-from tdro.data.beir_ids import Judgement, id_text, judgements
-from tdro.data.build import built_task
-from tdro.data.rows import Problem
-from tdro.data.test_texts import find_test_texts
+from tdro.data.mixtures.build import built_task
+from tdro.data.read.beir_ids import Judgement, id_text, judgements
+from tdro.data.read.rows import Problem
+from tdro.data.testsets.beir import read_beir
+from tdro.data.testsets.test_texts import find_test_texts
 from tdro.errors import UserError
-from tdro.evaluation.beir import read_beir
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
 
 
 @pytest.fixture(autouse=True)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from tdro.data.benchmarks import GROUPS, Wanted, benchmark
-from tdro.data.mteb_task import mteb_folder, wanted_of, write_folder
 from tdro.data.task import TestSet
-from tdro.data.test_sets import of_split
-from tdro.data.test_texts import find_test_texts
+from tdro.data.testsets.beir import read_beir
+from tdro.data.testsets.benchmarks import GROUPS, Wanted, benchmark
+from tdro.data.testsets.find import of_split
+from tdro.data.testsets.mteb_task import mteb_folder, wanted_of, write_folder
+from tdro.data.testsets.test_texts import find_test_texts
 from tdro.errors import UserError
-from tdro.evaluation.beir import read_beir
-from tdro.evaluation.find_tests import find_benchmark, without_repeats
-from tdro.evaluation.metrics import Judgements
-from tdro.evaluation.mteb_format import write_mteb, write_mteb_whole
+from tdro.evaluation.formats.mteb_format import write_mteb, write_mteb_whole
+from tdro.evaluation.scoring.find_tests import find_benchmark, without_repeats
+from tdro.evaluation.scoring.metrics import Judgements
 from tdro.files import read_json
 
 

@@ -10,13 +10,13 @@ import pytest
 
 import tiny_mixture
 from tdro.cli import main
-from tdro.data.mixture import read_mixture
+from tdro.data.mixtures.folder import read_mixture
 from tdro.data.task import TestSet
-from tdro.evaluation import bm25
-from tdro.evaluation.beir import read_beir
-from tdro.evaluation.bm25 import evaluate_bm25, search_words
-from tdro.evaluation.compare import compare
-from tdro.evaluation.evaluate import MEASURES
+from tdro.data.testsets.beir import read_beir
+from tdro.evaluation.compare.compare import compare
+from tdro.evaluation.scoring import bm25
+from tdro.evaluation.scoring.bm25 import evaluate_bm25, search_words
+from tdro.evaluation.scoring.evaluate import MEASURES
 from tdro.files import read_json, write_atomic, write_jsonl
 
 

@@ -14,12 +14,13 @@ import pytest
 import messy
 import plain_content
 from tdro.cli import main
-from tdro.data import build, source_mixture
-from tdro.data.build import build_task, built_task, read_built
-from tdro.data.mixture import mixture_fingerprint
+from tdro.data.mixtures import build
+from tdro.data.mixtures import from_recipe as source_mixture
+from tdro.data.mixtures.build import build_task, built_task, read_built
+from tdro.data.mixtures.folder import mixture_fingerprint
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
-from tdro.recipe_data import Data, Source
+from tdro.recipe.data_sections import Data, Source
 
 ROOT = Path(__file__).parent.parent
 
@@ -199,7 +200,7 @@ def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path) -> None:
     path = broken(tmp_path)
     code = f"""import os, signal, sys
 from tdro.data import build
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
 build.SHARD_ROWS, build.BATCH_CHARACTERS = 10, 60
 clean, seen = build.Reader.row, []
 def dying(*arguments):
@@ -298,7 +299,7 @@ def test_a_mixtures_fingerprint_is_known_without_reading_rows(tmp_path: Path, mo
     given = data(tmp_path)
     mixture = source_mixture.source_mixture(given)
     with monkeypatch.context() as patch:
-        patch.setattr("tdro.data.content._shards", lambda *_: pytest.fail("rows were read"))
+        patch.setattr("tdro.data.mixtures.content._shards", lambda *_: pytest.fail("rows were read"))
         known = mixture_fingerprint(mixture)
     path = tmp_path / "rows.csv"
     path.write_text(path.read_text().replace("noon", "midnight"))

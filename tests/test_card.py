@@ -16,16 +16,17 @@ from sentence_transformers import SentenceTransformer
 import fake_run_folder
 import tiny
 import tiny_mixture
-from tdro import cli, pipeline, stages
-from tdro.dro.weights import TaskWeights
+from tdro import cli
 from tdro.errors import UserError
-from tdro.evaluation.trained_on import TrainingData, trained_on
+from tdro.evaluation.leaks.trained_on import TrainingData, trained_on
 from tdro.files import read_json, write_json
-from tdro.recipe import Base, Recipe
+from tdro.models.base import build_base
+from tdro.models.fingerprint import model_fingerprint
+from tdro.models.saving import public_base
+from tdro.recipe.schema import Base, Recipe
 from tdro.report.card import cell, public, write_card
-from tdro.retriever.base import build_base
-from tdro.retriever.check import model_fingerprint
-from tdro.retriever.saving import public_base
+from tdro.run import pipeline, stages
+from tdro.weights import TaskWeights
 
 QUERIES = ["w1 w2", "w3", "w4 w5 w6"]
 

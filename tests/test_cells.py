@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tdro.cli import main
-from tdro.data.build import built_task
-from tdro.data.cells import is_nothing, list_in
-from tdro.data.rows import row_from
+from tdro.data.mixtures.build import built_task
+from tdro.data.read.cells import is_nothing, list_in
+from tdro.data.read.rows import row_from
 from tdro.files import read_jsonl
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
 
 
 @pytest.fixture(autouse=True)

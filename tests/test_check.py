@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 import tiny_mixture
 from tdro.cli import main
-from tdro.data.bad_rows import bad_rows_file
-from tdro.data.check import check_files
-from tdro.data.check_text import check_text
-from tdro.data.outliers import odd_lengths, odd_ones, repeated
-from tdro.data.rows import Problem
-from tdro.data.scripts import script_of
+from tdro.data.quality.bad_rows import bad_rows_file
+from tdro.data.quality.check import check_files
+from tdro.data.quality.check_table import check_text
+from tdro.data.quality.outliers import odd_lengths, odd_ones, repeated
+from tdro.data.quality.scripts import script_of
+from tdro.data.read.rows import Problem
 from tdro.errors import UserError
 from tdro.files import read_jsonl
 

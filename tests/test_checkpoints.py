@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import tiny
-from tdro.data.plan import HomogeneousPlan
-from tdro.recipe import Training
-from tdro.retriever.checkpoints import LIST, checkpoints, newest_checkpoint
-from tdro.retriever.in_batch_loss import InBatchLoss
-from tdro.retriever.steps import PlannedSteps, text_labels
-from tdro.retriever.trainer import PlannedTrainer
+from tdro.data.plan.row_plans import HomogeneousPlan
+from tdro.recipe.schema import Training
+from tdro.training.checkpoints import LIST, checkpoints, newest_checkpoint
+from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.steps import PlannedSteps, text_labels
+from tdro.training.trainer import PlannedTrainer
 
 
 def train(folder):

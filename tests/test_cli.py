@@ -35,9 +35,9 @@ def runs(monkeypatch):
         if calls.raises is not None:
             raise calls.raises
 
-    pipeline = types.ModuleType("tdro.pipeline")
+    pipeline = types.ModuleType("tdro.run.pipeline")
     pipeline.run = run
-    monkeypatch.setitem(sys.modules, "tdro.pipeline", pipeline)
+    monkeypatch.setitem(sys.modules, "tdro.run.pipeline", pipeline)
     monkeypatch.setattr(tdro, "pipeline", pipeline, raising=False)
     return calls
 
@@ -234,7 +234,7 @@ def test_weights_that_cannot_be(capsys, arguments, message) -> None:
 
 
 def test_sample_prints_where_it_is_and_its_licences(monkeypatch, capsys) -> None:
-    from tdro.data import sample
+    from tdro import quickstart as sample
 
     monkeypatch.setenv("TDRO_CACHE", "cache")
     monkeypatch.setattr(sample, "build_sample", lambda folder: folder)

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tdro.cli import main
-from tdro.data.build import built_task
-from tdro.data.reader import Reader, notes
-from tdro.data.sources import Part
+from tdro.data.mixtures.build import built_task
+from tdro.data.read.reader import Reader, notes
+from tdro.data.read.sources import Part
 from tdro.errors import UserError
 from tdro.init.columns import columns_of
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data.reader import Reader, notes
-from tdro.data.sources import Part
+from tdro.data.read.reader import Reader, notes
+from tdro.data.read.sources import Part
 
 QUERY = {"query", "question", "anchor", "questiontext", "prompt"}
 POSITIVE = {"positive", "positives", "pos", "positivepassages", "chosen"}

@@ -10,8 +10,8 @@ import pytest
 
 from tdro import cli
 from tdro.errors import UserError
-from tdro.evaluation.compare import compare, compare_places
-from tdro.evaluation.compare_table import table
+from tdro.evaluation.compare.compare import compare, compare_places
+from tdro.evaluation.compare.compare_table import table
 from tdro.files import write_json
 
 TESTS = {"aws": "aws", "code": "code", "korean": ""}

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import plain_content
-from tdro.data import build, content
-from tdro.data.build import built_task
-from tdro.data.content import queries_content, rows_content
-from tdro.data.mixture import mixture_fingerprint, read_mixture
+from tdro.data.mixtures import build, content
+from tdro.data.mixtures.build import built_task
+from tdro.data.mixtures.content import queries_content, rows_content
+from tdro.data.mixtures.folder import mixture_fingerprint, read_mixture
+from tdro.data.mixtures.write import write_mixture
 from tdro.data.task import Mixture, Task
-from tdro.data.write_mixture import write_mixture
-from tdro.evaluation.trained_on import task_fingerprint
+from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.files import write_jsonl
 from tdro.mining.mine import mine_mixture
 from tdro.mining.settings import Mining
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
 
 ROWS = [
     {"id": f"r{n}", "query": f"query {n} ü", "positives": [f"answer {n}"], "negatives": [f"no {n}", "never"][: n % 3]}

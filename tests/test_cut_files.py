@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 import messy
 import tiny
 from tdro.cli import main
-from tdro.data.build import build_task, built_task
-from tdro.data.inputs import find_inputs
-from tdro.data.rows import Problem
-from tdro.data.sources import open_source
+from tdro.data.mixtures.build import build_task, built_task
+from tdro.data.mixtures.paths import find_inputs
+from tdro.data.read.rows import Problem
+from tdro.data.read.sources import open_source
 from tdro.errors import UserError
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
 
 ROWS: list[dict[str, Any]] = [
     {"query": f"question {row} " + "é" * row, "positive": f"answer {row * 7919}"} for row in range(40)
@@ -139,7 +139,7 @@ def test_one_broken_file_of_a_folder_is_named(tmp_path: Path) -> None:
 def test_nothing_of_a_broken_build_stays_and_the_whole_file_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tdro.data.build.SHARD_ROWS", 5)
+    monkeypatch.setattr("tdro.data.mixtures.build.SHARD_ROWS", 5)
     path = tmp_path / "a.jsonl"
     content = messy.lines(list(ROWS))
     path.write_bytes(content[:-9])
@@ -158,7 +158,7 @@ def test_a_limit_before_the_break_is_reached_first(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_when_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tdro.data import build
+    from tdro.data.mixtures import build
 
     path = tmp_path / "a.jsonl"
     path.write_bytes(messy.lines(list(ROWS)))

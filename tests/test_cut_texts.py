@@ -19,25 +19,25 @@ import tiny
 import tiny_lm
 import tiny_mixture
 from tdro.cli import main
-from tdro.data.cuts import Cutter, SideCut, TaskCut
-from tdro.data.cuts_text import MUCH, brought_down, cut_lines, much_cut
-from tdro.data.index import index_mixture
-from tdro.data.longest import longest_row, positions, row_length
 from tdro.data.task import Mixture, Task, TestSet
-from tdro.data.token_files import FORMAT, kept_tokens
-from tdro.data.tokens import encoder_of, tokenize, tokenizer_state
+from tdro.data.tokens.cut_warnings import MUCH, brought_down, cut_lines, much_cut
+from tdro.data.tokens.cuts import Cutter, SideCut, TaskCut
+from tdro.data.tokens.limits import longest_row, positions, row_length
+from tdro.data.tokens.mixture_index import index_mixture
+from tdro.data.tokens.token_files import FORMAT, kept_tokens
+from tdro.data.tokens.tokenize import encoder_of, tokenize, tokenizer_state
 from tdro.errors import UserError
-from tdro.evaluation.evaluate import evaluate
+from tdro.evaluation.scoring.evaluate import evaluate
 from tdro.files import fingerprint, write_jsonl
+from tdro.machine import Machine
 from tdro.mining.dense import Embedder
 from tdro.mining.mine import mine_task
 from tdro.mining.settings import Mining
-from tdro.prepared import Prepared
-from tdro.recipe import Base
-from tdro.retriever.base import build_base, load_model
-from tdro.retriever.base_tokens import base_tokens
-from tdro.retriever.machine import Machine
-from tdro.retriever.prompts import saved_prompts
+from tdro.models.base import build_base, load_model
+from tdro.models.base_tokens import base_tokens
+from tdro.models.prompts import saved_prompts
+from tdro.recipe.schema import Base
+from tdro.run.workspace import Prepared
 
 LONG = "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15 w16 w17 w18 w19 w20"
 KINDS = ("static", "bert", "roberta", "llama")
@@ -360,7 +360,7 @@ def test_an_instruction_that_leaves_nothing_is_refused_before_work(
 
 
 def test_the_run_reads_every_query_whole(recipe: Path) -> None:
-    from tdro.recipe import load_recipe
+    from tdro.recipe.schema import load_recipe
 
     change(recipe, query_tokens=22)
     sources = yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"]["sources"]

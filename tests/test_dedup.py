@@ -10,10 +10,10 @@ from datasets import Dataset
 
 import tiny_mixture
 from tdro.cli import main
-from tdro.data.dedup import deduplicate
-from tdro.data.mixture import read_mixture
+from tdro.data.mixtures.folder import read_mixture
+from tdro.data.quality.dedup import deduplicate
 from tdro.data.task import Task
-from tdro.data.test_texts import TestTexts, find_test_texts
+from tdro.data.testsets.test_texts import TestTexts, find_test_texts
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl, write_atomic, write_json, write_jsonl
 

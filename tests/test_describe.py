@@ -13,8 +13,8 @@ from datasets import Dataset
 import tiny
 import tiny_mixture
 from tdro.cli import main
-from tdro.data.describe import Counts, Lengths, describe, spread
-from tdro.data.describe_text import describe_text, languages
+from tdro.data.quality.data_card import Counts, Lengths, describe, spread
+from tdro.data.quality.data_card_table import describe_text, languages
 from tdro.data.task import Mixture, Task
 from tdro.files import read_json
 

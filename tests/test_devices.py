@@ -15,14 +15,14 @@ from safetensors.torch import load_file
 
 import tiny_mixture
 from launch import environment
-from tdro import pipeline
 from tdro.cli import main
 from tdro.dro.infonce import in_float64
 from tdro.errors import UserError
+from tdro.machine import Machine, idle_gpus, this_machine
 from tdro.planning.device import planned_device
-from tdro.retriever.machine import Machine, idle_gpus, this_machine
-from tdro.retriever.one_device import OneDeviceArguments
-from tdro.retriever.trainer import PlannedTrainer
+from tdro.run import pipeline
+from tdro.training.one_device import OneDeviceArguments
+from tdro.training.trainer import PlannedTrainer
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tdro.cli import main
 from tdro.disk import DiskError, named, reserve, told
 from tdro.errors import UserError
 from tdro.files import write_atomic
-from tdro.retriever import trainer
+from tdro.training import trainer
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ def test_every_library_s_error_becomes_one_line_with_the_path(tmp_path, error, s
     line = str(caught.value)
     assert line.startswith(f"{tmp_path / 'a' / 'b.json'}: cannot be written (") and said in line and "\n" not in line
     monkeypatch.setattr(cli, "_recipe", lambda options: (_ for _ in ()).throw(error))  # where nobody has named it
-    monkeypatch.setattr("tdro.recipes.built_in", lambda: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("tdro.recipe.builtin.built_in", lambda: (_ for _ in ()).throw(error))
     assert main(["recipe"]) == 2
     assert said in capsys.readouterr().err
 
@@ -160,7 +160,7 @@ def test_a_memory_map_fails_before_it_is_written_to(tmp_path):
 
 
 def test_the_similarities_of_a_reference_reserve_their_room(tmp_path, monkeypatch):
-    from tdro.dro import reference
+    from tdro.dro.stage_one import scoring as reference
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, FULL)
@@ -184,7 +184,7 @@ def test_the_error_has_a_line_of_its_own_below_a_bar(capsys, monkeypatch):
         console.tqdm(total=3, desc="half").update(1)
         raise UserError("that is wrong")
 
-    monkeypatch.setattr("tdro.recipes.built_in", stopped)
+    monkeypatch.setattr("tdro.recipe.builtin.built_in", stopped)
     assert main(["recipe"]) == 2
     assert "\nerror: that is wrong\n" in capsys.readouterr().err
 
@@ -193,7 +193,7 @@ def test_no_folder_for_temporary_files(monkeypatch, capsys):
     def none():
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr("tdro.recipes.built_in", none)
+    monkeypatch.setattr("tdro.recipe.builtin.built_in", none)
     assert main(["recipe"]) == 2
     assert "set TMPDIR" in capsys.readouterr().err
     temporary = Path(tempfile.gettempdir()) / f"{tempfile.gettempprefix()}abc" / "model.safetensors"
@@ -286,7 +286,8 @@ def test_what_is_held_out_goes_with_its_recipe(tmp_path, mixture, capsys, monkey
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     with monkeypatch.context() as patch:
         patch.setattr(
-            "tdro.init.start.write_atomic", lambda path, text: (_ for _ in ()).throw(DiskError(errno.ENOSPC, path))
+            "tdro.init.write_recipe.write_atomic",
+            lambda path, text: (_ for _ in ()).throw(DiskError(errno.ENOSPC, path)),
         )
         refused(capsys, arguments, path=tmp_path / "r.yaml")
     assert main(list(map(str, arguments))) == 0

@@ -10,17 +10,17 @@ import pytest
 
 import tiny
 from tdro.cli import main
-from tdro.data.mteb_task import write_folder
+from tdro.data.testsets.mteb_task import write_folder
 from tdro.errors import UserError
-from tdro.evaluation.compare import compare_places
-from tdro.evaluation.compare_table import table
-from tdro.evaluation.evaluate import evaluate_all
-from tdro.evaluation.evaluate_models import evaluate_models, model_names
-from tdro.evaluation.find_tests import find_benchmark
-from tdro.evaluation.joined import averaged, joined
-from tdro.evaluation.mkqa import LANGUAGES
-from tdro.evaluation.model_prompts import Instruction, Prompts, prompts_of, read_instructions, sides
+from tdro.evaluation.compare.compare import compare_places
+from tdro.evaluation.compare.compare_table import table
+from tdro.evaluation.models import evaluate_models, model_names
 from tdro.evaluation.results import read_group
+from tdro.evaluation.scoring.evaluate import evaluate_all
+from tdro.evaluation.scoring.find_tests import find_benchmark
+from tdro.evaluation.scoring.joined import averaged, joined
+from tdro.evaluation.scoring.mkqa import LANGUAGES
+from tdro.evaluation.scoring.model_prompts import Instruction, Prompts, prompts_of, read_instructions, sides
 
 
 def beir_rows(seed, queries=8, passages=40):

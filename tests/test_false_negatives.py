@@ -10,17 +10,17 @@ from datasets import Dataset
 
 import tiny
 from tdro.cli import main
-from tdro.data.check import check_files
+from tdro.data.quality.check import check_files
+from tdro.data.read.titled import titled
 from tdro.data.same_answer import same_answer
 from tdro.data.same_text import normalise
 from tdro.data.task import Task
-from tdro.data.titled import titled
 from tdro.files import write_jsonl
+from tdro.machine import Machine
 from tdro.mining.corpus import read_corpus
 from tdro.mining.dense import Embedder
 from tdro.mining.mine import mine_task
 from tdro.mining.settings import Mining
-from tdro.retriever.machine import Machine
 
 POSITIVE = "Limpets scrape algae off the rocks with a tongue called the radula."
 WRAPPED = (
@@ -175,9 +175,9 @@ def test_the_same_negatives_as_a_look_at_every_pair():
 )
 def test_title_and_text_are_joined_in_one_way(tmp_path, title, text, joined):
     """As the evaluation does (mteb's), in training rows, corpora and test sets alike."""
-    from tdro.data.rows import row_from
-    from tdro.data.test_texts import beir_texts
-    from tdro.evaluation.passages import read_passages
+    from tdro.data.read.rows import row_from
+    from tdro.data.testsets.passages import read_passages
+    from tdro.data.testsets.test_texts import beir_texts
 
     assert titled(title, text) == joined
     if not (text and joined):

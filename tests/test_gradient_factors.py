@@ -8,9 +8,9 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import tiny
-from tdro.recipe import Training
-from tdro.retriever.machine import Machine
-from tdro.retriever.train import Job, finetune
+from tdro.machine import Machine
+from tdro.recipe.schema import Training
+from tdro.training.finetune import Job, finetune
 
 FACTORS = np.array([0.25, 1.0, 3.0])
 TASKS = [tiny.task(name, rows=12) for name in ("a", "b", "c")]

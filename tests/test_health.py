@@ -16,10 +16,10 @@ from tdro.dro.health import (
 )
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
-from tdro.dro.weights import TaskWeights
 from tdro.files import write_json
 from tdro.report.collect import collect
 from tdro.report.learning import health_view
+from tdro.weights import TaskWeights
 
 NAMES = ("quiz", "news", "code", "dialog")
 UNIFORM = np.full(4, 0.25)

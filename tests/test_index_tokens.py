@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from tdro.data import index_files, token_files
-from tdro.data.holdout import part_of, split_rows
-from tdro.data.index import index_mixture
-from tdro.data.index_files import kept_index
-from tdro.data.plan import HomogeneousPlan, MixedPlan, StepRows
+from tdro.data.plan.holdout import part_of, split_rows
+from tdro.data.plan.row_plans import HomogeneousPlan, MixedPlan, StepRows
 from tdro.data.task import Mixture, Task
-from tdro.data.token_files import kept_tokens
-from tdro.data.tokens import tokenize
+from tdro.data.tokens import index_files, token_files
+from tdro.data.tokens.index_files import kept_index
+from tdro.data.tokens.mixture_index import index_mixture
+from tdro.data.tokens.token_files import kept_tokens
+from tdro.data.tokens.tokenize import tokenize
 from tdro.errors import UserError
 from tdro.files import fingerprint
-from tdro.retriever.steps import PlannedSteps, TokenizedMixture, text_labels
+from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 
 TEXTS = ["w1", "w2 w3 w4", "w5 w6 nowhere w7 w8", "w9 " * 40, "w1 w1"]
 
@@ -174,7 +174,7 @@ def test_an_index_is_kept_on_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["static", "encoder", "decoder"])
 @pytest.mark.parametrize("length", [3, 30])
 def test_features_are_what_the_model_itself_would_make(kind, length, tmp_path, monkeypatch):
-    monkeypatch.setattr("tdro.data.tokens._TEXTS_PADDED_TOGETHER", 2)
+    monkeypatch.setattr("tdro.data.tokens.tokenize._TEXTS_PADDED_TOGETHER", 2)
     model = tiny.model(kind, tmp_path)
     tokens = tokenize(model, TEXTS, length)
     if kind == "static":
@@ -256,7 +256,7 @@ def test_other_texts_lengths_or_tokenizers_are_kept_apart(tmp_path):
 
 @pytest.mark.parametrize("left", ["ids ahead", "torn", "zeros", "ids lost", "nothing"])
 def test_tokenizing_goes_on_where_a_kill_left_it(left, tmp_path, monkeypatch):
-    monkeypatch.setattr("tdro.data.tokens._TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr("tdro.data.tokens.tokenize._TEXTS_AT_ONCE", 2)
     model, folder = tiny.encoder(tmp_path / "model"), tmp_path / "kept"
     tokenized, batches = token_files.tokenized, []
 

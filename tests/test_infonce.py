@@ -19,7 +19,7 @@ from tdro.dro.infonce import (
 )
 from tdro.dro.learner import WeightLearner
 from tdro.dro.measures import measure
-from tdro.dro.weights import TaskWeights
+from tdro.weights import TaskWeights
 
 GOLDENS = Path(__file__).parent / "goldens"
 INFONCE, ONE_STEP, ROBUST = (

@@ -13,16 +13,16 @@ import tiny
 from tdro.cli import main
 from tdro.data.same_text import normalise
 from tdro.data.task import Task
-from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
 from tdro.init.columns import columns_of
 from tdro.init.hold_out import hold_out
-from tdro.init.look import task_names
+from tdro.init.look_at_files import task_names
+from tdro.init.recipe_text import scalar
 from tdro.init.rules import settings_for
-from tdro.init.text import scalar
 from tdro.planning.device import Device
-from tdro.recipe import load_recipe
+from tdro.recipe.schema import load_recipe
+from tdro.weights import TaskWeights
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_names_are_unique_and_fit_a_folder() -> None:
 
 @pytest.mark.parametrize("text", ["true", "1e3", "a: b", "null", "ünï", "#x", 'q"', "x\ny", "a.csv", "-", "", "~/x"])
 def test_texts_are_read_back_from_the_recipe(text: str, tmp_path: Path) -> None:
-    from tdro.recipe_errors import read_yaml
+    from tdro.recipe.yaml_lines import read_yaml
 
     path = tmp_path / "r.yaml"
     path.write_text(f"key: {scalar(text)}\nlist: {{a: {scalar(text)}}}\n", encoding="utf-8")
@@ -239,7 +239,7 @@ def test_texts_are_read_back_from_the_recipe(text: str, tmp_path: Path) -> None:
 
 
 def test_settings_follow_the_device_and_the_smallest_task() -> None:
-    from tdro.data.describe import Counts, Lengths, TaskCard
+    from tdro.data.quality.data_card import Counts, Lengths, TaskCard
 
     def card(rows: int) -> TaskCard:
         lengths, counts = Lengths(9, 700), Counts(1, 1.0, 1)

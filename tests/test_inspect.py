@@ -12,12 +12,12 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 import tiny
 from tdro.cli import main
 from tdro.errors import UserError
-from tdro.recipe import Lora, Training
-from tdro.retriever.base import build_base, load_model
-from tdro.retriever.facts import Token
-from tdro.retriever.inspect import inspect_model
-from tdro.retriever.machine import Machine
-from tdro.retriever.train import Job, finetune
+from tdro.machine import Machine
+from tdro.models.base import build_base, load_model
+from tdro.models.inspect.facts import Token
+from tdro.models.inspect.look import inspect_model
+from tdro.recipe.schema import Lora, Training
+from tdro.training.finetune import Job, finetune
 from tiny_lm import LORA, settings, write_causal_lm, write_encoder
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data import jsonl
-from tdro.data.jsonl import raw_rows
-from tdro.data.rows import Problem
+from tdro.data.read import jsonl
+from tdro.data.read.jsonl import raw_rows
+from tdro.data.read.rows import Problem
 from tdro.errors import UserError
 
 ROWS = [{"query": "wie groß?", "n": 1}, {"query": "日本 😀", "n": 2}, {"query": "", "n": 3}]

@@ -11,9 +11,11 @@ import yaml
 
 import again
 import tiny
-from tdro import cli, pipeline, prepared, stages
-from tdro.dro.weights import TaskWeights
+from tdro import cli
 from tdro.files import read_json, write_jsonl
+from tdro.run import pipeline, stages
+from tdro.run import workspace as prepared
+from tdro.weights import TaskWeights
 
 
 @pytest.fixture(scope="module")

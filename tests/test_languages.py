@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data import languages
-from tdro.data.languages import language_name, languages_of
-from tdro.data.wheels import cache_folder
+from tdro.data.quality import languages
+from tdro.data.quality.languages import language_name, languages_of
+from tdro.disk import cache_folder
 from tdro.files import read_jsonl
 
 TEXTS = {

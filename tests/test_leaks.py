@@ -14,19 +14,20 @@ import yaml
 
 import tiny
 import tiny_mixture
-from tdro import cli, pipeline
-from tdro.data.build import built_task
-from tdro.data.mixture import read_mixture
-from tdro.data.test_texts import TestTexts
+from tdro import cli
+from tdro.data.mixtures.build import built_task
+from tdro.data.mixtures.folder import read_mixture
+from tdro.data.testsets.test_texts import TestTexts
 from tdro.errors import UserError
-from tdro.evaluation import leaks, training_queries
-from tdro.evaluation.examples import find_examples
-from tdro.evaluation.leaks import count_leaks, counted, find_leaks, known_leaks, leaks_line
+from tdro.evaluation.compare.examples import find_examples
+from tdro.evaluation.leaks import leaks, training_queries
+from tdro.evaluation.leaks.leaks import count_leaks, counted, find_leaks, known_leaks, leaks_line
+from tdro.evaluation.leaks.trained_on import TrainingData, trained_on
+from tdro.evaluation.leaks.training_queries import TrainingQueries
 from tdro.evaluation.results import read_places
-from tdro.evaluation.trained_on import TrainingData, trained_on
-from tdro.evaluation.training_queries import TrainingQueries
 from tdro.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
+from tdro.run import pipeline
 
 PLANTED = "what is the capital city of northern france today?"
 

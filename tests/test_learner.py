@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tdro.dro.learner import WeightLearner
-from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
+from tdro.weights import TaskWeights
 
 GOLDENS = Path(__file__).parent / "goldens"
 NAN = math.nan

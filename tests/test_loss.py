@@ -9,19 +9,19 @@ import torch
 from sentence_transformers.sentence_transformer import losses as st_losses
 
 import tiny
-from tdro.data.plan import MixedPlan
+from tdro.data.plan.row_plans import MixedPlan
 from tdro.dro.infonce import hard_negative_infonce
-from tdro.dro.learn import learn, reference_labels
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
-from tdro.dro.reference import score_plan
+from tdro.dro.stage_one.learn import learn, reference_labels
+from tdro.dro.stage_one.scoring import score_plan
 from tdro.errors import UserError
-from tdro.recipe import Weights
-from tdro.retriever.checkpoints import newest_checkpoint
-from tdro.retriever.in_batch_loss import InBatchLoss
-from tdro.retriever.machine import Machine
-from tdro.retriever.stacking import embed_columns
-from tdro.retriever.steps import PlannedSteps, text_labels
+from tdro.machine import Machine
+from tdro.recipe.schema import Weights
+from tdro.training.checkpoints import newest_checkpoint
+from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.stacking import embed_columns
+from tdro.training.steps import PlannedSteps, text_labels
 
 NAMES = ["a", "b", "c"]
 TAU = 0.05

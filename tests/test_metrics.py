@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.evaluation.beir import BeirData
-from tdro.evaluation.metrics import gains, judgements, measure
-from tdro.evaluation.passages import Passages
+from tdro.data.testsets.beir import BeirData
+from tdro.data.testsets.passages import Passages
+from tdro.evaluation.scoring.metrics import gains, judgements, measure
 
 RANKS = (1, 3, 10, 20)
 # Our names, and those of pytrec_eval; its recip_rank has no k, so the run is cut before.

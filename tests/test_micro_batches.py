@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from tdro.retriever.attention import short_text_attention
-from tdro.retriever.micro_batches import micro_batches
+from tdro.models.cpu_attention import short_text_attention
+from tdro.training.micro_batches import micro_batches
 
 
 def padded(lengths, rows):

@@ -9,25 +9,25 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tdro.evaluation.search
 import tdro.mining.dense
 import tdro.mining.mine
+import tdro.search.exact
 import tiny
 import tiny_mixture
 from tdro.cli import main
-from tdro.data.mixture import read_mixture
+from tdro.data.mixtures.folder import read_mixture
 from tdro.data.same_text import normalise
 from tdro.data.task import Task
 from tdro.errors import UserError
 from tdro.files import write_jsonl
+from tdro.machine import Machine
 from tdro.mining.corpus import read_corpus
 from tdro.mining.dense import Embedder, embedder_of
 from tdro.mining.mine import mine_mixture, mine_task
 from tdro.mining.mine_files import samples_text
 from tdro.mining.pick import alternating
 from tdro.mining.settings import Mining
-from tdro.prepared import Prepared
-from tdro.retriever.machine import Machine
+from tdro.run.workspace import Prepared
 
 MACHINE = Machine("cpu", bf16=False)
 
@@ -118,8 +118,8 @@ def brute_force(task, model, mining, corpus=(), prompt="", passage_prompt=""):
     ],
 )
 def test_finds_what_brute_force_finds(mining, embedder, model, monkeypatch):
-    monkeypatch.setattr(tdro.evaluation.search, "_PASSAGES_AT_ONCE", 13)
-    monkeypatch.setattr(tdro.evaluation.search, "_QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr(tdro.search.exact, "_PASSAGES_AT_ONCE", 13)
+    monkeypatch.setattr(tdro.search.exact, "_QUERIES_AT_ONCE", 7)
     monkeypatch.setattr(tdro.mining.mine, "_ROWS_AT_ONCE", 17)
     monkeypatch.setattr(tdro.mining.dense, "_PAIRS_AT_ONCE", 5)
     task = built()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data.mixture import beir_sha256, mixture_fingerprint, read_mixture, read_rows
+from tdro.data.mixtures.folder import beir_sha256, mixture_fingerprint, read_mixture, read_rows
 from tdro.errors import UserError
 from tdro.files import sha256, write_json, write_jsonl
 

@@ -10,8 +10,17 @@ import pytest
 
 import tiny
 from tdro.errors import UserError
-from tdro.evaluation.evaluate_mkqa import evaluate_mkqa
-from tdro.evaluation.mkqa import LANGUAGES, NEVER, accuracies, answer_ranks, has_answer, mkqa_file, read_mkqa, tokens
+from tdro.evaluation.scoring.evaluate_mkqa import evaluate_mkqa
+from tdro.evaluation.scoring.mkqa import (
+    LANGUAGES,
+    NEVER,
+    accuracies,
+    answer_ranks,
+    has_answer,
+    mkqa_file,
+    read_mkqa,
+    tokens,
+)
 
 
 def example(number, answers, kind="entity", languages=("en", *LANGUAGES), **texts):

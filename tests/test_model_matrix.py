@@ -16,25 +16,25 @@ from sentence_transformers import SentenceTransformer
 
 import tiny
 import tiny_mixture
-from tdro import pipeline
 from tdro.cli import main
 from tdro.console import log_to
 from tdro.data.task import Task, TestSet, prompt_of
 from tdro.errors import UserError
-from tdro.evaluation.evaluate import evaluate, evaluate_all
-from tdro.evaluation.store import Store, Texts
+from tdro.evaluation.scoring.evaluate import evaluate, evaluate_all
+from tdro.machine import Machine
 from tdro.mining.dense import embedder_of
 from tdro.mining.mine import mine_task
 from tdro.mining.settings import Mining
+from tdro.models.fingerprint import model_fingerprint
+from tdro.models.saving import save_model
+from tdro.models.similarity import similarity_of
 from tdro.planning.plan import make_plan
-from tdro.prepared import Prepared
-from tdro.recipe import Recipe
-from tdro.retriever.check import model_fingerprint
-from tdro.retriever.in_batch_loss import InBatchLoss
-from tdro.retriever.machine import Machine
-from tdro.retriever.saving import save_model
-from tdro.retriever.similarity import similarity_of
-from tdro.retriever.stacking import embed_columns
+from tdro.recipe.schema import Recipe
+from tdro.run import pipeline
+from tdro.run.workspace import Prepared, mixture_on_disk
+from tdro.search.embedding_store import Store, Texts
+from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.stacking import embed_columns
 from tiny_stacks import NOT_FROM_TOKENS, STACKS, bare
 
 MACHINE = Machine("cpu", bf16=False)
@@ -285,7 +285,7 @@ def test_what_is_no_embedder_is_refused_by_every_command(name, others, test_set,
         lambda: main(["data", "mine", str(data), "--model", path, "--out", str(out)]),
         lambda: main(["inspect", path]),
         lambda: main(["init", str(data), "--base", path, "--out", str(out)]),
-        lambda: make_plan(recipe, 1),
+        lambda: make_plan(recipe, mixture_on_disk(recipe), 1),
         lambda: pipeline.run(recipe),
     ):
         try:

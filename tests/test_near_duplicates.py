@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data.near_duplicates import leaks, near_duplicates
+from tdro.data.neardup.near_duplicates import leaks, near_duplicates
+from tdro.data.neardup.same_words import difference
+from tdro.data.neardup.words import hash_words, words_of
 from tdro.data.same_text import normalise
-from tdro.data.same_words import difference
-from tdro.data.words import hash_words, words_of
 
 # Enough text around the pairs to know which words there are.
 FUNCTION_WORDS = ["in", "the", "a", "not", "to", "of"]

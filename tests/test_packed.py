@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import tiny
-from tdro.data.tokens import tokenize
-from tdro.retriever import packed
-from tdro.retriever.encode import encode_tokens
-from tdro.retriever.machine import Machine
+from tdro.data.tokens.tokenize import tokenize
+from tdro.machine import Machine
+from tdro.models import cpu_linear as packed
+from tdro.models.encode import encode_tokens
 
 TEXTS = [" ".join(f"w{(7 * i + 3 * j) % 200}" for j in range(1 + i % 30)) for i in range(60)]
 

@@ -12,11 +12,11 @@ import yaml
 
 import messy
 import tiny
-from tdro import pipeline
-from tdro.dro.weights import TaskWeights
 from tdro.files import read_json, read_jsonl
-from tdro.recipe import Recipe, load_recipe
-from tdro.recipes import built_in, built_in_file, find
+from tdro.recipe.builtin import built_in, built_in_file, find
+from tdro.recipe.schema import Recipe, load_recipe
+from tdro.run import pipeline
+from tdro.weights import TaskWeights
 
 FIGURES = json.loads((built_in_file("quickstart").parent / "paper_weights.json").read_text(encoding="utf-8"))
 TASKS = list(FIGURES["domain_ids"])

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import tiny_mixture
-from tdro import pipeline, stages
-from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
-from tdro.retriever.steps import PlannedSteps
+from tdro.run import pipeline, stages
+from tdro.training.steps import PlannedSteps
+from tdro.weights import TaskWeights
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdro.data.permute import permute
-from tdro.data.plan import HomogeneousPlan, MixedPlan, StepRows, pick
-from tdro.retriever.batches import draw_tasks, step_counts
+from tdro.data.plan.permute import permute
+from tdro.data.plan.row_plans import HomogeneousPlan, MixedPlan, StepRows, pick
+from tdro.data.plan.task_order import draw_tasks, step_counts
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 SEEDS = st.integers(0, 2**31)

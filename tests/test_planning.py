@@ -14,22 +14,23 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 import tiny
 import tiny_mixture
 from tdro.cli import main
-from tdro.data.cuts import Cutter
-from tdro.data.plan import HomogeneousPlan, MixedPlan
-from tdro.dro.weights import TaskWeights
+from tdro.data.plan.row_plans import HomogeneousPlan, MixedPlan
+from tdro.data.tokens.cuts import Cutter
 from tdro.errors import UserError
+from tdro.models.base_tokens import base_tokens
 from tdro.planning import device as device_module
 from tdro.planning.device import Device, machine_memory, planned_device
 from tdro.planning.flops import UTILISATION, forward_flops, hours, training_flops
 from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths
 from tdro.planning.memory import Regime, graph_bytes, memory, trained_parameters
+from tdro.planning.page import WIDTH, page
 from tdro.planning.plan import Plan, make_plan
 from tdro.planning.shape import ModelShape, read_shape, shape_of
-from tdro.planning.text import WIDTH, page
-from tdro.planning.work import all_work
-from tdro.recipe import Base, Lora, Training
-from tdro.retriever.base_tokens import base_tokens
-from tdro.stage_one import reference_job, reference_rows
+from tdro.planning.trainings import all_work
+from tdro.recipe.schema import Base, Lora, Training
+from tdro.run.stage_one import reference_job, reference_rows
+from tdro.run.workspace import mixture_on_disk
+from tdro.weights import TaskWeights
 
 SIZES = {"a": 12, "b": 24, "c": 36, "d": 48}
 SMALL = ModelShape(
@@ -97,7 +98,7 @@ def test_mixtures_by_learned_weights_are_known_after_stage_1_only(tmp_path):
 def test_weights_that_are_loaded_leave_no_stage_0_and_1(tmp_path):
     TaskWeights.from_dict({"task0": 0.5, "task1": 0.5}).save(tmp_path / "weights.json")
     recipe = tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "weights.json"))
-    plan = make_plan(recipe)
+    plan = make_plan(recipe, mixture_on_disk(recipe))
     assert [estimate.work.title for estimate in plan.estimates] == ["main uniform", "main top-50"]
     assert all(estimate.tokens for estimate in plan.estimates)
 
@@ -200,7 +201,7 @@ def kept_by_autograd(model, rows, length, bf16):
         "attention_mask": torch.ones(rows, length, dtype=torch.long),
     }
     inputs["attention_mask"][0, -1] = 0  # a mask that cannot be left out
-    from tdro.retriever.attention import short_text_attention
+    from tdro.models.cpu_attention import short_text_attention
 
     wrapped = torch.nn.Sequential(_Inner(model))
     with (
@@ -354,20 +355,23 @@ def test_weights_that_a_run_has_learned_are_used(recipe_file, capsys):
 
 def test_a_task_that_repeats_often_is_named(tmp_path):
     recipe = tiny_mixture.recipe(tmp_path, finetune__steps=100, finetune__mixtures=["uniform"])
-    warnings = [line for line in page(make_plan(recipe)).splitlines() if line.startswith("warning:")]
+    warnings = [
+        line for line in page(make_plan(recipe, mixture_on_disk(recipe))).splitlines() if line.startswith("warning:")
+    ]
     assert any("main uniform: more than 4 epochs of task0 16.7" in line for line in warnings)
 
 
 def test_a_batch_that_does_not_fit_is_said_with_what_helps(tmp_path, monkeypatch):
     monkeypatch.setattr("tdro.planning.plan.planned_device", lambda *_: Device("cpu", False, int(0.5e9)))
-    plan = make_plan(tiny_mixture.recipe(tmp_path))
+    recipe = tiny_mixture.recipe(tmp_path)
+    plan = make_plan(recipe, mixture_on_disk(recipe))
     assert any(line.startswith("main: needs") and "0.5 GB are left" in line for line in plan.warnings)
 
 
 def test_a_page_of_long_names_and_many_mixtures_fits(tmp_path):
     mixtures = ["uniform", "proportional", "loss-reweight", "reweight", "top-70"]
     recipe = tiny_mixture.recipe(tmp_path, finetune__mixtures=mixtures, finetune__name="n" * 60)
-    plan = make_plan(recipe, ranks=2)
+    plan = make_plan(recipe, mixture_on_disk(recipe), ranks=2)
     plan = replace(plan, sizes={f"{name}-{'x' * 60}": 10**7 for name in plan.sizes})
     assert isinstance(plan, Plan)
     assert max(map(len, page(plan, 989.0).splitlines())) <= WIDTH

@@ -8,18 +8,18 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import tiny
-from tdro.data.index import index_mixture
 from tdro.data.task import Mixture, TestSet
-from tdro.data.tokens import tokenize
+from tdro.data.tokens.mixture_index import index_mixture
+from tdro.data.tokens.tokenize import tokenize
 from tdro.errors import UserError
-from tdro.evaluation.evaluate import evaluate
+from tdro.evaluation.scoring.evaluate import evaluate
 from tdro.files import write_atomic, write_jsonl
+from tdro.machine import this_machine
 from tdro.mining.mine import mine_task
 from tdro.mining.settings import Mining
-from tdro.retriever.encode import encode_tokens
-from tdro.retriever.machine import this_machine
-from tdro.retriever.prompts import GENERIC_INSTRUCTION, saved_prompts
-from tdro.retriever.saving import Saving, save_model
+from tdro.models.encode import encode_tokens
+from tdro.models.prompts import GENERIC_INSTRUCTION, saved_prompts
+from tdro.models.saving import Saving, save_model
 
 FIND = "Instruct: w1 w2\nQuery: "
 

@@ -9,8 +9,8 @@ import pytest
 import rank_worker
 from launch import HERE, environment
 from tdro.files import read_json
-from tdro.retriever.base import load_model
-from tdro.retriever.machine import Machine
+from tdro.machine import Machine
+from tdro.models.base import load_model
 
 
 @pytest.fixture(scope="module")

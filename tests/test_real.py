@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from tdro import pipeline
-from tdro.data.mixture import read_mixture
-from tdro.data.sample import build_sample
+from tdro.data.mixtures.folder import read_mixture
+from tdro.data.mixtures.write import write_mixture
 from tdro.data.task import Mixture, TestSet
-from tdro.data.wheels import cache_folder
-from tdro.data.write_mixture import write_mixture
+from tdro.disk import cache_folder
 from tdro.files import read_json, read_jsonl, write_atomic, write_jsonl
-from tdro.recipe import Recipe
+from tdro.quickstart import build_sample
+from tdro.recipe.schema import Recipe
+from tdro.run import pipeline
 
 pytestmark = pytest.mark.real
 

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tdro.errors import UserError
-from tdro.recipe import Recipe, load_recipe
-from tdro.recipe_keys import keys_as_markdown
-from tdro.recipes import built_in, find
+from tdro.recipe.builtin import built_in, find
+from tdro.recipe.explain import keys_as_markdown
+from tdro.recipe.schema import Recipe, load_recipe
 
 ROOT = Path(__file__).parent.parent
 MINIMAL = "name: small\nbase: {kind: static, source: smollm2}\n"  # lines 1 and 2; tests add from line 3 on
@@ -477,7 +477,7 @@ def test_long_values_are_cut() -> None:
 
 def test_a_recipe_is_refused_before_torch_is_imported() -> None:
     Path("r.yaml").write_text(MINIMAL + "sed: 1")
-    code = """import sys; from tdro.errors import UserError; from tdro.recipe import load_recipe
+    code = """import sys; from tdro.errors import UserError; from tdro.recipe.schema import load_recipe
 try: load_recipe("r.yaml")
 except UserError: print(sorted({"torch", "transformers", "datasets", "numpy"} & set(sys.modules)))"""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}

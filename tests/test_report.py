@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from fake_run_folder import MIXTURES, NAMES, fake_run, names_for
 from tdro.errors import UserError
-from tdro.evaluation import figures
-from tdro.evaluation.verdict import verdict
+from tdro.evaluation.compare import figures
+from tdro.evaluation.compare.verdict import verdict
 from tdro.files import read_json, write_json
-from tdro.report import charts, text
+from tdro.report import charts
+from tdro.report import sentences as text
 from tdro.report.collect import collect
 from tdro.report.html import write_report
 from tdro.report.tables import kept_tasks, selection_name

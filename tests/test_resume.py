@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tdro.dro.reference
+import tdro.dro.stage_one.scoring
 import tiny
-from tdro.data.plan import MixedPlan
-from tdro.dro.learn import StepLog
-from tdro.dro.reference import score_plan
-from tdro.recipe import Training
-from tdro.retriever.in_batch_loss import InBatchLoss
-from tdro.retriever.machine import Machine
-from tdro.retriever.steps import PlannedSteps
-from tdro.retriever.trainer import PlannedTrainer
+from tdro.data.plan.row_plans import MixedPlan
+from tdro.dro.stage_one.learn import StepLog
+from tdro.dro.stage_one.scoring import score_plan
+from tdro.machine import Machine
+from tdro.recipe.schema import Training
+from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.steps import PlannedSteps
+from tdro.training.trainer import PlannedTrainer
 
 HERE = Path(__file__).parent
 FEW = [
@@ -116,7 +116,7 @@ def test_no_window_of_the_log_straddles_a_checkpoint(every, window, steps, tmp_p
 @pytest.fixture
 def steps(monkeypatch):
     """Five blocks of two steps each."""
-    monkeypatch.setattr(tdro.dro.reference, "_TEXTS_PER_BLOCK", 64)
+    monkeypatch.setattr(tdro.dro.stage_one.scoring, "_TEXTS_PER_BLOCK", 64)
     tasks = [tiny.task("a"), tiny.task("b")]
     data = tiny.tokenized(tiny.static_model(), tasks)
     return PlannedSteps(data, MixedPlan([20, 20], 8, 10, 1), 2, lambda *args: None)
@@ -133,10 +133,10 @@ def no_model():
 @pytest.mark.parametrize("chunk_rows", [None, 5])
 def test_only_missing_blocks_are_scored(chunk_rows, steps, tmp_path, monkeypatch):
     if chunk_rows is not None:  # blocks are a tenth as large then
-        monkeypatch.setattr(tdro.dro.reference, "_TEXTS_PER_BLOCK", 640)
+        monkeypatch.setattr(tdro.dro.stage_one.scoring, "_TEXTS_PER_BLOCK", 640)
     expected = score(steps, tmp_path / "whole", chunk_rows=chunk_rows)
     name = "_score_block" if chunk_rows is None else "_score_steps"
-    work, scored = getattr(tdro.dro.reference, name), []
+    work, scored = getattr(tdro.dro.stage_one.scoring, name), []
 
     def interrupted(*args):
         scored.append(args[3])
@@ -144,7 +144,7 @@ def test_only_missing_blocks_are_scored(chunk_rows, steps, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return work(*args)
 
-    monkeypatch.setattr(tdro.dro.reference, name, interrupted)
+    monkeypatch.setattr(tdro.dro.stage_one.scoring, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
         score(steps, tmp_path / "cut", chunk_rows=chunk_rows)
     found = score(steps, tmp_path / "cut", chunk_rows=chunk_rows)
@@ -183,7 +183,7 @@ def test_scores_that_other_code_or_blocks_made_are_not_taken(chunk_rows, steps, 
     """The files that say which block is done count blocks of one size; another size has others, and other padding."""
     score(steps, tmp_path, chunk_rows=chunk_rows)
     for number, (name, value) in enumerate([("_TEXTS_PER_BLOCK", 1280), ("_CODE", -1), ("__version__", "0.0.0")]):
-        monkeypatch.setattr(tdro.dro.reference, name, value)
+        monkeypatch.setattr(tdro.dro.stage_one.scoring, name, value)
         loaded = []
         score(
             steps, tmp_path, lambda loaded=loaded: loaded.append(1) or tiny.static_model(seed=3), chunk_rows=chunk_rows

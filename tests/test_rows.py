@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data import rows
-from tdro.data.rows import LONGEST_TEXT, REPAIRS, Row, row_from
+from tdro.data.read import rows
+from tdro.data.read.rows import LONGEST_TEXT, REPAIRS, Row, row_from
 from tdro.data.same_text import normalise
 
 PASSAGES = {

@@ -21,14 +21,19 @@ import pytest
 import again
 import tiny
 from launch import environment
-from tdro import cli, pipeline, prepared, run_folder, stage_one, stages
-from tdro.data import dedup_files, write_mixture
-from tdro.dro import learn
-from tdro.evaluation import evaluate, evaluate_models
+from tdro import cli
+from tdro.data.mixtures import write as write_mixture
+from tdro.data.quality import dedup_files
+from tdro.dro.stage_one import learn
+from tdro.evaluation import models as evaluate_models
+from tdro.evaluation.scoring import evaluate
 from tdro.files import read_json
 from tdro.mining import mine, mine_files
-from tdro.retriever import train
-from tdro.retriever.steps import PlannedSteps
+from tdro.run import folder as run_folder
+from tdro.run import pipeline, stage_one, stages
+from tdro.run import workspace as prepared
+from tdro.training import finetune as train
+from tdro.training.steps import PlannedSteps
 
 STAGES = ("reference", "learn", "finetune", "evaluate", "report")
 CASES = [  # data, mining, rows' negatives, prompts

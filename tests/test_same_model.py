@@ -5,9 +5,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from fake_run_folder import fake_run
-from tdro.evaluation.compare import compare, compare_places
-from tdro.evaluation.compare_table import table
-from tdro.evaluation.same_model import said
+from tdro.evaluation.compare.compare import compare, compare_places
+from tdro.evaluation.compare.compare_table import table
+from tdro.evaluation.compare.same_model import said
 from tdro.files import read_json, write_json
 from tdro.report.card import write_card
 from tdro.report.html import write_report

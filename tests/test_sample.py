@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdro.data.mixture import mixture_fingerprint, read_mixture
+from tdro.data.mixtures.folder import mixture_fingerprint, read_mixture
 from tdro.data.same_text import normalise
-from tdro.data.sample import (
+from tdro.disk import cache_folder
+from tdro.errors import UserError
+from tdro.quickstart import (
     aws,
     build,
     build_sample,
@@ -26,7 +28,8 @@ from tdro.data.sample import (
     python_code,
     quotes,
 )
-from tdro.data.sample.split import (
+from tdro.quickstart.pairs import MAX_CHARACTERS, Pair, cleaned, tidy
+from tdro.quickstart.split import (
     MAX_ANSWERS,
     MAX_PASSAGES,
     MAX_QUERIES,
@@ -35,10 +38,8 @@ from tdro.data.sample.split import (
     sides,
     without,
 )
-from tdro.data.sample.tasks import PACKAGES, TASKS, SourceTask
-from tdro.data.sample.text import MAX_CHARACTERS, Pair, cleaned, tidy
-from tdro.data.wheels import cache_folder, fetch_wheels
-from tdro.errors import UserError
+from tdro.quickstart.tasks import PACKAGES, TASKS, SourceTask
+from tdro.quickstart.wheels import fetch_wheels
 
 
 def archive(**files):

@@ -307,7 +307,7 @@ def test_a_task_that_makes_no_full_batch_for_the_ranks_is_an_error_and_no_endles
 
 
 def test_it_is_a_public_name():
-    assert tdro.WeightedTaskSampler.__module__ == "tdro.retriever.sampler"
+    assert tdro.WeightedTaskSampler.__module__ == "tdro.sampler"
 
 
 # ---- inside stock trainers

@@ -11,11 +11,11 @@ import pytest
 import messy
 import tiny
 from tdro.cli import main
-from tdro.data.build import built_task
-from tdro.data.sources import open_source
+from tdro.data.mixtures.build import built_task
+from tdro.data.read.sources import open_source
 from tdro.errors import UserError
-from tdro.recipe import load_recipe
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
+from tdro.recipe.schema import load_recipe
 
 datasets = pytest.importorskip("datasets")
 

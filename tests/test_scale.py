@@ -17,12 +17,12 @@ import tiny_mixture
 from launch import environment, launcher
 from tdro.errors import UserError
 from tdro.files import read_json
-from tdro.prepared import Prepared
-from tdro.retriever import sharded
-from tdro.retriever.base import load_model
-from tdro.retriever.machine import Machine
-from tdro.retriever.steps import PlannedSteps
-from tdro.retriever.train import Job, finetune
+from tdro.machine import Machine
+from tdro.models.base import load_model
+from tdro.run.workspace import Prepared
+from tdro.training import sharded
+from tdro.training.finetune import Job, finetune
+from tdro.training.steps import PlannedSteps
 
 SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tdro.retriever.schedules import learning_rate_multiplier, schedule
+from tdro.training.schedules import learning_rate_multiplier, schedule
 
 CASES = json.loads((Path(__file__).parent / "goldens" / "schedules.json").read_text())["cases"]
 

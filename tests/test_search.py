@@ -13,16 +13,16 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-import tdro.evaluation.search
-from tdro.data.benchmarks import benchmark
+import tdro.search.exact
 from tdro.data.task import TestSet
+from tdro.data.testsets.beir import BeirData, read_beir
+from tdro.data.testsets.benchmarks import benchmark
+from tdro.data.testsets.passages import Passages
 from tdro.errors import UserError
-from tdro.evaluation.beir import BeirData, read_beir
-from tdro.evaluation.evaluate import MEASURES, evaluate, evaluate_all
-from tdro.evaluation.metrics import gains, judgements, measure
-from tdro.evaluation.passages import Passages
-from tdro.evaluation.search import search
-from tdro.evaluation.store import Store
+from tdro.evaluation.scoring.evaluate import MEASURES, evaluate, evaluate_all
+from tdro.evaluation.scoring.metrics import gains, judgements, measure
+from tdro.search.embedding_store import Store
+from tdro.search.exact import search
 
 WORDS = [f"w{number}" for number in range(60)]
 
@@ -54,8 +54,8 @@ def as_blocks(passages: torch.Tensor, *cuts: int):
 
 @pytest.mark.parametrize("sizes", [(3, 2), (17, 7), (8192, 1024)])
 def test_search_in_parts_is_a_sort_by_score_and_id(sizes, monkeypatch):
-    monkeypatch.setattr(tdro.evaluation.search, "_PASSAGES_AT_ONCE", sizes[0])
-    monkeypatch.setattr(tdro.evaluation.search, "_QUERIES_AT_ONCE", sizes[1])
+    monkeypatch.setattr(tdro.search.exact, "_PASSAGES_AT_ONCE", sizes[0])
+    monkeypatch.setattr(tdro.search.exact, "_QUERIES_AT_ONCE", sizes[1])
     torch.manual_seed(0)
     queries, passages = torch.randn(7, 4).round(), torch.randn(50, 4).round()  # rounded: many ties, zeros of both signs
     data = random_data(np.random.default_rng(0), 7, 50)
@@ -211,7 +211,7 @@ def test_the_run_file_gives_the_same_measures(tmp_path):
 
 
 def test_the_run_file_has_no_columns_too_many(tmp_path):
-    from tdro.evaluation.trec import trec_run
+    from tdro.evaluation.formats.trec import trec_run
 
     data = BeirData(["a b"], [""], Passages.of(["c\td", "e"], ["", ""]), {"a b": {"e": 1}})
     run = trec_run(data, np.array([[0, -1]]), np.array([[1 / 3, -np.inf]], dtype=np.float32), "")

@@ -5,19 +5,19 @@ import json
 import pytest
 
 import tiny_mixture
-from tdro import pipeline
 from tdro.cli import main
 from tdro.console import visible
-from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
-from tdro.evaluation.model_prompts import read_instructions
+from tdro.evaluation.leaks.trained_on import trained_on
 from tdro.evaluation.results import read_group
-from tdro.evaluation.trained_on import trained_on
+from tdro.evaluation.scoring.model_prompts import read_instructions
 from tdro.files import read_json, write_json
 from tdro.planning.plan import make_plan
-from tdro.recipe import load_recipe
+from tdro.recipe.schema import load_recipe
 from tdro.report.collect import collect
 from tdro.report.public import public, without_paths
+from tdro.run import pipeline
+from tdro.weights import TaskWeights
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "null", '"0.5"'])

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 import messy
-from tdro.data import digest
-from tdro.data.digest import file_digest
-from tdro.data.rows import Problem, row_from
-from tdro.data.sources import Opened, open_source
+from tdro.data.read import file_digest as digest
+from tdro.data.read.file_digest import file_digest
+from tdro.data.read.rows import Problem, row_from
+from tdro.data.read.sources import Opened, open_source
 from tdro.errors import UserError
-from tdro.recipe import load_recipe
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
+from tdro.recipe.schema import load_recipe
 
 BARE = "name: small\nbase: {kind: static, source: smollm2}\n"
 

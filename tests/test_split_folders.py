@@ -10,12 +10,12 @@ import pytest
 import messy
 import tiny
 from tdro.cli import main
-from tdro.data.build import built_task
-from tdro.data.sources import open_source
-from tdro.data.splits import split_of, split_to_read
+from tdro.data.mixtures.build import built_task
+from tdro.data.read.sources import open_source
+from tdro.data.read.splits import split_of, split_to_read
 from tdro.errors import UserError
-from tdro.recipe import load_recipe
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
+from tdro.recipe.schema import load_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +165,7 @@ def test_a_folder_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.Monk
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr("tdro.data.folders.os.scandir", refuse)
+    monkeypatch.setattr("tdro.data.read.folders.os.scandir", refuse)
     with pytest.raises(UserError, match="set/data: cannot be read"):
         read(place)
 
@@ -219,7 +219,7 @@ def test_every_command_says_what_is_not_read(
         ["train", "reference", "recipe.yaml"],
     ):
         if command[0] == "train":
-            from tdro.data.source_mixture import source_mixture
+            from tdro.data.mixtures.from_recipe import source_mixture
 
             lines: list[str] = []
             source_mixture(load_recipe("recipe.yaml").data, lines.append)

@@ -13,12 +13,12 @@ import torch
 from accelerate import PartialState
 
 import rank_worker
-import tdro.evaluation.store
+import tdro.search.embedding_store
 import tiny
 from tdro.errors import UserError
-from tdro.evaluation.evaluate import evaluate_all
-from tdro.evaluation.store import Store, Texts
-from tdro.retriever.machine import Machine, this_machine
+from tdro.evaluation.scoring.evaluate import evaluate_all
+from tdro.machine import Machine, this_machine
+from tdro.search.embedding_store import Store, Texts
 from test_search import write_test
 
 TEXTS = ["w1 w2", "w3", "w1 w2", "w4 w5 w6 w7", "", "w9 w3", "w8"]
@@ -45,7 +45,7 @@ def all_blocks(store: Store, number: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("per_group", [100, 3])
 def test_gives_what_encode_gives_and_each_text_of_a_group_once(tmp_path, monkeypatch, per_group):
-    monkeypatch.setattr(tdro.evaluation.store, "_TEXTS_PER_GROUP", per_group)
+    monkeypatch.setattr(tdro.search.embedding_store, "_TEXTS_PER_GROUP", per_group)
     model = tiny.static_model()
     expected = model.encode([f"w5 {text}" for text in TEXTS], normalize_embeddings=True)
     others = model.encode(["w3", "w11"], normalize_embeddings=True)
@@ -85,7 +85,7 @@ def test_found_again_by_model_settings_and_text(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_encoding_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(tdro.evaluation.store, "_TEXTS_PER_GROUP", 2)
+    monkeypatch.setattr(tdro.search.embedding_store, "_TEXTS_PER_GROUP", 2)
     model = tiny.static_model()
     store = Store(tmp_path, [Texts(TEXTS)], model, "m", Machine())
     inner, calls = Store._vectors, []
@@ -137,7 +137,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 def test_two_ranks_give_what_one_gives(tmp_path, monkeypatch):
     """To the last bit: the same files and values, on both ranks; each encodes its share."""
-    monkeypatch.setattr(tdro.evaluation.store, "_TEXTS_PER_GROUP", 16)
+    monkeypatch.setattr(tdro.search.embedding_store, "_TEXTS_PER_GROUP", 16)
     tests = [write_test(tmp_path / name, seed) for seed, name in enumerate("ab")]
     tiny.encoder(tmp_path / "parts").save_pretrained(str(tmp_path / "model"), create_model_card=False)
 

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tdro.cli import main
-from tdro.data import dialect
-from tdro.data.build import built_task
-from tdro.data.rows import Problem
-from tdro.data.tables import table_rows
+from tdro.data.mixtures.build import built_task
+from tdro.data.read import dialect
+from tdro.data.read.rows import Problem
+from tdro.data.read.tables import table_rows
 from tdro.errors import UserError
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
 
 HEADER = ["query", "positive", "negative"]
 PANDAS = [  # what `DataFrame.to_csv(sep="\t")` puts into quotes
@@ -169,7 +169,7 @@ def test_a_file_of_both_kinds_is_refused(tmp_path: Path) -> None:
 def test_what_was_told_by_the_beginning_is_watched_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    monkeypatch.setattr("tdro.data.tables.WINDOW", 200)
+    monkeypatch.setattr("tdro.data.read.tables.WINDOW", 200)
     plain = "".join("\t".join(row) + "\n" for row in RAW) + "x\ty\n" * 100
     quoted = written([row[:2] for row in PANDAS]) + "x\ty\n" * 100
     told = 'who\t"Me."\n' + "x\ty\n" * 100
@@ -239,7 +239,7 @@ def test_a_missing_header_is_told(tmp_path: Path, first: str) -> None:
 
 
 def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tdro.data.tables.LONGEST_LINE", 100)
+    monkeypatch.setattr("tdro.data.read.tables.LONGEST_LINE", 100)
     _, problems = read(tmp_path / "a.tsv", "query\tpositive\nq\tp\nq\t" + "x" * 200 + "\n")
     assert refused(problems) == (3, "broken-file") and "longer than 100" in problems[-1].message
     csv.field_size_limit(1 << 20)

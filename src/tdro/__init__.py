@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tdro.dro.learner import WeightLearner
     from tdro.dro.loss import TDROLoss
     from tdro.dro.measures import measure
-    from tdro.dro.weights import TaskWeights
-    from tdro.recipe import load_recipe
-    from tdro.retriever.sampler import WeightedTaskSampler
+    from tdro.recipe.schema import load_recipe
+    from tdro.sampler import WeightedTaskSampler
+    from tdro.weights import TaskWeights
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,12 +39,12 @@ _MODULES = {
     "TDROCallback": "tdro.dro.callback",
     "TDROLoss": "tdro.dro.loss",
     "Task": "tdro.data.task",
-    "TaskWeights": "tdro.dro.weights",
+    "TaskWeights": "tdro.weights",
     "TestSet": "tdro.data.task",
     "WeightLearner": "tdro.dro.learner",
-    "WeightedTaskSampler": "tdro.retriever.sampler",
+    "WeightedTaskSampler": "tdro.sampler",
     "hard_negative_infonce": "tdro.dro.infonce",
-    "load_recipe": "tdro.recipe",
+    "load_recipe": "tdro.recipe.schema",
     "measure": "tdro.dro.measures",
 }
 

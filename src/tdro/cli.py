@@ -148,8 +148,8 @@ def _takes_merge(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from tdro.recipe import load_recipe
-    from tdro.recipes import find
+    from tdro.recipe.builtin import find
+    from tdro.recipe.schema import load_recipe
 
     # Whatever is wrong with it shows before anything heavy is imported.
     recipe = load_recipe(find(options.recipe), data_may_be_gone=options.stages in (("evaluate",), ("report",)))
@@ -161,7 +161,7 @@ def _run(options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Large tensors in huge pages: a training step of SmolLM2's first 6 layers took 9.5 s of CPU instead of 12.6.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    from tdro import pipeline
+    from tdro.run import pipeline
 
     pipeline.run(recipe, options.stages, options.force)
 
@@ -175,18 +175,18 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from tdro.data.sample import build_sample, licence_table
-    from tdro.data.wheels import cache_folder
+    from tdro.disk import cache_folder
+    from tdro.quickstart import build_sample, licence_table
 
     print(build_sample(options.folder or cache_folder() / "sample-mixture"))
     print(licence_table())
 
 
 def _recipe(options: argparse.Namespace) -> None:
-    from tdro.recipes import built_in, built_in_file
+    from tdro.recipe.builtin import built_in, built_in_file
 
     if options.keys:
-        from tdro.recipe_keys import keys_as_markdown
+        from tdro.recipe.explain import keys_as_markdown
 
         print(keys_as_markdown(), end="")
     elif options.name is None:

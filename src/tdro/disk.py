@@ -83,16 +83,16 @@ class DiskError(OSError, UserError):
         reason = f"{self.strerror}: {self.other}" if self.other else self.strerror
         line = f"{self.filename or 'a file'}: cannot be written ({reason}); {_ADVICE[self.errno or 0]}"
         place = Path(self.filename or "").absolute()
-        if user_cache().absolute() in (place, *place.parents):
+        if cache_folder().absolute() in (place, *place.parents):
             return f"{line}; TDRO_CACHE names another folder"
         temporary = Path(tempfile.gettempdir()).absolute() / tempfile.gettempprefix()
         return f"{line}; TMPDIR names another folder" if str(place).startswith(str(temporary)) else line
 
 
-def user_cache() -> Path:
-    """``$TDRO_CACHE``, or ``$XDG_CACHE_HOME/tdro``, or ``~/.cache/tdro`` (not made here)."""
-    if own := os.environ.get("TDRO_CACHE"):
-        return Path(own).expanduser()
+def cache_folder(cache: Path | str | None = None) -> Path:
+    """``cache``, or ``$TDRO_CACHE``, or ``$XDG_CACHE_HOME/tdro``, or ``~/.cache/tdro`` (not made here)."""
+    if cache or (cache := os.environ.get("TDRO_CACHE")):
+        return Path(cache).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tdro"
 
 

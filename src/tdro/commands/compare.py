@@ -44,8 +44,8 @@ def _compare(options: argparse.Namespace) -> None:
 
     if options.out is not None:
         check_writable(options.out)
-    from tdro.evaluation.compare import compare_places
-    from tdro.evaluation.compare_table import examples_text, table
+    from tdro.evaluation.compare.compare import compare_places
+    from tdro.evaluation.compare.compare_table import examples_text, table
     from tdro.files import holds_json, write_json
 
     comparison = compare_places(options.places, options.baseline, options.measure, options.examples)

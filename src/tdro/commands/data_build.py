@@ -15,10 +15,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _build(options: argparse.Namespace) -> None:
     from tdro.console import show
-    from tdro.data.source_mixture import build_sources, sources_table
+    from tdro.data.mixtures.from_recipe import build_sources, sources_table
     from tdro.errors import UserError
-    from tdro.recipe import load_recipe
-    from tdro.recipes import find
+    from tdro.recipe.builtin import find
+    from tdro.recipe.schema import load_recipe
 
     data = load_recipe(find(options.recipe)).data
     if data.sources is None:

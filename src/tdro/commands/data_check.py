@@ -34,9 +34,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     from tdro.console import show
-    from tdro.data.bad_rows import bad_rows_file, not_the_data
-    from tdro.data.check import check_files
-    from tdro.data.check_text import check_text
+    from tdro.data.quality.bad_rows import bad_rows_file, not_the_data
+    from tdro.data.quality.check import check_files
+    from tdro.data.quality.check_table import check_text
 
     not_the_data(options.bad_rows, options.paths)
     with bad_rows_file(options.bad_rows, options.force) as sink:

@@ -55,8 +55,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _dedup(options: argparse.Namespace) -> None:
     from tdro.console import show
-    from tdro.data.dedup_files import Options, dedup_files, dedup_text
-    from tdro.data.near_duplicates import THRESHOLD
+    from tdro.data.neardup.near_duplicates import THRESHOLD
+    from tdro.data.quality.dedup_files import Options, dedup_files, dedup_text
     from tdro.errors import UserError
 
     if options.data is not None and not options.data.is_dir():

@@ -38,8 +38,8 @@ def _describe(options: argparse.Namespace) -> None:
     from tdro.console import quiet_libraries, show
 
     quiet_libraries()
-    from tdro.data.describe_text import describe_text
-    from tdro.describe_files import describe_files
+    from tdro.data.quality.data_card_table import describe_text
+    from tdro.run.describe_files import describe_files
 
     card = describe_files(options.paths, options.base)
     show(describe_text(card))

@@ -75,9 +75,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _mine(options: argparse.Namespace) -> None:
     from tdro.console import log_to, quiet_libraries, show
+    from tdro.machine import this_machine
     from tdro.mining.mine_files import Options, mine_files
     from tdro.mining.settings import Mining
-    from tdro.retriever.machine import this_machine
 
     settings = Mining(
         by=options.by,

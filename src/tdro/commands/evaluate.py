@@ -59,13 +59,13 @@ def evaluate_on(options: argparse.Namespace) -> None:
     """Evaluate the models and print their table."""
     if options.data is not None and not options.data.is_dir():
         raise UserError(f"--data {options.data}: no such folder")
-    from tdro.evaluation.model_prompts import read_instructions
+    from tdro.evaluation.scoring.model_prompts import read_instructions
 
     instructions = read_instructions(options.instruction)
     from tdro.console import log_to, quiet_libraries, say
-    from tdro.evaluation.evaluate_models import evaluate_models
-    from tdro.evaluation.evaluated_table import evaluated_table
-    from tdro.retriever.machine import this_machine
+    from tdro.evaluation.models import evaluate_models
+    from tdro.evaluation.models_table import evaluated_table
+    from tdro.machine import this_machine
 
     quiet_libraries()
     main = this_machine().main

@@ -49,7 +49,7 @@ def _init(options: argparse.Namespace) -> None:
     from tdro.console import quiet_libraries
 
     quiet_libraries()
-    from tdro.init.start import init_recipe
+    from tdro.init.write_recipe import init_recipe
 
     columns = {file: _named(file, names) for file, *names in options.columns}
     print(

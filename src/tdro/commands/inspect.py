@@ -31,8 +31,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     from tdro.console import log_to, quiet_libraries
-    from tdro.facts_table import facts_table
-    from tdro.retriever.inspect import inspect_model
+    from tdro.models.inspect.facts_table import facts_table
+    from tdro.models.inspect.look import inspect_model
 
     quiet_libraries()
     log_to(None, main=True)

@@ -17,17 +17,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from tdro.recipe import load_recipe
-    from tdro.recipes import find
+    from tdro.recipe.builtin import find
+    from tdro.recipe.schema import load_recipe
 
     recipe = load_recipe(find(options.recipe))  # whatever is wrong with it shows before anything heavy is imported
     from tdro.console import quiet_libraries, show
 
     quiet_libraries()
+    from tdro.planning.page import page
     from tdro.planning.plan import make_plan
-    from tdro.planning.text import page
+    from tdro.run.workspace import mixture_on_disk
 
-    show(page(make_plan(recipe, options.ranks), options.tflops))
+    show(page(make_plan(recipe, mixture_on_disk(recipe), options.ranks), options.tflops))
 
 
 def _speed(text: str) -> float:

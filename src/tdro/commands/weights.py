@@ -20,8 +20,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _weights(options: argparse.Namespace) -> None:
     from tdro.console import show
-    from tdro.dro.weights import TaskWeights
-    from tdro.weights_table import sizes_beside, weights_table
+    from tdro.dro.weights_table import sizes_beside, weights_table
+    from tdro.weights import TaskWeights
 
     weights = TaskWeights.paper() if options.file == "paper" else TaskWeights.load(options.file)
     selected = None if options.top is None else weights.top(options.top)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from tdro.data.benchmarks import Wanted
+    from tdro.data.testsets.benchmarks import Wanted
 
 COLUMNS = ("id", "query", "positives", "negatives")
 
@@ -37,7 +37,8 @@ class Task:
             queries, a class label for instance.
         licence: of the texts, as the source states it.
         source: where the texts come from, for people.
-        fingerprint: of the rows' content, where it is known (see :mod:`tdro.data.content`); whoever changes the rows
+        fingerprint: of the rows' content, where it is known (see :mod:`tdro.data.mixtures.content`); whoever changes
+        the rows
             empties it.
     """
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tdro.dro.measures import FLOOR
-from tdro.dro.weights import TaskWeights
+from tdro.weights import TaskWeights
 
 NEAR_ZERO = 0.1  # of the uniform weight 1/k: a task on its way to zero
 NEAR_ONE = 0.5  # of all weight: a task on its way to one (0.9 for two tasks)

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
+from tdro.weights import TaskWeights
 
 EMA = 0.1  # share of the newest α in the moving average, as in the released code
 

@@ -1,7 +1,7 @@
 """The reference scored on the fly, for those who plug the loss into a trainer of their own.
 
-It costs a forward pass of the reference at every step and keeps it in memory; :mod:`tdro.dro.reference` scores the
-plan ahead instead and is what ``tdro learn`` does. The reference runs in the proxy's micro-batches and under the
+It costs a forward pass of the reference at every step and keeps it in memory; :mod:`tdro.dro.stage_one.scoring` scores
+the plan ahead instead and is what ``tdro learn`` does. The reference runs in the proxy's micro-batches and under the
 proxy's autocast: a bf16 proxy against an fp32 reference would measure the rounding, not the headroom. Accelerate
 wraps the trained model only, so the autocast that the proxy really ran under is looked up inside its own forward
 pass.
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tdro.dro.infonce import hard_negative_infonce, in_float64
 from tdro.dro.same_tokens import check_same_tokens
 from tdro.errors import UserError
-from tdro.retriever.stacking import embed_columns
+from tdro.training.stacking import embed_columns
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

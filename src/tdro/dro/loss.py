@@ -32,8 +32,8 @@ from tdro.dro.live_reference import LiveReference
 from tdro.dro.measures import KINDS, RollingMeans, measure, relative_of_means
 from tdro.dro.step_guard import StepGuard
 from tdro.errors import UserError
-from tdro.retriever.sorted_loss import SortedBatchLoss, gathered
-from tdro.retriever.unwrapped import unwrapped
+from tdro.models.unwrapped import unwrapped
+from tdro.training.sorted_loss import SortedBatchLoss, gathered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,7 +95,7 @@ class TDROLoss(SortedBatchLoss):
         floor: nats; a task whose two means are below it counts as solved, M = 1.
         average_steps: ``relative`` averages both means over the last n steps before dividing.
         mini_batch_size: texts per micro-batch.
-        gradient_caching: see :class:`tdro.retriever.sorted_loss.SortedBatchLoss`.
+        gradient_caching: see :class:`tdro.training.sorted_loss.SortedBatchLoss`.
 
     Raises:
         ValueError: a value out of range, no reference where the measure needs one, labels of another shape.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.errors import UserError
-from tdro.evaluation.leaks import FILE as LEAKS
+from tdro.evaluation.leaks.leaks import FILE as LEAKS
 from tdro.files import read_json
 
 SHOWN = ("ndcg@10", "recall@100")  # what a comparison shows besides the measure that it tests

@@ -1,6 +1,7 @@
 """Which columns of a file are the query, the positives and the negatives, as a recipe must say it.
 
-The rule is that of every command (:mod:`tdro.data.layout`). Names that everybody knows need nothing; others that mean
+The rule is that of every command (:mod:`tdro.data.read.layout`). Names that everybody knows need nothing; others that
+mean
 the same to everybody ("Question Text", "headline") are written down, for the user to see. Everything else is asked for:
 a wrong guess would train a model on rubbish, and nobody would see it.
 """
@@ -11,13 +12,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tdro.data.layout import Layout, Unclear
-from tdro.data.names import family, is_judgement, listed, shown_key
-from tdro.data.reader import Reader, common_layout, first_rows, keys_of, notes
-from tdro.data.sources import open_source, refusal
+from tdro.data.read.column_names import family, is_judgement, listed, shown_key
+from tdro.data.read.layout import Layout, Unclear
+from tdro.data.read.reader import Reader, common_layout, first_rows, keys_of, notes
+from tdro.data.read.sources import open_source, refusal
 from tdro.errors import UserError
-from tdro.recipe_checks import COLUMNS
-from tdro.recipe_data import Source
+from tdro.recipe.data_sections import Source
+from tdro.recipe.rules import COLUMNS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tdro.data.describe import TaskCard
+from tdro.data.quality.data_card import TaskCard
 from tdro.planning.device import Device
 
 REPEATS = 4  # times that the smallest task is read under uniform

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tdro.data.jsonl import raw_rows
-from tdro.data.rows import Problem
-from tdro.data.titled import titled
+from tdro.data.read.jsonl import raw_rows
+from tdro.data.read.rows import Problem
+from tdro.data.read.titled import titled
 from tdro.errors import UserError
 
 
@@ -19,7 +19,8 @@ def read_corpus(source: str) -> dict[str, str]:
 
     Args:
         source: a BEIR folder (its ``corpus.jsonl``), a JSONL file (.gz too) of strings or of objects with ``text`` and
-            perhaps ``title`` (:func:`tdro.data.titled.titled` joins them), or a ``.txt`` file with a passage a line.
+            perhaps ``title`` (:func:`tdro.data.read.titled.titled` joins them), or a ``.txt`` file with a passage a
+            line.
 
     Raises:
         UserError: it is not there, a line is none of this (named by file and line), or it has no passage.

@@ -1,6 +1,7 @@
 """Candidates by an embedding model: exact search by its own similarity, margins and answers taken out meanwhile.
 
-Texts are encoded once each, in files (:mod:`tdro.evaluation.store`), so that ranks share them and a kill costs little.
+Texts are encoded once each, in files (:mod:`tdro.search.embedding_store`), so that ranks share them and a kill costs
+little.
 A candidate stays below *every* positive of its query: the margins are against the one that scores lowest, which is the
 hardest of them, as in sentence-transformers. What is above is left out before ranks are counted, however much that is,
 so a row whose positive the model does not find still gets what lies below it. Rejected: sentence-transformers'
@@ -24,23 +25,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tdro.console import say
-from tdro.data.cuts import Cutter, TaskCut
-from tdro.data.cuts_text import much_cut
-from tdro.data.longest import longest_row
 from tdro.data.task import Task
-from tdro.data.tokens import encoder_of
-from tdro.evaluation.model_prompts import Instruction, Prompts, prompts_of, read_prompts, sides
-from tdro.evaluation.search import found, top_k
-from tdro.evaluation.store import Store, Texts
+from tdro.data.tokens.cut_warnings import much_cut
+from tdro.data.tokens.cuts import Cutter, TaskCut
+from tdro.data.tokens.limits import longest_row
+from tdro.data.tokens.tokenize import encoder_of
+from tdro.evaluation.scoring.model_prompts import Instruction, Prompts, prompts_of, read_prompts, sides
+from tdro.machine import Machine, in_turn
 from tdro.mining.passages import Passages
 from tdro.mining.settings import Mining
 from tdro.mining.wrappings import Wrappings
-from tdro.retriever.base import encoder_source, load_model
-from tdro.retriever.check import model_fingerprint
-from tdro.retriever.machine import Machine, in_turn
-from tdro.retriever.model_kinds import refuse_other_models
-from tdro.retriever.own_encode import needs_own_encode
-from tdro.retriever.similarity import similarity_of
+from tdro.models.base import encoder_source, load_model
+from tdro.models.fingerprint import model_fingerprint
+from tdro.models.kinds import refuse_other_models
+from tdro.models.own_encode import needs_own_encode
+from tdro.models.similarity import similarity_of
+from tdro.search.embedding_store import Store, Texts
+from tdro.search.exact import found, top_k
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -58,7 +59,7 @@ class Embedder:
 
     Attributes:
         load: reads it; called once, if there is something to encode.
-        fingerprint: what :func:`tdro.retriever.check.model_fingerprint` says of it.
+        fingerprint: what :func:`tdro.models.fingerprint.model_fingerprint` says of it.
         folder: for embeddings, while a task is mined.
         machine: its ranks share the texts.
         prompts: put the tasks' prompts before queries (and passages of symmetric tasks), as training does. They count:
@@ -109,7 +110,7 @@ class Embedder:
     def _say_cuts(self, task: Task, sides: Mapping[str, tuple[Sequence[str], str]]) -> None:
         """Warn of a task of which the model reads too little: of its queries and passages, with the prompt of each.
 
-        Raises as :meth:`tdro.data.cuts.Cutter.side`.
+        Raises as :meth:`tdro.data.tokens.cuts.Cutter.side`.
         """
         if needs_own_encode(self.load()):  # whose tokenizers, and limits, are its own affair
             return

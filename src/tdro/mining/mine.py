@@ -26,19 +26,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm.auto import tqdm
 
-from tdro.data.content import rows_content
+from tdro.data.mixtures.content import rows_content
 from tdro.data.same_text import normalise
 from tdro.data.task import Mixture, Task
-from tdro.data.texts import negative_counts
+from tdro.data.tokens.stored_texts import negative_counts
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
+from tdro.machine import Machine, in_turn, wait_for_everyone
 from tdro.mining.bm25 import BM25Search
 from tdro.mining.dense import DenseSearch, Embedder
 from tdro.mining.passages import Passages, passages_of
 from tdro.mining.pick import Picker, alternating
 from tdro.mining.settings import Mining
 from tdro.mining.wrappings import Wrappings
-from tdro.retriever.machine import Machine, in_turn, wait_for_everyone
 
 if TYPE_CHECKING:
     from datasets import Dataset

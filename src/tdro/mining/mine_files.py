@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tdro.data.mixture_of import mixture_of
+from tdro.data.mixtures.from_paths import mixture_of
+from tdro.data.mixtures.write import made_before, mixture_key, write_mixture
 from tdro.data.task import Mixture, Task
-from tdro.data.write_mixture import made_before, mixture_key, write_mixture
 from tdro.files import fingerprint
+from tdro.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.mining.corpus import read_corpus
 from tdro.mining.dense import Embedder, embedder_of
 from tdro.mining.mine import VERSION, corpus_digest, mine_mixture
 from tdro.mining.settings import Mining
-from tdro.retriever.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 
 SAMPLES_FILE = "samples.txt"
 _SHOWN = 160  # characters of a text in a sample

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from tdro.data.cuts import Cutter, TaskCut
-from tdro.data.longest import longest_row
 from tdro.data.task import Task
-from tdro.data.tokens import encoder_of
+from tdro.data.tokens.cuts import Cutter, TaskCut
+from tdro.data.tokens.limits import longest_row
+from tdro.data.tokens.tokenize import encoder_of
+from tdro.models.base import load_model
+from tdro.models.base_tokens import BaseTokens
 from tdro.planning.lengths import cut_of
-from tdro.prepared import Prepared
-from tdro.recipe import Base
-from tdro.recipe_data import Data
-from tdro.retriever.base import load_model
-from tdro.retriever.base_tokens import BaseTokens
+from tdro.recipe.data_sections import Data
 
 
 def cutter_of(tokens: BaseTokens, data: Data | None = None) -> Cutter:
@@ -23,10 +22,10 @@ def cutter_of(tokens: BaseTokens, data: Data | None = None) -> Cutter:
     return Cutter(tokens.encode, tokens.longest, data.query_tokens, data.passage_tokens, data.prompts)
 
 
-def tokens_as_trained(prepared: Prepared, base: Base) -> BaseTokens:
-    """How the finished base reads texts, whatever it was made of."""
-    model = load_model(prepared.base(base).path, device="meta", trust_remote_code=prepared.recipe.trust_remote_code)
-    return BaseTokens(base.source, encoder_of(model), longest_row(model))
+def tokens_as_trained(built: Path, source: str, trust_remote_code: bool = False) -> BaseTokens:
+    """How a base that was built from ``source`` reads texts, whatever it was made of."""
+    model = load_model(built, device="meta", trust_remote_code=trust_remote_code)
+    return BaseTokens(source, encoder_of(model), longest_row(model))
 
 
 def cuts_of(tasks: Sequence[Task], cutter: Cutter) -> dict[str, TaskCut]:

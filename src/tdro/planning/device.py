@@ -1,6 +1,6 @@
 """The device that is planned for: its precision, and how much memory it has.
 
-Unlike :func:`tdro.retriever.machine.this_machine`, a device that is not there is no error: a plan is made on a
+Unlike :func:`tdro.machine.this_machine`, a device that is not there is no error: a plan is made on a
 laptop for a machine elsewhere. Then its memory is unknown.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from tdro.retriever.machine import this_machine
+from tdro.machine import this_machine
 
 # Where Linux keeps the limit of a container, by version 2 and 1 of control groups.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

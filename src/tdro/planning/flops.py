@@ -10,7 +10,7 @@ training costs is memory traffic and Python.
 from __future__ import annotations
 
 from tdro.planning.shape import ModelShape
-from tdro.recipe import Base, Training
+from tdro.recipe.schema import Base, Training
 
 UTILISATION = 0.4  # of the device's peak; short texts reach less, well-tuned long ones half
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.data.cuts import Cutter, TaskCut
 from tdro.data.task import Task
+from tdro.data.tokens.cuts import Cutter, TaskCut
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,7 +55,7 @@ def sample_lengths(task: Task, cutter: Cutter) -> TaskLengths:
         cutter: the base model's tokenizer, and where texts are cut.
 
     Raises:
-        UserError: as :meth:`tdro.data.cuts.Cutter.of`.
+        UserError: as :meth:`tdro.data.tokens.cuts.Cutter.of`.
     """
     sample = _sample(task)
     prompt = task.prompt if cutter.prompts else ""
@@ -78,7 +78,7 @@ def sample_lengths(task: Task, cutter: Cutter) -> TaskLengths:
 
 
 def cut_of(task: Task, cutter: Cutter) -> TaskCut:
-    """What is cut off such rows. Raises as :meth:`tdro.data.cuts.Cutter.of`."""
+    """What is cut off such rows. Raises as :meth:`tdro.data.tokens.cuts.Cutter.of`."""
     sample = _sample(task)
     return cutter.of(task, sample["query"], _flat(sample["positives"]) + _flat(sample["negatives"]))
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tdro.models.cpu_attention import SHORT
 from tdro.planning.shape import ModelShape
-from tdro.retriever.attention import SHORT
-from tdro.retriever.micro_batches import micro_batches
+from tdro.training.micro_batches import micro_batches
 
 # What a process takes before it has loaded anything: Python, torch, transformers and the rest; measured by
 # benchmarks/memory.py.
@@ -198,7 +198,7 @@ def _inputs(shape: ModelShape, how: Regime) -> float:
 
 def _attention(shape: ModelShape, how: Regime, length: int) -> float:
     dropped = shape.attention_dropout and how.dropout
-    # As tdro.retriever.attention chooses; a CPU has no fused kernel with dropout.
+    # As tdro.models.cpu_attention chooses; a CPU has no fused kernel with dropout.
     plain = how.cpu and (dropped or (how.bf16 and length <= SHORT and not how.checkpointing))
     if not plain:
         return how.number * shape.queries * (3.0 if how.lora is None else 4.0)

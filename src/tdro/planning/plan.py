@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tdro.data.cuts_text import cut_lines
-from tdro.dro.weights import TaskWeights
+from tdro.data.task import Mixture
+from tdro.data.tokens.cut_warnings import cut_lines
 from tdro.errors import UserError
+from tdro.models.base_tokens import base_tokens
 from tdro.planning.cuts import cutter_of
 from tdro.planning.device import Device, planned_device
 from tdro.planning.flops import forward_flops, training_flops
 from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths, text_bytes
 from tdro.planning.memory import TEXTS, Memory, Regime, largest, memory, trained_parameters
 from tdro.planning.shape import ModelShape, read_shape
-from tdro.planning.work import Work, all_work
-from tdro.prepared import Prepared
-from tdro.recipe import Base, Recipe
-from tdro.retriever.base_tokens import base_tokens
-from tdro.retriever.machine import Machine
+from tdro.planning.trainings import Work, all_work
+from tdro.recipe.schema import Base, Recipe
+from tdro.weights import TaskWeights
 
 REPEATS = 4  # epochs of a task beyond which a repetition teaches little; said as a warning
 
@@ -73,18 +72,18 @@ class Plan:
     warnings: list[str]
 
 
-def make_plan(recipe: Recipe, ranks: int = 1) -> Plan:
+def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> Plan:
     """Look at a recipe's data, tokenizers and model configurations, and work out what it will do.
 
     Args:
         recipe: the recipe. Nothing is written to its folder; learned weights are read from there.
+        data: its tasks as they are on disk, before negatives are mined.
         ranks: processes that share each batch, one a device.
 
     Raises:
         UserError: whatever would keep the recipe from running, as far as it can be seen from here.
     """
     device = planned_device(recipe.device, recipe.precision)
-    data = Prepared(recipe, recipe.folder, Machine()).unmined
     sizes = dict(zip(data.names, data.sizes, strict=True))
     weights, warnings = _weights(recipe, data.names)
     shapes: dict[Base, ModelShape] = {}

@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from tdro.errors import UserError
-from tdro.recipe import Base
-from tdro.recipe_checks import PACKAGED
-from tdro.retriever.base import plain_tokenizer
-from tdro.retriever.base_tokens import base_files, is_static
-from tdro.retriever.decoder import keep_layers
-from tdro.retriever.model_kinds import refuse_as_base
+from tdro.models.base import plain_tokenizer
+from tdro.models.base_tokens import base_files, is_static
+from tdro.models.decoder import keep_layers
+from tdro.models.kinds import refuse_as_base
+from tdro.recipe.rules import PACKAGED
+from tdro.recipe.schema import Base
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tdro.console import visible
 from tdro.errors import UserError
-from tdro.evaluation.figures import NOTHING, dig, fixed, number, plural, points
-from tdro.evaluation.same_model import is_baseline, said
-from tdro.evaluation.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
-from tdro.evaluation.verdict import verdict
+from tdro.evaluation.compare.figures import NOTHING, dig, fixed, number, plural, points
+from tdro.evaluation.compare.same_model import is_baseline, said
+from tdro.evaluation.compare.verdict import verdict
+from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
 from tdro.files import read_json, write_atomic
-from tdro.recipe_checks import exists
-from tdro.recipe_errors import plain_yaml
-from tdro.report import text
+from tdro.recipe.rules import exists
+from tdro.recipe.yaml_lines import plain_yaml
+from tdro.report import sentences as text
 from tdro.report.collect import Run, Training, collect
 from tdro.report.public import public, public_recipe, without_paths
 

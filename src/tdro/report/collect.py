@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from tdro.dro.weights import TaskWeights
 from tdro.errors import UserError
-from tdro.evaluation.figures import dig, number
-from tdro.evaluation.leaks import FILE as LEAKS
-from tdro.evaluation.leaks import known_leaks
+from tdro.evaluation.compare.figures import dig, number
+from tdro.evaluation.leaks.leaks import FILE as LEAKS
+from tdro.evaluation.leaks.leaks import known_leaks
 from tdro.files import read_json, read_jsonl
-from tdro.recipe_errors import plain_yaml
+from tdro.recipe.yaml_lines import plain_yaml
+from tdro.weights import TaskWeights
 
 STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
 
@@ -81,8 +81,8 @@ class Run:
     health: dict[str, Any] | None
     trainings: list[Training]
     comparisons: list[dict[str, Any]]
-    data: dict[str, Any] | None = None  # the card of tdro.data.describe
-    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.look_for_leaks
+    data: dict[str, Any] | None = None  # the card of tdro.data.quality.data_card
+    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.leaks.look_for_leaks
 
     @property
     def names(self) -> list[str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tdro.evaluation.figures import dig, number, plural, points, signed
-from tdro.evaluation.same_model import is_baseline, said
-from tdro.evaluation.verdict import seeds_said, significant, verdict
+from tdro.evaluation.compare.figures import dig, number, plural, points, signed
+from tdro.evaluation.compare.same_model import is_baseline, said
+from tdro.evaluation.compare.verdict import seeds_said, significant, verdict
 from tdro.report import charts
 from tdro.report.collect import Run
+from tdro.report.sentences import describe
 from tdro.report.tables import in_order
-from tdro.report.text import describe
 
 BASELINES = ("untrained", "bm25", "uniform")
 PARTS = (

@@ -17,11 +17,11 @@ from markupsafe import Markup
 
 from tdro.console import visible
 from tdro.errors import UserError
-from tdro.evaluation import figures
-from tdro.evaluation.figures import dig
+from tdro.evaluation.compare import figures
+from tdro.evaluation.compare.figures import dig
 from tdro.files import write_atomic
-from tdro.recipe_errors import plain_yaml
-from tdro.report import text
+from tdro.recipe.yaml_lines import plain_yaml
+from tdro.report import sentences as text
 from tdro.report.collect import Run, Training, collect
 from tdro.report.comparison import comparison_view
 from tdro.report.learning import health_view, learning_view

@@ -13,7 +13,7 @@ import numpy as np
 
 from tdro.dro.health import weak_reference
 from tdro.dro.measures import FLOOR
-from tdro.evaluation.figures import dig, number
+from tdro.evaluation.compare.figures import dig, number
 from tdro.report import charts
 from tdro.report.collect import Run, Steps
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tdro.console import visible
-from tdro.recipe_errors import RecipeDumper
+from tdro.recipe.yaml_lines import RecipeDumper
 
 # At the start of a text, after a space, quote or bracket, after "file:", or after another word with one slash behind it
 # ("json:/data"); the slashes of other URLs stand after other signs.

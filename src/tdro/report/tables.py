@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tdro.data.describe_text import languages
-from tdro.evaluation.figures import dig, number
-from tdro.evaluation.leaks import counted, leaks_line
+from tdro.data.quality.data_card_table import languages
+from tdro.evaluation.compare.figures import dig, number
+from tdro.evaluation.leaks.leaks import counted, leaks_line
 from tdro.report import charts
 from tdro.report.collect import Run, Training
 from tdro.report.public import public
-from tdro.report.text import percent
+from tdro.report.sentences import percent
 
 ORDER = ("untrained", "bm25", "uniform", "proportional", "top", "bottom", "reweight", "loss-reweight")
 

@@ -1,0 +1,58 @@
+"""What the paths on the line of a command mean that reads whole tasks: a mixture, a recipe's sources, or a task a file.
+
+Beside :mod:`tdro.data.mixtures.paths`, which gives raw rows to a check.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tdro.data.mixtures.build import built_task
+from tdro.data.mixtures.folder import read_mixture
+from tdro.data.mixtures.from_recipe import source_mixture
+from tdro.data.task import Mixture, Task
+from tdro.errors import UserError
+from tdro.recipe.data_sections import Source
+from tdro.recipe.schema import load_recipe
+
+
+def mixture_of(paths: Sequence[str]) -> Mixture:
+    """The mixture that paths name.
+
+    Args:
+        paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each. What is not read,
+            or wrong with sources' rows, is printed in a line.
+
+    Raises:
+        UserError: an input that is not there or broken.
+    """
+    if any((Path(path).expanduser() / "mixture.json").is_file() for path in paths):
+        if len(paths) > 1:
+            raise UserError("give one mixture folder, or data files only")
+        return read_mixture(Path(paths[0]).expanduser(), say=print)
+    if len(paths) == 1 and Path(paths[0]).suffix in (".yaml", ".yml"):
+        return _of_recipe(paths[0])
+    return Mixture(_built(paths))
+
+
+def _of_recipe(path: str) -> Mixture:
+    data = load_recipe(Path(path)).data
+    if data.sources is None:
+        raise UserError(f"{path}: has no data.sources; give the folder of its mixture instead")
+    return source_mixture(data, print)
+
+
+def _built(paths: Sequence[str]) -> list[Task]:
+    """Sources as tasks, built in the user's cache."""
+    tasks: dict[str, Task] = {}
+    for path in paths:
+        name = re.sub(r"[^\w.-]+", "-", Path(path).name.partition(".")[0]).lstrip(".-") or "task"
+        if name in tasks:
+            raise UserError(f"{path}: a second task would be named {name!r}; rename the file, or write a recipe")
+        built = built_task(Source.model_construct(source=path), name)
+        if built.told:
+            print(built.summary(name))
+        tasks[name] = Task(name, built.open(), source=path, fingerprint=built.fingerprint)
+    return list(tasks.values())

@@ -1,0 +1,80 @@
+"""The mixture that a recipe's sources and test sets make: every source built, every test set's files there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tdro.data.mixtures.build import BuiltTask, built_task
+from tdro.data.task import Mixture, Task, TestSet
+
+if TYPE_CHECKING:
+    from tdro.recipe.data_sections import Data, Source
+
+
+def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> dict[str, BuiltTask]:
+    """The chosen sources as built tasks by name, in the recipe's order.
+
+    Args:
+        data: a recipe's section with ``sources``.
+        say: told of every task in which rows were dropped or changed, or columns were not read.
+
+    Raises:
+        UserError: as :func:`tdro.data.mixtures.build.built_task`, for the first source that cannot be built.
+    """
+    built = {}
+    for name, source in (data.sources or {}).items():
+        if data.tasks is None or name in data.tasks:
+            built[name] = built_task(source, name)
+            if built[name].told:
+                say(built[name].summary(name))
+    return built
+
+
+def sources_table(built: Mapping[str, BuiltTask]) -> str:
+    """Rows and problems of built tasks, a line each, and the files where every problem stands."""
+    width = max(len(name) for name in [*built, "task"])
+    lines = [f"{'task':<{width}}  {'rows':>11}  {'dropped':>9}  problems"]
+    for name, task in built.items():
+        kinds = ", ".join(f"{sum(counts.values()):,} {kind}" for kind, counts in sorted(task.problems.items()))
+        lines.append(f"{name:<{width}}  {task.rows:>11,}  {task.dropped:>9,}  {kinds or '-'}")
+    lines.append(f"{'all':<{width}}  {sum(t.rows for t in built.values()):>11,}")
+    lines += [line for name, task in built.items() for line in task.not_read(name)]
+    lines += [f"{name}: {task.folder / 'problems.jsonl'}" for name, task in built.items() if task.problems]
+    return "\n".join(lines)
+
+
+def source_mixture(data: Data, say: Callable[[str], None] = lambda _: None) -> Mixture:
+    """The mixture of a recipe's sources. Rows are memory-mapped; arguments and errors as :func:`build_sources`."""
+    sources = data.sources or {}
+    tasks = [_task(name, sources[name], built) for name, built in build_sources(data, say).items()]
+    return Mixture(tasks, source_tests(data))
+
+
+def _task(name: str, source: Source, built: BuiltTask) -> Task:
+    return Task(
+        name,
+        built.open(),
+        source.instruction,
+        source.symmetric,
+        source.in_batch_negatives,
+        licence=source.licence,
+        source=f"{source.source}, {source.subset}" if source.subset else source.source,
+        fingerprint=built.fingerprint,
+    )
+
+
+def source_tests(data: Data) -> list[TestSet]:
+    """The test sets beside the sources, none of which is read. What they do not say themselves is as of their task,
+    trained in this run or not."""
+    trained = set(data.sources or {}) if data.tasks is None else set(data.tasks)
+    tests = []
+    for name, test in (data.test_sets or {}).items():
+        own = (data.sources or {}).get(test.task or "")
+        instruction = test.instruction if test.instruction is not None else own.instruction if own else ""
+        symmetric = test.symmetric if test.symmetric is not None else bool(own and own.symmetric)
+        folder = str(Path(test.folder).expanduser())
+        task = test.task if test.task in trained else ""
+        tests.append(TestSet(name, folder, task or "", instruction, symmetric))
+    return tests

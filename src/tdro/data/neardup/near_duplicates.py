@@ -1,0 +1,173 @@
+"""Near-duplicates among many short texts: the same question written twice, and not another question of the same form.
+
+Two texts are near-duplicates if they have the same words, but for their order, slips of the pen, spacing and added
+function words (:mod:`tdro.data.neardup.same_words` says which), and ``threshold`` of their letters agree. A similarity
+of
+n-grams alone cannot tell "captial of France" from "capital of Greece"; looking at the words that differ can. Comparing
+all pairs is out of the question: :mod:`tdro.data.neardup.shared_keys` finds those that may be.
+
+Rejected, each measured by ``benchmarks/dedup.py``: SimHash (one typo in a short text moves more than two of its bits, a
+changed number in a long one does not), and MinHash with LSH by datasketch or rensa (it finds changed names with the
+typos, and takes longer).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.console import progress_bar
+from tdro.data.neardup.same_words import Difference, difference, is_function_word, is_slip
+from tdro.data.neardup.shared_keys import EPSILON, bags, meeting
+from tdro.data.neardup.words import HashedTexts, Hashes, Ints, hash_each, hash_words, words_of
+
+THRESHOLD = 0.9  # one slip in ten letters
+_PAIRS_AT_ONCE = 1 << 17  # whose words are in memory
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of near-duplicates among texts of which copies are taken together: the first stands for all.
+
+    So a thousand copies here and a thousand there make one pair and not a million; whoever needs the copies looks up
+    which text stands for them. Ordered by ``first`` and then ``second``; arrays of one length.
+
+    Attributes:
+        first: places in the first texts.
+        second: places in the second texts, or in the first ones if there are no second.
+        similarity: 1 − edited letters / letters of the longer text; 1 for the same words.
+        firsts: for each of the first texts the first one with the same words in a row, mostly its own place.
+        seconds: likewise of the second texts; ``firsts`` if there are none.
+    """
+
+    first: Ints
+    second: Ints
+    similarity: NDArray[np.float64]
+    firsts: Ints
+    seconds: Ints
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iter__(self) -> Iterator[tuple[int, int, float]]:
+        return zip(self.first.tolist(), self.second.tolist(), self.similarity.tolist(), strict=True)
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """No garbage collection: of the many small lists that are made here none is part of a cycle, and a collection looks
+    at all that the process holds, again and again. An eighth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_no_garbage()
+def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, threshold: float = THRESHOLD) -> Pairs:
+    """The pairs of near-duplicates. A pure function; what counts as common is counted in the texts.
+
+    Time and memory grow with the texts (:mod:`tdro.data.neardup.shared_keys`), so of hundreds that are nearly equal not
+    all pairs are found.
+
+    Args:
+        texts: any number, in any languages.
+        others: pairs between ``texts`` and these, copies among them. None: pairs within ``texts``, the smaller place
+            first; copies make no pairs there, ``firsts`` has them.
+        threshold: the least similarity, above 0.5 and at most 1.
+
+    Raises:
+        ValueError: a threshold out of its range.
+    """
+    if not 0.5 < threshold <= 1:
+        raise ValueError(f"threshold must be above 0.5 and at most 1, not {threshold}")
+    together = [*texts, *(others or ())]
+    hashed = hash_words(together)
+    same = _first_of_the_same(hashed)
+    first = same[: len(texts)]
+    second = first if others is None else same[len(texts) :]
+    distinct = _among(first, len(together)), _among(second, len(together))
+    one, other = meeting(hashed, threshold, *distinct)
+    if others is None:
+        numbers = np.unique(np.minimum(one, other) * len(together) + np.maximum(one, other))
+        one, other = np.divmod(numbers, max(len(together), 1))
+    one, other, similarity = _compared(together, hashed, distinct[0] | distinct[1], one, other, threshold)
+    if others is None:
+        return Pairs(one, other, similarity, first, first)
+    copies = np.flatnonzero(distinct[0] & distinct[1])
+    place = np.zeros(len(together), np.int64)
+    place[second[::-1]] = np.arange(len(second))[::-1]  # the first of the copies is written last
+    one, other = np.concatenate([one, copies]), place[np.concatenate([other, copies])]
+    similarity = np.concatenate([similarity, np.ones(len(copies))])
+    order = np.lexsort([other, one])
+    return Pairs(one[order], other[order], similarity[order], first, place[second])
+
+
+def leaks(train_queries: Sequence[str], test_queries: Sequence[str], threshold: float = THRESHOLD) -> Pairs:
+    """The pairs of a training query and a test query that are near-duplicates: ``first`` trains, ``second`` tests."""
+    return near_duplicates(train_queries, test_queries, threshold)
+
+
+def _first_of_the_same(hashed: HashedTexts) -> Ints:
+    """For each text the first one with the same words and the same letters in a row; that one stands for all."""
+    _, first, number = np.unique(bags(hashed) ^ (hashed.joined << np.uint64(1)), return_index=True, return_inverse=True)
+    return first[number]
+
+
+def _among(numbers: Ints, texts: int) -> NDArray[np.bool_]:
+    """Whether each text is one of these."""
+    result = np.zeros(texts, np.bool_)
+    result[numbers] = True
+    return result
+
+
+def _compared(
+    texts: Sequence[str], hashed: HashedTexts, distinct: NDArray[np.bool_], one: Ints, other: Ints, threshold: float
+) -> tuple[Ints, Ints, NDArray[np.float64]]:
+    """The candidates that are near-duplicates, and how similar they are."""
+    vocabulary = hashed.words[np.repeat(distinct, hashed.counts)]
+    similarity = np.zeros(len(one))
+    with progress_bar(total=len(one), title="comparing", unit=" pairs") as bar:
+        for start in range(0, len(one), _PAIRS_AT_ONCE):
+            part = slice(start, start + _PAIRS_AT_ONCE)
+            pairs = list(zip(one[part].tolist(), other[part].tolist(), strict=True))
+            words = {text: words_of(texts[text]) for text in set(chain.from_iterable(pairs))}
+            differences = {}
+            for place, (left, right) in enumerate(pairs, start):
+                found = difference(words[left], words[right])
+                if found is not None and found.similarity >= threshold - EPSILON:
+                    differences[place] = found
+            for place, found in _accepted(differences, vocabulary, int(distinct.sum())):
+                similarity[place] = found.similarity
+            bar.update(len(pairs))
+    places = np.flatnonzero(similarity)
+    return one[places], other[places], similarity[places]
+
+
+def _accepted(differences: dict[int, Difference], vocabulary: Hashes, texts: int) -> list[tuple[int, Difference]]:
+    """Which differences the texts' own vocabulary allows: slips are words nobody else writes, added words common."""
+    asked = sorted({word for found in differences.values() for word in found.words})
+    counted = dict(zip(asked, _counts(hash_each(asked), vocabulary).tolist(), strict=True))
+    return [
+        (place, found)
+        for place, found in differences.items()
+        if all(is_slip(one, other, counted[one], counted[other]) for one, other in found.slips)
+        and all(is_function_word(word, counted[word], texts) for word in found.added)
+    ]
+
+
+def _counts(wanted: Hashes, words: Hashes) -> Ints:
+    """How often each of the wanted words comes."""
+    seen = np.zeros(1 << 20, np.bool_)
+    seen[wanted >> np.uint64(44)] = True
+    found = np.sort(words[seen[words >> np.uint64(44)]])
+    return np.searchsorted(found, wanted, side="right") - np.searchsorted(found, wanted, side="left")

@@ -1,0 +1,216 @@
+"""Which of many texts may be near-duplicates: those that share a key, found without comparing all pairs.
+
+The keys of a text are hashes of
+
+- all its words: meets every other order;
+- all its letters in a row: meets every other spacing;
+- all words but one of four letters and more, with its first or last two: a slip leaves one of the two ends alone;
+- all words but one of four letters and less (a function word, or a character of a script without spaces): meets the
+  text that lacks it or has it with a slip;
+- pairs of its rarest words, for a text of four and more: meets it with two, or from nine words three, other words.
+
+The text's numbers (digits) are part of each key. So texts of one template ("turn on the light in the kitchen", "… in
+the hall") share few keys. A pair with too many other letters is dropped at once. All of it is NumPy on arrays of 64-bit
+hashes: a chance meeting costs a comparison, no error.
+
+Time and memory grow with the texts, not with their square, whatever the texts: of a key that very many share, each
+meets a few of them only, and of all that a text meets, it is compared with the closest. Among 200,000 real queries this
+last rule loses no near-duplicate.
+
+Rejected: a sparse product of n-grams (common n-grams make it quadratic), and bands of MinHash values (to meet a text
+with a typo in one of four words they must meet half of everything).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.data.neardup.words import HashedTexts, Hashes, Ints
+
+_LOG = logging.getLogger(__name__)
+
+_FROM_ENDS = 4  # letters of a word with keys from its ends, at least; of one with a key without it, at most
+_LONGEST = 32  # words; a longer text has no keys of all words but one
+_CROWD = 50  # texts that share a key: of more, a template most likely,
+_FEW = 5  # each meets so many only
+_MOST = 12  # texts that a text is compared with
+_ODD = np.uint64(0xD6E8FEB86659FD93)  # makes another hash of a hash
+_PAIRS_AT_ONCE = 1 << 22
+Owners = NDArray[np.int32]
+EPSILON = 1e-9  # 1 - 0.9 is a little less than 0.1
+
+
+@dataclass(frozen=True)
+class Keys:
+    """``keys[i]`` is a key of the text ``owners[i]``."""
+
+    keys: Hashes
+    owners: Owners
+
+    def of(self, texts: NDArray[np.bool_]) -> Keys:
+        """The keys of some texts."""
+        chosen = texts[self.owners]
+        return Keys(self.keys[chosen], self.owners[chosen])
+
+
+def bags(hashed: HashedTexts) -> Hashes:
+    """A hash of each text's words in any order."""
+    return np.add.reduceat(np.append(hashed.words, np.uint64(0)), hashed.starts[:-1]) + hashed.digits * _ODD
+
+
+def make_keys(hashed: HashedTexts, threshold: float) -> Keys:
+    """All keys of all texts."""
+    counts = hashed.counts
+    texts = np.arange(len(counts), dtype=np.int32)
+    bag = bags(hashed)
+    keys, owners = [bag, hashed.joined + hashed.digits], [texts, texts]
+
+    owner = np.repeat(texts, counts)
+    rest = np.repeat(bag, counts)
+    rest -= hashed.words
+    short = np.repeat((counts > 1) & (counts <= _LONGEST), counts)
+    linked = _linked(hashed)
+    frequency = _frequency(linked)
+    places = np.flatnonzero(short & (hashed.sizes >= _FROM_ENDS))
+    for ends, odd in ((hashed.heads, np.uint64(1)), (hashed.tails, _ODD)):
+        keys.append(rest[places] + ends[places] * odd)
+        owners.append(owner[places])
+    places = np.flatnonzero(short & (hashed.sizes <= _FROM_ENDS))
+    keys.append(rest[places])
+    owners.append(owner[places])
+    for rows, rarest in _rarest(hashed, linked, frequency, threshold):
+        for one, other in itertools.combinations(range(rarest.shape[1]), 2):
+            keys.append(rarest[:, one] * _ODD + rarest[:, other] + hashed.digits[rows])
+            owners.append(rows.astype(np.int32))
+    return Keys(np.concatenate(keys), np.concatenate(owners))
+
+
+def meeting(
+    hashed: HashedTexts, threshold: float, first: NDArray[np.bool_], second: NDArray[np.bool_]
+) -> tuple[Ints, Ints]:
+    """The pairs of one of the first and one of the second texts that may be near-duplicates; no text with itself.
+
+    A text of the first is in about ``_MOST`` pairs at most. Where a text is among both, it may be in more as one of the
+    second, and a pair may be there in either direction or both.
+    """
+    keys = make_keys(hashed, threshold)
+    others = keys.of(second)
+    order = np.argsort(others.keys, kind="stable")
+    other_keys, other_owners = others.keys[order], others.owners[order]
+    for shift in (42, 20):  # most keys meet none, and a look at a table is cheaper than a search
+        seen = np.zeros(1 << 22, np.bool_)
+        seen[_slots(other_keys, shift)] = True
+        here = seen[_slots(keys.keys, shift)]
+        keys = Keys(keys.keys[here], keys.owners[here])
+    keys = keys.of(first)
+    firsts = np.flatnonzero(np.diff(other_keys, prepend=~other_keys[:1]))  # of each run of equal keys
+    run = np.minimum(np.searchsorted(other_keys[firsts], keys.keys), len(firsts) - 1)
+    start = firsts[run]
+    many = np.where(other_keys[start] == keys.keys, np.diff(firsts, append=len(other_keys))[run], 0)
+    if crowded := int((many > _CROWD).sum()):
+        _LOG.info("%d keys are shared by more than %d texts; of each, the first %d count", crowded, _CROWD, _FEW)
+    meets = np.flatnonzero(many > second[keys.owners])  # more than the text itself
+    meets = meets[np.argsort(keys.owners[meets], kind="stable")]
+    owners, start, many = keys.owners[meets], start[meets], many[meets]
+    many[many > _CROWD] = _FEW
+    found = [np.zeros(0, np.int64)]
+    for part in _parts(many):
+        times = many[part]
+        offset = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+        one, other = np.repeat(owners[part], times), other_owners[np.repeat(start[part], times) + offset]
+        kept = _close(hashed, one, other, threshold)
+        found.append(_closest(hashed, one[kept].astype(np.int64), other[kept]))
+    return np.divmod(np.unique(np.concatenate(found)), max(len(first), 1))
+
+
+def _closest(hashed: HashedTexts, one: Ints, other: Owners) -> Ints:
+    """Of pairs named once a shared key, the ``_MOST`` of each ``one`` that are closest; as ``one * texts + other``.
+
+    Those are the ones whose letters agree most; among equal ones, those that share most keys.
+    """
+    texts = len(hashed.letters)
+    pairs, shared = np.unique(one * texts + other, return_counts=True)
+    one, other = np.divmod(pairs, max(texts, 1))
+    firsts = np.flatnonzero(np.diff(one, prepend=-1))
+    sizes = np.diff(firsts, append=len(one))
+    if sizes.max(initial=0) <= _MOST:
+        return pairs
+    turned = np.bitwise_count(hashed.parity[one] ^ hashed.parity[other])
+    rank = np.arange(len(one)) - np.repeat(firsts, sizes)
+    return pairs[np.lexsort([-shared, turned, one])[rank < _MOST]]
+
+
+def _slots(keys: Hashes, shift: int) -> Ints:
+    """22 bits of each key, from bit ``shift`` on."""
+    return ((keys >> np.uint64(shift)) & np.uint64((1 << 22) - 1)).astype(np.int64)
+
+
+def _close(hashed: HashedTexts, one: Owners, other: Owners, threshold: float) -> Ints:
+    """Which pairs can be as similar: an edit turns at most two bits over, and makes no other Han character of one."""
+    edits = (1 - threshold) * np.maximum(hashed.letters[one], hashed.letters[other]) + EPSILON
+    turned = np.bitwise_count(hashed.parity[one] ^ hashed.parity[other])
+    fewer = np.abs(hashed.letters[one] - hashed.letters[other])
+    kept = np.flatnonzero((one != other) & (turned <= 2 * np.floor(edits)) & (fewer <= edits))
+    one, other, counts = one[kept], other[kept], hashed.counts
+    return kept[(hashed.logograms[one] == hashed.logograms[other]) | (counts[one] != counts[other])]
+
+
+def _parts(many: Ints) -> Iterator[slice]:
+    """Slices with about as many pairs each as memory is meant for."""
+    ends = np.cumsum(many)
+    start = 0
+    while start < len(many):
+        before = ends[start - 1] if start else 0
+        end = max(int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")), start + 1)
+        yield slice(start, end)
+        start = end
+
+
+def _frequency(words: Hashes) -> NDArray[np.int32]:
+    """How often each word comes. Counted in a table of hashes: a few are taken for more common than they are."""
+    slots = (words >> np.uint64(44)).astype(np.int32)
+    return np.bincount(slots, minlength=1).astype(np.int32)[slots]
+
+
+def _rarest(
+    hashed: HashedTexts, words: Hashes, frequency: NDArray[np.int32], threshold: float
+) -> Iterator[tuple[Ints, Hashes]]:
+    """Texts of as many words each, and their rarest words, rarest first; shape (texts, 4 to 6).
+
+    Only of texts in which two letters may differ: for one, the other keys suffice. If a text has n words that the other
+    lacks, its n + 2 rarest hold the two rarest that both have: so two texts of which each lacks at most n words of the
+    other share a pair. n is 2, 3 from nine words and 4 from 33.
+    """
+    counts = hashed.counts
+    chosen = np.flatnonzero((counts >= 4) & ((1 - threshold) * hashed.letters + EPSILON >= 2 * threshold))
+    chosen = chosen[np.argsort(counts[chosen], kind="stable")]
+    # One number to sort by, the same for a word wherever it stands.
+    rank = (np.minimum(frequency, 0xFFFFFF).astype(np.uint64) << np.uint64(40)) | (words >> np.uint64(24))
+    for rows in np.split(chosen, np.flatnonzero(np.diff(counts[chosen])) + 1):
+        if not len(rows):
+            return
+        size = int(counts[rows[0]])
+        ranks = rank[hashed.starts[rows][:, None] + np.arange(size)]
+        ranks.sort(axis=1)
+        again = ranks[:, 1:] == ranks[:, :-1]
+        if again.any():  # a word that comes twice counts once; what fills its place is in no other text
+            fill = rows[:, None].astype(np.uint64) + np.uint64(0xFF << 56)
+            ranks[:, 1:] = np.where(again, fill, ranks[:, 1:])
+            ranks.sort(axis=1)
+        yield rows, ranks[:, : 4 if size < 9 else 5 if size <= _LONGEST else 6]
+
+
+def _linked(hashed: HashedTexts) -> Hashes:
+    """The words, but each character of a script without spaces as a pair with the one before: alone it says little."""
+    result = hashed.words.copy()
+    places = np.flatnonzero(hashed.unspaced)
+    before = hashed.words[places - 1]
+    before[np.isin(places, hashed.starts)] = 0
+    result[places] = result[places] * _ODD + before
+    return result

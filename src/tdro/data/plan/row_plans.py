@@ -1,0 +1,184 @@
+"""Which rows step t reads: a pure function of (seed, step).
+
+A plan has no state to save: resuming is starting at step t, ranks take slices of the same step, the reference can be
+scored ahead, and two runs that differ in η read the same rows. A row is not read again before its task is exhausted,
+and each pass over a task is shuffled anew. Rejected: samplers with iterators, which must be replayed to resume and
+drift apart between ranks.
+
+Two plans: :class:`MixedPlan` (stage 1: rows of all tasks in a step) and :class:`HomogeneousPlan` (stages 0 and 2: all
+rows of a step from one task).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.data.plan.permute import mix, permute
+
+Ints = NDArray[np.int64]
+# Separate streams for the separate uses of one seed. Mixed and homogeneous plans shuffle differently: with one order,
+# stage 1 would read exactly the rows that the reference has been trained on.
+_MIXED_ROWS, _HOMOGENEOUS_ROWS, _PICKS, _TASKS = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class StepRows:
+    """The rows of one step, in the order of the batch; all arrays have shape (B,).
+
+    Attributes:
+        task: index of each row's task.
+        row: index of the row within its task.
+        visit: how many times the row's task had been gone through before (its epoch).
+    """
+
+    task: Ints
+    row: Ints
+    visit: Ints
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def rank_slice(self, rank: int, world: int) -> StepRows:
+        """The rows of one rank: the rank-th of ``world`` equal consecutive parts."""
+        part = slice(rank * len(self) // world, (rank + 1) * len(self) // world)
+        return StepRows(self.task[part], self.row[part], self.visit[part])
+
+
+class Plan(Protocol):
+    """What the trainer and the reference read: the rows of any step, in any order of asking."""
+
+    seed: int
+    steps: int
+    batch: int
+
+    def step(self, step: int) -> StepRows:
+        """The rows of a step."""
+        ...
+
+
+def _rows(seed: int, stream: int, task: Ints, ordinal: Ints, sizes: Ints) -> StepRows:
+    """The ``ordinal``-th row that each task gives: its pass, and its place in that pass's shuffle."""
+    size = sizes[task]
+    visit = ordinal // size
+    row = permute(ordinal % size, size, mix(seed, stream, task, visit))
+    return StepRows(task, row, visit)
+
+
+def pick(seed: int, rows: StepRows, counts: Ints, wanted: int, what: int = 0) -> Ints:
+    """Positions of ``wanted`` of each row's ``counts`` passages, shape (B, wanted).
+
+    Without repetition where a row has enough (a uniform subset, by Floyd's algorithm over the whole batch at once);
+    where it has fewer, all of them and then again from the first. A row that has none gets -1. A pure function of
+    (seed, task, row, visit); ``what`` separates positives from negatives.
+    """
+    key = mix(seed, _PICKS, what, rows.task, rows.row, rows.visit)
+    places = np.full((len(rows), wanted), -1, dtype=np.int64)
+    enough = np.maximum(counts, wanted)
+    for turn in range(wanted):
+        newest = enough - wanted + turn
+        drawn = (mix(key, turn) % (newest + 1).astype(np.uint64)).astype(np.int64)
+        repeated = (places[:, :turn] == drawn[:, None]).any(axis=1)
+        places[:, turn] = np.where(repeated, newest, drawn)
+    few = (counts < wanted)[:, None]
+    in_turn = np.arange(wanted)[None, :] % np.maximum(counts, 1)[:, None]
+    places = np.where(few, in_turn, places)
+    return np.where(counts[:, None] > 0, places, -1)
+
+
+class MixedPlan:
+    """Rows of all tasks together (stage 1).
+
+    ``stratified`` deals the rows out in turn: each task has ⌊B/k⌋ or ⌈B/k⌉ rows in a step, the remainder rotates, and
+    over k steps every task has exactly its share. ``random`` draws each row's task uniformly (the paper); the
+    same expectation with more noise.
+
+    Args:
+        sizes: rows of each task, all at least 1.
+        batch: rows a step, over all ranks.
+        steps: how many steps there are.
+        seed: what the order depends on, with the step.
+        sampling: ``stratified`` or ``random``.
+
+    Raises:
+        ValueError: no task, an empty task, or a batch or a number of steps below 1.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        batch: int,
+        steps: int,
+        seed: int,
+        sampling: Literal["stratified", "random"] = "stratified",
+    ) -> None:
+        self.sizes = _checked(sizes, batch, steps)
+        self.batch, self.steps, self.seed, self.sampling = batch, steps, seed, sampling
+        # Only ``random`` counts: how many rows each task gave before the step that was asked for last.
+        self._counted: tuple[int, Ints] = (0, np.zeros(len(self.sizes), dtype=np.int64))
+
+    def step(self, step: int) -> StepRows:
+        """The rows of a step, 0 <= step; in O(B + k) when steps are asked for in order."""
+        if self.sampling == "stratified":
+            slot = np.arange(step * self.batch, (step + 1) * self.batch, dtype=np.int64)
+            return _rows(self.seed, _MIXED_ROWS, slot % len(self.sizes), slot // len(self.sizes), self.sizes)
+        task = self._draw(step)
+        before = self._before(step)
+        return _rows(self.seed, _MIXED_ROWS, task, before[task] + occurrence(task), self.sizes)
+
+    def _draw(self, step: int) -> Ints:
+        slots = np.arange(self.batch)
+        return (mix(self.seed, _TASKS, step, slots) % np.uint64(len(self.sizes))).astype(np.int64)
+
+    def _before(self, step: int) -> Ints:
+        known, counts = self._counted
+        if step < known:
+            known, counts = 0, np.zeros(len(self.sizes), dtype=np.int64)
+        for earlier in range(known, step):
+            counts = counts + np.bincount(self._draw(earlier), minlength=len(self.sizes))
+        self._counted = (step, counts)
+        return counts
+
+
+class HomogeneousPlan:
+    """All rows of a step from one task (stages 0 and 2), so that in-batch negatives are of one kind.
+
+    Args:
+        sizes: rows of each task, all at least 1.
+        batch: rows a step, over all ranks; a task smaller than the batch is gone through more than once in a step.
+        tasks: the task of each step, shape (steps,), as :func:`tdro.data.plan.task_order.draw_tasks` gives it.
+        seed: what the order depends on, with the step.
+    """
+
+    def __init__(self, sizes: Sequence[int], batch: int, tasks: Ints, seed: int) -> None:
+        self.sizes = _checked(sizes, batch, len(tasks))
+        self.batch, self.steps, self.seed, self.tasks = batch, len(tasks), seed, tasks
+        self._turn = occurrence(tasks)
+
+    def step(self, step: int) -> StepRows:
+        """The rows of a step, 0 <= step < steps."""
+        ordinal = self._turn[step] * self.batch + np.arange(self.batch, dtype=np.int64)
+        return _rows(self.seed, _HOMOGENEOUS_ROWS, np.full(self.batch, self.tasks[step]), ordinal, self.sizes)
+
+
+def occurrence(values: Ints) -> Ints:
+    """For each entry, how many equal ones stand before it."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    result = np.empty(len(values), dtype=np.int64)
+    result[order] = np.arange(len(values)) - first
+    return result
+
+
+def _checked(sizes: Sequence[int], batch: int, steps: int) -> Ints:
+    array = np.asarray(sizes, dtype=np.int64)
+    if len(array) == 0 or (array < 1).any():
+        raise ValueError("a plan needs at least one task, and each task at least one row")
+    if batch < 1 or steps < 1:
+        raise ValueError(f"a plan needs a batch and steps of at least 1, not {batch} and {steps}")
+    return array

@@ -1,0 +1,253 @@
+"""What one cell means: a text, a list of passages, an object with a title and a text, a message, or nothing.
+
+Tools write "nothing" as a word (``nan``, ``NULL``, ``#N/A``), lists as their text (``"['a', 'b']"``: pandas, in a CSV
+file), and passages as objects whose text has one of a dozen names. Each is read for what it means, and what has no
+meaning is left out with a note. Rejected: ``eval``, and ``str`` of whatever is there.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+import tokenize
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from tdro.data.read.column_names import bare, listed, shown_key
+from tdro.data.read.titled import titled
+
+Note = Callable[[str, str], None]  # takes the kind of a problem and its place
+
+# As pandas, SQL, R, JavaScript and spreadsheets write nothing; case makes no difference.
+NOTHING = {
+    *("[]", "nan", "-nan", "none", "null", "(null)", "nil", "undefined", "na", "n/a", "<na>", "nat", "\\n"),
+    *("#n/a", "#na", "#n/a n/a", "#null!", "#value!", "#ref!", "#name?", "#div/0!", "#num!"),
+}
+_LEFT_OUT = object()  # instead of a passage: a note says why
+LONGEST_NOTHING = max(map(len, NOTHING))
+_WITH_SPACES = 20  # characters of a cell with such a word and spaces around it
+_LONGEST_LIST = 1 << 20  # characters of a cell that is parsed
+_TEXTS = {  # keys of a passage's text, where there is no "text"
+    *("text", "segment", "content", "contents", "body", "passage", "passagetext", "document", "documenttext", "doc"),
+    *("para", "paragraph", "paragraphtext", "pagecontent", "chunk", "chunktext", "snippet", "context", "sentence"),
+}
+_JUDGED = {"label", "relevance", "relevant", "isrelevant", "selected", "isselected", "ispositive", "iscorrect"}
+_STRING = r"""(?:[rub]?'(?:[^'\\]|\\.)*'|[rub]?"(?:[^"\\]|\\.)*")"""
+_ITEM = rf"(?:{_STRING}|None|nan|null|NaN|<NA>)"
+_BEGINNING = re.compile(r"""\s*(?:(?:array\()?[\[(]\s*(?:['"{]|None\b|nan\b)|\{\s*')""")
+_FLAT = {  # lists of texts, in Python and NumPy
+    between: re.compile(rf"[\[(]\s*(?:{_ITEM}(?:{between}{_ITEM})*\s*,?)?\s*[\])]", re.DOTALL)
+    for between in (r"\s*,\s*", r"\s+")
+}
+
+
+def is_nothing(text: str) -> bool:
+    """Whether a text, without spaces around it, is a word for nothing."""
+    return len(text) <= LONGEST_NOTHING and text.casefold() in NOTHING
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell of any kind holds nothing: null, NaN, an empty text, or a word for nothing."""
+    if isinstance(value, str):
+        return not value.strip() or is_nothing(value.strip())
+    return value is None or value != value
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and len(value) < _WITH_SPACES and is_nothing(value.strip())
+
+
+def passages_in(value: object, place: str, note: Note, wanted: bool | None = None) -> list[Any]:
+    """The texts that a column of passages holds in one row; what is no text (a number) is given as it is.
+
+    Args:
+        value: of the column; a null is no passage.
+        place: for notes: ``positive``.
+        note: is told what was left out.
+        wanted: the judgement that a passage must have if it has one: true of positives, false of negatives.
+    """
+    if value is None:
+        return []
+    items = value if isinstance(value, (list, tuple)) and not _is_chat(value) else [value]
+    found: list[Any] = []
+    for item in items:
+        if isinstance(item, dict):
+            found.append(_titled(item, place, note, wanted))
+        elif isinstance(item, (list, tuple)) and _is_chat(item):
+            found.append(answer_in(item, place, note))
+        else:
+            found.append(item)
+    return [text for text in found if text is not _LEFT_OUT]
+
+
+@lru_cache(maxsize=256)
+def _keys_of(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Of a passage's keys the title, those that may be the text, a plain ``text`` first, and those that judge it."""
+    title = "title" if "title" in keys else next((key for key in keys if bare(key) == "title"), "title")
+    texts = sorted((key for key in keys if bare(key) in _TEXTS), key=lambda key: key != "text")
+    return title, tuple(texts), tuple(key for key in keys if bare(key) in _JUDGED)
+
+
+def _titled(passage: Mapping[str, Any], place: str, note: Note, wanted: bool | None) -> object:
+    """A passage's ``"title text"``."""
+    title_key, text_keys, judged_by = _keys_of(tuple(passage))
+    for key in judged_by if wanted is not None else ():
+        if yes_or_no(passage[key]) not in (None, wanted):
+            note("judged", f"{place} ({shown_key(key)} is {shown_key(passage[key])})")
+            return _LEFT_OUT
+    title, text = passage.get(title_key), passage.get("text")
+    if text is None:
+        found = [key for key in text_keys if passage[key] is not None]
+        if len(found) > 1 or not text_keys:
+            what = f"the text may be {' or '.join(map(shown_key, found))}" if found else "no key text"
+            note("no-text", f"{place} ({what}; found {listed(list(passage), 6)})")
+            return _LEFT_OUT
+        text = passage[found[0]] if found else None
+        if isinstance(text, str) and not text.strip():
+            return text  # only beside an empty "text" the title is all (BEIR)
+    if title is None or title == "" or text is None or _is_word(text):
+        return text
+    if not isinstance(title, str):
+        note("wrong-type", f"{place}'s title")
+        return text
+    if _is_word(title):
+        note("null-word", f"{place}'s title")
+        return text
+    return titled(title, text) if isinstance(text, str) else text or title
+
+
+def yes_or_no(value: object) -> bool | None:
+    """What a judgement says, if it says yes or no: true, 1, "1", "yes"."""
+    if isinstance(value, str):
+        text = value.strip().casefold()
+        return {**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}.get(text)
+    return bool(value) if isinstance(value, (bool, int, float)) and value in (0, 1) else None
+
+
+_YES = ("1", "1.0", "true", "yes", "y", "t")
+_NO = ("0", "0.0", "false", "no", "n", "f")
+
+
+def _is_chat(value: Sequence[Any]) -> bool:
+    """Whether a list is messages, one text or a question and its answer."""
+    return bool(value) and all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in value)
+
+
+def question_in(value: object, note: Note) -> object:
+    """The query of a cell: a text, or the user's message of a conversation."""
+    if isinstance(value, (list, tuple)) and _is_chat(value):
+        return _said([message for message in value if message["role"] != "assistant"], "the query", note)
+    return value
+
+
+def answer_in(messages: Sequence[Mapping[str, Any]], place: str, note: Note) -> object:
+    """The passage of a conversation: the assistant's message, or the only one there is."""
+    answers = [message for message in messages if message["role"] == "assistant"]
+    return _said(answers or messages, place, note)
+
+
+def _said(messages: Sequence[Mapping[str, Any]], place: str, note: Note) -> object:
+    """What the only message says that is no system message; texts in parts are one if there is one part."""
+    said = [message["content"] for message in messages if message["role"] != "system"]
+    if len(said) < len(messages):
+        note("system-message", place)
+    if len(said) != 1:
+        note("several-messages", place)
+        return _LEFT_OUT if place != "the query" else None
+    content = said[0]
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
+        content = content[0].get("text")
+    return content
+
+
+class Lists(NamedTuple):
+    """Which cells are the texts of lists: all of some columns; in a table, wherever a cell of passages looks so."""
+
+    columns: frozenset[str] = frozenset()
+    table: bool = False
+
+
+NO_LISTS = Lists()
+
+
+def unpacked(text: str, always: bool, place: str, note: Note) -> object:
+    """What a cell is the text of: a list, an object, or itself.
+
+    Args:
+        text: of the cell.
+        always: all cells of its column are lists. One that begins so and cannot be parsed (cut by a spreadsheet) is
+            none then; else it is a text that begins with a bracket.
+        place: for the note.
+        note: is told what was left out.
+    """
+    found = list_in(text)
+    if always:
+        if found is None and looks_like_list(text):
+            note("list-text", place)
+            return None
+        return text if found is None else found
+    items = found if isinstance(found, (list, tuple)) else [found]
+    readable = all(item is None or isinstance(item, (str, dict)) for item in items)
+    return found if found is not None and readable and all(map(_has_text, items)) else text
+
+
+def looks_like_list(text: str) -> bool:
+    """Whether a text begins as a list of texts does, or as an object in Python."""
+    return _BEGINNING.match(text) is not None
+
+
+def is_passage_list(text: str) -> bool:
+    """Whether a cell is the text of a list, or of an object that has a text."""
+    found = list_in(text)
+    return isinstance(found, (list, tuple)) or (found is not None and _has_text(found))
+
+
+def _has_text(item: object) -> bool:
+    return not isinstance(item, dict) or not _TEXTS.isdisjoint(map(bare, item))
+
+
+def list_in(text: str) -> Any:
+    """The list or object that a cell is the text of, as JSON, Python or NumPy write it; None if it is none.
+
+    A flat list of texts is found by a regular expression, since to Python ``['a' 'b']`` (NumPy's) is one text ``ab``.
+    """
+    text = text.strip()
+    if text.startswith("array(") and text.endswith(")"):
+        text = re.sub(r",\s*dtype=[^,\[\]]*$", "", text[len("array(") : -1])
+    if text[:1] not in ("[", "(", "{") or len(text) > _LONGEST_LIST:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = _of_python(text)
+    return found if isinstance(found, (list, tuple, dict)) else None
+
+
+def _of_python(text: str) -> Any:
+    if any(flat.fullmatch(text) for flat in _FLAT.values()):
+        items = [_literal(item) if item[-1] in "'\"" else None for item in re.findall(_ITEM, text, re.DOTALL)]
+        quoted = text[0] == "(" and len(items) == 1 and not re.search(r",\s*\)$", text)  # ('so') is a quotation
+        return None if quoted else items
+    nested = "{" in text or "[" in text[1:]
+    return _literal(text) if nested and not _joins_texts(text) else None
+
+
+def _joins_texts(text: str) -> bool:
+    """Whether two texts stand side by side, as NumPy writes a list of them; Python would make one of them."""
+    try:
+        tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
+    except (tokenize.TokenError, SyntaxError):
+        return True
+    tokens = [token for token in tokens if token != tokenize.NL]
+    return any(pair == (tokenize.STRING, tokenize.STRING) for pair in pairwise(tokens))
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,189 @@
+"""Which files of a folder are a task's rows, and what is said of the others.
+
+A folder is one task in several files. Where it holds training data beside validation or test data, as a data set cloned
+from the hub does (``train-00000-of-00002.parquet``, ``dev.jsonl``, ``data/test.csv``, ``test/0000.parquet``), only the
+training data are read. Where it cannot be told what is meant (held-out rows only, several subsets, the same data in two
+formats), the user is asked. Every file that is not read is named. Rejected: reading whatever there is, and trusting
+``README.md``, whose list of files is often older than the files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tdro.data.read.splits import HELD_OUT, TRAIN, split_of, without_split
+from tdro.errors import UserError
+from tdro.recipe.places import ENDINGS
+
+# Beside data files, one of these is likely data that was forgotten: part-3.jsonl.zst, more.xlsx.
+_OTHER_DATA = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)\.|\.(arrow|xlsx?|ods|zip|zst|xz|bz2|7z)$", re.I)
+_ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "croissant.json"}
+_TEXT_ABOUT = re.compile(r"(readme|licen[cs]e|citation|changelog|notice)\b.*|.*\.md", re.I)
+_OF_ITS_OWN = {
+    "mixture.json": "a mixture",
+    "corpus.jsonl": "a folder in BEIR's layout",
+    "state.json": "a saved data set",
+}
+_SHARD = re.compile(r"(.*?)[-_.]?\d{5}-of-\d{5}")  # train-00000-of-00002, en-train-00000-of-00002
+_DEEPEST = 4  # data/en/train/0000.parquet
+_SHOWN = 6
+
+
+def files_in(folder: Path, wanted: str | None = None) -> tuple[list[Path], list[str]]:
+    """The data files of a folder that are read, by name, and a line about what is not.
+
+    The folder's own files are its data; the folders in it are looked at where it has none. A link that leads nowhere is
+    among the files, and refused later: a part of the data is not left out silently.
+
+    Args:
+        folder: looked into; names that begin with a dot are not.
+        wanted: the split to read; None for ``train`` where there are splits, or else for everything.
+
+    Raises:
+        UserError: there is no data, or it cannot be told which is meant.
+    """
+    every = sorted(_walk(folder, 0, set()))
+    own = [file for file in every if _is_data(file) and file.parent == folder]
+    found = own or [file for file in every if _is_data(file)]
+    _refuse_beir(folder, found)
+    others = [file for file in every if _OTHER_DATA.search(file.name) and not _is_data(file)]
+    if not found:
+        raise UserError(_nothing(folder, every, others))
+    read = _of_split(folder, found, wanted)
+    _refuse_several(folder, read)
+    splits = {_split(folder, file) for file in read}
+    held_out = any(_split(folder, file) in HELD_OUT for file in found)
+    beside = [file for file in others if file.parent in {other.parent for other in read}]
+    for file in beside:
+        if not held_out or _split(folder, file) in splits or _split(folder, file) is None:
+            raise UserError(f"{file}: no known format, and would be left out; convert it, or move it elsewhere")
+    return read, _notes(folder, read, [file for file in every if file not in read])
+
+
+def _walk(folder: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
+    """The files in a folder and the folders in it, but not those in folders that are something of their own."""
+    seen.add(folder.resolve())
+    try:
+        there = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        for entry in there:
+            path = folder / entry.name
+            if entry.name.startswith((".", "__")):
+                continue
+            if not path.is_dir():  # a link in a circle is none
+                yield path
+            elif depth < _DEEPEST and path.resolve() not in seen:
+                if any((path / name).is_file() for name in _OF_ITS_OWN):
+                    yield path
+                else:
+                    yield from _walk(path, depth + 1, seen)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror or error})") from error
+
+
+def _is_data(file: Path) -> bool:
+    return file.name.lower().endswith(ENDINGS) and file.name.lower() not in _ABOUT and not file.is_dir()
+
+
+def _stem(file: Path) -> str:
+    """A data file's name without its ending."""
+    endings = [ending for ending in ENDINGS if file.name.lower().endswith(ending)]
+    return file.name[: -max(map(len, endings))] if endings else file.name.partition(".")[0]
+
+
+def _split(folder: Path, file: Path) -> str | None:
+    """The split that a file's name tells, or the folder that it is in."""
+    parents = reversed(file.relative_to(folder).parent.parts)
+    return next((split for name in (_stem(file), *parents) if (split := split_of(name))), None)
+
+
+def _of_split(folder: Path, found: Sequence[Path], wanted: str | None) -> list[Path]:
+    """The files of the wanted split; without one, those to train on."""
+    by_split: dict[str | None, list[Path]] = {}
+    for file in found:
+        by_split.setdefault(_split(folder, file), []).append(file)
+    names = ", ".join(name for name in (TRAIN, *HELD_OUT) if name in by_split)
+    if wanted is not None:
+        split = split_of(wanted)
+        if split is None or split not in by_split:
+            raise UserError(f"{folder}: no file is of the split {wanted!r}; there are {names or 'no splits'}")
+        return by_split[split]
+    held_out = [file for split in HELD_OUT for file in by_split.get(split, ())]
+    if not held_out:
+        return list(found)
+    shown = held_out[0].relative_to(folder)
+    if None in by_split:
+        raise UserError(
+            f"{folder}: is {by_split[None][0].relative_to(folder)} to be trained on beside {shown}, which is held out "
+            "by its name?\nGive the files to train on, or put them into a folder of their own"
+        )
+    if TRAIN not in by_split:
+        raise UserError(
+            f"{folder}: holds no training data, by its names ({names}).\n"
+            f"To train on {shown} all the same, name the file, or the split (`split: {split_of(names.split(',')[0])}`)"
+        )
+    return by_split[TRAIN]
+
+
+def _refuse_several(folder: Path, read: Sequence[Path]) -> None:
+    """Raise where the files are of several data sets, or one file is there twice in other formats."""
+    groups: dict[tuple[str, ...], Path] = {}
+    stems: dict[Path, Path] = {}
+    for file in read:
+        parts = [name for name in file.relative_to(folder).parent.parts if without_split(name) not in ("", "data")]
+        shard = _SHARD.fullmatch(_stem(file))
+        groups.setdefault((*parts, without_split(shard[1]) if shard else ""), file)
+        stem = file.parent / _stem(file)
+        if (other := stems.setdefault(stem, file)) != file:
+            raise UserError(f"{folder}: are {other.name} and {file.name} the same rows? Give one of them")
+    if len(groups) > 1:
+        places = [str(file.parent if file.parent != folder else file) for file in groups.values()]
+        raise UserError(
+            f"{folder}: holds several data sets ({', '.join(_short(places))}).\n"
+            "Give one of them, or each as a task of its own; what is one task, put into one folder"
+        )
+
+
+def _refuse_beir(folder: Path, found: Sequence[Path]) -> None:
+    stems = {_stem(file) if file.parent == folder else file.relative_to(folder).parts[0]: file for file in found}
+    if "corpus" in stems and "queries" in stems:
+        raise UserError(
+            f"{folder}: holds {stems['corpus'].relative_to(folder)} and {stems['queries'].relative_to(folder)}; in "
+            "BEIR's layout, they are corpus.jsonl and queries.jsonl, unpacked, and qrels/train.tsv"
+        )
+
+
+def _nothing(folder: Path, every: Sequence[Path], others: Sequence[Path]) -> str:
+    """What to say of a folder without data files."""
+    for path in every:
+        own = next((what for name, what in _OF_ITS_OWN.items() if path.is_dir() and (path / name).is_file()), None)
+        if own:
+            return f"{folder}: holds no data file, but {own} in it: {path}; give that"
+    if others:
+        hint = "; of save_to_disk's folders, dataset_info.json and state.json belong to it" * (
+            others[0].suffix == ".arrow"
+        )
+        return f"{others[0]}: no known format{hint or ', and would be left out; convert it, or move it elsewhere'}"
+    return f"{folder}: holds no data file ({', '.join(ENDINGS)}) and no BEIR corpus.jsonl"
+
+
+def _notes(folder: Path, read: Sequence[Path], others: Sequence[Path]) -> list[str]:
+    """What is not read, in a line; and what is empty."""
+    unread = [str(file.relative_to(folder)) for file in others if not _TEXT_ABOUT.fullmatch(file.name)]
+    notes = []
+    if unread:
+        what = f"{len(read)} files are" if len(read) > 1 else f"{read[0].relative_to(folder)} is"
+        if any(_split(folder, file) == TRAIN for file in read):
+            what += " read, the split train" if len(read) > 1 else " read"
+        else:
+            what += " read"
+        notes.append(f"{folder}: {what}; not read: {', '.join(_short(unread))}")
+    empty = [file for file in read if file.is_file() and not file.stat().st_size]
+    return notes + [f"{file}: is empty" for file in empty if len(read) > 1]
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return [*names[:_SHOWN], *more]

@@ -1,0 +1,214 @@
+"""The values of one source become rows: the columns are told by each file's first rows, and what is not read is kept.
+
+Check, build and init read through here, so that they mean the same by the same file. What a single row cannot show, the
+first rows and the whole source do: which of its columns are the texts of lists, and that a column nobody reads judges
+the pairs. Rejected: telling the columns by each row's own keys (a row that lacks its positive would get another one).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tdro.data.read.cells import Lists, is_missing, is_passage_list, looks_like_list, yes_or_no
+from tdro.data.read.column_names import is_count, listed, shown_key
+from tdro.data.read.judgements import Unread
+from tdro.data.read.layout import Layout, Unclear, layout_of
+from tdro.data.read.rows import Problem, Row, row_by, row_from
+from tdro.data.read.sources import Part
+from tdro.recipe.places import TABLES
+
+Rows = Sequence[Mapping[str, Any]]
+_LAYOUTS = 1_000  # of rows with different keys that are kept
+LOOKED = 500  # first values of a file by which its columns are told
+_STRICT = ("named", "given", "answers")  # the later, the sooner a column is taken for a judgement
+
+
+class Reader:
+    """Reads a source's parts one after the other.
+
+    Args:
+        columns: what the user said, as :func:`tdro.data.read.layout.layout_of` takes it.
+        seen: what was not read so far, for a source that is gone on with.
+
+    Attributes:
+        unread: the columns that were not read.
+        lists: those whose cells were read as the lists that they are the texts of.
+        layout: of the last part that was opened; None before.
+    """
+
+    def __init__(self, columns: Mapping[str, str] | None, seen: Mapping[str, list[str]] | None = None) -> None:
+        self.columns = dict(columns or {})
+        self.unread = Unread(seen)
+        self.lists: list[str] = []
+        self.layout: Layout | None = None
+        self._file = ""
+        self._wanted = self.columns
+        self._layouts: dict[tuple[str, ...], Layout | Unclear] = {}
+        self._lists = Lists()
+        self._judged: Layout | None = None  # the layout whose positives are least sure
+
+    def open(self, part: Part) -> Unclear | None:
+        """Look at the first rows of a part, whose rows are read next.
+
+        Returns:
+            What must be asked first, where its columns cannot be told.
+        """
+        rows = first_rows(part)
+        layout = common_layout(rows, self.columns)
+        if isinstance(layout, Unclear):
+            return layout
+        table = _is_table(part.file)
+        self._file, self.layout, self._wanted, self._lists = part.file, layout, self.columns, Lists(table=table)
+        self._layouts = {}
+        if layout is None:
+            return None
+        if missing := _missing(self.columns, layout, keys_of(rows)):
+            return missing
+        self._wanted = self.columns | layout.columns
+        passages = (layout.query, *layout.positives, *layout.negatives)
+        listed_ones = [key for key in passages if _are_lists(rows, key, table and key != layout.query)]
+        self._lists = Lists(frozenset(listed_ones), table)
+        self.lists += [key for key in listed_ones if key not in self.lists]
+        self._judge(layout)
+        unread = Unread()
+        for row in rows:
+            unread.add(row, layout.unread)
+        return unread.judgement(layout, self.columns) or _neither_yes_nor_no(rows, layout)
+
+    def row(self, raw: object, line: int) -> tuple[Row | None, list[Problem]]:
+        """The row of a value of the part, as :func:`tdro.data.read.rows.row_from` gives it."""
+        if not isinstance(raw, dict):
+            return row_from(raw, self._file, line)
+        layout = self._layout_by(tuple(raw))
+        if isinstance(layout, Layout) and layout.unread:
+            self.unread.add(raw, layout.unread)
+        return row_by(layout, raw, self._file, line, lists=self._lists)
+
+    def end(self) -> Unclear | None:
+        """What must be asked after all rows: what a column means that judges them."""
+        return self.unread.judgement(self._judged, self.columns) if self._judged else None
+
+    def _layout_by(self, keys: tuple[str, ...]) -> Layout | Unclear:
+        """The layout of a row of the part: the part's, or its own where it has other names for both sides.
+
+        A row with the file's query, without its positives, and with an ``answer`` is not read: that is another column.
+        """
+        if (known := self._layouts.get(keys)) is not None:
+            return known
+        layout = layout_of(keys, self._wanted)
+        if isinstance(layout, Unclear):
+            own = layout_of(keys, self.columns)
+            if isinstance(own, Layout) and (own.by == "named" or self.layout is None or self.layout.query not in keys):
+                layout = own
+                self._judge(own)
+        elif self.layout is None:
+            self._judge(layout)
+        if len(self._layouts) < _LAYOUTS:
+            self._layouts[keys] = layout
+        return layout
+
+    def _judge(self, layout: Layout) -> None:
+        if self._judged is None or _STRICT.index(layout.by) > _STRICT.index(self._judged.by):
+            self._judged = layout
+
+
+def notes(unread: Sequence[str], lists: Sequence[str]) -> list[str]:
+    """Lines for people: which columns of a source were read as lists, and which were not read."""
+    lines = [f"read as lists, which their cells are the texts of: {listed(lists)}"] if lists else []
+    return [*lines, f"not read: {listed(unread, None)}"] if unread else lines
+
+
+def first_rows(part: Part) -> Rows:
+    """The objects among a part's first values."""
+    return [value for _, _, value in itertools.islice(part.read(0, 1), LOOKED) if isinstance(value, dict)]
+
+
+def keys_of(rows: Rows) -> tuple[str, ...]:
+    """All keys of rows, in the order in which they come."""
+    return tuple(dict.fromkeys(str(key) for row in rows for key in row))
+
+
+def common_layout(rows: Rows, columns: Mapping[str, str]) -> Layout | Unclear | None:
+    """The layout of all rows together, or of most of them where they have several; None without rows.
+
+    What is asked has an answer that is likely right: the shortest texts are the queries, the longest the positives.
+    """
+    if not rows:
+        return None
+    layout = layout_of(keys_of(rows), columns)
+    if isinstance(layout, Layout):
+        return layout
+    layouts = [(layout_of(keys, columns), count) for keys, count in Counter(map(tuple, rows)).most_common()]
+    readable = [(one, count) for one, count in layouts if isinstance(one, Layout)]
+    if 2 * sum(count for _, count in readable) > len(rows):
+        return readable[0][0]
+    if layout.answer:
+        return layout
+    if not (likely := _likely(rows, layout)):
+        return Unclear(f"a row needs a query and a passage that answers it; it has {listed(keys_of(rows))}")
+    return layout.with_answer(likely)
+
+
+def _missing(columns: Mapping[str, str], layout: Layout, keys: Sequence[str]) -> Unclear | None:
+    """A column that the user named and that is not there."""
+    there = {"id": layout.id in keys, "negatives": bool(layout.negatives), "label": layout.label in keys}
+    for what, name in columns.items():
+        if name not in ("", what) and not there.get(what, True):
+            return Unclear(f"no column {shown_key(name)}, which is to be the {what}; it has {listed(keys)}")
+    return None
+
+
+def _neither_yes_nor_no(rows: Rows, layout: Layout) -> Unclear | None:
+    """A label of which the first rows show that it says more than yes and no."""
+    for row in rows if layout.label else ():
+        if not is_missing(value := row.get(layout.label)) and yes_or_no(value) is None:
+            return Unclear(
+                f"the label {shown_key(layout.label)} is {shown_key(value)}, and not 1 or 0, true or false; keep the "
+                "rows whose positives are answers, and say label: ''"
+            )
+    return None
+
+
+def _is_table(file: str) -> bool:
+    return file.lower().removesuffix(".gz").endswith(tuple(TABLES))
+
+
+def _are_lists(rows: Rows, key: str, table: bool) -> bool:
+    """Whether the texts of a column are the texts of lists or passages, words for nothing aside.
+
+    All of them; in a table, whose cells cannot be lists, one is enough. Some may be cut and be lists no more.
+    """
+    values = [value for row in rows if not is_missing(value := row.get(key))]
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < len(values) or not any(map(is_passage_list, texts)):
+        return False
+    return table or all(looks_like_list(text) or is_passage_list(text) for text in texts)
+
+
+def _likely(rows: Rows, unclear: Unclear) -> dict[str, str]:
+    """What the user could say; nothing where there are no texts for it."""
+    lengths = {}
+    for key in keys_of(rows):
+        sizes = [size for row in rows if (size := _length(row.get(key)))]
+        if 2 * len(sizes) >= len(rows):
+            lengths[key] = sum(sizes) / len(sizes)
+    lengths = {key: length for key, length in lengths.items() if not is_count(key)} or lengths
+    answer = {what: name for what, name in unclear.known.items() if name}
+    for what, best in (("positives", max), ("query", min)):
+        if what not in answer:
+            left = [key for key in lengths if key not in answer.values()]
+            left = [key for key in left if key in unclear.candidates.get(what, ())] or left
+            if not left:
+                return {}
+            answer[what] = best(left, key=lengths.__getitem__)
+    return answer
+
+
+def _length(value: object) -> int:
+    """Of a text, or of the first in a list; 0 for anything else."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    return len(value) if isinstance(value, str) and not value.isdecimal() else 0

@@ -1,0 +1,281 @@
+"""One raw value becomes a row, or says why not: cleaned, every change named.
+
+Which columns are read says :mod:`tdro.data.read.layout`, what a cell means :mod:`tdro.data.read.cells`. What can be
+mended
+without guessing is mended (a control character, an empty negative); a row without a query or a positive is dropped;
+what only looks wrong is kept. Whatever is done to a row, a :class:`Problem` says so. Rejected: pydantic, whose errors
+say what a model wanted and not what becomes of the row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from tdro.data.read.cells import (
+    NO_LISTS,
+    Lists,
+    is_nothing,
+    looks_like_list,
+    passages_in,
+    question_in,
+    unpacked,
+    yes_or_no,
+)
+from tdro.data.read.clean_texts import MOJIBAKE, NO_TEXT, different, sound
+from tdro.data.read.column_names import shown_key
+from tdro.data.read.layout import Layout, Unclear, layout_of
+from tdro.data.same_text import normalise
+
+LONGEST_TEXT = 100_000  # characters; more than any model reads, and no passage
+
+Action = Literal["dropped", "repaired", "kept", "refused"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong, and what is done about it.
+
+    Attributes:
+        file: the path, or the source's name, as the user gave it.
+        line: from 1; None where it is about the whole file.
+        kind: a slug such as ``not-json``.
+        message: for people, one line.
+        action: ``dropped``, the row is left out; ``repaired``, it is read with the change that :data:`REPAIRS` tells;
+            ``kept``, it is read as it is; ``refused``, nothing more of the file is read.
+    """
+
+    file: str
+    line: int | None
+    kind: str
+    message: str
+    action: Action
+
+
+class Row(NamedTuple):  # not a frozen dataclass, which takes three times as long to make
+    """A query, the passages that answer it (at least one), and hard negatives (possibly none)."""
+
+    id: str
+    query: str
+    positives: list[str]
+    negatives: list[str]
+
+
+_MESSAGES = {
+    "null": "null",
+    "wrong-type": "not a text",
+    "empty-text": "empty",
+    "control-character": "control characters",
+    "surrogate": "half of a surrogate pair, which is no text",
+    "whitespace": "whitespace around the text",
+    "overlong": "longer than {longest} characters",
+    "wrong-encoding": "looks like UTF-8 that was read in another encoding ('Ã©'), or has lost characters (U+FFFD)",
+    "duplicate-text": "the same text twice",
+    "positive-is-query": "equal to the query",
+    "positive-is-negative": "equal to a positive",
+    "not-finite": "NaN or an infinite number, which JSON has not",
+    "null-word": "a word for nothing (nan, None, NULL, #N/A)",
+    "no-text": "an object without a text",
+    "list-text": "begins as the text of a list does, as others in this column, and is none",
+    "list-like": "looks like the text of a list or an object, and is read as one text",
+    "judged": "a judgement of its own says the opposite",
+    "several-messages": "not one question, or not one answer",
+    "system-message": "a system message; say what a query asks for as the task's instruction",
+}
+REPAIRS = {  # what "repaired" means
+    "null": "left out",
+    "wrong-type": "left out",
+    "empty-text": "left out",
+    "control-character": "removed",
+    "surrogate": "removed",
+    "whitespace": "removed",
+    "overlong": "cut",
+    "duplicate-text": "kept once",
+    "positive-is-query": "left out",
+    "positive-is-negative": "left out",
+    "not-finite": "read as null",
+    "null-word": "left out",
+    "no-text": "left out",
+    "list-text": "left out",
+    "judged": "left out",
+    "several-messages": "left out",
+    "system-message": "left out",
+}
+
+
+def row_from(
+    raw: object,
+    file: str,
+    line: int,
+    columns: Mapping[str, str] | None = None,
+    longest: int = LONGEST_TEXT,
+) -> tuple[Row | None, list[Problem]]:
+    """The row of a raw value, and all that was wrong with it. Without a row, every problem's action is ``dropped``.
+
+    A passage may be a text, messages, or an object of ``text`` and ``title`` (then it is ``"title text"``); a column of
+    passages may hold one or a list. Texts are the same if :func:`tdro.data.same_text.normalise` says so.
+
+    Args:
+        raw: as JSON gives it: an object of one of the known schemas.
+        file: for the problems.
+        line: for the problems, and the row's id where it has none.
+        columns: the file's names, as :func:`tdro.data.read.layout.layout_of` takes them.
+        longest: characters of a text above which it is cut.
+    """
+    if not isinstance(raw, dict):
+        hint = "; `jq -c '.[]' FILE` makes lines of it" if isinstance(raw, list) else ""
+        return None, [Problem(file, line, "not-an-object", f"expected an object, found {_type(raw)}{hint}", "dropped")]
+    return row_by(layout_of(tuple(raw), columns), raw, file, line, longest)
+
+
+def row_by(
+    layout: Layout | Unclear,
+    raw: dict[str, Any],
+    file: str,
+    line: int,
+    longest: int = LONGEST_TEXT,
+    lists: Lists = NO_LISTS,
+) -> tuple[Row | None, list[Problem]]:
+    """As :func:`row_from`, of an object by a layout; ``lists`` says which cells are the texts of lists."""
+    if isinstance(layout, Unclear):
+        return None, [Problem(file, line, "unknown-columns", layout.problem, "dropped")]
+    if layout.label and not (yes := yes_or_no(raw.get(layout.label))):
+        said = ("judged-no", "says no") if yes is False else ("no-judgement", "says neither yes nor no")
+        return None, [Problem(file, line, said[0], f"{shown_key(layout.label)} {said[1]}", "dropped")]
+    cleaner = _Cleaner(longest)
+    for key, value in raw.items():
+        if value.__class__ is float and not math.isfinite(value):
+            cleaner.note("not-finite", f"key {shown_key(key)}")
+            raw = {**raw, key: None}
+    query, positives, negatives = _texts(raw, layout, lists, cleaner)
+    if not sound([query, *positives, *negatives], longest):
+        query = cleaner.text(query, "the query")
+        positives = cleaner.texts(positives, "positive")
+        negatives = cleaner.texts(negatives, "negative")
+        positives, negatives = _distinct(query, positives, negatives, cleaner)
+    if query and positives:
+        identity = cleaner.identity(raw.get(layout.id), line)
+        problems = cleaner.problems(file, line) if cleaner.notes else []
+        return Row(identity, query, positives, negatives), problems
+    problems = cleaner.problems(file, line, dropped=True)
+    if query:
+        problems.append(Problem(file, line, "no-positive", "no positive, or none that is left", "dropped"))
+    return None, problems
+
+
+def _texts(raw: Mapping[str, Any], layout: Layout, lists: Lists, cleaner: _Cleaner) -> tuple[Any, list[Any], list[Any]]:
+    """Query, positives and negatives as they stand in the row; what has no meaning is left out and noted."""
+
+    def cell(key: str, place: str) -> object:
+        value = raw[key]
+        if isinstance(value, str) and (lists.table or key in lists.columns):
+            return unpacked(value, key in lists.columns, place, cleaner.note)
+        return value
+
+    def passages(keys: Sequence[str], place: str, wanted: bool) -> list[Any]:
+        return [text for key in keys for text in passages_in(cell(key, place), place, cleaner.note, wanted)]
+
+    query = cell(layout.query, "the query") if layout.query in lists.columns else raw[layout.query]
+    if layout.query in lists.columns and isinstance(query, list) and len(query) == 1:
+        query = query[0]
+    return (
+        question_in(query, cleaner.note),
+        passages(layout.positives, "positive", True),
+        passages(layout.negatives, "negative", False),
+    )
+
+
+class _Cleaner:
+    """Cleans the texts of one row and keeps notes: what kind of problem, where, how often."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.notes: dict[str, dict[str, int]] = {}
+
+    def note(self, kind: str, place: str) -> None:
+        places = self.notes.setdefault(kind, {})
+        places[place] = places.get(place, 0) + 1
+
+    def text(self, value: object, place: str) -> str:
+        """The cleaned text; empty, and noted, where there is none."""
+        if not isinstance(value, str):
+            self.note("null" if value is None else "wrong-type", place)
+            return ""
+        if found := NO_TEXT.findall(value):
+            surrogate = any("\ud800" <= character <= "\udfff" for character in found)
+            self.note("surrogate" if surrogate else "control-character", place)
+            value = NO_TEXT.sub("", value)
+        bare = value.strip()
+        if not bare or is_nothing(bare):
+            self.note("null-word" if bare else "empty-text", place)
+            return ""
+        if len(bare) != len(value):
+            self.note("whitespace", place)
+        if len(bare) > self.longest:
+            self.note("overlong", place)
+            bare = bare[: self.longest].rstrip()
+        if not bare.isascii() and MOJIBAKE.search(bare):
+            self.note("wrong-encoding", place)
+        if bare[0] in "[({" and looks_like_list(bare):
+            self.note("list-like", place)
+        return bare
+
+    def texts(self, passages: Sequence[object], place: str) -> list[str]:
+        """The cleaned texts of passages."""
+        return [text for passage in passages if (text := self.text(passage, place))]
+
+    def identity(self, value: object, line: int) -> str:
+        """The row's id as a text, or the line's number."""
+        if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 128:
+            return str(value)
+        if value is None:
+            return str(line)
+        if isinstance(value, str) and is_nothing(value.strip()):
+            return str(line)
+        return self.text(value, "the id") or str(line)
+
+    def problems(self, file: str, line: int, dropped: bool = False) -> list[Problem]:
+        """A problem a kind, in the order in which they were found."""
+        found = []
+        for kind, places in self.notes.items():
+            where = ", ".join(place if n == 1 else _several(n, place) for place, n in places.items())
+            message = f"{where}: {_MESSAGES[kind].format(longest=self.longest)}"
+            action: Action = "dropped" if dropped else "kept" if kind in ("wrong-encoding", "list-like") else "repaired"
+            found.append(Problem(file, line, kind, message, action))
+        return found
+
+
+def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:
+    """Positives that are not the query, negatives that are no positives, and no text twice."""
+    if different([query, *positives, *negatives]):
+        return positives, negatives
+    asked = normalise(query)
+    answers: dict[str, str] = {}
+    for text in positives:
+        key = normalise(text)
+        if key == asked or key in answers:
+            cleaner.note("positive-is-query" if key == asked else "duplicate-text", "positive")
+        else:
+            answers[key] = text
+    others: dict[str, str] = {}
+    for text in negatives:
+        key = normalise(text)
+        if key in answers or key in others:
+            cleaner.note("positive-is-negative" if key in answers else "duplicate-text", "negative")
+        else:
+            others[key] = text
+    return list(answers.values()), list(others.values())
+
+
+def _several(number: int, place: str) -> str:
+    """``2 negatives``; what stands in brackets behind a place stays there."""
+    what, bracket, more = place.partition(" (")
+    return f"{number} {what}s{bracket}{more}"
+
+
+def _type(value: object) -> str:
+    """A JSON value's type in JSON's words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

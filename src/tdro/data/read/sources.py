@@ -1,0 +1,281 @@
+"""Where training rows come from: a file, a folder (of files, in BEIR's layout, of save_to_disk), a file or data set on
+the hub.
+
+``open_source`` says what a source's content is (by its bytes, or the hub's commit) and gives its parts; each part is
+read from one end to the other and can be begun anywhere, so that a build goes on after a kill. What a value means is
+not decided here but in :mod:`tdro.data.read.rows`. Rejected: ``datasets.load_dataset`` for files too (it converts them
+whole into a cache of its own, one wrong row ends it without a line number, and an archive of a JSONL file becomes a
+single row with all of the file in it), and modification times as content (they change with a copy).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdro.data.read.arrow_rows import is_saved, parquet_rows, parquet_size, saved_files, saved_rows, saved_split
+from tdro.data.read.beir_rows import beir_files, beir_rows
+from tdro.data.read.file_digest import file_digest, remembered
+from tdro.data.read.folders import files_in
+from tdro.data.read.json_values import form_of, json_rows
+from tdro.data.read.jsonl import first_member, raw_rows
+from tdro.data.read.rows import Problem, shown_key
+from tdro.data.read.tables import table_rows
+from tdro.errors import UserError
+from tdro.recipe.places import (
+    ARCHIVES,
+    ENDINGS,
+    JSONL,
+    PARQUET,
+    TABLES,
+    hub_file,
+    is_hub_file,
+    is_hub_id,
+    looks_like_file,
+)
+
+if TYPE_CHECKING:
+    from tdro.recipe.data_sections import Source
+
+Values = Iterator[tuple[int, int, object]]
+_MAGIC = {
+    b"PAR1": ("Parquet", "let it end in .parquet"),
+    b"PK\x03\x04": ("a ZIP archive or a spreadsheet", "unpack it, or save it as CSV"),
+    b"\x28\xb5\x2f\xfd": ("data packed by zstd", "unpack it, or pack it by gzip"),
+    b"\xfd7zXZ": ("data packed by xz", "unpack it, or pack it by gzip"),
+    b"BZh": ("data packed by bzip2", "unpack it, or pack it by gzip"),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a source.
+
+    Attributes:
+        file: its name in problems.
+        read: from (position, line) yields a value's line, the position after it, and the value or a
+            :class:`tdro.data.read.rows.Problem`. The first position is 0, the first line 1.
+        size: the last position; None where it is not known.
+        unit: of positions: ``B`` (bytes) or ``rows``.
+    """
+
+    file: str
+    read: Callable[[int, int], Values]
+    size: int | None = None
+    unit: str = "rows"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source that is there.
+
+    Attributes:
+        content: what it holds, as digests: equal for equal content, wherever it lies.
+        files: those that are read; none for a data set on the hub.
+        parts: gives the parts; nothing is read before.
+        beside: what lies beside the files and is not read, a line each.
+    """
+
+    content: list[str]
+    files: list[Path]
+    parts: Callable[[], list[Part]]
+    beside: list[str] = field(default_factory=list)
+
+
+def open_source(source: Source) -> Opened:
+    """Find a source and say what its content is.
+
+    A file's bytes are read once for their digest, which is remembered with size and time of the file.
+
+    Args:
+        source: the recipe's entry, or anything with its keys.
+
+    Raises:
+        UserError: it is not there, is of no known format, or the hub does not answer and never did.
+    """
+    text = source.source
+    path = Path(text).expanduser()
+    if is_hub_file(text):
+        path = _download(text)
+    elif not path.exists():
+        if path.is_symlink():
+            raise UserError(f"{text}: is a link that leads nowhere, or in a circle")
+        if looks_like_file(text) or not is_hub_id(text):
+            raise UserError(f"{text}: no such file or folder")
+        return _on_the_hub(source)
+    if path.is_dir():
+        return _folder(path, source.split)
+    _readable(path)
+    return Opened([_content(path)], [path], lambda: [_part(path)])
+
+
+def refusal(parts: list[Part]) -> str:
+    """Why one of the parts cannot be read at all, with its place; empty where each begins with something else."""
+    for part in parts:
+        first = next(part.read(0, 1), None)
+        if first is not None and isinstance(first[2], Problem) and first[2].action == "refused":
+            where = f"{part.file}, line {first[2].line}" if first[2].line is not None else part.file
+            return f"{where}: {first[2].message}"
+    return ""
+
+
+def _folder(path: Path, split: str | None) -> Opened:
+    """A folder in BEIR's layout, one that ``save_to_disk`` made, or one of data files."""
+    if (path / "corpus.jsonl").is_file():
+        return _beir(path, split or "train")
+    if (path / "mixture.json").is_file():
+        raise UserError(f"{path}: a mixture, not a task's data; in a recipe: data: {{mixture: {path}}}")
+    if is_saved(path):
+        return _saved(path, split)
+    files, beside = files_in(path, split)
+    for file in files:
+        _readable(file)
+    return Opened([_content(file) for file in files], files, lambda: [_part(file) for file in files], beside)
+
+
+def _content(file: Path) -> str:
+    return f"{_format(file)} {file_digest(file)}"
+
+
+def _readable(file: Path) -> None:
+    """Raise for what no reader should begin with: it would wait for ever, or tell of a thousand broken lines."""
+    try:
+        str(file).encode()
+        if not file.is_file():
+            pipe = "is a pipe or a device, which cannot be read from where a build was stopped; write it to a file"
+            raise UserError(f"{file}: {pipe if file.exists() else 'is a link that leads nowhere'}")
+        with file.open("rb") as opened:
+            head = opened.read(8)
+    except UnicodeEncodeError as error:
+        raise UserError(f"{str(file)!a}: the name is not UTF-8; rename it") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
+    for magic, (what, remedy) in _MAGIC.items():
+        if head.startswith(magic) and not (what == "Parquet" and file.name.lower().endswith(PARQUET)):
+            raise UserError(f"{file}: holds {what}, whatever its name says; {remedy}")
+
+
+def _format(file: Path) -> str:
+    """``jsonl``, ``parquet``, or a table's ending, by the file's ending."""
+    name = file.name.lower()
+    plain = name.removesuffix(".gz")
+    if plain.endswith(JSONL):
+        return "jsonl"
+    if name.endswith(ARCHIVES):
+        return _format_of_archive(file)
+    if name.endswith(PARQUET):
+        return "parquet"
+    for ending in TABLES:
+        if plain.endswith(ending):
+            return ending
+    raise UserError(f"{file}: no known format; a data file ends in {', '.join(ENDINGS)}")
+
+
+def _format_of_archive(file: Path) -> str:
+    """``jsonl``, by the name of the archive or of the first file in it."""
+    inside = first_member(file)
+    if not inside or inside.lower().endswith(JSONL) or re.search(r"\.(jsonl|ndjson|json)\.t", file.name.lower()):
+        return "jsonl"
+    raise UserError(f"{file}: an archive of {shown_key(inside)}, and only one of a JSONL file is read; unpack it")
+
+
+def _part(file: Path) -> Part:
+    kind = _format(file)
+    if kind == "jsonl":
+        if (form := form_of(file)) != "lines":
+            return Part(str(file), lambda position, line: json_rows(file, form, position))
+        plain = file.name.lower().endswith(JSONL)
+        size = file.stat().st_size if plain else None  # of a compressed file, positions are in what it holds
+        return Part(str(file), functools.partial(raw_rows, file), size, "B")
+    if kind == "parquet":
+        return Part(str(file), lambda position, line: parquet_rows(file, position), parquet_size(file))
+    return Part(str(file), lambda position, line: table_rows(file, TABLES[kind], position))
+
+
+def _beir(folder: Path, split: str) -> Opened:
+    files = beir_files(folder, split)
+    others = sorted(f"qrels/{path.name}" for path in folder.glob("qrels/*.tsv") if path != files[-1])
+    read = functools.partial(beir_rows, folder, split)
+    return Opened(
+        [f"beir {file_digest(file)}" for file in files],
+        files,
+        lambda: [Part(str(folder / "queries.jsonl"), lambda position, line: read(position))],
+        [f"{folder}: qrels/{split}.tsv is read; not read: {', '.join(others)}"] if others else [],
+    )
+
+
+def _saved(folder: Path, split: str | None) -> Opened:
+    chosen, others = saved_split(folder, split)
+    files = saved_files(chosen)
+
+    def parts() -> list[Part]:
+        size, read = saved_rows(chosen)
+        return [Part(str(chosen), lambda position, line: read(position), size)]
+
+    beside = [f"{folder}: the split {chosen.name} is read; not read: {', '.join(others)}"] if others else []
+    return Opened([f"arrow {file_digest(file)}" for file in files], files, parts, beside)
+
+
+def _download(text: str) -> Path:
+    """A file of a data set's repository, by way of the hub client's cache; offline, what lies there."""
+    from huggingface_hub import hf_hub_download
+
+    repository, revision, file = hub_file(text)
+    try:
+        return Path(hf_hub_download(repository, file, repo_type="dataset", revision=revision))
+    except Exception as error:  # the client raises its own errors, httpx's, OSError and ValueError
+        raise UserError(f"{text}: cannot be downloaded ({_line(error)})") from error
+
+
+def _on_the_hub(source: Source) -> Opened:
+    """A data set by its id, streamed at the commit that is the newest now; its own code is never run."""
+    revision = remembered(f"revision of {source.source}", lambda: _revision(source.source))
+    content = [source.source, revision, source.subset or "", source.split or "train"]
+    return Opened(content, [], lambda: [_stream(source, revision)])
+
+
+def _revision(repository: str) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(repository).sha)
+    except Exception as error:  # as above
+        raise UserError(
+            f"{repository}: no such file or folder here, and the hub has no such data set or does not answer "
+            f"({_line(error)})"
+        ) from error
+
+
+def _stream(source: Source, revision: str) -> Part:
+    from datasets import load_dataset
+
+    name = f"{source.source}:{source.subset}" if source.subset else source.source
+    split = source.split or "train"
+    try:
+        rows: Any = load_dataset(source.source, source.subset, split=split, streaming=True, revision=revision)
+    except Exception as error:  # whatever the formats' readers raise
+        raise UserError(f"{name}: split {split!r} cannot be loaded ({_line(error)})") from error
+
+    def read(position: int, line: int) -> Values:
+        number = position
+        try:
+            for value in rows.skip(position):
+                number += 1
+                yield number, number, value
+        except Exception as error:  # as above, and the network's
+            raise UserError(
+                f"{name}, row {number + 1}: cannot be read ({_line(error)}); the same command goes on from here"
+            ) from error
+
+    splits = rows.info.splits or {}
+    return Part(name, read, splits[split].num_examples if split in splits else None)
+
+
+def _line(error: Exception) -> str:
+    """An error on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

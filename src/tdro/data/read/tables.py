@@ -1,0 +1,264 @@
+"""Rows of CSV and TSV files, one at a time, with their lines.
+
+A broken row becomes a problem and does not cost the next, as in :mod:`tdro.data.read.jsonl`; but where a quote is not
+closed, nobody knows where the next row begins, and the file is refused. How cells are parted and quoted is told by
+:mod:`tdro.data.read.dialect`. Rejected: pyarrow's CSV reader (several times faster, but one wrong row ends it, and it
+knows no lines).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from tdro.data.read.dialect import (
+    ESCAPED,
+    TAB,
+    WINDOW,
+    Dialect,
+    Lines,
+    Signs,
+    begins_with_quote,
+    delimiter_of,
+    is_contained,
+    is_escaped,
+    tell,
+)
+from tdro.data.read.jsonl import LONGEST_LINE, broken_file, open_text
+from tdro.data.read.rows import Problem
+
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of a byte
+_UNCLOSED = "a quote is opened here and never closed: is the file cut, or the quote one too many?"
+_FIRST_ROW = 1 << 12  # characters in which it is looked for
+_MOST_WORDS = 5  # of a column's name
+
+
+def table_rows(path: Path, delimiter: str, start: int = 0) -> Iterator[tuple[int, int, object]]:
+    """Line, rows so far, and the row as a dict of its header's names or a :class:`Problem`; ``start`` are skipped.
+
+    The first line is the header. UTF-8, UTF-16, or UTF-32 with a BOM; gzipped or not. An empty cell is null: a row may
+    have fewer negatives than the table has columns for. Memory: a row, and a window of a million characters where
+    quotes must be told.
+
+    Args:
+        path: the file.
+        delimiter: what usually parts its cells; ``;`` and others are told by the header.
+        start: rows to skip.
+    """
+    for number, (line, value) in enumerate(_table(path, delimiter), 1):
+        if number > start:
+            yield line, number, value
+
+
+def _table(path: Path, usual: str) -> Iterator[tuple[int, object]]:
+    name = str(path)
+    csv.field_size_limit(LONGEST_LINE)
+    lines = Lines(lambda: "")
+    try:
+        with open_text(path) as file:
+            lines = Lines(_reader(file))
+            for value in _rows(lines, usual, name):
+                line = value.line or 1 if isinstance(value, Problem) else lines.number - len(lines.taken) + 1
+                yield line, value
+                if isinstance(value, Problem) and value.action == "refused":
+                    return
+    except (EOFError, OSError, zlib.error, UnicodeError) as error:
+        yield lines.number + 1, broken_file(name, lines.number + 1, error)
+
+
+def _reader(file: TextIO) -> Callable[[], str]:
+    readline, longest = file.readline, LONGEST_LINE
+
+    def read() -> str:
+        line = readline(longest)
+        if len(line) == longest and not line.endswith(("\n", "\r")):
+            raise OSError(f"a line is longer than {longest} characters")
+        return line
+
+    return read
+
+
+def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
+    """A row or a problem for each record of the table; the record's lines are those that ``lines`` has taken."""
+    try:
+        delimiter = _delimiter(lines, usual)
+        header = [cell.strip() for cell in next(Dialect(delimiter).reader(lines), [])]
+    except csv.Error:
+        line = max(1, lines.number - len(lines.taken) + 1)
+        yield Problem(name, line, "wrong-header", "a quote in the header is not closed, or not doubled", "refused")
+        return
+    line = lines.number - len(lines.taken) + 1
+    if message := _wrong_header(header, delimiter):
+        yield Problem(name, line, "wrong-header", message, "refused")
+        return
+    quoted = delimiter != TAB or any(begins_with_quote(line, TAB) for line in lines.taken)
+    first_beyond_ascii = True
+    for cells in _records(lines, delimiter, quoted, len(header), name):
+        if isinstance(cells, Problem):
+            yield cells
+        elif cells:
+            value = _row(header, cells, name, lines)
+            if first_beyond_ascii and not all(map(str.isascii, lines.taken)):
+                first_beyond_ascii = False
+                if isinstance(value, Problem) and value.kind == "not-utf8" and _is_of_another_encoding(lines):
+                    message = "not UTF-8, nor is any text behind it; convert the file, for instance by iconv"
+                    yield replace(value, message=f"{message} -f WINDOWS-1252 -t UTF-8", action="refused")
+                    return
+            yield value
+
+
+def _delimiter(lines: Lines, usual: str) -> str:
+    """What parts the cells; the lines before the header are taken."""
+    for line in lines:
+        if sep := re.fullmatch(r"sep=(.)\s*", line):  # Excel's
+            lines.forget()
+            return sep[1]
+        if line.strip():
+            behind, _ = lines.ahead(_FIRST_ROW)
+            lines.taken = lines.taken[-1:]
+            lines.put_back()
+            return delimiter_of(line, behind, usual)
+    return usual
+
+
+def _records(lines: Lines, delimiter: str, quoted: bool, columns: int, name: str) -> Iterator[list[str] | Problem]:
+    """The cells of each record."""
+    dialect: Dialect | None = Dialect(delimiter)
+    if not quoted:
+        dialect = yield from _until_quotes(lines, columns, name)
+    if dialect is not None:
+        yield from _quoted(lines, dialect, columns, name)
+
+
+def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] | Problem, None, Dialect | None]:
+    """Lines whose quotes, if they have any, are characters. Returns the dialect of the others; None at the end.
+
+    Where it was told that they are characters, cells that a program seems to have quoted are counted from there on.
+    """
+    signs, told_until, told, first = Signs(), 0, "", 0  # first: line with a quote that was read as a character
+    lines.forget()
+    for line in lines:
+        if lines.number > told_until and '"' in line and (begins_with_quote(line, TAB) or ESCAPED in line):
+            if told == "characters":
+                signs.watch(line, TAB)
+                told = "unclear" if signs.are_of_both else told
+            else:
+                lines.put_back()
+                ahead, whole = lines.ahead(WINDOW)
+                told_until = lines.number + len(ahead)
+                told = tell(ahead, whole, columns, TAB, signs)
+                next(lines)
+            if told in ("quotes", "backslash") and not first:
+                lines.put_back()
+                return Dialect(TAB, backslash=told == "backslash")
+            if problem := _problem_of(told, first, lines.number, name):
+                yield problem
+                if problem.action == "refused":
+                    return None
+            first = first or lines.number
+        text = line.rstrip("\r\n")
+        yield text.split(TAB) if text else []
+        lines.forget()
+    return None
+
+
+def _problem_of(told: str, first: int, line: int, name: str) -> Problem | None:
+    """What is said of quotes that are told so, where the first of them that was read as a character is in a line."""
+    if told in ("quotes", "backslash", "unclear"):
+        return Problem(name, line, "unclear-quotes", _unclear(first), "refused")
+    if told == "cut":
+        return Problem(name, line, "broken-file", _UNCLOSED, "refused")
+    if told == "either" and not first:
+        return Problem(name, line, "quotes-kept", "quotes around a cell are read as part of its text", "kept")
+    return None
+
+
+def _unclear(before: int) -> str:
+    where = f", as in line {before}" if before else ""
+    return (
+        'from here on, some cells stand in quotes, with "" for a quote in them, and others begin with a quote that is '
+        f"a character{where}; save the table in one way, or as JSONL"
+    )
+
+
+def _quoted(lines: Lines, dialect: Dialect, columns: int, name: str) -> Iterator[list[str] | Problem]:
+    """Records in which quotes count."""
+    reader, escapes_told = dialect.reader(lines), dialect.backslash
+    while True:
+        lines.forget()
+        problem = cells = None
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            problem = _failed(lines, dialect, str(error), name)
+        if not escapes_told and ESCAPED in "".join(lines.taken):
+            escapes_told = True
+            lines.put_back()
+            ahead, whole = lines.ahead(WINDOW)
+            if is_escaped(ahead, whole, columns, dialect.delimiter):
+                dialect = Dialect(dialect.delimiter, backslash=True)
+            reader = dialect.reader(lines)
+        elif problem is not None:
+            yield problem
+        elif cells is None:
+            return
+        else:
+            yield cells
+
+
+def _failed(lines: Lines, dialect: Dialect, error: str, name: str) -> Problem:
+    """What is said of a record that quotes do not explain."""
+    first = lines.number - len(lines.taken) + 1
+    if "unexpected end" in error:
+        return Problem(name, first, "broken-file", _UNCLOSED, "refused")
+    if "field limit" in error:
+        message = f"a cell is longer than {LONGEST_LINE} characters: is a quote not closed?"
+        return Problem(name, first, "not-csv", message, "refused")
+    wrong = 'a quote in a cell in quotes is not written as "" or \\"'
+    if is_contained(lines.taken) and dialect.delimiter != TAB:
+        return Problem(name, first, "not-csv", wrong, "dropped")
+    where = "" if lines.number == first else f", here or in the lines up to {lines.number}"
+    message = f"{wrong}{where}: it cannot be told where the next row begins; mend it, or save the table as JSONL"
+    return Problem(name, first, "not-csv", message, "refused")
+
+
+def _wrong_header(header: list[str], delimiter: str) -> str:
+    """Why no row can be read by this header; empty where they can."""
+    if _NOT_UTF8.search("".join(header)):
+        return "the header is not UTF-8; convert the file to UTF-8"
+    if len(set(header)) != len(header):
+        return "the header has a name twice; number such columns (negative_1, negative_2)"
+    others = [other for other in ";\t|," if other in header[0]] if len(header) == 1 else []
+    if others:
+        return f"the columns are parted by {others[0]!r}, not by {delimiter!r}; save the file with that"
+    words = [cell.count(" ") + 1 for cell in header]
+    if max(words, default=0) > _MOST_WORDS and all(
+        count > 2 or cell.isdecimal() for cell, count in zip(header, words, strict=True)
+    ):
+        return f"no header: the line has texts, not names; put the columns' names before it, parted by {delimiter!r}"
+    return ""
+
+
+def _row(header: list[str], cells: list[str], name: str, lines: Lines) -> object:
+    line = lines.number - len(lines.taken) + 1
+    if len(cells) == len(header):
+        if all(map(str.isascii, lines.taken)) or not _NOT_UTF8.search("".join(cells)):
+            return {column: cell or None for column, cell in zip(header, cells, strict=True)}
+        return Problem(name, line, "not-utf8", "a text is not UTF-8; convert the file to UTF-8", "dropped")
+    message = f"{len(cells)} columns, the header has {len(header)}"
+    if len(cells) < len(header) and not lines.taken[-1].endswith(("\n", "\r")):
+        return broken_file(name, line, message)
+    if lines.number > line:
+        message += f"; it goes on to line {lines.number}: is a quote not closed?"
+    return Problem(name, line, "wrong-columns", message, "dropped")
+
+
+def _is_of_another_encoding(lines: Lines) -> bool:
+    """Whether no line from here on, as far as is looked, has a character beyond ASCII that is UTF-8."""
+    ahead, _ = lines.ahead(WINDOW)
+    return all(_NOT_UTF8.search(line) for line in ahead if not line.isascii())

@@ -1,0 +1,202 @@
+"""From a name to BEIR folders: a folder, a group of test sets, a task of mteb's; local copies come first.
+
+What is evaluated and what training data are deduplicated against are found here, so that both mean the same texts. A
+folder of BEIR folders is all of them, and one with a ``mixture.json`` its test sets. BEIR's downloads have several
+splits, and everything that reads a test set reads ``qrels/test.tsv``: where another split counts (MSMARCO's dev), the
+user's cache gets a folder of links with that split under this name. Rejected: a split in every function from here on.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tdro.data.mixtures.folder import test_folders
+from tdro.data.task import TestSet
+from tdro.data.testsets.benchmarks import GROUPS, Wanted, benchmark
+from tdro.data.testsets.mteb_task import mteb_folder, mteb_is_there, wanted_of
+from tdro.disk import cache_folder
+from tdro.errors import UserError
+from tdro.files import fingerprint, whole_folder
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A test set: what was wanted, the BEIR folder that it is in, and the hub's revision of it, empty if that is not
+    known (a local copy)."""
+
+    wanted: Wanted
+    folder: Path
+    revision: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """What it is called, the narrowest first."""
+        of = self.wanted
+        return list(dict.fromkeys(name for name in (of.name, of.task, of.whole) if name))
+
+    def test_set(self, prompts: tuple[str, str]) -> TestSet:
+        """The test set with these texts before queries and passages."""
+        return TestSet(self.wanted.name, str(self.folder), prompts=prompts, wanted=self.wanted, revision=self.revision)
+
+
+def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | None = None) -> list[Part]:
+    """The test sets that ``asked`` stands for.
+
+    Args:
+        asked: ``beir``, ``miracl``, ``nano-beir``, a folder, or the name of a task of mteb's.
+        data: where local copies are looked for, in BEIR's or mteb's layout.
+        cache: the user's cache; None for the usual one.
+
+    Raises:
+        UserError: there is nothing of this name, or its data cannot be had.
+    """
+    path = Path(asked).expanduser()
+    if asked not in GROUPS and path.is_dir():
+        parts = in_folder(path, cache)
+        if not parts:
+            raise UserError(f"{path}: no BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), and none in it")
+        return parts
+    wanted = benchmark(asked)
+    if not wanted and data is not None and _is_beir(data / asked):
+        wanted = [Wanted(asked, asked, folders=(asked,))]
+    return _all_parts(asked, [_as_in_groups(each) for each in wanted or wanted_of(asked)], data, cache)
+
+
+def in_folder(path: Path, cache: Path | str | None = None) -> list[Part]:
+    """A BEIR folder itself, a mixture's test sets, or all BEIR folders in a folder, with BEIR's own under mteb's names;
+    none if it holds no such thing.
+
+    Raises:
+        UserError: one of BEIR's own lacks the split that counts.
+    """
+    return list(_in_folder(path.resolve(), cache))
+
+
+def of_split(folder: Path, wanted: Wanted, cache: Path | str | None = None) -> Path:
+    """A BEIR folder whose ``qrels/test.tsv`` is that of the wanted split; the folder itself if it is so already.
+
+    Raises:
+        UserError: the split is not there.
+    """
+    there = _splits(folder)
+    if wanted.split == "test" or (there == ["test"] and not wanted.exact_split):
+        return folder
+    source = wanted.split
+    if source not in there:
+        missing = folder / "qrels" / f"{source}.tsv"
+        raise UserError(
+            f"{missing}: no such file; {wanted.task or wanted.name} is judged on {source}, and there is only "
+            f"{', '.join(there)}.\nPut that file there, or name the folder itself to read it as it is: {folder}"
+        )
+    view = cache_folder(cache) / "benchmarks" / f"{folder.name}-{source}-{fingerprint(str(folder))}"
+    if view.is_dir():
+        return view
+    with whole_folder(view) as made:
+        (made / "qrels").mkdir()
+        for name, target in (
+            ("corpus.jsonl", None),
+            ("queries.jsonl", None),
+            ("qrels/test.tsv", f"qrels/{source}.tsv"),
+        ):
+            _link(made / name, folder / (target or name))
+    return view
+
+
+def _as_in_groups(wanted: Wanted) -> Wanted:
+    """A language of MIRACL's that was asked for by mteb's name is found in the folders where the group finds it."""
+    return next((each for group in GROUPS.values() for each in group if each.name == wanted.name), wanted)
+
+
+def _all_parts(asked: str, wanted: list[Wanted], data: Path | None, cache: Path | str | None) -> list[Part]:
+    """Every part; where one cannot be had, the error says which are not there either."""
+    found = []
+    for number, each in enumerate(wanted):
+        try:
+            found.append(_part(each, data, cache))
+        except UserError as error:
+            missing = [other for other in wanted[number + 1 :] if not _is_there(other, data, cache)]
+            if not missing:
+                raise
+            names = ", ".join(other.folders[0] if other.folders else other.name for other in missing)
+            where = f"in {data}" if data is not None else "on this machine"
+            raise UserError(f"{error}\n{asked}: {len(missing)} more test sets are not {where}: {names}") from error
+    return found
+
+
+def _is_there(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bool:
+    """Whether a test set is at hand without the hub."""
+    if data is not None and any(_is_beir(data / name) for name in wanted.folders):
+        return True
+    try:
+        return mteb_is_there(wanted, data, cache)
+    except UserError:  # no mteb
+        return False
+
+
+def _part(wanted: Wanted, data: Path | None, cache: Path | str | None) -> Part:
+    local = next((data / name for name in wanted.folders if _is_beir(data / name)), None) if data is not None else None
+    if local is not None:
+        return Part(wanted, of_split(local.resolve(), wanted, cache))
+    return Part(wanted, *mteb_folder(wanted, data, cache))
+
+
+def _in_folder(path: Path, cache: Path | str | None) -> Iterator[Part]:
+    if (path / "mixture.json").is_file():
+        for name, folder in test_folders(path).items():
+            yield Part(Wanted(name, ""), folder)
+        return
+    known = [] if path.name in GROUPS else benchmark(path.name)
+    if path.parent.name == "miracl":  # de, fr, … are names of languages only there
+        known = [each for each in GROUPS["miracl"] if each.folders[0] == f"miracl/{path.name}"]
+    if _is_beir(path):
+        yield _alone(path, next((each for each in known if not each.whole), Wanted(path.name, "")), cache)
+        return
+    forums = [each for each in known if each.whole]
+    there = [
+        (each, path / Path(each.folders[0]).name) for each in forums if _is_beir(path / Path(each.folders[0]).name)
+    ]
+    if 0 < len(there) < len(forums):
+        _LOG.warning(
+            "%s: %d of %d forums (%s); their mean is not the benchmark's %s",
+            *(path, len(there), len(forums), ", ".join(forum.name for _, forum in there), forums[0].whole),
+        )
+    yield from (Part(wanted, forum) for wanted, forum in there)
+    if not forums:
+        for below in sorted(each for each in path.iterdir() if each.is_dir()):
+            if _is_beir(below) or benchmark(below.name):
+                yield from _in_folder(below, cache)
+
+
+def _alone(path: Path, wanted: Wanted, cache: Path | str | None) -> Part:
+    """A folder that was named by its path: the benchmark's split if it is there, else ``test``, under its own name."""
+    there = _splits(path)
+    if wanted.exact_split and wanted.split not in there and "test" in there:
+        _LOG.warning(
+            "%s: qrels/test.tsv is read, for there is no qrels/%s.tsv, by which the benchmark is judged, with other "
+            "queries; so this test set is called %s-test",
+            *(path, wanted.split, wanted.name),
+        )
+        wanted = replace(wanted, name=f"{wanted.name}-test", split="test")
+    return Part(wanted, of_split(path, wanted, cache))
+
+
+def _is_beir(path: Path) -> bool:
+    """Whether it is in BEIR's layout; mteb's repositories may have a corpus.jsonl too, but other judgements."""
+    return (path / "corpus.jsonl").is_file() and bool(_splits(path))
+
+
+def _splits(path: Path) -> list[str]:
+    return sorted(found.stem for found in path.glob("qrels/*.tsv"))
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        path.symlink_to(target)
+    except OSError:  # not every file system has links
+        shutil.copyfile(target, path)

@@ -1,0 +1,132 @@
+"""What training data must not contain: the queries of test sets, and the passages that answer them.
+
+From whatever is evaluated on (BEIR folders, a mixture's test sets, a benchmark or a task of mteb's by its name), in the
+split that is evaluated, or from a file of plain text with one text a line. Only what is judged counts in a BEIR folder:
+its ``queries.jsonl`` may hold the training queries too (MS MARCO's does). Rejected: reading the whole test set as for
+evaluation, which takes its whole corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tdro.data.read.beir_ids import id_text, judgements, wrong_id
+from tdro.data.read.beir_rows import beir_rows
+from tdro.data.read.jsonl import raw_rows
+from tdro.data.read.rows import Problem
+from tdro.data.read.titled import titled
+from tdro.data.testsets.find import Part, find_test_sets, in_folder
+from tdro.errors import UserError
+from tdro.recipe.places import looks_like_file
+
+MTEB = "mteb:"
+
+
+@dataclass(frozen=True)
+class TestTexts:
+    """One test set's texts by their ids; plain lines have their number, and stand for queries and passages alike."""
+
+    __test__ = False  # pytest: not a test class
+
+    name: str
+    queries: dict[str, str]
+    passages: dict[str, str] = field(default_factory=dict)
+
+
+def find_test_texts(
+    source: str, passages: bool = False, data: Path | None = None, cache: Path | str | None = None
+) -> list[TestTexts]:
+    """The test sets that a source names.
+
+    Args:
+        source: a folder as in :func:`tdro.data.testsets.find.find_test_sets`, or one with a ``queries.jsonl`` alone; a
+        file
+            of plain text; or ``mteb:`` and the name of a benchmark or a task of mteb's.
+        passages: read the relevant passages, too; a BEIR corpus is streamed for them.
+        data: where copies of what is named are looked for first, in BEIR's or mteb's layout.
+        cache: the user's cache, where mteb's data are kept in BEIR's layout; None for the usual one.
+
+    Raises:
+        UserError: it is not there, has no text, or needs a package that is not installed.
+    """
+    path = Path(source).expanduser()
+    if source.startswith(MTEB):
+        found = _of(find_test_sets(source.removeprefix(MTEB), data, cache), passages)
+    elif path.is_dir():
+        found = _of(in_folder(path, cache), passages) or [beir_texts(path, path.resolve().name, passages)]
+    else:
+        found = [_lines(path)]
+    if not any(test.queries or test.passages for test in found):
+        raise UserError(f"{source}: holds no test query")
+    return found
+
+
+def _of(parts: list[Part], passages: bool) -> list[TestTexts]:
+    return [beir_texts(part.folder, part.wanted.name, passages) for part in parts]
+
+
+def _lines(path: Path) -> TestTexts:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file or folder (a task of the mteb package is mteb:NAME)")
+    if looks_like_file(path.name):
+        raise UserError(f"{path}: test queries come from a BEIR folder or from plain text, one a line (.txt)")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    texts = {str(number): line.strip() for number, line in enumerate(lines, 1) if line.strip()}
+    return TestTexts(path.name, texts, texts)
+
+
+def beir_texts(folder: Path, name: str, passages: bool = False) -> TestTexts:
+    """The queries of a BEIR folder that ``qrels/test.tsv`` judges, or all where there is no such file.
+
+    Args:
+        folder: with a ``queries.jsonl``.
+        name: of the test set.
+        passages: read the relevant passages, too.
+
+    Raises:
+        UserError: a file is missing or broken, named by its line.
+    """
+    path = folder / "queries.jsonl"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; a folder of test queries is in BEIR's layout, or has a mixture.json")
+    judged = _judged(folder / "qrels" / "test.tsv")
+    queries = {}
+    for line, _, value in raw_rows(path):
+        if isinstance(value, Problem):
+            raise UserError(f"{path}, line {line}: {value.message}")
+        if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+            raise UserError(f"{path}, line {line}: expected an object with an '_id' and the text 'text'")
+        key = id_text(value.get("_id"))
+        if not key:
+            raise UserError(f"{path}, line {line}: {wrong_id(value.get('_id'))}")
+        if judged is None or key in judged:
+            queries[key] = value["text"]
+    return TestTexts(name, queries, dict(_relevant(folder)) if passages else {})
+
+
+def _judged(path: Path) -> set[str] | None:
+    """The ids of the queries that are tested, or None (all) where nothing says which."""
+    if not path.is_file():
+        return None
+    judged = set()
+    for found in judgements(path):
+        if isinstance(found, Problem):
+            raise UserError(f"{path}, line {found.line}: {found.message}")
+        judged.add(found.query)
+    return judged
+
+
+def _relevant(folder: Path) -> Iterator[tuple[str, str]]:
+    for line, _, value in beir_rows(folder, "test"):
+        if isinstance(value, Problem):
+            if value.kind in ("no-such-id", "duplicate-id"):  # as evaluation takes them
+                continue
+            raise UserError(f"{value.file}, line {line}: {value.message}")
+        for passage in value["positive_passages"] if isinstance(value, dict) else ():
+            title, text = (part if isinstance(part := passage.get(key), str) else "" for key in ("title", "text"))
+            yield passage["docid"], titled(title, text)

@@ -1,0 +1,173 @@
+"""The mixture as numbers: every distinct text once, and each row as positions of its texts.
+
+Training reads integers, not strings: a text is tokenized once however often it comes, equal texts are recognised by
+equal numbers (so that a positive is never its own negative), and the rows of a step are gathered without a loop. The
+integers may be in memory or mapped from disk (:mod:`tdro.data.tokens.index_files`); the texts stay in their files.
+Rejected: tokenizing in the collator, which repeats the work in every epoch, every seed and every stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.data.plan.row_plans import StepRows, pick
+from tdro.data.task import Mixture, Task
+from tdro.data.tokens.stored_texts import Column, Texts, columns_of
+from tdro.data.tokens.text_numbers import numbered
+from tdro.errors import UserError
+
+Ints = NDArray[np.int64]
+_ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Lists of integers of different lengths: list i is ``values[starts[i]:starts[i + 1]]``."""
+
+    values: NDArray[np.int32]
+    starts: Ints
+
+    @property
+    def lengths(self) -> Ints:
+        """How long each list is."""
+        return np.diff(self.starts)
+
+    def lengths_of(self, lists: Ints) -> Ints:
+        """How long some of the lists are; the others are not looked at."""
+        return self.starts[lists + 1] - self.starts[lists]
+
+
+@dataclass(frozen=True)
+class IndexedTask:
+    """One task's rows as positions in the texts.
+
+    Attributes:
+        name: the task's name.
+        queries: text of each row's query, shape (rows,).
+        positives: texts of each row's positives.
+        negatives: texts of each row's negatives; those equal to one of its positives are left out.
+    """
+
+    name: str
+    queries: NDArray[np.int32]
+    positives: Lists
+    negatives: Lists
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+
+@dataclass(frozen=True)
+class StepTexts:
+    """The texts of one step: ``query`` (B,), ``passages`` (B, 1 + N) with the positive first."""
+
+    query: Ints
+    passages: Ints
+
+
+@dataclass(frozen=True)
+class MixtureIndex:
+    """Every distinct text of a mixture, and its tasks' rows.
+
+    Attributes:
+        queries: the distinct query texts, prompts included.
+        passages: the distinct passages (with the prompt where the task is symmetric).
+        tasks: the rows, by task.
+    """
+
+    queries: Texts
+    passages: Texts
+    tasks: list[IndexedTask]
+
+    def gather(self, rows: StepRows, seed: int, negatives: int) -> StepTexts:
+        """The texts of planned rows: one positive and ``negatives`` hard negatives each, picked by (seed, row, visit).
+
+        Raises:
+            UserError: a row without a hard negative where some are asked for.
+        """
+        query = np.empty(len(rows), dtype=np.int64)
+        passages = np.empty((len(rows), 1 + negatives), dtype=np.int64)
+        for task in np.unique(rows.task):
+            here = np.flatnonzero(rows.task == task)
+            part = StepRows(rows.task[here], rows.row[here], rows.visit[here])
+            indexed = self.tasks[task]
+            query[here] = indexed.queries[part.row]
+            if negatives and (lacking := part.row[indexed.negatives.lengths_of(part.row) == 0]).size:
+                raise UserError(
+                    f"task '{indexed.name}', row {lacking[0]}: no hard negative, but {negatives} are asked for.\n"
+                    "Mine them first, or set negatives to 0 where the loss can do without."
+                )
+            passages[here, :1] = _picked(indexed.positives, part, seed, 1, what=0)
+            passages[here, 1:] = _picked(indexed.negatives, part, seed, negatives, what=1)
+        return StepTexts(query, passages)
+
+    def require_negatives(self, mixture: Mixture) -> None:
+        """Raise :class:`UserError` naming the first task and row without a hard negative."""
+        for task, indexed in zip(mixture.tasks, self.tasks, strict=True):
+            lacking = np.flatnonzero(indexed.negatives.lengths == 0)
+            if len(lacking):
+                raise no_negatives(task, lacking)
+
+
+def no_negatives(task: Task, lacking: Ints) -> UserError:
+    """What is said of a task, some rows of which have no hard negative."""
+    return UserError(
+        f"task '{task.name}': {len(lacking)} of {len(task)} rows have no hard negative, the first is "
+        f"'{task.rows[int(lacking[0])]['id']}'.\nSet negatives.mine to bm25, or take such rows out."
+    )
+
+
+def _picked(lists: Lists, rows: StepRows, seed: int, wanted: int, what: int) -> Ints:
+    places = pick(seed, rows, lists.lengths_of(rows.row), wanted, what)
+    return lists.values[lists.starts[rows.row][:, None] + places]
+
+
+def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
+    """Number every distinct text of the tasks, see :mod:`tdro.data.tokens.text_numbers`.
+
+    Args:
+        tasks: the training tasks; their order is the order of every array over tasks.
+        prompts: put each task's prompt before its queries, and before its passages where the task is symmetric.
+
+    Raises:
+        UserError: a task without rows.
+    """
+    queries, passages = text_columns(tasks, prompts)
+    asked, answers = numbered(queries, "queries"), numbered(passages, "passages")
+    indexed = []
+    for number, task in enumerate(tasks):
+        lists = [Lists(answers.numbers[place], passages[place].starts()) for place in (2 * number, 2 * number + 1)]
+        indexed.append(IndexedTask(task.name, asked.numbers[number], lists[0], _without(lists[1], lists[0])))
+    return MixtureIndex(
+        Texts(queries, asked.firsts, asked.digest), Texts(passages, answers.firsts, answers.digest), indexed
+    )
+
+
+def text_columns(tasks: Sequence[Task], prompts: bool) -> tuple[list[Column], list[Column]]:
+    """All tasks' queries; and all tasks' passages, each task's positives before its negatives."""
+    for task in tasks:
+        if not len(task):
+            raise UserError(f"task '{task.name}' has no rows: leave it out of the recipe, or look at its file")
+    of_task = [columns_of(task, prompts) for task in tasks]
+    return [queries for queries, _, _ in of_task], [texts for _, *passages in of_task for texts in passages]
+
+
+def _without(negatives: Lists, positives: Lists) -> Lists:
+    """The negatives that are not also a positive of their row."""
+    rows, kept = len(negatives.lengths), np.empty(len(negatives.values), dtype=bool)
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        part = slice(start, min(start + _ROWS_AT_ONCE, rows))
+        here = slice(negatives.starts[part.start], negatives.starts[part.stop])
+        kept[here] = ~np.isin(_with_row(negatives, part), _with_row(positives, part))
+    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])  # kept ones before each
+    return Lists(negatives.values[kept], before[negatives.starts])
+
+
+def _with_row(lists: Lists, rows: slice) -> Ints:
+    """The values of some rows, each made one number with its row."""
+    row = np.repeat(np.arange(rows.start, rows.stop), np.diff(lists.starts[rows.start : rows.stop + 1]))
+    return (row << 32) + lists.values[lists.starts[rows.start] : lists.starts[rows.stop]]

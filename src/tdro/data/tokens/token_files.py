@@ -1,0 +1,114 @@
+"""Tokens on disk: written as they come by one process, mapped by all that read them.
+
+A folder holds ``ids.raw`` (all token ids), ``starts.raw`` (where each text's start, int64), and ``tokens.json``, which
+says what they are and is written last. No process has more than a batch of them in memory, and what a killed one has
+left is gone on with. Rejected: ``.npz``, which is put together in memory, and read into it by every process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.data.tokens.stored_texts import Texts
+from tdro.data.tokens.tokenize import Tokens, kind_of, row_lengths, tokenized, tokenizer_state
+from tdro.errors import UserError
+from tdro.files import fingerprint, once, read_json, write_json
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+FORMAT = "tdro-tokens/1"
+
+
+def kept_tokens(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    max_tokens: int,
+    folder: Path,
+    *,
+    content: str,
+    what: str = "texts",
+) -> Tokens:
+    """As :func:`tdro.data.tokens.tokenize.tokenize`, kept in ``folder`` and mapped from there.
+
+    Args:
+        model: whose tokenizer it is.
+        texts: read only if their tokens are not there yet.
+        max_tokens: of a text; the prompts of :class:`Texts` come on top.
+        folder: of any texts' tokens; these get a folder in it, named by tokenizer, texts and where they are cut.
+        content: a digest of the texts in their order; where it is equal, they are.
+        what: the texts are, for the progress bar.
+
+    Raises:
+        UserError: the folder cannot be written or read, or a prompt leaves nothing of the texts.
+    """
+    rows = row_lengths(model, texts, max_tokens, what)
+    key = [FORMAT, tokenizer_state(model), content, *_cuts(texts, rows)]
+    place = Path(folder) / fingerprint(key)
+    once(place / "tokens.json", lambda: _write(model, texts, rows, place, what))
+    try:
+        return _open(place)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{place}: cannot be read ({error}); remove the folder, it is made again") from error
+
+
+def _cuts(texts: Sequence[str], rows: Mapping[str, int]) -> list[object]:
+    """Where texts are cut, for their folder's name; each column's prompt too, for texts do not say where it ends."""
+    if rows.keys() == {""} or not isinstance(texts, Texts):
+        return list(rows.values())
+    return [[[prompt, rows[prompt]] for prompt in texts.prompts]]
+
+
+def _write(model: SentenceTransformer, texts: Sequence[str], rows: Mapping[str, int], place: Path, what: str) -> None:
+    kind = kind_of(model)
+    with (place / "ids.raw").open("ab") as ids_file, (place / "starts.raw").open("ab") as starts_file:
+        done, end = _written(place, ids_file, starts_file, kind.dtype)
+        for ids, lengths in tokenized(model, texts, rows, kind, what, done):
+            # The ids are on disk before any start that leads to them.
+            _append(ids_file, ids)
+            _append(starts_file, end + np.cumsum(lengths, dtype=np.int64))
+            end += len(ids)
+    about = {"format": FORMAT, "texts": len(texts), "dtype": kind.dtype.name, "padding": kind.padding}
+    write_json(place / "tokens.json", about)
+
+
+def _written(place: Path, ids: BinaryIO, starts: BinaryIO, dtype: np.dtype) -> tuple[int, int]:
+    """How many texts and tokens an earlier process has written; whatever stands behind them is cut off."""
+    found = np.fromfile(place / "starts.raw", dtype=np.int64)
+    # A machine that went down may leave zeros where nothing was written yet.
+    whole = (np.diff(found, prepend=0) >= 0) & (found * dtype.itemsize <= ids.tell())
+    known = int(np.logical_and.accumulate(whole).sum())
+    end = int(found[known - 1]) if known else 0
+    starts.truncate(found.itemsize * known)
+    ids.truncate(dtype.itemsize * end)
+    if not known:
+        _append(starts, np.zeros(1, dtype=np.int64))
+    return max(known - 1, 0), end
+
+
+def _append(file: BinaryIO, values: NDArray) -> None:
+    file.write(values.tobytes())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _open(place: Path) -> Tokens:
+    about = read_json(place / "tokens.json")
+    ids = _mapped(place / "ids.raw", np.dtype(about["dtype"]))
+    starts = _mapped(place / "starts.raw", np.dtype(np.int64))
+    if len(starts) != about["texts"] + 1 or len(ids) != starts[-1]:
+        raise ValueError("a file is not as long as it was")
+    return Tokens(ids, starts, about["padding"])
+
+
+def _mapped(path: Path, dtype: np.dtype) -> NDArray:
+    if not path.stat().st_size:  # which cannot be mapped
+        return np.zeros(0, dtype=dtype)
+    # A plain array over the map: NumPy's class for maps makes every small look-up slower.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))

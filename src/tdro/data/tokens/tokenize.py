@@ -1,0 +1,205 @@
+"""Texts tokenized once, kept as flat arrays, and put together to model inputs without a tokenizer.
+
+The tokenizer is the model's own (``model.preprocess``), so that special tokens, truncation and EOS are exactly what
+``model.encode`` would use; only the padding is taken off again. A limit is of the text: its prompt comes on top
+(:mod:`tdro.data.tokens.limits`). The arrays are small (2 bytes a token, or 4) and can be kept on disk
+(:mod:`tdro.data.tokens.token_files`). Rejected: a ``datasets.map`` of the tokenizer over rows, which stores each
+repeated passage again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tdro.console import progress_bar
+from tdro.data.tokens.cuts import Encode
+from tdro.data.tokens.limits import longest_row, row_length, within
+from tdro.data.tokens.stored_texts import Texts
+from tdro.files import fingerprint
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_TEXTS_AT_ONCE = 4096
+_TEXTS_PADDED_TOGETHER = 256
+_WHOLE = 1_000_000  # tokens: no text has as many
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of many texts.
+
+    Attributes:
+        ids: all token ids one after the other; uint16 where the vocabulary fits into it, else int32.
+        starts: text i is ``ids[starts[i]:starts[i + 1]]``; shape (texts + 1,).
+        padding: the id to fill shorter rows with, or None for a bag of tokens (static embeddings need no padding).
+    """
+
+    ids: NDArray
+    starts: NDArray[np.int64]
+    padding: int | None
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text."""
+        return np.diff(self.starts)
+
+    def lengths_of(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tokens of some texts; the others are not looked at."""
+        return self.starts[texts + 1] - self.starts[texts]
+
+    def features(self, texts: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Model inputs of some texts, shape (B,), as ``model.preprocess`` would give them (padded right).
+
+        With padding: ``input_ids`` and ``attention_mask``, (B, longest). Without: ``input_ids``, all tokens flat, and
+        ``offsets`` (B,).
+        """
+        lengths = self.lengths_of(texts)
+        ends = np.cumsum(lengths)
+        flat = self.ids[np.arange(ends[-1]) + np.repeat(self.starts[texts] - ends + lengths, lengths)].astype(np.int64)
+        if self.padding is None:
+            return {"input_ids": torch.from_numpy(flat), "offsets": torch.from_numpy(ends - lengths)}
+        mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+        ids = np.full(mask.shape, self.padding, dtype=np.int64)
+        ids[mask] = flat
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+
+def tokenize(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts") -> Tokens:
+    """Tokenize texts with the model's own preprocessing, truncated to ``max_tokens`` (special tokens included, the
+    prompts of :class:`Texts` not).
+
+    An empty text of a model without special tokens has no token at all; it is given as is, and embeds to zero.
+
+    Raises:
+        UserError: a prompt leaves nothing of the texts.
+    """
+    kind = kind_of(model)
+    pieces, lengths = [np.zeros(0, dtype=kind.dtype)], [np.zeros(1, dtype=np.int64)]
+    for ids, of_text in tokenized(model, texts, row_lengths(model, texts, max_tokens, what), kind, what):
+        pieces.append(ids)
+        lengths.append(of_text)
+    return Tokens(np.concatenate(pieces), np.cumsum(np.concatenate(lengths)), kind.padding)
+
+
+def row_lengths(
+    model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts"
+) -> dict[str, int]:
+    """Where rows are cut, by the prompt that they begin with: after ``max_tokens`` of the text, if the model reads
+    that far. Texts in a plain list have no prompt, or it counts as a part of them.
+
+    Raises:
+        UserError: a prompt leaves nothing of the texts.
+    """
+    longest = longest_row(model)
+    prompts = texts.prompts if isinstance(texts, Texts) else ("",)
+    if not any(prompts):
+        return {"": within(max_tokens, longest) or max_tokens}
+    bare, *before = (len(ids) for ids in encoder_of(model)(["", *prompts], None))
+    return {
+        prompt: row_length(max_tokens, tokens - bare, bare, longest, f"{what} after {prompt!r}")
+        for prompt, tokens in zip(prompts, before, strict=True)
+    }
+
+
+def encoder_of(model: SentenceTransformer) -> Encode:
+    """A function that gives the token ids of texts, special ones included, cut to so many or whole."""
+    kind = kind_of(model)
+
+    def encode(texts: list[str], max_tokens: int | None) -> list[list[int]]:
+        found = tokenized(model, texts, {"": max_tokens or _WHOLE}, kind, "texts")
+        return [part.tolist() for ids, lengths in found for part in np.split(ids, np.cumsum(lengths)[:-1])]
+
+    return encode
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a model's token ids are kept as, and what fills its shorter rows (None: a bag has none)."""
+
+    dtype: np.dtype
+    padding: int | None
+
+
+def kind_of(model: SentenceTransformer) -> Kind:
+    """The smaller of uint16 and int32 that holds the model's whole vocabulary, and its padding."""
+    largest = max(model.tokenizer.get_vocab().values(), default=0)
+    dtype = np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.int32)
+    return Kind(dtype, None if _is_bag(model) else int(model.tokenizer.pad_token_id))
+
+
+def tokenized(
+    model: SentenceTransformer, texts: Sequence[str], rows: Mapping[str, int], kind: Kind, what: str, first: int = 0
+) -> Iterator[tuple[NDArray, NDArray[np.int64]]]:
+    """The token ids of some texts, one after the other, and each text's number of them; then of the next texts.
+
+    Args:
+        model: whose tokenizer it is.
+        texts: all of them.
+        rows: where they are cut, by prompt: see :func:`row_lengths`.
+        kind: of the model.
+        what: the texts are, for the progress bar.
+        first: the text to begin with.
+    """
+    kept_length, bag = model.max_seq_length, kind.padding is None
+    try:
+        with progress_bar(title=f"tokenizing {what}", total=len(texts), initial=first, unit=" texts") as bar:
+            for start in range(first, len(texts), _TEXTS_AT_ONCE):
+                for prompt, part in _by_prompt(texts, slice(start, start + _TEXTS_AT_ONCE)):
+                    ids, lengths = (_bags if bag else _rows)(model, part, rows[prompt])
+                    yield ids.astype(kind.dtype), lengths
+                    bar.update(len(part))
+    finally:
+        if not bag:
+            model.max_seq_length = kept_length
+
+
+def _by_prompt(texts: Sequence[str], which: slice) -> Iterable[tuple[str, list[str]]]:
+    return texts.by_prompt(which) if isinstance(texts, Texts) else [("", list(texts[which]))]
+
+
+def _is_bag(model: SentenceTransformer) -> bool:
+    return "offsets" in model.preprocess(["a"])
+
+
+def _bags(model: SentenceTransformer, texts: list[str], max_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    features = model.preprocess(texts)
+    ids, offsets = features["input_ids"].numpy(), features["offsets"].numpy()
+    lengths = np.diff(np.append(offsets, len(ids)))
+    place = np.arange(len(ids)) - np.repeat(offsets, lengths)
+    return ids[place < max_tokens], np.minimum(lengths, max_tokens)
+
+
+def _rows(model: SentenceTransformer, texts: list[str], max_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    model.max_seq_length = max_tokens
+    # Texts of about one length together: padding all to the longest takes as long as tokenizing them.
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    found = [np.zeros(0, dtype=np.int64)] * len(texts)
+    for start in range(0, len(texts), _TEXTS_PADDED_TOGETHER):
+        part = order[start : start + _TEXTS_PADDED_TOGETHER]
+        features = model.preprocess([texts[place] for place in part])
+        mask = features["attention_mask"].numpy().astype(bool)
+        for place, ids, real in zip(part, features["input_ids"].numpy(), mask, strict=True):
+            found[place] = ids[real]
+    return np.concatenate(found), np.array([len(ids) for ids in found])
+
+
+def tokenizer_state(model: SentenceTransformer) -> str:
+    """A fingerprint of the model's tokenizer, whatever it was used for last."""
+    tokenizer = model.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", getattr(tokenizer, "_tokenizer", tokenizer))
+    if not hasattr(backend, "to_str"):
+        return repr(tokenizer)
+    state = json.loads(backend.to_str())
+    if backend is not tokenizer:
+        # transformers sets these two with every call, so they say what was tokenized last.
+        state = {key: value for key, value in state.items() if key not in ("truncation", "padding")}
+    return fingerprint(state)

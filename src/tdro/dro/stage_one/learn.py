@@ -1,0 +1,171 @@
+"""Stage 1: train the proxy on mixed batches and learn α from the reference's scores.
+
+The proxy is trained by the stock trainer with :class:`TDROLoss`; the reference is not in memory, its losses are read
+from the similarities that were scored ahead. Dropout is off: with it, α would depend on how the batch was cut.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+
+from tdro.data.plan.row_plans import StepRows
+from tdro.disk import named
+from tdro.dro.callback import TDROCallback
+from tdro.dro.health import HealthMonitor
+from tdro.dro.infonce import infonce_from_similarities
+from tdro.dro.learner import WeightLearner
+from tdro.dro.loss import StepRecord, TDROLoss
+from tdro.files import write_json, write_jsonl
+from tdro.machine import Machine
+from tdro.recipe.schema import Weights
+from tdro.training.checkpoints import newest_checkpoint
+from tdro.training.steps import PlannedSteps
+from tdro.training.trainer import PlannedTrainer, ProgressBar, training_log
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from tdro.data.tokens.mixture_index import StepTexts
+
+logger = logging.getLogger(__name__)
+
+
+def learn(
+    load: Callable[[], SentenceTransformer],
+    steps: PlannedSteps,
+    similarities: NDArray[np.float32] | None,
+    settings: Weights,
+    folder: Path,
+    machine: Machine,
+    seed: int,
+) -> tuple[WeightLearner, HealthMonitor]:
+    """Learn the weights, from where an interrupted run was; leaves ``steps.jsonl`` and two logs in ``folder``.
+
+    Args:
+        load: gives the proxy's base model, fresh, with dropout off.
+        steps: the mixed plan and its data; its ``labels`` are replaced.
+        similarities: the reference's, (T, B, 1 + N), from :func:`tdro.dro.stage_one.scoring.score_plan`; None for
+        ``raw``. settings: the recipe's ``weights``.
+        folder: where the results go; checkpoints lie in ``folder/training``, to be removed when the result is kept.
+        machine: device, precision and ranks.
+        seed: of whatever the model draws.
+
+    Returns:
+        The learner after the last step, and what health has to say.
+
+    Raises:
+        UserError: a loss that is not finite.
+    """
+    started = time.monotonic()
+    names = [task.name for task in steps.data.index.tasks]
+    learner = WeightLearner(names, settings.eta_value, settings.max_norm, absent=settings.absent)
+    average = settings.averaged_steps(len(names)) if settings.measure == "relative" else 1
+    logger.info(
+        "eta %.4g x %d steps = %.3g: about how far log alpha can move; measures averaged over %d step(s)",
+        settings.eta_value,
+        settings.steps,
+        settings.eta_value * settings.steps,
+        average,
+    )
+    steps.labels = reference_labels(similarities, settings.temperature)
+    set_seed(seed)  # of fresh adapters; the trainer sets it too, but after they are made
+    model = load()
+    loss = TDROLoss(
+        model,
+        learner,
+        temperature=settings.temperature,
+        measure=settings.measure,
+        offset=settings.offset,
+        floor=settings.solved_below,
+        average_steps=average,
+        mini_batch_size=settings.chunk_rows,
+        gradient_caching=settings.gradient_caching,
+    )
+    working = folder / "training"
+    working.mkdir(parents=True, exist_ok=True)
+    # On one rank only: another could read the log while this one writes it anew.
+    log = [StepLog(folder / "steps.jsonl", loss, newest_checkpoint(working))] if machine.main else []
+    trainer = PlannedTrainer(
+        model,
+        loss,
+        steps,
+        settings,
+        working,
+        seed,
+        bf16=machine.bf16,
+        device=machine.device,
+        callbacks=[ProgressBar("learning the weights"), TDROCallback(loss), *log],
+    )
+    trainer.run()
+    if machine.main:
+        write_jsonl(folder / "log.jsonl", training_log(trainer))
+        write_json(
+            folder / "training.json",
+            {"seconds": round(time.monotonic() - started, 2), "averaged_steps": average, "eta": settings.eta_value},
+        )
+    trainer.accelerator.wait_for_everyone()
+    return learner, loss.health
+
+
+def reference_labels(
+    similarities: NDArray[np.float32] | None, temperature: float
+) -> Callable[[int, StepRows, StepTexts], NDArray]:
+    """Labels of :class:`TDROLoss`: task, the reference's loss, and the row's number in its task; (B, 3) float64."""
+
+    def labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
+        losses = np.full(len(rows), np.nan)
+        if similarities is not None:
+            scores = torch.from_numpy(np.array(similarities[step]))
+            losses = infonce_from_similarities(scores, temperature).double().numpy()
+        return np.stack([rows.task, losses, rows.row], axis=1).astype(np.float64)
+
+    return labels
+
+
+class StepLog(TrainerCallback):
+    """One line per step in ``steps.jsonl``, written as it happens; cut back to the checkpoint when a run continues."""
+
+    def __init__(self, path: Path, loss: TDROLoss, checkpoint: Path | None) -> None:
+        self.path, self.loss = path, loss
+        done = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
+        kept = [line for line in _whole_lines(path) if line["step"] < done] if done else []
+        write_jsonl(path, kept)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write the step that has just been done."""
+        if self.loss.last is not None:
+            with named(self.path), self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(as_line(self.loss.last)) + "\n")
+
+
+def as_line(record: StepRecord) -> dict[str, Any]:
+    """A step's record as JSON-able values; null where a task had no row."""
+    return {
+        "step": record.step,
+        "loss": record.loss,
+        "alpha": record.alpha.tolist(),
+        "rows": record.rows.tolist(),
+        **{
+            name: [None if np.isnan(value) else value for value in getattr(record, name).tolist()]
+            for name in ("measure", "proxy_loss", "reference_loss")
+        },
+        **({"warnings": record.warnings} if record.warnings else {}),
+    }
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log whose writer may have been killed in the middle of the last one."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -1,0 +1,289 @@
+"""Compare models: means over test sets, spread over seeds, and paired tests against a baseline.
+
+It reads the files that :func:`tdro.evaluation.scoring.evaluate.evaluate_all` wrote, nothing else, so it can be
+repeated without a model. The unit of every test is a query: seeds are averaged per query first, so an
+interval is about which queries were asked. What other seeds would give stands beside it: the spread over seeds, and
+an interval that covers both. Where two mixtures have the same seeds, they are compared within each of them: trainings
+of one seed read the same rows in the same order. Rejected: a test over seeds alone, which has three values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.errors import UserError
+from tdro.evaluation.compare.examples import find_examples
+from tdro.evaluation.compare.same_model import same_model
+from tdro.evaluation.intervals import TIE, query_error, seed_interval, seed_spread, seeds_needed, too_few
+from tdro.evaluation.leaks.leaks import known_leaks
+from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
+from tdro.evaluation.significance import holm, paired
+
+TESTED = "ndcg@10"
+_ORDER = ("untrained", "bm25", "uniform", "proportional", "top-", "bottom-", "reweight", "loss-reweight")
+
+
+def compare(
+    folder: Path | str,
+    group: str,
+    baseline: str = "uniform",
+    *,
+    models: Collection[str] | None = None,
+    test_sets: Collection[str] | None = None,
+    permutations: int = 10_000,
+) -> dict[str, Any]:
+    """Compare the models of ``evaluation/<group>`` with one of its mixtures, if it is there.
+
+    Args:
+        folder: holds a folder a model, named ``<mixture>-seed<k>`` or ``untrained``, with a file a test set.
+        group: its name.
+        baseline: the mixture that the others are tested against.
+        models: names of their folders; None for all that are there.
+        test_sets: names of the test sets; None for all that are there.
+        permutations: sign flips, see :func:`tdro.evaluation.significance.paired`.
+
+    Returns:
+        As :func:`compare_models`.
+
+    Raises:
+        UserError: as :func:`tdro.evaluation.results.read_group`.
+    """
+    found = read_group(folder, models, test_sets)
+    baselines = {model.name: baseline for model in found if baseline in (other.name for other in found)}
+    return compare_models(found, group, baselines, permutations=permutations)
+
+
+def compare_places(
+    places: Sequence[Path | str], baseline: str | None = None, measure: str = TESTED, examples: int = 0
+) -> dict[str, Any]:
+    """Compare the models of several run folders, groups, or single models' results.
+
+    Args:
+        places: see :func:`tdro.evaluation.results.read_places`.
+        baseline: see :func:`find_baselines`.
+        measure: what is tested.
+        examples: how many queries to look up of each kind, see :func:`tdro.evaluation.compare.examples.find_examples`.
+
+    Returns:
+        As :func:`compare_models`, with ``left_out`` (test sets that not all models were evaluated on), ``examples``,
+        and ``leaks``: the content of each ``leaks.json`` that the models have (see
+        :func:`tdro.evaluation.leaks.leaks.look_for_leaks`) with its ``file`` and their ``models``; null without.
+
+    Raises:
+        UserError: as the functions named here.
+    """
+    models, left_out = on_common_tests(read_places(places))
+    titles = list(dict.fromkeys(Path(place).resolve().name for place in places))
+    title = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
+    comparison = compare_models(models, title, find_baselines(models, baseline), measure)
+    comparison["left_out"] = left_out
+    comparison["leaks"] = _leaks(models)
+    comparison["examples"] = find_examples(models, comparison, examples) if examples else []
+    return comparison
+
+
+def _leaks(models: Sequence[Results]) -> list[dict[str, Any]] | None:
+    """What is known of leaks, a file of one run or one model each; None where nobody has looked."""
+    names: dict[Path, list[str]] = {}
+    for model in models:
+        names.setdefault(model.leaks, []).append(model.name)
+    known = {path: content for path in names if (content := known_leaks(path)) is not None}
+    found = [
+        {"file": str(path), "models": list(dict.fromkeys(names[path])), **content} for path, content in known.items()
+    ]
+    return found or None
+
+
+def find_baselines(models: Sequence[Results], wanted: str | None = None) -> dict[str, str]:
+    """What each model is compared with, by name.
+
+    Args:
+        models: in the order in which they were named.
+        wanted: a name, or a mixture's where only one has it. None: ``uniform`` of the model's own group, and the first
+            model of all for those of a group without.
+
+    Raises:
+        UserError: no model, or more than one, is called ``wanted``.
+    """
+    names = list(dict.fromkeys(model.name for model in models))
+    if wanted is not None:
+        found = {model.name for model in models if wanted in (model.name, model.mixture)}
+        found = {wanted} if wanted in found else found
+        if len(found) != 1:
+            raise UserError(
+                f"--baseline {wanted}: {'no' if not found else 'more than one'} model of {', '.join(names)}"
+            )
+        return dict.fromkeys(names, found.pop())
+    uniform = {model.group: model.name for model in models if model.mixture == "uniform"}
+    return {model.name: uniform.get(model.group, names[0]) for model in models}
+
+
+def compare_models(
+    models: Sequence[Results],
+    title: str,
+    baselines: Mapping[str, str],
+    measure: str = TESTED,
+    *,
+    permutations: int = 10_000,
+) -> dict[str, Any]:
+    """Compare models that were evaluated on the same test sets; those of one name are seeds of one mixture.
+
+    Args:
+        models: their results.
+        title: of the comparison.
+        baselines: name to the name of what it is tested against.
+        measure: what is tested.
+        permutations: sign flips, see :func:`tdro.evaluation.significance.paired`.
+
+    Returns:
+        ``group`` (the title); ``seeds``; ``measure``; ``measures`` (that all results have: the tested one, nDCG@10 and
+        Recall@100); ``tests``, each with ``name``, ``task``, ``trained`` and ``queries`` (how many); and ``rows``, one
+        a mixture: ``mixture``, ``seeds`` (how many), ``baseline``, ``same`` (null, or which other row is the same
+        model, see :func:`tdro.evaluation.compare.same_model.same_model`), for each of ``measures`` the means over seeds
+        (``tests`` by name; ``all``, ``trained`` and ``untrained`` are unweighted means over test sets, null without
+        one; ``spread`` is the standard deviation of ``all`` over seeds, null for one; ``error`` the standard error of
+        ``all`` over queries), and ``versus``, null for the baseline itself and where it is missing: for the tested
+        measure what :func:`_versus` says for ``all``, ``trained``, ``untrained`` and each of ``tests`` (there with
+        Holm's ``p_holm`` over the test sets). In [0, 1].
+
+    Raises:
+        UserError: some result lacks the measure.
+    """
+    names = list(models[0].tests)
+    measures = _measures(models, measure)
+    tests = [_about(models, name) for name in names]
+    parts = {
+        "all": names,
+        "trained": [test["name"] for test in tests if test["trained"]],
+        "untrained": [test["name"] for test in tests if not test["trained"]],
+    }
+    by_name: dict[str, list[Results]] = {}
+    for model in models:
+        by_name.setdefault(model.name, []).append(model)
+    rows: list[dict[str, Any]] = []
+    order = in_order(models)
+    for name in order:
+        runs, baseline = by_name[name], baselines.get(name)
+        baseline = None if baseline == name else baseline
+        row: dict[str, Any] = {"mixture": name, "seeds": len(runs), "baseline": baseline}
+        row |= {one: _summary(runs, one, parts) for one in measures}
+        row["same"] = same_model(name, baseline, order, by_name)
+        row["versus"] = None
+        if baseline is not None:
+            row["versus"] = {measure: _versus(runs, by_name[baseline], measure, parts, permutations)}
+        rows.append(row)
+    seeds = sorted({model.seed for model in models if model.seed is not None})
+    return {"group": title, "seeds": seeds, "measure": measure, "measures": measures, "tests": tests, "rows": rows}
+
+
+def in_order(models: Sequence[Results]) -> list[str]:
+    """The models' names: groups as they came; in each the baselines, then the learned mixtures, then others by name."""
+    groups = list(dict.fromkeys(model.group for model in models))
+
+    def place(model: Results) -> tuple[int, int, str]:
+        known = [number for number, start in enumerate(_ORDER) if model.mixture.startswith(start)]
+        return groups.index(model.group), known[0] if known else len(_ORDER), model.name
+
+    return list(dict.fromkeys(model.name for model in sorted(models, key=place)))
+
+
+def _measures(models: Sequence[Results], measure: str) -> list[str]:
+    """The tested measure first, then those of :data:`SHOWN` that every file has."""
+    common = set.intersection(*(set(measures_of(content)) for model in models for content in model.tests.values()))
+    if measure not in common:
+        for model in models:
+            for name, content in model.tests.items():
+                if measure not in (has := measures_of(content)):
+                    raise UserError(
+                        f"{model.folder / name}.json: no measure {measure!r}; it has {', '.join(has)}.\n"
+                        "Choose one with --measure."
+                    )
+    return [measure, *(other for other in SHOWN if other in common and other != measure)]
+
+
+def _values(runs: Sequence[Results], test: str, measure: str) -> NDArray[np.float64]:
+    """The values of one test set, (seeds, queries)."""
+    return np.stack([run.values(test, measure) for run in runs])
+
+
+def _about(models: Sequence[Results], name: str) -> dict[str, Any]:
+    """A test set; of several runs, one that trains on its task is enough to call it trained."""
+    contents = [model.tests[name] for model in models]
+    task = next((content["task"] for content in contents if content.get("task")), "")
+    trained = any(content.get("trained", content.get("task")) for content in contents)
+    return {"name": name, "task": task, "trained": bool(trained), "queries": len(contents[0]["queries"])}
+
+
+def _summary(runs: Sequence[Results], measure: str, parts: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Means over seeds, per test set and over the parts, and how far seeds and queries move them."""
+    values = {name: _values(runs, name, measure) for name in parts["all"]}
+    by_test = {name: float(each.mean()) for name, each in values.items()}
+    summary: dict[str, Any] = {"tests": by_test}
+    for part, members in parts.items():
+        summary[part] = float(np.mean([by_test[name] for name in members])) if members else None
+    summary["spread"] = seed_spread(values)
+    summary["error"] = query_error({name: each.mean(axis=0) for name, each in values.items()})
+    return summary
+
+
+def _versus(
+    model: Sequence[Results],
+    baseline: Sequence[Results],
+    measure: str,
+    parts: Mapping[str, list[str]],
+    permutations: int,
+) -> dict[str, Any]:
+    """The paired tests of one mixture against the baseline, over the parts and for each test set.
+
+    For each: ``difference``; ``low`` and ``high`` (95 %, over queries; null with a reason in ``too_few`` where there is
+    no interval); ``p``; ``wins``, ``ties`` and ``losses`` by query; ``one_seed``: whether a side is a single training
+    of which other seeds are not known; and ``with_seeds``, null where that is so or neither side has seeds: ``low`` and
+    ``high`` of the interval over queries and seeds, ``pairs`` (how many seeds both sides have, where these are
+    compared within each; else 0), and ``needed``: see :func:`tdro.evaluation.intervals.seeds_needed`.
+    """
+    model, baseline, pairs = _same_seeds(model, baseline)
+    one_seed = any(len(runs) == 1 and runs[0].seed is not None for runs in (model, baseline))
+    several = not one_seed and max(len(model), len(baseline)) > 1
+    sides = [{name: _values(runs, name, measure) for name in parts["all"]} for runs in (model, baseline)]
+
+    def test(members: Sequence[str]) -> dict[str, Any]:
+        one, other = ({name: side[name] for name in members} for side in sides)
+        chosen = {name: one[name].mean(axis=0) - other[name].mean(axis=0) for name in members}
+        found: dict[str, Any] = {**_bounded(paired(chosen, permutations=permutations)), "too_few": too_few(chosen)}
+        together = np.concatenate(list(chosen.values()))
+        found["wins"], found["losses"] = int((together > TIE).sum()), int((together < -TIE).sum())
+        found["ties"] = len(together) - found["wins"] - found["losses"]
+        found["one_seed"], found["with_seeds"] = one_seed, None
+        if several:
+            low, high = seed_interval(one, other, pairs > 0)
+            needed = seeds_needed(one, other, pairs > 0)
+            found["with_seeds"] = _bounded({"low": low, "high": high}) | {"pairs": pairs, "needed": needed}
+        return found
+
+    found: dict[str, Any] = {part: test(members) if members else None for part, members in parts.items()}
+    tests = {name: test([name]) for name in parts["all"]}
+    for result, adjusted in zip(tests.values(), holm([each["p"] for each in tests.values()]), strict=True):
+        result["p_holm"] = float(adjusted)
+    return {**found, "tests": tests}
+
+
+def _same_seeds(
+    model: Sequence[Results], baseline: Sequence[Results]
+) -> tuple[Sequence[Results], Sequence[Results], int]:
+    """Both sides' trainings of the seeds that both have, in the same order, and how many; all of them where both have
+    fewer than two in common."""
+    one, other = ({run.seed: run for run in runs if run.seed is not None} for runs in (model, baseline))
+    common = sorted(one.keys() & other.keys())
+    if len(common) < 2:
+        return model, baseline, 0
+    return [one[seed] for seed in common], [other[seed] for seed in common], len(common)
+
+
+def _bounded(found: Mapping[str, float]) -> dict[str, Any]:
+    """The same with null for infinite, which JSON does not have."""
+    return {key: value if np.isfinite(value) else None for key, value in found.items()}

@@ -1,0 +1,125 @@
+"""What a comparison shows of a model and its baseline: a word and a sentence, from the comparison's numbers alone.
+
+The terminal, the report and the model card say it with this one function, and it says "no" as plainly as "yes". "Yes"
+needs both: other queries would hardly turn the difference, and neither would other seeds. Of one training each nobody
+knows what another seed gives, so one seed never shows more than a result on these queries. Models that have no seeds
+(other people's) are judged as they are, by the queries.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tdro.evaluation.compare.figures import dig, number, p_phrase, plural, points, signed
+from tdro.evaluation.significance import least_p
+
+SIGNIFICANT = 0.05
+
+
+def significant(difference: Any) -> bool:
+    """Whether p, where there is one, is below 0.05, and the intervals over queries and over seeds leave zero out."""
+    return over_queries(difference) and not seeds_could_turn(difference) and not one_seed(difference)
+
+
+def over_queries(difference: Any) -> bool:
+    """Whether other queries would hardly turn a difference: p below 0.05, and zero outside of the interval."""
+    low, high, p = (number(dig(difference, key)) for key in ("low", "high", "p"))
+    return (low > 0 or high < 0) and not p >= SIGNIFICANT
+
+
+def seeds_could_turn(difference: Any) -> bool:
+    """Whether the interval over queries and seeds, where there is one, has zero in it."""
+    low, high = (number(dig(difference, "with_seeds", key)) for key in ("low", "high"))
+    return low <= 0 <= high
+
+
+def one_seed(difference: Any) -> bool:
+    """Whether it is of single trainings, so that nothing is known of other seeds. Comparisons that were written before
+    they said so are of trainings."""
+    said = dig(difference, "one_seed")
+    return dig(difference, "with_seeds") is None if said is None else bool(said)
+
+
+def verdict(
+    mixture: str,
+    difference: Any,
+    score: Any,
+    baseline: Any,
+    n_tests: int,
+    against: str = "uniform",
+    measure: str = "nDCG@10",
+) -> tuple[str, str]:
+    """Did ``mixture`` beat its baseline? A word (Yes, No, Not shown or Unknown) and a sentence.
+
+    Args:
+        mixture: the name in the table, e.g. ``top-70``.
+        difference: one entry of ``versus``, see :func:`tdro.evaluation.compare.compare.compare_models`; in fractions.
+        score: the mixture's average.
+        baseline: the baseline's.
+        n_tests: test sets in the average.
+        against: the baseline's name.
+        measure: what was measured.
+    """
+    value = number(dig(difference, "difference"))
+    if not math.isfinite(value):
+        return "Unknown", f"{mixture} has no measured difference from {against}."
+    amount = f"{points(abs(value), 2)} points"
+    ahead = "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
+    said = f"{points(score)} against {points(baseline)} {measure}, averaged over {plural(n_tests, 'test set')}"
+    wins, ties, losses = (number(dig(difference, key)) for key in ("wins", "ties", "losses"))
+    if wins == losses == 0:
+        return "Not shown", f"{mixture} and {against} have the same result on each of {ties:.0f} queries ({said})."
+    if few := _too_few(difference):
+        return "Not shown", f"{mixture} came out {ahead} {against} ({said}), on too few queries to judge: {few}."
+    evidence = f"{said}; {_evidence(difference)}"
+    if significant(difference):
+        if value > 0:
+            return "Yes", f"{mixture} beat {against} by {amount} ({evidence})."
+        return "No", f"{mixture} did worse than {against} by {amount} ({evidence})."
+    if not over_queries(difference):
+        return "Not shown", f"{mixture} came out {ahead} {against}, too little to tell the two apart ({evidence})."
+    if one_seed(difference):
+        return "Not shown", (
+            f"On these queries, with one training each, {mixture} came out {ahead} {against} ({evidence}); "
+            "another seed may turn that: add seeds to find out."
+        )
+    return "Not shown", (
+        f"{mixture} came out {ahead} {against} ({evidence}), but other seeds could turn that{_more_seeds(difference)}."
+    )
+
+
+def _too_few(difference: Any) -> str:
+    """Why the queries cannot show a difference, whatever it is; empty where they can."""
+    if few := dig(difference, "too_few"):
+        return str(few)
+    different = number(dig(difference, "wins")) + number(dig(difference, "losses"))
+    if not math.isfinite(different) or least_p(round(different)) < SIGNIFICANT:
+        return ""
+    return f"only {different:.0f} differ"
+
+
+def _evidence(difference: Any) -> str:
+    """For instance ``95 % interval +0.20 to +1.00, p = 0.011; over queries and 3 pairs of seeds −0.10 to +1.30``."""
+    low, high = (signed(dig(difference, key)) for key in ("low", "high"))
+    both = dig(difference, "with_seeds")
+    over = " over queries" if both is not None else ""
+    text = f"95 % interval{over} {low} to {high}, {p_phrase(dig(difference, 'p'))}"
+    if both is None:
+        return text
+    low, high = (signed(dig(both, key)) for key in ("low", "high"))
+    pairs = dig(both, "pairs")
+    return f"{text}; over queries and {f'{pairs} pairs of seeds' if pairs else 'seeds'} {low} to {high}"
+
+
+def _more_seeds(difference: Any) -> str:
+    both = dig(difference, "with_seeds")
+    if not isinstance(both, dict) or "needed" not in both:
+        return ""
+    needed = both["needed"]
+    return f"; a difference of this size would need {seeds_said(needed)}"
+
+
+def seeds_said(needed: int | None) -> str:
+    """How many seeds would show a difference, in words."""
+    return f"about {plural(needed, 'seed')}" if needed else "more queries, or over 100 seeds"

@@ -1,0 +1,210 @@
+"""The queries of a data set that some model was trained on, from wherever they can be had without much ado.
+
+In this order: the mixture or the files that its run or card names, what ``tdro`` has built from them, the cache of the
+``datasets`` library, the hub, streamed and for a limited time. A local copy must be the data of the training where
+their fingerprint is known. Code of a data set is never run (``datasets`` has not done that since version 4). Rejected:
+``load_dataset`` without streaming, which would download and convert whole data sets to look at one column.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tdro.console import progress_bar
+from tdro.data.mixtures.build import BuiltTask, built_task, read_built
+from tdro.data.mixtures.content import queries_content
+from tdro.data.mixtures.folder import read_rows, task_files
+from tdro.data.read.layout import Layout, layout_of
+from tdro.disk import cache_folder
+from tdro.errors import UserError
+from tdro.evaluation.leaks.trained_on import TrainingData
+from tdro.files import fingerprint, read_json, write_json
+from tdro.recipe.data_sections import Source
+from tdro.recipe.places import is_hub_file, looks_like_file
+
+HUB_SECONDS = 120  # for all data sets of a command together
+_REQUEST_SECONDS = 10
+_TEXT = ("string", "large_string")
+_QUERY_COLUMNS = ("query", "anchor", "question", "sentence1")
+
+
+class TrainingQueries:
+    """Reads the queries of data sets, each once.
+
+    Args:
+        homes: folders where local copies are looked for, besides those that come with a data set.
+        seconds: how long the hub may take for everything that it is asked for.
+    """
+
+    def __init__(self, homes: Sequence[Path] = (), seconds: float = HUB_SECONDS) -> None:
+        self._homes, self._seconds = tuple(homes), seconds
+        self._known: dict[str, tuple[list[str], str] | UserError] = {}
+
+    def read(self, data: TrainingData, homes: Sequence[Path] = ()) -> tuple[list[str], str]:
+        """The queries, and why they are not all; empty if they are.
+
+        Args:
+            data: the data set.
+            homes: folders that its place may be meant from.
+
+        Raises:
+            UserError: they cannot be had; the message is a few words.
+        """
+        places = dict.fromkeys(Path(home) / _expanded(data.place) for home in (*homes, *self._homes))
+        key = fingerprint([data.__dict__, [str(place.resolve()) for place in places]])
+        if key not in self._known:
+            try:
+                self._known[key] = self._read(data, list(places))
+            except UserError as error:
+                self._known[key] = error
+        found = self._known[key]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def _read(self, data: TrainingData, places: Sequence[Path]) -> tuple[list[str], str]:
+        changed: list[Path] = []
+        for place in places:
+            found = _of_mixture(data, place) if data.in_mixture else _of_source(data, place)
+            if found is not None:
+                if data.fingerprint in ("", found[0]):
+                    return found[1], ""
+                changed.append(place)
+        if not data.in_mixture:
+            built = _built_before(data)
+            if built is not None:
+                return built.open()["query"][:], ""
+            if data.hub_id and not is_hub_file(data.place):
+                return self._of_hub(data)
+        if changed:
+            raise UserError("changed since the training")
+        raise UserError("not found here")
+
+    def _of_hub(self, data: TrainingData) -> tuple[list[str], str]:
+        started = time.monotonic()
+        try:
+            cached = list(dict.fromkeys(_of_datasets_cache(data)))[: data.settings.get("limit")]
+            if cached:
+                return cached, ""
+            return _streamed(data, started + self._seconds)
+        except UserError:
+            raise
+        except Exception as error:  # the hub client raises its own errors, httpx's, OSError, ValueError; formats theirs
+            raise UserError(f"the hub has it not, or does not answer ({type(error).__name__})") from error
+        finally:
+            self._seconds -= time.monotonic() - started
+
+
+def _expanded(place: str) -> Path:
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:  # ~ of nobody
+        return Path(place)
+
+
+def _of_mixture(data: TrainingData, folder: Path) -> tuple[str, list[str]] | None:
+    """Fingerprint and queries of a mixture's task; None where there is none."""
+    if data.place == "sample":
+        folder = cache_folder() / "sample-mixture"
+    if not (folder / "mixture.json").is_file():
+        return None
+    file = task_files(folder).get(data.name)
+    if file is None:
+        return None
+    rows = read_rows(file)
+    return fingerprint(queries_content(rows)), rows["query"][:]
+
+
+def _of_source(data: TrainingData, place: Path) -> tuple[str, list[str]] | None:
+    """Fingerprint and queries of local files; None where there are none.
+
+    A name alone in somebody's card is no file of ours that happens to have it.
+    """
+    meant = data.fingerprint or looks_like_file(data.place) or "/" in data.place
+    if not meant or not place.exists():
+        return None
+    try:
+        source = Source.model_validate({"source": str(place), **data.settings})
+    except ValidationError as error:
+        raise UserError(f"its settings do not fit ({error.errors()[0]['msg']})") from error
+    built = built_task(source, data.name)
+    return fingerprint(built.queries), built.open()["query"][:]
+
+
+def _built_before(data: TrainingData) -> BuiltTask | None:
+    """What was built from this source before, whether the source is still there or not."""
+    for file in sorted((cache_folder() / "tasks").glob("*/task.json")):
+        try:
+            built, about = read_built(file.parent), read_json(file)
+        except (UserError, KeyError):
+            continue
+        if data.fingerprint:
+            same = data.fingerprint == fingerprint(built.queries)
+        else:
+            settings = {key: value for key, value in about.get("settings", {}).items() if value is not None}
+            same = about.get("source") == data.place and settings == dict(data.settings)
+        if same:
+            return built
+    return None
+
+
+def _of_datasets_cache(data: TrainingData) -> Iterator[str]:
+    """The queries of what ``datasets`` has loaded before: the newest version of each subset."""
+    import datasets
+    from datasets.naming import camelcase_to_snakecase
+
+    *owner, name = data.hub_id.split("/")
+    name = camelcase_to_snakecase(name)
+    root = Path(datasets.config.HF_DATASETS_CACHE) / "___".join([*owner, name])
+    newest: dict[str, Path] = {}
+    for folder in sorted(root.glob("*/*/*"), key=lambda each: each.stat().st_mtime):
+        if folder.is_dir():
+            newest[folder.parts[-3]] = folder
+    for subset, folder in newest.items():
+        if data.settings.get("subset") in (None, subset):
+            for file in sorted(folder.glob(f"{name}-{data.settings.get('split', 'train')}*.arrow")):
+                rows = datasets.Dataset.from_file(str(file))
+                yield from map(str, rows[_query_column(data, rows.features)][:])
+
+
+def _streamed(data: TrainingData, deadline: float) -> tuple[list[str], str]:
+    """The queries by way of the hub, all subsets; what has come whole is kept in the user's cache."""
+    from datasets import get_dataset_config_names, load_dataset
+    from huggingface_hub import HfApi
+
+    if time.monotonic() > deadline:
+        raise UserError("the time for the hub is used up")
+    revision = HfApi().dataset_info(data.hub_id, timeout=_REQUEST_SECONDS).sha
+    kept = cache_folder() / "training-queries" / f"{fingerprint([data.hub_id, revision, data.settings])}.json"
+    if kept.is_file():
+        return list(read_json(kept)["queries"]), ""
+    subset, split = data.settings.get("subset"), data.settings.get("split", "train")
+    found: dict[str, None] = {}
+    for name in [subset] if subset else get_dataset_config_names(data.hub_id, revision=revision):
+        rows: Any = load_dataset(data.hub_id, name, split=split, streaming=True, revision=revision)
+        column = _query_column(data, rows.features or next(iter(rows)))
+        rows = rows.select_columns([column])
+        if limit := data.settings.get("limit"):
+            rows = rows.take(limit)
+        for row in progress_bar(rows, f"reading {data.hub_id}", unit=" rows"):
+            found[str(row[column])] = None
+            if time.monotonic() > deadline:
+                return list(found), f"after {len(found):,} queries the time for the hub was used up"
+    write_json(kept, {"source": data.hub_id, "revision": revision, "queries": list(found)})
+    return list(found), ""
+
+
+def _query_column(data: TrainingData, features: Any) -> str:
+    """The column that the settings or its name say, else the first one of text: sentence-transformers' anchor."""
+    layout = layout_of(list(features), {"label": "", **(data.settings.get("columns") or {})})
+    names = [layout.query] if isinstance(layout, Layout) else list(_QUERY_COLUMNS)
+    texts = [name for name, kind in features.items() if getattr(kind, "dtype", "") in _TEXT or isinstance(kind, str)]
+    column = next((name for name in (*names, *texts) if name in features and name != "id"), None)
+    if column is None:
+        raise UserError("no column of text")
+    return column

@@ -1,0 +1,138 @@
+"""What stands before the queries and the passages of a test set: the user's instruction, or the model's own prompts.
+
+An instruction wins. Where there is none, the model's prompts are looked up as mteb does it, and as
+:func:`tdro.models.prompts.saved_prompts` names them: by the test set's name, by the kind of task (``Retrieval``),
+then by the kind of text, as ``encode_query`` and ``encode_document`` do. So a model that tdro trained is asked as it
+was trained, and one that wants "query: " and "passage: " gets them. Rejected: mteb's own instructions for its tasks
+where nobody asked for them; a model that has never seen an instruction is worse with one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tdro.data.task import TestSet, prompt_of
+from tdro.errors import UserError
+from tdro.files import read_json
+from tdro.recipe.yaml_lines import plain_yaml
+
+# Every model has these two, which may be empty. So a default prompt stands before neither queries nor passages, and one
+# that is named "passage" is not found: encode_document takes "document".
+_KINDS = {"query": "", "document": ""}
+_TASK_TYPE = "Retrieval"  # of every test set, as mteb names it
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A model's prompts by name."""
+
+    by_name: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What the queries of a test set ask for; ``symmetric``: it stands before the passages too."""
+
+    text: str
+    symmetric: bool = False
+
+
+def read_prompts(model: Path | str) -> Prompts:
+    """The prompts of a sentence-transformers folder; none if it has no such file."""
+    path = Path(model) / "config_sentence_transformers.json"
+    return prompts_of(read_json(path)) if path.is_file() else Prompts({})
+
+
+def prompts_of(config: Mapping[str, Any]) -> Prompts:
+    """The prompts in a model's configuration (or ``vars(model)``)."""
+    return Prompts({name: text for name, text in (config.get("prompts") or {}).items() if isinstance(text, str)})
+
+
+def read_instructions(given: Sequence[str]) -> dict[str, Instruction]:
+    """Instructions by test set, from ``NAME=INSTRUCTION`` and from YAML or JSON files.
+
+    A file maps names to an instruction or to ``{instruction, symmetric}``, as in a recipe's ``data.test_sets``. Names
+    are those of test sets, of mteb's tasks, or of benchmarks; what is given later wins.
+
+    Raises:
+        UserError: neither a file nor NAME=INSTRUCTION, or something else in a file.
+    """
+    found: dict[str, Instruction] = {}
+    for text in given:
+        name, equals, instruction = text.partition("=")
+        if Path(text).suffix in (".yaml", ".yml", ".json"):
+            found |= _file(Path(text))
+        elif equals and name.strip():
+            found[name.strip()] = Instruction(instruction.strip())
+        else:
+            raise UserError(f"--instruction {text}: expected NAME=INSTRUCTION, or a file of them (.yaml or .json)")
+    return found
+
+
+def sides(
+    names: Sequence[str], benchmark: str, instructions: Mapping[str, Instruction], prompts: Prompts
+) -> tuple[str, str]:
+    """The texts before queries and before passages.
+
+    Args:
+        names: of the test set, the narrowest first: its own, mteb's task, the whole that it is a part of.
+        benchmark: that it was asked for with.
+        instructions: of the user; they win.
+        prompts: of the model.
+    """
+    for name in (*names, benchmark):
+        if given := instructions.get(name):
+            prompt = prompt_of(given.text)
+            return prompt, prompt if given.symmetric else ""
+    return _own("query", names, prompts), _own("document", names, prompts)
+
+
+def asked(test: TestSet, prompts: Prompts) -> TestSet:
+    """A test set with the texts that a model gets before its queries and passages: those that the test set gives, or
+    the instruction's, or the model's own."""
+    if test.prompts is not None:
+        return test
+    given = {test.name: Instruction(test.instruction, test.symmetric)} if test.instruction else {}
+    return replace(test, prompts=sides([test.name], "", given, prompts))
+
+
+def check_used(instructions: Mapping[str, Instruction], names: Iterable[str]) -> None:
+    """Raise :class:`UserError` for an instruction that is for none of the names."""
+    names = set(names)
+    for name in instructions:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(names)[:20])}"
+            raise UserError(f"--instruction: nothing named {name!r} is evaluated; {hint}")
+
+
+def _own(side: str, names: Sequence[str], prompts: Prompts) -> str:
+    """The model's own prompt before one kind of text."""
+    by_name = {**_KINDS, **prompts.by_name}
+    wholes = (*(f"{name}-test" for name in names), *names, _TASK_TYPE)
+    keys = [key for whole in wholes for key in (f"{whole}-{side}", whole)]
+    return next(by_name[key] for key in (*keys, side) if key in by_name)
+
+
+def _file(path: Path) -> dict[str, Instruction]:
+    try:
+        content = plain_yaml(path.read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected names of test sets, and an instruction for each")
+    return {str(name): _instruction(value, f"{path}: {name}") for name, value in content.items()}
+
+
+def _instruction(value: Any, where: str) -> Instruction:
+    entry = {"instruction": value} if isinstance(value, str) else value
+    if not isinstance(entry, dict) or not entry.keys() <= {"instruction", "symmetric"}:
+        raise UserError(f"{where}: expected an instruction, or 'instruction' and 'symmetric', found {value!r}")
+    text, symmetric = entry.get("instruction"), entry.get("symmetric", False)
+    if not isinstance(text, str) or not isinstance(symmetric, bool):
+        raise UserError(f"{where}: 'instruction' must be text and 'symmetric' true or false")
+    return Instruction(text.strip(), symmetric)

@@ -1,0 +1,235 @@
+"""The recipe as text: YAML with a comment wherever the reader may want to change something."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tdro.data.quality.data_card_table import languages
+from tdro.init.columns import Columns
+from tdro.init.look_at_files import Looked
+from tdro.init.rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, Settings
+from tdro.recipe.schema import Base
+
+_WIDTH = 110
+_EXAMPLE = "Given a question, find the passage that answers it"
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test set: its name, folder, and the task that it is the held-out part of, or empty."""
+
+    __test__ = False  # pytest: not a test class
+
+    name: str
+    folder: str
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A task as the recipe has it: what was looked at, and the file that it is trained on with its rows."""
+
+    looked: Looked
+    file: str
+    rows: int
+
+
+def recipe_text(
+    name: str, sources: Sequence[Source], tests: Sequence[Test], base: Base, settings: Settings, device: str
+) -> str:
+    """The recipe's YAML.
+
+    Args:
+        name: of the run.
+        sources: a task each.
+        tests: test sets, possibly none.
+        base: the model.
+        settings: what :func:`tdro.init.rules.settings_for` says.
+        device: what they are for, for people: ``cpu``, ``cuda``.
+    """
+    parts = [
+        _head(name, device),
+        _data(sources, tests, settings),
+        _negatives(settings),
+        _base(base, settings),
+        _stages(base, settings, sources),
+        _finetune(base, settings, bool(tests)),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _head(name: str, device: str) -> list[str]:
+    return [
+        f"# Written by `tdro init` for a machine that trains on {device}. It runs as it is: tdro run FILE",
+        "#",
+        "#   tdro data check FILE               what is wrong with the rows",
+        "#   tdro data dedup FILE --within      copies among them; with --against FOLDER, test queries",
+        "#   tdro plan FILE                     what the run will read, need and take",
+        "#",
+        "# What every key means, and its default: docs/recipe.md, or `tdro recipe --keys`.",
+        "",
+        f"name: {scalar(name)}",
+        f"folder: {scalar(f'runs/{name}')}",
+    ]
+
+
+def _data(sources: Sequence[Source], tests: Sequence[Test], settings: Settings) -> list[str]:
+    lines = ["data:", "  sources:"]
+    for source in sources:
+        lines += [f"    {line}" for line in _source(source)]
+    if tests:
+        lines.append("  test_sets:")
+        for test in tests:
+            inner = f"folder: {scalar(test.folder)}" + (f", task: {scalar(test.task)}" if test.task else "")
+            lines.append(f"    {scalar(test.name)}: {{{inner}}}")
+    else:
+        lines += _comment(
+            "No test sets: models are trained and not compared. Folders in BEIR's layout (corpus.jsonl, queries.jsonl, "
+            "qrels/test.tsv) go here, one line each; or `tdro init --hold-out 100` makes them of your own rows.",
+            "  ",
+        )
+        name = scalar(sources[0].looked.name)
+        lines.append(f"  # test_sets: {{{name}: {{folder: FOLDER, task: {name}}}}}")
+    longest = settings.longest
+    return [
+        *lines,
+        f"  query_tokens: {settings.query_tokens}    # 95 % of each task's queries are no longer (at most {longest})",
+        f"  passage_tokens: {settings.passage_tokens}  # the same of passages; time and memory grow with it",
+        "  prompts: false      # true: the instructions stand before the queries; fill them in first",
+    ]
+
+
+def _source(source: Source) -> list[str]:
+    looked, card = source.looked, source.looked.card
+    lines = [f"{scalar(looked.name)}:", f"  source: {scalar(source.file)}"]
+    away = f", {card.rows - source.rows:,} held out" if source.rows != card.rows else ""
+    facts = [f"{source.rows:,} rows{away}"]
+    if looked.built.dropped:
+        facts.append(f"{looked.built.dropped:,} dropped")
+    if card.same_query:
+        facts.append(f"{card.same_query:,} with the query of another")
+    facts.append(f"languages {languages(card.query_languages)} / {languages(card.passage_languages)}")
+    lines += _comment(", ".join(facts), "  ")
+    if source.file == looked.source:
+        lines += _columns(looked.columns)
+    lines.append(f'  instruction: ""   # what a query asks for, e.g. "{_EXAMPLE}"')
+    lines.append('  licence: ""       # of the texts; shown in the report')
+    return lines
+
+
+def _columns(columns: Columns) -> list[str]:
+    if not columns.wanted:
+        return _comment(columns.summary, "  ")
+    guess = "taken for what their names mean; see that it is right. " if columns.guessed else ""
+    inner = ", ".join(f"{what}: {scalar(column)}" for what, column in columns.wanted.items())
+    return [*_comment(guess + columns.summary, "  "), f"  columns: {{{inner}}}"]
+
+
+def _negatives(settings: Settings) -> list[str]:
+    if not settings.mined:
+        return [
+            "negatives:",
+            f"  mine: none          # every row has at least {settings.negatives}",
+            f"  per_row: {settings.negatives}",
+        ]
+    return [
+        "negatives:             # passages that look like the answer and are not",
+        f"  mine: bm25           # {settings.mined:,} rows have none",
+        f"  per_row: {settings.negatives}",
+    ]
+
+
+def _base(base: Base, settings: Settings) -> list[str]:
+    lines = [
+        *_comment(
+            "The model that learns the weights of the tasks, and that is fine-tuned. A smaller one learns them faster: "
+            "put it here, and this one under `finetune` as the group's own `base`.",
+            "",
+        ),
+        "base:",
+        f"  kind: {base.kind}",
+        f"  source: {scalar(base.source)}",
+    ]
+    if base.kind == "static":
+        lines.append("  dimension: 256")
+    if settings.lora:
+        lines += [
+            "  lora: {}             # adapters only: training every weight would not fit into this device's memory",
+            "  gradient_checkpointing: true",
+        ]
+    return lines
+
+
+def _stages(base: Base, settings: Settings, sources: Sequence[Source]) -> list[str]:
+    smallest = min(sources, key=lambda source: source.rows)
+    times = "once" if round(settings.repeats, 1) == 1 else f"{settings.repeats:.1f} times"
+    why = (
+        f"Steps: so many that the smallest task ({smallest.looked.name}, {smallest.rows:,} rows) is read at most "
+        f"{REPEATS} times (here: {times}) if all are drawn equally, but from {LEAST_STEPS} to {MOST_STEPS}. Batch: "
+        "a power of two that the device does in seconds, no larger than that task."
+    )
+    return [
+        *_comment("The reference sees all tasks equally. " + why, ""),
+        "reference:",
+        *_training(base, settings, "  ", min(1, settings.negatives)),
+        "",
+        *_comment(
+            "At each step, tasks on which the model is still far behind the reference gain weight: at most about as "
+            "much as with the paper's 25 tasks, and less by the offset, so that no task takes all of it.",
+            "",
+        ),
+        "weights:",
+        *_training(base, settings, "  ", settings.negatives),
+        f"  eta_times_steps: {settings.eta_times_steps:<6g} # {MOVE:g} x the root of the number of tasks (paper: 20)",
+        f"  offset: {OFFSET:<15.1f} # nats, added to both losses: nearly solved tasks stay quiet",
+        "  stage1_rows: cross_fit  # rows are scored by a reference that has not seen them",
+    ]
+
+
+def _training(base: Base, settings: Settings, indent: str, negatives: int) -> list[str]:
+    lines = [
+        f"steps: {settings.steps}",
+        f"batch: {settings.batch}",
+        f"negatives: {negatives}",
+        "temperature: 0.05",
+        f"learning_rate: {settings.learning_rate:g}",
+        f"chunk_rows: {settings.chunk_rows}",
+    ]
+    if base.kind == "static":
+        lines.append("weight_decay: 0.0")
+    if settings.gradient_caching:
+        lines.append("gradient_caching: true   # a batch of any size fits; one more forward pass")
+    return [indent + line for line in lines]
+
+
+def _finetune(base: Base, settings: Settings, compared: bool) -> list[str]:
+    seeds = "[1, 2, 3]" if base.kind == "static" else "[1]"
+    lines = [
+        "# The same steps, batch and seeds for every mixture, so that only the mixture differs.",
+        "finetune:",
+        "  - name: main",
+        *_training(base, settings, "    ", min(1, settings.negatives)),
+        f"    mixtures: [{', '.join(settings.mixtures)}]",
+        f"    seeds: {seeds}" + ("         # more seeds show what is chance" if seeds == "[1]" and compared else ""),
+    ]
+    if base.kind != "static":
+        lines.append("    checkpoint_steps: 100    # a stopped training goes on from here")
+    return lines
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_on_hyphens=False
+    )
+
+
+def scalar(text: str) -> str:
+    """A text as YAML: bare where every reader takes it for a text, else in double quotes."""
+    plain = re.fullmatch(r"[A-Za-z_./][\w./@-]*", text, re.ASCII)
+    if plain and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "."):
+        return text
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,147 @@
+"""A base model's tokens, and how many of them it reads, told from its files: no weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tdro.data.tokens.limits import positions, within
+from tdro.errors import UserError
+from tdro.files import read_json
+from tdro.models.base import model_source, plain_tokenizer
+from tdro.models.decoder import embedding_tokenizer
+from tdro.models.gguf_file import gguf_parsed_once
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from tdro.recipe.schema import Base
+
+# Where sentence-transformers keeps max_seq_length; the first file that is there counts.
+_LENGTH_FILES = [
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+]
+
+
+@dataclass(frozen=True)
+class BaseTokens:
+    """How a base reads texts.
+
+    Attributes:
+        name: the base's source, for people.
+        encode: token ids of texts, special ones included; cut to so many tokens, or whole with None.
+        longest: the most tokens that it reads, prompt included; None: all.
+    """
+
+    name: str
+    encode: Callable[[list[str], int | None], list[list[int]]]
+    longest: int | None
+
+    def count(self, texts: list[str]) -> NDArray[np.int64]:
+        """Tokens of whole texts, special ones included."""
+        return np.array([len(ids) for ids in self.encode(texts, None)] if texts else [], dtype=np.int64)
+
+
+@gguf_parsed_once()
+def base_tokens(base: Base, trust_remote_code: bool = False) -> BaseTokens:
+    """How the embedder that is made of a base reads texts.
+
+    Raises:
+        UserError: the tokenizer cannot be read.
+    """
+    if base.kind == "static":
+        return _static(base.source, base.source, cut=False)
+    folder, gguf_file = base_files(base)
+    if base.kind == "encoder" and is_static(folder):
+        return _static(base.source, folder, cut=True)
+    from transformers import AutoConfig, AutoTokenizer
+
+    options = {"gguf_file": gguf_file, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    except (OSError, ValueError, ImportError) as error:
+        line = str(error).strip().partition("\n")[0][:200]
+        raise UserError(f"base.source {base.source}: its tokenizer cannot be read ({line})") from error
+    own = tokenizer.model_max_length
+    if base.kind == "decoder":
+        tokenizer = embedding_tokenizer(tokenizer, max_tokens=1_000_000)  # only a warning depends on it
+    else:
+        own = _max_seq_length(folder) or own
+
+    def encode(texts: list[str], max_tokens: int | None) -> list[list[int]]:
+        return tokenizer(texts, truncation=max_tokens is not None, max_length=max_tokens).input_ids
+
+    return BaseTokens(base.source, encode, within(own, _positions(config, trust_remote_code)))
+
+
+def base_tokens_or_none(base: Base, trust_remote_code: bool = False) -> BaseTokens | None:
+    """As :func:`base_tokens`; None for a make that only training can read."""
+    try:
+        return base_tokens(base, trust_remote_code)
+    except UserError:
+        return None
+
+
+def base_files(base: Base) -> tuple[str, str | None]:
+    """Where configuration and tokenizer are, and the GGUF file in there or None.
+
+    A sentence-transformers folder may keep them in its first module's.
+    """
+    folder, gguf_file = model_source(base.source)
+    modules = Path(folder) / "modules.json"
+    if modules.is_file() and not (Path(folder) / "config.json").is_file():
+        return str(Path(folder) / read_json(modules)[0]["path"]), gguf_file
+    return folder, gguf_file
+
+
+def is_static(folder: str) -> bool:
+    """Whether a folder has a tokenizer and no transformer: a sentence-transformers model of static vectors."""
+    path = Path(folder)
+    return (path / "tokenizer.json").is_file() and not (path / "config.json").is_file()
+
+
+def _static(name: str, source: str, cut: bool) -> BaseTokens:
+    """A bag of tokens; ``cut``: where the tokenizer truncates, as the finished model of somebody else does."""
+    tokenizer = plain_tokenizer(source, None)
+    longest = tokenizer.truncation["max_length"] if cut and tokenizer.truncation else None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def encode(texts: list[str], max_tokens: int | None) -> list[list[int]]:
+        return [found.ids[:max_tokens] for found in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    return BaseTokens(name, encode, longest)
+
+
+def _max_seq_length(folder: str) -> int | None:
+    """What sentence-transformers cuts at, where the model says so itself; else it is the tokenizer's length."""
+    from transformers.utils import cached_file
+
+    for name in _LENGTH_FILES:
+        try:
+            path = cached_file(folder, name, _raise_exceptions_for_missing_entries=False)
+        except OSError:  # no such model here, and no network
+            return None
+        if path is not None:
+            found = read_json(Path(path))
+            return found.get("max_seq_length") if isinstance(found, dict) else None
+    return None
+
+
+def _positions(config: PretrainedConfig, trust_remote_code: bool) -> int | None:
+    from transformers import AutoModel
+
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError):  # an unusual make: who trains it reads it in another way
+        return within(getattr(config.get_text_config(), "max_position_embeddings", None) or None)
+    return positions(model)

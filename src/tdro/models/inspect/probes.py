@@ -1,0 +1,128 @@
+"""Questions to a model or tokenizer, each answered by trying it or by reading its files.
+
+Whether EOS is appended is not believed of any configuration: texts are encoded, and the last id is looked at.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from tdro.errors import UserError
+from tdro.machine import this_machine
+from tdro.models.base import flash_attention
+from tdro.models.inspect.facts import Attention, Reading, Token
+
+_TEXT = "What is a task?"
+_LONGEST_TRIED = 4096
+_UNLIMITED = 10**6  # transformers writes 10^30 where a tokenizer has no limit
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def is_causal(config: PretrainedConfig) -> bool:
+    """Whether models of this configuration predict the next token: each token sees the ones before it only.
+
+    BERT and its kin can be asked for that too (transformers knows a causal head for them) but are not made for it.
+    """
+    return (
+        config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        and config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        and getattr(config, "is_causal", True) is not False
+        and not getattr(config, "is_encoder_decoder", False)
+    )
+
+
+def reading(tokenizer: Any, max_tokens: int | None, encode: Callable[[str], list[int]] | None = None) -> Reading:
+    """How a tokenizer of transformers reads texts.
+
+    Args:
+        tokenizer: the tokenizer.
+        max_tokens: where texts are cut; None: where the tokenizer says.
+        encode: gives a text's ids as training sees them; None: what the tokenizer gives.
+    """
+    limit = max_tokens or tokenizer.model_max_length
+    cut = min(limit, _LONGEST_TRIED)
+    encode = encode or (lambda text: tokenizer(text, truncation=True, max_length=cut).input_ids)
+    eos = _token(tokenizer, "eos")
+    short, long = (eos is not None and encode(text)[-1:] == [eos.id] for text in (_TEXT, "word " * (cut + 50)))
+    return Reading(
+        tokens=len(tokenizer.get_vocab()),
+        max_tokens=limit if limit < _UNLIMITED else None,
+        padding_side=tokenizer.padding_side,
+        pad=_token(tokenizer, "pad"),
+        eos=eos,
+        ends_in_eos=short,
+        cut_ends_in_eos=long,
+        chat_template=bool(getattr(tokenizer, "chat_template", None)),
+    )
+
+
+def _token(tokenizer: Any, which: str) -> Token | None:
+    text = getattr(tokenizer, f"{which}_token", None)
+    return None if text is None else Token(text, getattr(tokenizer, f"{which}_token_id"))
+
+
+def attention(model: PreTrainedModel) -> Attention:
+    """The attention kernels of an architecture, and which of them training on this machine takes."""
+    machine = this_machine()
+    flash = flash_attention(machine.device, machine.bf16) if model._supports_flash_attn else None
+    kernels = [*([flash] if flash else []), *(["sdpa"] if model._supports_sdpa else []), "eager"]
+    installed = importlib.util.find_spec("flash_attn") is not None
+    return Attention(tuple(kernels), flash or model.config._attn_implementation, installed)
+
+
+def _numbers_by_type(path: Path) -> Counter[str]:
+    """How many numbers of each type a safetensors file has, from its header. UserError if it is broken."""
+    sizes: Counter[str] = Counter()
+    try:
+        with safe_open(str(path), framework="np") as file:
+            for name in file.keys():  # noqa: SIM118  # not a dict
+                part = file.get_slice(name)
+                sizes[part.get_dtype()] += math.prod(part.get_shape())
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: weights that cannot be read ({error})") from error
+    return sizes
+
+
+def dtype_on_disk(folder: str, gguf_file: str | None, config: PretrainedConfig | None) -> str:
+    """The type of most of a model's weights; what the configuration says where the files are not at hand."""
+    sizes: Counter[str] = Counter()
+    if gguf_file:
+        from gguf import GGUFReader
+
+        for tensor in GGUFReader(str(Path(folder) / gguf_file)).tensors:
+            sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    elif Path(folder).is_dir():
+        for path in sorted(Path(folder).rglob("*.safetensors")):
+            sizes += _numbers_by_type(path)
+    if not sizes:
+        return str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+    name = sizes.most_common(1)[0][0]
+    return _DTYPES.get(name, name)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """All of a model's, trained or not."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def has_file(source: str, name: str) -> bool:
+    """Whether a folder, or a model on the hub, has a file of this name; False where that cannot be known."""
+    if Path(source).exists():
+        return (Path(source) / name).exists()
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(source, name)
+    except (OSError, ValueError):  # no such file, model or network: whoever reads the model will say which
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""What a model is as a recipe's ``base``, told from its files: decoder, encoder, or a tokenizer for a static model.
+
+No weight is read. Rejected: asking the user (``base.kind`` is the key that is most often wrong), and loading the model.
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig
+
+from tdro.errors import UserError
+from tdro.models.base import model_source
+from tdro.models.inspect.probes import has_file, is_causal
+from tdro.models.kinds import refuse_as_base
+from tdro.recipe.rules import PACKAGED, exists
+from tdro.recipe.schema import Base
+
+
+def base_of(source: str, trust_remote_code: bool = False) -> Base:
+    """The ``base`` of a recipe that a model is.
+
+    A GGUF file or a causal language model is a decoder; a sentence-transformers model or any other configuration is an
+    encoder, taken as it is; a folder with no more than a ``tokenizer.json`` makes a static model.
+
+    Args:
+        source: ``smollm2``, ``minilm``, a folder, a ``.gguf`` file, or a hub id.
+        trust_remote_code: run code that comes with the model.
+
+    Raises:
+        UserError: there is no such model, or it is an adapter.
+    """
+    if source in PACKAGED:
+        return Base.model_validate({"kind": PACKAGED[source], "source": source})
+    if not exists(source) and (source.startswith((".", "/", "~")) or source.count("/") > 1 or not source):
+        raise UserError(f"{source}: no such model folder")
+    folder, gguf_file = model_source(source)
+    if gguf_file is None and has_file(folder, "adapter_config.json"):
+        raise UserError(f"{source}: an adapter, not a whole model; merge it into its base first")
+    if gguf_file is None:
+        refuse_as_base(source)
+    if gguf_file is not None:
+        kind = "decoder"
+    elif has_file(folder, "modules.json"):
+        kind = "encoder"
+    elif not has_file(folder, "config.json") and has_file(folder, "tokenizer.json"):
+        kind = "static"
+    else:
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError, KeyError) as error:
+            line = str(error).strip().partition("\n")[0][:200]
+            raise UserError(
+                f"{source}: no model folder here, and no model of the hub that can be read ({line})"
+            ) from error
+        kind = "decoder" if is_causal(config) else "encoder"
+    return Base.model_validate({"kind": kind, "source": source})

@@ -1,0 +1,185 @@
+"""The recipe's sections about texts: tasks and test sets from files, the mixture, and hard negatives.
+
+Apart from :mod:`tdro.recipe.schema` only because that page would be too long; the rules are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from tdro.recipe import rules as check
+from tdro.recipe.builtin import sources_file
+from tdro.recipe.messages import nearest, short, wrong
+from tdro.recipe.places import is_hub_file
+from tdro.recipe.rules import exists
+from tdro.recipe.types import Settings, Several
+from tdro.recipe.yaml_lines import read_yaml
+
+
+class Source(Settings):
+    """The data of one training task, under the task's name. Where no other key is needed, the `source` alone."""
+
+    source: Annotated[str, AfterValidator(check.data_source)] = Field(
+        description="a file (JSONL, Parquet, CSV, TSV; .gz too, and JSONL in a .tar.gz), a folder of such files, in "
+        "BEIR's layout or of save_to_disk, hf://datasets/OWNER/NAME/FILE, or the id of a data set on the hub"
+    )
+    subset: str | None = Field(default=None, description="of a data set on the hub (null: its default)")
+    split: str | None = Field(
+        default=None,
+        description="of a data set on the hub or a folder with splits, or which qrels of a BEIR folder (null: train)",
+    )
+    columns: Annotated[dict[str, str], AfterValidator(check.columns)] | None = Field(
+        default=None,
+        description="which column is the id, query, positives or negatives, and which is the label: only rows with 1 "
+        "or true there are read (null: known by their names; an empty name: no column is)",
+    )
+    limit: int | None = Field(default=None, ge=1, description="the first n rows only (null: all)")
+    instruction: str = Field(default="", description="what a query asks for; stands before it where prompts is true")
+    symmetric: bool = Field(default=False, description="both sides are of one kind: the prompt stands on both")
+    in_batch_negatives: bool = Field(
+        default=True, description="false: its rows never take other rows' passages as negatives (class labels)"
+    )
+    licence: str = Field(default="", description="of the texts; for people, shown in the report")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_alone(cls, data: Any) -> Any:
+        return {"source": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> Source:
+        if exists(self.source) or is_hub_file(self.source):
+            if self.subset is not None:
+                raise wrong("only a data set on the hub has subsets; remove it, or give the subset's file", "subset")
+            if self.split is not None and not Path(self.source).expanduser().is_dir():
+                raise wrong("only a data set on the hub or a folder has splits; remove it", "split")
+        return self
+
+
+class TestFolder(Settings):
+    """One test set in BEIR's layout, under its name. Where no other key is needed, the `folder` alone."""
+
+    __test__ = False  # pytest: not a test class
+
+    folder: Annotated[str, AfterValidator(check.beir_folder)] = Field(
+        description="holds corpus.jsonl, queries.jsonl and qrels/test.tsv"
+    )
+    task: str | None = Field(
+        default=None, description="the training task that it is the held-out part of (null: training never sees it)"
+    )
+    instruction: str | None = Field(default=None, description="what a query asks for (null: its task's)")
+    symmetric: bool | None = Field(default=None, description="as of a task (null: its task's)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folder_alone(cls, data: Any) -> Any:
+        return {"folder": data} if isinstance(data, str) else data
+
+
+def _from_file(value: Any) -> Any:
+    """The sources that a YAML file holds, where its name is given instead of them."""
+    if not isinstance(value, str):
+        return value
+    path = sources_file(value)
+    if path is None:
+        raise wrong(f"no such file: {short(value)}{nearest(value, ['paper'])}")
+    return read_yaml(path)[0]
+
+
+class Data(Settings):
+    """What is trained on and judged by."""
+
+    mixture: Annotated[str, AfterValidator(check.mixture)] | None = Field(
+        default="sample",
+        description='"sample" (built from packages of the index) or the folder of a mixture.json; null with sources',
+    )
+    sources: (
+        Annotated[
+            dict[str, Source], Field(min_length=1), BeforeValidator(_from_file), AfterValidator(check.names_of_folders)
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="the training tasks by name, instead of a mixture: see `data.sources.<name>`; or a YAML file of "
+        'them; or "paper": the 25 of the paper',
+    )
+    test_sets: Annotated[dict[str, TestFolder], AfterValidator(check.names_of_folders)] | None = Field(
+        default=None, description="the test sets by name, beside sources: see `data.test_sets.<name>`"
+    )
+    tasks: Several[str] | None = Field(default=None, description="train on these tasks only (null: all)")
+    tests: Several[str] | None = Field(default=None, description="evaluate these test sets only (null: all)")
+    hard_negatives_only: Several[str] | None = Field(
+        default=None,
+        description="tasks whose rows never take other rows' passages as negatives, for instance because one answer "
+        "fits many queries (class labels)",
+    )
+    query_tokens: int = Field(
+        default=64, gt=1, description="longest query, in tokens, its instruction not counted (the paper: 128)"
+    )
+    passage_tokens: int = Field(default=128, gt=1, description="the same of a passage (the paper: 512)")
+    prompts: bool = Field(
+        default=False,
+        description="put `Instruct: {instruction}\\nQuery: ` before the queries (the paper: true)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sources_are_the_mixture(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("mixture") is None:
+            return {**data, "mixture": "sample" if data.get("sources") is None else None}
+        return data
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Data:
+        chosen = {"tasks": self.tasks, "tests": self.tests, "hard_negatives_only": self.hard_negatives_only}
+        if self.sources is not None and self.mixture is not None:
+            raise wrong("give data.mixture or data.sources, not both", "sources")
+        if self.sources is None and self.test_sets is not None:
+            raise wrong("a mixture has its own test sets; these stand beside data.sources only", "test_sets")
+        if self.mixture is not None:
+            check.names_in_mixture(self.mixture, chosen)
+        else:
+            self._names_in_sources(chosen)
+        return self
+
+    def _names_in_sources(self, chosen: Mapping[str, Sequence[str] | None]) -> None:
+        """Chosen tasks and tests, and the tests' tasks, are among the sources and test sets."""
+        tasks, tests = list(self.sources or {}), list(self.test_sets or {})
+        for kind, names in chosen.items():
+            known = tests if kind == "tests" else tasks
+            for index, wanted in enumerate(names or ()):
+                if wanted not in known:
+                    what = "test set" if kind == "tests" else "source"
+                    raise wrong(f"there is no {what} {short(wanted)}{nearest(wanted, known)}", kind, index)
+        for key, test in (self.test_sets or {}).items():
+            if test.task is not None and test.task not in tasks:
+                raise wrong(
+                    f"there is no source {short(test.task)}{nearest(test.task, tasks)}", "test_sets", key, "task"
+                )
+
+
+class Negatives(Settings):
+    """Hard negatives, mined once before training for the rows that lack them."""
+
+    per_row: int = Field(default=8, ge=1, description="hard negatives that each row has after mining")
+    mine: Literal["bm25", "dense", "both", "none"] = Field(
+        default="bm25",
+        description="how to fill rows that have fewer: half of what they lack by BM25, an embedding model, or both in "
+        "turn, the rest by chance; none: do not",
+    )
+    model: Annotated[str, AfterValidator(check.embedder)] = Field(
+        default="minilm", description='the embedding model (dense and both): "minilm", a folder or a hub id'
+    )
+    ranks: Annotated[tuple[int, int], Field(strict=False), AfterValidator(check.ranks)] = Field(
+        default=(1, 50), description="first and last rank to take from, of what is no answer and below the margins"
+    )
+    margin: float | None = Field(
+        default=None, ge=0, description="leave out what scores above the row's positive less this (null: no such limit)"
+    )
+    relative_margin: float | None = Field(
+        default=0.05, ge=0, description="leave out what scores above the row's positive less this share of it"
+    )

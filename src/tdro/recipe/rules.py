@@ -1,0 +1,215 @@
+"""Rules of the recipe that types cannot say: each takes a value, and returns it or raises with what to do.
+
+A rule that looks at several keys says which key its message is about, so that the message gets that key's
+line. A rule may look whether a file exists, and read the list of names in a mixture.json; nothing else is
+loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from tdro.files import read_json
+from tdro.recipe.messages import nearest, short, wrong
+from tdro.recipe.places import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
+
+Items = TypeVar("Items", bound=Sequence[Hashable])
+Named = TypeVar("Named", bound=Mapping[str, Any])
+COLUMNS = ("id", "query", "positives", "negatives", "label")  # that a file may have other names for
+MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight")  # besides top-P and bottom-P
+PACKAGED = {"smollm2": "decoder", "minilm": "encoder"}  # models on the package index, and what they are
+
+
+def name(value: str) -> str:
+    """A name that is also a folder's."""
+    if not re.fullmatch(r"\w[\w.-]{0,99}", value):
+        rule = "at most 100 characters" if len(value) > 100 else "letters, digits, '_', '-' and '.' only, no '.' first"
+        raise wrong(f"{short(value)} cannot name a folder; use {rule}")
+    return value
+
+
+def trains(info: ValidationInfo) -> bool:
+    """Whether the recipe is read to train, so that its training data must be there."""
+    return not (info.context and info.context.get("data_may_be_gone"))
+
+
+def exists(value: str) -> bool:
+    """Whether there is such a file or folder; False too for what cannot be a path."""
+    try:
+        return bool(value) and Path(value).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def folder(value: Path) -> Path:
+    """A run folder: not the current folder itself, which a run would fill with its files."""
+    if value.expanduser().resolve() == Path.cwd().resolve() or "\0" in str(value):
+        raise wrong("cannot be the current folder; give a folder of its own, for instance runs/first")
+    return value
+
+
+def no_duplicates(values: Items) -> Items:
+    """A list without repeated items."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise wrong(f"{value!r} is listed twice", index)
+    return values
+
+
+def mixture(value: str) -> str:
+    """The built-in mixture, or a folder with a mixture.json."""
+    if value == "sample":
+        return value
+    if not exists(value):
+        raise wrong(f"no such folder: {short(value)}{nearest(value, ['sample'])}")
+    if not (Path(value).expanduser() / "mixture.json").is_file():
+        raise wrong(f"{short(value)} holds no mixture.json")
+    return value
+
+
+def names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -> None:
+    """Chosen tasks and tests exist, as far as a mixture on disk can tell before it is loaded."""
+    if mixture == "sample":
+        return
+    content = read_json(Path(mixture).expanduser() / "mixture.json")
+    for kind, names in chosen.items():
+        entries = content.get("tests" if kind == "tests" else "tasks") if isinstance(content, dict) else None
+        if not isinstance(entries, list) or names is None:
+            continue
+        known = [str(entry.get("name")) for entry in entries if isinstance(entry, dict)]
+        for index, wanted in enumerate(names):
+            if wanted not in known:
+                what = "test set" if kind == "tests" else "task"
+                raise wrong(f"the mixture has no {what} {short(wanted)}{nearest(wanted, known)}", kind, index)
+
+
+def names_of_folders(values: Named) -> Named:
+    """A mapping whose keys are names that may also be folders'."""
+    folded: dict[str, str] = {}
+    for key in values:
+        try:
+            name(key)
+        except PydanticCustomError as error:
+            raise wrong(error.message(), key) from None
+        if (other := folded.setdefault(key.casefold(), key)) != key:  # on many a disk, they are one file
+            raise wrong(f"{short(key)} and {short(other)} differ in case only; rename one", key)
+    return values
+
+
+def data_source(value: str, info: ValidationInfo) -> str:
+    """A file or folder that exists, a file on the hub, or the id of a data set there (which is not looked for)."""
+    if exists(value) or is_hub_file(value) or not trains(info):
+        return value
+    if value.startswith("hf://"):
+        raise wrong(f"{short(value)} names no file of a data set; expected hf://datasets/OWNER/NAME/FILE")
+    if looks_like_file(value) or not is_hub_id(value):
+        raise wrong(f"no such file or folder: {short(value)}")
+    return value
+
+
+def columns(values: dict[str, str]) -> dict[str, str]:
+    """A row's columns under the names that a file has for them."""
+    for key in values:
+        if key not in COLUMNS:
+            raise wrong(f"unknown column{nearest(key, COLUMNS) or '; known: ' + ', '.join(COLUMNS)}", key)
+    return values
+
+
+def beir_folder(value: str) -> str:
+    """A folder with the files of a test set."""
+    if not exists(value):
+        raise wrong(f"no such folder: {short(value)}")
+    for file in BEIR_FILES:
+        if not (Path(value).expanduser() / file).is_file():
+            raise wrong(f"{short(value)} holds no {file}")
+    return value
+
+
+def source(value: str) -> str:
+    """A packaged model, a folder that exists, or a hub id."""
+    if value in PACKAGED or exists(value):
+        return value
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", value):
+        raise wrong(f"no such folder: {short(value)}")
+    suggestion = nearest(value, PACKAGED, cutoff=0.75)
+    if "/" not in value and suggestion:
+        raise wrong(f"unknown model {short(value)}{suggestion}")
+    return value
+
+
+def embedder(value: str) -> str:
+    """A model to mine with: a packaged embedding model, a folder that exists, or a hub id."""
+    if PACKAGED.get(value) == "decoder" or value.endswith(".gguf"):
+        raise wrong(f"{short(value)} is a language model, not an embedding model; take minilm or a model you trained")
+    return source(value)
+
+
+def ranks(value: tuple[int, int]) -> tuple[int, int]:
+    """The first and the last of some ranks."""
+    if not 1 <= value[0] <= value[1]:
+        raise wrong(f"expected [FROM, TO] with 1 <= FROM <= TO, found {list(value)}")
+    return value
+
+
+def at_least_a_row_per_rank(value: int) -> int:
+    """A batch that every process of a torchrun has a part in."""
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks.isdecimal() and value < int(ranks):
+        raise wrong(f"a batch of {value} is smaller than the {ranks} ranks of this run")
+    if ranks.isdecimal() and int(ranks) and value % int(ranks):
+        raise wrong(f"a batch of {value} cannot be shared equally by the {ranks} ranks of this run")
+    return value
+
+
+def warmup_fits(warmup: float, steps: int) -> None:
+    """Warm-up is a share, or a whole number of steps, and ends before the training does."""
+    if warmup >= 1 and warmup != int(warmup):
+        raise wrong(f"expected a share below 1 or a whole number of steps, found {warmup:g}", "warmup_steps")
+    if warmup >= max(steps, 1) and warmup >= 1:
+        raise wrong(f"a warm-up of {warmup:g} steps does not end within the {steps} steps of training", "warmup_steps")
+
+
+def weights_source(value: str) -> str:
+    """The paper's weights, or a weights file."""
+    if value != "paper" and not (exists(value) and Path(value).expanduser().is_file()):
+        raise wrong(f"no such file: {short(value)}{nearest(value, ['paper'])}")
+    return value
+
+
+def count_or_auto(value: Any) -> Any:
+    """A whole number above 0, or the word auto."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    found = short(value) if isinstance(value, str) else repr(value)
+    raise wrong(f"expected 'auto' or a whole number of at least 1, found {found[:60]}")
+
+
+def mixture_name(value: str) -> str:
+    """A word that says what a fine-tuning is trained on."""
+    if value in MIXTURES:
+        return value
+    selection = re.fullmatch(r"(top|bottom)[-_ ]?(\d{1,9})\s*%?", value)
+    if selection is None:
+        suggestion = nearest(value, MIXTURES) or f"; known: {', '.join(MIXTURES)}, top-P, bottom-P"
+        raise wrong(f"unknown mixture {short(value)}{suggestion}")
+    side, percent = selection[1], int(selection[2])
+    if not 1 <= percent <= 100:
+        raise wrong(f"{short(value)} is impossible: P of top-P and bottom-P is a percentage from 1 to 100")
+    if value != f"{side}-{percent}":
+        raise wrong(f"unknown mixture {short(value)}; did you mean '{side}-{percent}'?")
+    return value
+
+
+def device(value: str) -> str:
+    """A device that torch knows by this name; whether it is there shows when it is used."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
+        suggestion = nearest(value, ["auto", "cpu", "mps", "cuda"])
+        raise wrong(f"unknown device {short(value)}{suggestion or '; known: auto, cpu, mps, cuda, cuda:N'}")
+    return value

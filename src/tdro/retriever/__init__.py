@@ -1,1 +1,0 @@
-"""Models and their training: stages 0, 1 and 2."""

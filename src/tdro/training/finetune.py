@@ -1,0 +1,166 @@
+"""Stages 0 and 2: fine-tune an embedder on homogeneous batches whose tasks are drawn by weight.
+
+The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so
+there is one function for both. A finished model is a folder that was renamed into place; beside it lie its checkpoints,
+until whoever asked for the model has noted that it is there and removes them.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import set_seed
+
+from tdro.data.plan.row_plans import HomogeneousPlan
+from tdro.data.plan.task_order import draw_tasks, most_steps
+from tdro.disk import named
+from tdro.errors import UserError
+from tdro.files import remove_whole, write_json, write_jsonl
+from tdro.machine import Machine
+from tdro.models.adapters import adapter_findings
+from tdro.models.saving import PLAIN, Saving, save_model
+from tdro.recipe.schema import Finetune, Training
+from tdro.training.gradient_factors import GradientFactors
+from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.sharded import whole_parameters
+from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
+from tdro.training.trainer import PlannedTrainer, ProgressBar, check_finite, training_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fine-tuning.
+
+    Attributes:
+        title: for the progress bar.
+        mixture: the name of the weights, for the record.
+        weights: share of the batches that each task gets, shape (k,).
+        settings: steps, batch, learning rate and so on.
+        seed: of the order of the rows and of dropout.
+        draw: how the tasks of the batches are drawn.
+        subset: per task, the rows that may be read; None for all.
+        hard_negatives_only: tasks whose rows take no other row's passages as negatives.
+        factors: (k,) what each task's gradients are multiplied by; None for 1.
+    """
+
+    title: str
+    mixture: str
+    weights: NDArray[np.float64]
+    settings: Training
+    seed: int
+    draw: Literal["systematic", "random"] = "systematic"
+    subset: list[NDArray[np.int64]] | None = None
+    hard_negatives_only: tuple[int, ...] = ()
+    factors: NDArray[np.float64] | None = None
+
+    def plan(self, data: TokenizedMixture) -> HomogeneousPlan:
+        """The rows that this fine-tuning reads, by step."""
+        sizes = [len(rows) for rows in self.subset] if self.subset else [len(task) for task in data.index.tasks]
+        limit = self.settings.max_epochs if isinstance(self.settings, Finetune) else None
+        most = most_steps(sizes, self.settings.batch, limit)
+        tasks = draw_tasks(self.weights, self.settings.steps, self.seed, self.draw, most)
+        return HomogeneousPlan(sizes, self.settings.batch, tasks, self.seed)
+
+
+def finetune(
+    load: Callable[[], SentenceTransformer],
+    data: TokenizedMixture,
+    job: Job,
+    folder: Path,
+    machine: Machine,
+    saving: Saving = PLAIN,
+) -> None:
+    """Fine-tune a model and leave it in ``folder``, with ``training.json`` and ``log.jsonl``; continue if interrupted.
+
+    Args:
+        load: gives the base model, fresh.
+        data: the tasks' rows, tokenized for this model.
+        job: weights, settings and seed.
+        folder: the finished model's place; training goes on in ``<folder>.training`` beside it, which stays.
+        machine: device, precision and ranks.
+        saving: the prompts that the model keeps, and what becomes of adapters.
+
+    Raises:
+        UserError: a task has hard negatives only and none is used, or the trained parameters are not finite.
+    """
+    if job.hard_negatives_only and not job.settings.negatives:
+        name = data.index.tasks[job.hard_negatives_only[0]].name
+        raise UserError(f"{job.title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
+    working = folder.with_name(folder.name + ".training")
+    started = time.monotonic()
+    plan = job.plan(data)
+    set_seed(job.seed)  # of fresh adapters; the trainer sets it too, but after they are made
+    model = load()
+    loss = InBatchLoss(
+        model,
+        job.settings.temperature,
+        job.settings.chunk_rows,
+        job.settings.gradient_caching,
+        job.hard_negatives_only,
+    )
+    steps = PlannedSteps(data, plan, job.settings.negatives, text_labels, machine.rank, machine.world, job.subset)
+    trainer = PlannedTrainer(
+        model,
+        loss,
+        steps,
+        job.settings,
+        working,
+        job.seed,
+        bf16=machine.bf16,
+        device=machine.device,
+        callbacks=[
+            ProgressBar(job.title),
+            *([] if job.factors is None else [GradientFactors(job.factors[plan.tasks])]),
+        ],
+    )
+    trainer.run()
+    with whole_parameters(model):
+        if machine.main:
+            check_finite(model, job.title)
+            for finding in adapter_findings(model):
+                logger.warning("%s: %s", job.title, finding)
+            log = training_log(trainer)
+            about = record(job, data, plan, log, time.monotonic() - started)
+            shutil.rmtree(working / "model", ignore_errors=True)  # what a full disk or a kill left of it
+            with named(folder):
+                write_jsonl(working / "model" / "log.jsonl", log)
+                write_json(working / "model" / "training.json", about)
+                save_model(model, working / "model", saving)
+                remove_whole(folder)
+                (working / "model").rename(folder)
+    trainer.accelerator.wait_for_everyone()
+
+
+def record(
+    job: Job, data: TokenizedMixture, plan: HomogeneousPlan, log: list[dict], seconds: float
+) -> dict[str, object]:
+    """What happened, as plain values: weights, rows drawn, epochs, losses and seconds."""
+    names = [task.name for task in data.index.tasks]
+    drawn = np.bincount(plan.tasks, minlength=len(names)) * plan.batch
+    return {
+        "mixture": job.mixture,
+        "seed": job.seed,
+        "weights": dict(zip(names, job.weights.tolist(), strict=True)),
+        "steps": plan.steps,
+        "batch": plan.batch,
+        "rows_drawn": dict(zip(names, drawn.tolist(), strict=True)),
+        "epochs": dict(zip(names, (drawn / plan.sizes).tolist(), strict=True)),
+        "seconds": round(seconds, 2),
+        "first_loss": log[0]["loss"] if log else None,
+        "last_loss": log[-1]["loss"] if log else None,
+        "settings": job.settings.model_dump(mode="json"),
+    }
