@@ -312,7 +312,7 @@ def test_corpus_files(tmp_path):
     assert read_corpus(str(tmp_path / "beir")) == {"T one": "one"}
     assert read_corpus(str(tmp_path / "some.jsonl")) == {"two": "two", "three": "three"}
     assert read_corpus(str(tmp_path / "lines.txt")) == {"four": "four", "five": "five"}
-    (tmp_path / "wrong.jsonl").write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"body": "b"}) + "\n", "utf-8")
+    (tmp_path / "wrong.jsonl").write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"words": "b"}) + "\n", "utf-8")
     with pytest.raises(UserError, match=r"wrong\.jsonl, line 2: expected a string"):
         read_corpus(str(tmp_path / "wrong.jsonl"))
     (tmp_path / "empty.txt").write_text("\n", "utf-8")

@@ -92,6 +92,15 @@ def _keys_of(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ..
     return title, tuple(texts), tuple(key for key in keys if bare(key) in _JUDGED)
 
 
+def text_of(passage: Mapping[str, Any]) -> Any:
+    """A passage's text as it stands there: under ``text`` or, where there is none, under the only other key that is
+    called so (``contents``); None where there is no such key, or several."""
+    if (text := passage.get("text")) is not None:
+        return text
+    found = [key for key in _keys_of(tuple(passage))[1] if passage[key] is not None]
+    return passage[found[0]] if len(found) == 1 else None
+
+
 def _titled(passage: Mapping[str, Any], place: str, note: Note, wanted: bool | None) -> object:
     """A passage's ``"title text"``."""
     title_key, text_keys, judged_by = _keys_of(tuple(passage))
@@ -99,16 +108,15 @@ def _titled(passage: Mapping[str, Any], place: str, note: Note, wanted: bool | N
         if yes_or_no(passage[key]) not in (None, wanted):
             note("judged", f"{place} ({shown_key(key)} is {shown_key(passage[key])})")
             return _LEFT_OUT
-    title, text = passage.get(title_key), passage.get("text")
+    title, text = passage.get(title_key), text_of(passage)
     if text is None:
         found = [key for key in text_keys if passage[key] is not None]
-        if len(found) > 1 or not text_keys:
+        if found or not text_keys:
             what = f"the text may be {' or '.join(map(shown_key, found))}" if found else "no key text"
             note("no-text", f"{place} ({what}; found {listed(list(passage), 6)})")
             return _LEFT_OUT
-        text = passage[found[0]] if found else None
-        if isinstance(text, str) and not text.strip():
-            return text  # only beside an empty "text" the title is all (BEIR)
+    if isinstance(text, str) and not text.strip() and passage.get("text") is None:
+        return text  # only beside an empty "text" the title is all (BEIR)
     if title is None or title == "" or text is None or _is_word(text):
         return text
     if not isinstance(title, str):

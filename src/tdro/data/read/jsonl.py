@@ -138,6 +138,23 @@ def _next_member(file: _File) -> tuple[str, int]:
     return "", 0
 
 
+def seekable_encoding(path: Path) -> str:
+    """The encoding of a file whose lines are read again from the offsets that :func:`raw_rows` gave.
+
+    Raises:
+        UserError: the file is compressed or an archive, in which nothing can be read from the middle.
+    """
+    with _open(path) as file:
+        if isinstance(file, gzip.GzipFile) or _member(file)[1] is not None:
+            raise UserError(f"{path}: is compressed or an archive, and must be read from any place; unpack it")
+        return encoding_of(file.peek(4))[0]
+
+
+def parse_again(raw: bytes, encoding: str) -> Any:
+    """The value of a line that :func:`raw_rows` has given before, from its bytes and the file's encoding."""
+    return _unchecked(raw.decode(encoding, "surrogatepass").strip(" \t\r\n\ufeff"))[0]
+
+
 def text_blocks(path: Path) -> Iterator[str]:
     """The text of a file, of which :func:`raw_rows` reads lines, in blocks.
 
@@ -270,6 +287,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _strict = json.JSONDecoder(object_pairs_hook=_object).raw_decode
+_unchecked = json.JSONDecoder(strict=False).raw_decode  # of a line that was read before
 _lenient = json.JSONDecoder(object_pairs_hook=_object, strict=False).raw_decode  # bears raw control characters
 
 
