@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tdro.data.tokens.limits import positions, within
 from tdro.errors import UserError
 from tdro.files import read_json
-from tdro.models.base import model_source, plain_tokenizer
 from tdro.models.decoder import embedding_tokenizer
 from tdro.models.gguf_file import gguf_parsed_once
+from tdro.models.sources import model_source, plain_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

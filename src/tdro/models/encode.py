@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tdro.data.tokens.tokenize import Tokens
 from tdro.machine import Machine
-from tdro.models.cpu_linear import packed_weights
+from tdro.models.cpu import packed_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from tdro.files import whole_folder
 from tdro.models.adapters import has_adapter
-from tdro.models.base import load_model
+from tdro.models.load import load_model
 from tdro.models.similarity import trained_similarity
 from tdro.recipe.rules import PACKAGED
 

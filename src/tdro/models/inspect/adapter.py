@@ -20,10 +20,10 @@ from tdro.models.adapters import (
     last_parts,
     layers_without_weights,
 )
-from tdro.models.base import load_model
 from tdro.models.inspect.embedder import embedder_facts
 from tdro.models.inspect.facts import Adapter, ModelFacts
 from tdro.models.inspect.probes import count_parameters, has_file
+from tdro.models.load import load_model
 
 if TYPE_CHECKING:
     from peft import PeftConfig

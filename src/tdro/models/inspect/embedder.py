@@ -11,9 +11,9 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from tdro.errors import UserError
-from tdro.models.fingerprint import check_embedder, token_ids
-from tdro.models.inspect.facts import Form, ModelFacts, Reading, State
-from tdro.models.inspect.probes import attention, count_parameters, dtype_on_disk, is_causal, reading
+from tdro.models.embedder_check import check_embedder, token_ids
+from tdro.models.inspect.facts import Form, ModelFacts, State, Tokenization
+from tdro.models.inspect.probes import attention, count_parameters, dtype_on_disk, is_causal, tokenization
 from tdro.models.own_encode import leaves_out_prompt, needs_own_encode
 from tdro.models.similarity import similarity_of, trained_similarity
 
@@ -36,11 +36,11 @@ def embedder_facts(source: str, form: Form, folder: str, model: SentenceTransfor
     if not isinstance(first, (Transformer, StaticEmbedding)):
         raise UserError(f"{source}: it {needs_own_encode(model)}; it can be evaluated and mined with, but not trained")
     if inner is not None and config is not None:
-        read = reading(model.tokenizer, model.max_seq_length, lambda text: token_ids(model, text))
+        read = tokenization(model.tokenizer, model.max_seq_length, lambda text: token_ids(model, text))
         rows = cast(nn.Embedding, inner.get_input_embeddings()).num_embeddings
         found = State(read, config.num_hidden_layers, count_parameters(model), rows, dtype, _pooling(model))
     else:
-        read = Reading(first.tokenizer.get_vocab_size(), max_tokens=None)
+        read = Tokenization(first.tokenizer.get_vocab_size(), max_tokens=None)
         found = State(read, None, count_parameters(model), first.embedding.num_embeddings, dtype, "mean")
     return ModelFacts(
         source=source,

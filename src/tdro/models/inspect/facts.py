@@ -21,7 +21,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Tokenization:
     """How texts become tokens.
 
     Attributes:
@@ -50,7 +50,7 @@ class State:
     """A model as it was found, or as tdro would train it.
 
     Attributes:
-        reading: how texts become tokens.
+        tokenization: how texts become tokens.
         layers: transformer layers; None for a static model.
         parameters: all of them, without a head that predicts tokens.
         rows: of the input embeddings.
@@ -58,7 +58,7 @@ class State:
         pooling: sentence-transformers' name for it; None if there is none.
     """
 
-    reading: Reading
+    tokenization: Tokenization
     layers: int | None
     parameters: int
     rows: int

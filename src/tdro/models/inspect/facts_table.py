@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tdro.models.inspect.facts import Adapter, ModelFacts, Reading, State, Token
+    from tdro.models.inspect.facts import Adapter, ModelFacts, State, Token, Tokenization
 
 _FORMS = {"sentence-transformers": "sentence-transformers model", "transformers": "bare model", "GGUF": "GGUF file"}
 _POOLING = {"lasttoken": "last token", None: "none"}
@@ -18,7 +18,7 @@ def facts_table(facts: ModelFacts) -> str:
     Below it a line for each warning, beginning with ``warning:``.
     """
     found, built = _cells(facts.found), _cells(facts.built)
-    if facts.found.reading.chat_template and not facts.built.reading.chat_template:
+    if facts.found.tokenization.chat_template and not facts.built.tokenization.chat_template:
         built["chat template"] = "remove it"
     rows = [
         ("model", facts.source, ""),
@@ -49,7 +49,7 @@ def _if_other(built: str, found: str | None) -> str:
 
 
 def _cells(state: State) -> dict[str, str]:
-    read = state.reading
+    read = state.tokenization
     return {
         "layers": "-" if state.layers is None else str(state.layers),
         "parameters": f"{state.parameters:,}",
@@ -69,7 +69,7 @@ def _token(token: Token | None) -> str:
     return "none" if token is None else f"{token.text} (id {token.id})"
 
 
-def _eos(read: Reading) -> str:
+def _eos(read: Tokenization) -> str:
     if read.eos is None:
         return "-"
     if not read.ends_in_eos:

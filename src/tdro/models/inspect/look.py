@@ -17,13 +17,14 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 
 from tdro.errors import UserError
 from tdro.models.adapters import last_parts, lora_config
-from tdro.models.base import encoder_source, load_model, model_source
 from tdro.models.decoder import embedding_tokenizer, keep_layers, read_decoder, vocabulary_rows
 from tdro.models.gguf_file import gguf_parsed_once
 from tdro.models.inspect.adapter import adapter_facts
 from tdro.models.inspect.embedder import embedder_facts
 from tdro.models.inspect.facts import Adapter, Form, Kind, ModelFacts, State
-from tdro.models.inspect.probes import attention, count_parameters, dtype_on_disk, has_file, is_causal, reading
+from tdro.models.inspect.probes import attention, count_parameters, dtype_on_disk, has_file, is_causal, tokenization
+from tdro.models.load import load_model
+from tdro.models.sources import encoder_source, model_source
 from tdro.recipe.schema import Lora
 
 
@@ -111,9 +112,11 @@ def _decoder(
         architecture=(config.architectures or [type(whole).__name__])[0],
         width=config.hidden_size,
         tied=bool(config.tie_word_embeddings),
-        found=State(reading(raw, None), config.num_hidden_layers, count_parameters(whole), config.vocab_size, dtype),
+        found=State(
+            tokenization(raw, None), config.num_hidden_layers, count_parameters(whole), config.vocab_size, dtype
+        ),
         built=State(
-            reading(tokenizer, max_tokens),
+            tokenization(tokenizer, max_tokens),
             kept.num_hidden_layers,
             count_parameters(built),
             kept.vocab_size,
@@ -131,7 +134,7 @@ def _decoder(
     positions = getattr(config, "max_position_embeddings", None)
     if positions and max_tokens > positions:
         warnings.append(f"it was made for texts of up to {positions} tokens, not {max_tokens}")
-    if not (facts.built.reading.ends_in_eos and facts.built.reading.cut_ends_in_eos):
+    if not (facts.built.tokenization.ends_in_eos and facts.built.tokenization.cut_ends_in_eos):
         warnings.append("texts do not end in the end-of-sequence token though they should; this is a bug in tdro")
     return replace(facts, warnings=tuple(warnings)), built
 

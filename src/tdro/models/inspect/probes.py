@@ -19,8 +19,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from tdro.errors import UserError
 from tdro.machine import this_machine
-from tdro.models.base import flash_attention
-from tdro.models.inspect.facts import Attention, Reading, Token
+from tdro.models.inspect.facts import Attention, Token, Tokenization
+from tdro.models.load import flash_attention
 
 _TEXT = "What is a task?"
 _LONGEST_TRIED = 4096
@@ -41,7 +41,9 @@ def is_causal(config: PretrainedConfig) -> bool:
     )
 
 
-def reading(tokenizer: Any, max_tokens: int | None, encode: Callable[[str], list[int]] | None = None) -> Reading:
+def tokenization(
+    tokenizer: Any, max_tokens: int | None, encode: Callable[[str], list[int]] | None = None
+) -> Tokenization:
     """How a tokenizer of transformers reads texts.
 
     Args:
@@ -54,7 +56,7 @@ def reading(tokenizer: Any, max_tokens: int | None, encode: Callable[[str], list
     encode = encode or (lambda text: tokenizer(text, truncation=True, max_length=cut).input_ids)
     eos = _token(tokenizer, "eos")
     short, long = (eos is not None and encode(text)[-1:] == [eos.id] for text in (_TEXT, "word " * (cut + 50)))
-    return Reading(
+    return Tokenization(
         tokens=len(tokenizer.get_vocab()),
         max_tokens=limit if limit < _UNLIMITED else None,
         padding_side=tokenizer.padding_side,
