@@ -1,10 +1,9 @@
 """Low-rank adapters (LoRA): add them to a model, and find out whether they change anything.
 
 An adapter adds the product B·A of two small matrices to a layer's weight. B starts at zero, so that training starts
-from
-the base model. An adapter that was saved before B moved changes nothing, and neither does one whose layers have other
-names in this base; both load without an error. So we look at the matrices themselves, and compare a text's embeddings
-with and without the adapter.
+from the base model. An adapter that was saved before B moved changes nothing, and neither does one whose layers have
+other names in this base; both load without an error. So we look at the matrices themselves, and compare a text's
+embeddings with and without the adapter.
 """
 
 from __future__ import annotations
@@ -92,8 +91,8 @@ def layers_without_weights(model: SentenceTransformer, file: Path) -> list[str]:
     """The layers whose adapter did not get its weights from ``file`` (an ``adapter_model.safetensors``).
 
     That happens when the file has the names of another model's layers. transformers (5.23) then only logs it, and
-    leaves
-    the matrices random. A layer counts as loaded if its matrix A equals one that the file has for a layer of its name.
+    leaves the matrices random. A layer counts as loaded if its matrix A equals one that the file has for a layer of its
+    name.
     """
     weights = load_file(file)
     inner = model.transformers_model or model  # names in the file are relative to the transformer

@@ -46,8 +46,8 @@ def load_model(
 
     Args:
         path: a folder or a hub id.
-        device: as torch names it; the best there is if None. With ``meta`` no weights are read, which is enough for
-            the tokenizer.
+        device: as torch names it; the best there is if None. With ``meta`` no weights are read, which is enough for the
+            tokenizer.
         computes_on: the device that the model will be moved to later, where it is loaded on another one (FSDP).
         max_tokens: longest text, in tokens; the model's own limit if None.
         attn: ``sdpa``, ``eager``, ``flash_attention_2``; if None, flash attention where it is installed and works

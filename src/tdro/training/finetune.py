@@ -1,8 +1,8 @@
 """Stages 0 and 2: fine-tune an embedder on homogeneous batches whose tasks are drawn by weight.
 
-The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so
-there is one function for both. A finished model is a folder that was renamed into place; beside it lie its checkpoints,
-until whoever asked for the model has noted that it is there and removes them.
+The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so there
+is one function for both. A finished model is a folder that was renamed into place; beside it lie its checkpoints, until
+whoever asked for the model has noted that it is there and removes them.
 """
 
 from __future__ import annotations

@@ -109,8 +109,8 @@ class ModelFacts:
     Attributes:
         source: what the user called it.
         form: the format that was found there.
-        kind: how tdro reads it, as ``base.kind`` in a recipe: a ``decoder`` is made into an embedder, an ``encoder``
-            is taken as it is.
+        kind: how tdro reads it, as ``base.kind`` in a recipe: a ``decoder`` is made into an embedder, an ``encoder`` is
+            taken as it is.
         architecture: name of the model's class.
         width: length of the embeddings.
         tied: the input embeddings are the output embeddings too; None where the model has no output embeddings.
