@@ -5,6 +5,7 @@ explain.py        Every key of a recipe as Markdown, made from the fields of :mo
                   out of date.
 messages.py       Parts of a recipe's error messages: a text shortened and quoted, the nearest known name, an error
                   about one key.
+names.py          Names that several rooms share: stages, mixtures in their order, models' folders.
 places.py         What a text names: a data file by its ending, a file on the hub, or a data set there. Nothing is
                   opened.
 rules.py          Rules of the recipe that types cannot say: each takes a value, and returns it or raises with what to
