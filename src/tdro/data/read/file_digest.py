@@ -44,7 +44,7 @@ def file_digest(path: Path) -> str:
 
 
 def remembered(what: str, ask: Callable[[], str]) -> str:
-    """What ``ask`` returns; where it raises :class:`UserError` (no network), what it returned last time, with a warning.
+    """What ``ask`` returns. Where it raises :class:`UserError` (no network), what it returned last, with a warning.
 
     Args:
         what: names the question in the cache and in the warning.
