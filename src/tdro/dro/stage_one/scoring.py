@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ def one_reference(rows: StepRows) -> NDArray[np.int64]:
 
 
 def score_plan(
-    models: dict[str, Callable[[], SentenceTransformer]],
+    models: Mapping[str, Callable[[], SentenceTransformer]],
     steps: PlannedSteps,
     folder: Path,
     machine: Machine,
