@@ -12,13 +12,15 @@ from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.machine import Machine, in_turn
-from tdro.models.base import build_base, load_model, set_dropout
+from tdro.models.base import build_base
 from tdro.models.base_notes import base_notes
 from tdro.models.base_tokens import BaseTokens
+from tdro.models.dropout import set_dropout
 from tdro.models.fingerprint import model_fingerprint
+from tdro.models.load import load_model
 from tdro.models.prompts import saved_prompts
 from tdro.models.saving import Saving, public_base
-from tdro.models.source_content import source_content
+from tdro.models.sources import source_content
 from tdro.planning.cuts import tokens_as_trained
 from tdro.recipe.schema import Base, Recipe
 from tdro.run.training_data import TrainingData

@@ -29,7 +29,7 @@ from tdro.recipe.schema import Finetune, Recipe, Training
 from tdro.run.base_models import BaseModel
 from tdro.run.folder import Stage
 from tdro.run.workspace import Workspace
-from tdro.training.finetune import Job, finetune
+from tdro.training.finetune import FinetuneJob, finetune
 from tdro.weights import TaskWeights
 
 # Settings that are no inputs. Those of the first line change the speed and memory of a training, not its result; those
@@ -114,7 +114,7 @@ class Stages:
             for seed in group.seeds:
                 name = _model_path(group, mixture, seed)
                 title = f"{group.name} {mixture} seed {seed}"
-                job = Job(
+                job = FinetuneJob(
                     *(title, mixture, shares.on(names), group, seed, group.draw),
                     hard_negatives_only=tuple(data.facts.hard_negatives_only),
                     factors=factors,
@@ -173,7 +173,7 @@ class Stages:
             "settings": settings.model_dump(mode="json", exclude=_NO_INPUT),
         }
 
-    def _trainer(self, name: str, base: BaseModel, job: Job, merge: bool = False) -> Callable[[], None]:
+    def _trainer(self, name: str, base: BaseModel, job: FinetuneJob, merge: bool = False) -> Callable[[], None]:
         workspace, folder = self.workspace, self.path / name
 
         def train() -> None:
@@ -225,10 +225,10 @@ class Stages:
         wait_for_everyone(self.workspace.machine)
 
 
-def reference_job(recipe: Recipe, facts: DataFacts, plan: StageOnePlan, number: int = 0) -> Job:
+def reference_job(recipe: Recipe, facts: DataFacts, plan: StageOnePlan, number: int = 0) -> FinetuneJob:
     """The training of a reference: the base fine-tuned with uniform weights on the rows that are its own."""
     uniform = np.full(len(facts.names), 1 / len(facts.names))
-    return Job(
+    return FinetuneJob(
         *("reference", "uniform", uniform, recipe.reference, recipe.seed),
         subset=plan.reference_rows[number],
         hard_negatives_only=tuple(facts.hard_negatives_only),

@@ -31,7 +31,7 @@ from tdro.mining.mine import VERSION as MINING_VERSION
 from tdro.mining.mine import check_minable, mine_mixture
 from tdro.mining.settings import Mining
 from tdro.models.prompts import neutral_prompt
-from tdro.models.source_content import source_content
+from tdro.models.sources import source_content
 from tdro.quickstart import build_sample
 from tdro.recipe.schema import Recipe
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tdro.data.mixtures.facts import DataFacts
 from tdro.data.tokens.token_files import kept_tokens
 from tdro.machine import Machine, in_turn
-from tdro.models.base import load_model
+from tdro.models.load import load_model
 from tdro.recipe.schema import Recipe
 from tdro.run.base_models import BaseModel, BaseModels
 from tdro.run.training_data import TrainingData
