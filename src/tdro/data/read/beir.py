@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -92,8 +92,12 @@ def qrels_file(folder: Path, split: str) -> Path:
     return folder / "qrels" / f"{split}.tsv"
 
 
-def entries(path: Path) -> Iterator[Entry | Problem]:
-    """The lines of ``corpus.jsonl`` or ``queries.jsonl`` in their order, whether their texts are sound or not.
+def entries(path: Path, wanted: Container[str] | None = None) -> Iterator[Entry | Problem]:
+    """The lines of ``corpus.jsonl`` or ``queries.jsonl`` in their order, whether their texts are texts or not.
+
+    Args:
+        path: the file.
+        wanted: only entries with these ids are given (and all problems); None for all entries.
 
     Raises:
         UserError: the file is not there, or cannot be opened.
@@ -108,7 +112,8 @@ def entries(path: Path) -> Iterator[Entry | Problem]:
             message = f"expected an object with an '_id', found {type(value).__name__}"
             yield Problem(str(path), line, "not-an-object", message, "dropped")
         elif key := id_text(value.get("_id")):
-            yield Entry(line, start, end, key, value)
+            if wanted is None or key in wanted:
+                yield Entry(line, start, end, key, value)
         else:
             yield Problem(str(path), line, "wrong-id", _wrong_id(value.get("_id")), "dropped")
         start = end
@@ -164,7 +169,8 @@ def strict(path: Path, lines: Iterable[_Line | Problem], consequence: str = "") 
 
 def has_texts(value: Mapping[str, Any]) -> bool:
     """Whether the text of a line is a text, and its title too, if it has one."""
-    return isinstance(text_of(value), str) and isinstance(value.get("title"), str | None)
+    title = value.get("title")
+    return isinstance(text_of(value), str) and (title is None or isinstance(title, str))
 
 
 def passage_text(value: Mapping[str, Any]) -> str:
@@ -174,9 +180,9 @@ def passage_text(value: Mapping[str, Any]) -> str:
 
 def id_text(value: object) -> str:
     """The id as a text; empty where the value is no id."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and not _NO_TEXT.search(value) else ""
+    if isinstance(value, str):
+        return value if value.isascii() or not _NO_TEXT.search(value) else ""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 def _wrong_text(entry: Entry) -> str:

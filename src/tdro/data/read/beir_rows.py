@@ -74,16 +74,14 @@ def _rows(folder: Path, split: str) -> Iterator[tuple[int, object]]:
 
 def _find(path: Path, wanted: Container[str], found: _Texts) -> Iterator[tuple[int, Problem]]:
     """Put title and text of each wanted id into ``found``; yields what is wrong with a line."""
-    for each in entries(path):
+    for each in entries(path, wanted):
         if isinstance(each, Problem):
             yield each.line or 1, each
-        elif each.id in wanted:
-            if each.id in found:
-                message = (
-                    f"a second line has the _id {_shown(each.id)}; it counts, and line {found[each.id][0]} does not"
-                )
-                yield each.line, Problem(str(path), each.line, "duplicate-id", message, "kept")
-            found[each.id] = (each.line, each.title, each.text)
+            continue
+        if each.id in found:
+            message = f"a second line has the _id {_shown(each.id)}; it counts, and line {found[each.id][0]} does not"
+            yield each.line, Problem(str(path), each.line, "duplicate-id", message, "kept")
+        found[each.id] = (each.line, each.title, each.text)
 
 
 def _missing(path: Path, line: int, what: str, name: str, where: str) -> Problem:

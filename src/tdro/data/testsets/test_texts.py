@@ -91,7 +91,7 @@ def beir_texts(folder: Path, name: str, passages: bool = False) -> TestTexts:
     if not path.is_file():
         raise UserError(f"{path}: no such file; a folder of test queries is in BEIR's layout, or has a mixture.json")
     scores = _scores(qrels_file(folder, "test"))
-    queries = {each.id: each.text for each in strict(path, entries(path)) if scores is None or each.id in scores}
+    queries = {each.id: each.text for each in strict(path, entries(path, scores))}
     return TestTexts(name, queries, _relevant(folder / CORPUS, queries, scores or {}) if passages else {})
 
 
@@ -110,5 +110,5 @@ def _relevant(corpus: Path, queries: Iterable[str], scores: Mapping[str, Mapping
     wanted = dict.fromkeys(
         passage for query in queries for passage, score in scores.get(query, {}).items() if score > 0
     )
-    found = {each.id: passage_text(each.value) for each in strict(corpus, entries(corpus)) if each.id in wanted}
+    found = {each.id: passage_text(each.value) for each in strict(corpus, entries(corpus, wanted))}
     return {passage: found[passage] for passage in wanted if passage in found}
