@@ -14,8 +14,8 @@ from tdro.data.mixtures.folder import read_mixture
 from tdro.data.task import TestSet
 from tdro.data.testsets.beir import read_beir
 from tdro.evaluation.compare.compare import compare
-from tdro.evaluation.scoring import bm25
-from tdro.evaluation.scoring.bm25 import evaluate_bm25, search_words
+from tdro.evaluation.scoring import bm25_baseline as bm25
+from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25, rank_by_bm25
 from tdro.evaluation.scoring.evaluate import MEASURES
 from tdro.files import read_json, write_atomic, write_jsonl
 
@@ -30,7 +30,7 @@ def beir(folder, passages, queries, relevant):
 
 def found(folder, k=10):
     data = read_beir(folder)
-    top, scores = search_words(data, k)
+    top, scores = rank_by_bm25(data, k)
     ids = data.passages.ids.to_pylist()
     return [[ids[place] for place in row if place >= 0] for row in top], scores
 

@@ -25,10 +25,11 @@ from tdro import cli
 from tdro.data.mixtures import write as write_mixture
 from tdro.data.quality import dedup_files
 from tdro.dro.stage_one import learn
-from tdro.evaluation import models as evaluate_models
+from tdro.evaluation import evaluate_models
 from tdro.evaluation.scoring import evaluate
 from tdro.files import read_json
-from tdro.mining import mine, mine_files
+from tdro.mining import mine_files
+from tdro.mining import mine_task as mine
 from tdro.run import folder as run_folder
 from tdro.run import pipeline, stage_one, stages
 from tdro.run import workspace as prepared

@@ -19,16 +19,16 @@ from tdro.data.task import Mixture, Task
 from tdro.files import fingerprint
 from tdro.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.mining.corpus import read_corpus
-from tdro.mining.dense import Embedder, embedder_of
-from tdro.mining.mine import VERSION, corpus_digest, mine_mixture
-from tdro.mining.settings import Mining
+from tdro.mining.dense_candidates import Embedder, embedder_of
+from tdro.mining.mine_task import VERSION, corpus_digest, mine_mixture
+from tdro.mining.mining_settings import MiningSettings
 
 SAMPLES_FILE = "samples.txt"
 _SHOWN = 160  # characters of a text in a sample
 
 
 @dataclass(frozen=True)
-class Options:
+class MiningOptions:
     """What to mine with.
 
     Attributes:
@@ -40,7 +40,7 @@ class Options:
         trust_remote_code: run code that comes with the model.
     """
 
-    settings: Mining
+    settings: MiningSettings
     model: str = "minilm"
     corpus: str | None = None
     prompts: bool = False
@@ -48,7 +48,7 @@ class Options:
     trust_remote_code: bool = False
 
 
-def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = False) -> str | None:
+def mine_files(paths: Sequence[str], options: MiningOptions, out: Path, force: bool = False) -> str | None:
     """Mine hard negatives into a new mixture folder. Under torchrun every rank calls this.
 
     Args:
@@ -112,7 +112,7 @@ class _Inputs(NamedTuple):
     embedder: Embedder | None
 
 
-def _key(inputs: _Inputs, options: Options, machine: Machine) -> str:
+def _key(inputs: _Inputs, options: MiningOptions, machine: Machine) -> str:
     """The fingerprint of everything that the output depends on."""
     model = inputs.embedder and [inputs.embedder.fingerprint, machine.bf16, options.prompts]
     settings = [asdict(options.settings), options.samples, model]

@@ -23,11 +23,11 @@ from tdro.dro.health import collapse_warning
 from tdro.dro.weights_table import weights_table
 from tdro.errors import UserError
 from tdro.evaluation.compare.compare import compare
-from tdro.evaluation.compare.compare_table import table
-from tdro.evaluation.leaks.leaks import FILE as LEAKS
-from tdro.evaluation.leaks.leaks import counted, find_leaks, leaks_line
+from tdro.evaluation.compare.compare_table import comparison_table
+from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
+from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
 from tdro.evaluation.leaks.trained_on import task_fingerprint
-from tdro.evaluation.scoring.bm25 import evaluate_bm25
+from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.files import fingerprint, read_json, write_json
 from tdro.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
@@ -231,7 +231,7 @@ class Run:
         for name in models.keys() - {"untrained"}:
             write_card(self.path, group.name, name)
         self.folder.note(stage, round(time.monotonic() - started, 2))
-        say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{table(comparison)}\n")
+        say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{comparison_table(comparison)}\n")
         self._say_leaks()
 
     def _say_leaks(self) -> None:
@@ -243,7 +243,7 @@ class Run:
                 say(f"leaks of test queries were not looked for: {self.prepared.data_gone}\n")
                 return
             found, names = find_leaks(self.prepared.unmined, self.path), [test.name for test in self.prepared.tests]
-            if counted(found, names)[0]:
+            if leak_counts(found, names)[0]:
                 say(f"warning: {leaks_line(found, names)}: see {self.path / LEAKS} or the report\n")
 
     def _models(self, group: Finetune) -> dict[str, Path]:

@@ -30,10 +30,10 @@ from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.machine import Machine, in_turn
-from tdro.mining.dense import Embedder, embedder_of
-from tdro.mining.mine import VERSION as MINING_VERSION
-from tdro.mining.mine import check_minable, mine_mixture
-from tdro.mining.settings import Mining
+from tdro.mining.dense_candidates import Embedder, embedder_of
+from tdro.mining.mine_task import VERSION as MINING_VERSION
+from tdro.mining.mine_task import check_minable, mine_mixture
+from tdro.mining.mining_settings import MiningSettings
 from tdro.models.base import build_base, load_model, set_dropout
 from tdro.models.base_notes import base_notes
 from tdro.models.base_tokens import BaseTokens
@@ -129,12 +129,12 @@ class Prepared:
                 return self._known
 
     @functools.cached_property
-    def mining(self) -> Mining | None:
+    def mining(self) -> MiningSettings | None:
         """How negatives are mined; None where every row has enough, or none are to be mined."""
         keys = self.recipe.negatives
         if keys.mine == "none" or self.facts.fewest_negatives >= keys.per_row:
             return None
-        return Mining(keys.mine, keys.per_row, keys.ranks, keys.margin, keys.relative_margin, random=True)
+        return MiningSettings(keys.mine, keys.per_row, keys.ranks, keys.margin, keys.relative_margin, random=True)
 
     @functools.cached_property
     def mixture(self) -> Mixture:

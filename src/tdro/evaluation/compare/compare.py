@@ -20,7 +20,7 @@ from tdro.errors import UserError
 from tdro.evaluation.compare.examples import find_examples
 from tdro.evaluation.compare.same_model import same_model
 from tdro.evaluation.intervals import TIE, query_error, seed_interval, seed_spread, seeds_needed, too_few
-from tdro.evaluation.leaks.leaks import known_leaks
+from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
 from tdro.evaluation.significance import holm, paired
 
@@ -72,7 +72,7 @@ def compare_places(
     Returns:
         As :func:`compare_models`, with ``left_out`` (test sets that not all models were evaluated on), ``examples``,
         and ``leaks``: the content of each ``leaks.json`` that the models have (see
-        :func:`tdro.evaluation.leaks.leaks.look_for_leaks`) with its ``file`` and their ``models``; null without.
+        :func:`tdro.evaluation.leaks.find_leaks.look_for_leaks`) with its ``file`` and their ``models``; null without.
 
     Raises:
         UserError: as the functions named here.

@@ -10,9 +10,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tdro.evaluation.compare.same_model import is_baseline, said
-from tdro.evaluation.compare.verdict import SIGNIFICANT, seeds_said, verdict
-from tdro.evaluation.leaks.leaks import counted, leaks_line
+from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
+from tdro.evaluation.compare.verdict import SIGNIFICANT, seeds_phrase, verdict
+from tdro.evaluation.leaks.find_leaks import leak_counts, leaks_line
 from tdro.evaluation.significance import least_p
 
 _LABELS = {"ndcg": "nDCG", "recall": "Recall", "mrr": "MRR", "map": "MAP", "accuracy": "Accuracy"}
@@ -20,7 +20,7 @@ _NO_MIXTURES = ("untrained", "bm25")
 _TEXT = 300  # characters of a passage that are shown
 
 
-def table(comparison: Mapping[str, Any], width: int = 100) -> str:
+def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> str:
     """The comparison as text, x 100, at most ``width`` columns; says first which is best.
 
     First a row a mixture: means, spread over seeds, and the difference from the baseline with its 95 % interval
@@ -37,7 +37,7 @@ def table(comparison: Mapping[str, Any], width: int = 100) -> str:
         [
             f"{comparison['group']}: {sets}{known}, {queries:,} queries",
             *_verdict(comparison, width),
-            *(line for sentence in said(comparison["rows"]) for line in textwrap.wrap(sentence, width)),
+            *(line for sentence in same_model_sentences(comparison["rows"]) for line in textwrap.wrap(sentence, width)),
             *_left_out(comparison, width),
         ],
         _overview(comparison, width),
@@ -59,7 +59,7 @@ def examples_text(examples: Sequence[Mapping[str, Any]], width: int = 100) -> st
     return "\n".join(lines[1:])
 
 
-def label(measure: str) -> str:
+def measure_label(measure: str) -> str:
     """A measure as people write it: ``nDCG@10`` for ``ndcg@10``."""
     kind, at, k = measure.partition("@")
     return f"{_LABELS.get(kind, kind)}{at}{k}"
@@ -99,14 +99,14 @@ def _verdict(comparison: Mapping[str, Any], width: int) -> list[str]:
     if is_baseline(best):  # the first of equals: the baseline, or what comes before it
         best = next((row for row in mixtures if row["mixture"] == best["baseline"]), best)
     name, points = best["mixture"], _points(best[measure]["all"])
-    first = f"Best {label(measure)}: {name} ({points})."
+    first = f"Best {measure_label(measure)}: {name} ({points})."
     if best["versus"] is None:
         known = any(row["baseline"] == name for row in mixtures)
         return [f"{first} {'The others are compared with it.' if known else 'The baseline was not evaluated.'}"]
     baseline = next(row for row in comparison["rows"] if row["mixture"] == best["baseline"])
     word, sentence = verdict(
         *(name, best["versus"][measure]["all"], best[measure]["all"], baseline[measure]["all"]),
-        *(len(comparison["tests"]), best["baseline"], label(measure)),
+        *(len(comparison["tests"]), best["baseline"], measure_label(measure)),
     )
     return textwrap.wrap(f"{first} {word}: {sentence}", width, break_long_words=False, break_on_hyphens=False)
 
@@ -128,7 +128,7 @@ def _leaks(comparison: Mapping[str, Any], width: int) -> list[str]:
         if len(models) < len(comparison["rows"]):
             more = f" and {len(models) - 3} more" if len(models) > 3 else ""
             line = leaks_line(each[0], names, ", ".join(models[:3]) + more)
-        leaking = counted(each[0], names)[0] > 0
+        leaking = leak_counts(each[0], names)[0] > 0
         text = f"warning: {line}: see {each[0]['file']}" if leaking else line
         lines += textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return lines
@@ -140,10 +140,10 @@ def _overview(comparison: Mapping[str, Any], width: int) -> list[str]:
     name = min(max(len(row["mixture"]) for row in rows), width - 84)
     second = others[-1] if others else None
     known = _tasks_known(comparison)
-    head = f"{label(measure):<{28 if known else 14}}{label(second) if second else '':<14}"
+    head = f"{measure_label(measure):<{28 if known else 14}}{measure_label(second) if second else '':<14}"
     parts = f"{'trained':>16}{'new':>7}" if known else f"{'':9}"
     lines = [
-        f"{'':{name}}  {head}   {label(measure)} minus {_cut(_baseline(rows), width - name - 62)}'s",
+        f"{'':{name}}  {head}   {measure_label(measure)} minus {_cut(_baseline(rows), width - name - 62)}'s",
         f"{'':{name}}  {'all':>5}{parts}{'all' if second else '':>7}{'difference, interval, p':>33}",
     ]
     for row in rows:
@@ -183,7 +183,7 @@ def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
             line += f"  {shown:<26}{versus['wins']:>6}{versus['ties']:>7}{versus['losses']:>7}"
         lines.append(line)
     needed = [
-        f"{row['mixture']} {seeds_said(both['needed'])}"
+        f"{row['mixture']} {seeds_phrase(both['needed'])}"
         for row in rows
         if row["versus"]
         and (both := row["versus"][measure]["all"]["with_seeds"])
@@ -219,9 +219,9 @@ def _details(comparison: Mapping[str, Any], width: int) -> list[str]:
         return []
     (row,) = compared
     (other,) = (one for one in rows if one is not row)
-    name = min(max([len(test["name"]) + 1 for test in comparison["tests"]] + [len(label(measure))]), width - 72)
+    name = min(max([len(test["name"]) + 1 for test in comparison["tests"]] + [len(measure_label(measure))]), width - 72)
     lines = [
-        f"{label(measure):{name}}{'baseline':>10}{'model':>7}  {'difference, interval, p':<31}{'Holm':>7}"
+        f"{measure_label(measure):{name}}{'baseline':>10}{'model':>7}  {'difference, interval, p':<31}{'Holm':>7}"
         f"{'won':>6}{'lost':>5}"
     ]
     for test in _trained_first(comparison["tests"]):
@@ -238,7 +238,7 @@ def _by_test(comparison: Mapping[str, Any], width: int) -> list[str]:
     """The measure of each test set, mixtures in columns; as many blocks as it takes."""
     rows, measure = comparison["rows"], comparison["measure"]
     tests = _trained_first(comparison["tests"])
-    name = min(max([len(test["name"]) + 1 for test in tests] + [len(label(measure))]), 28)
+    name = min(max([len(test["name"]) + 1 for test in tests] + [len(measure_label(measure))]), 28)
     blocks: list[list[dict[str, Any]]] = [[]]
     for row in rows:
         if name + sum(_column(other) for other in [*blocks[-1], row]) > width:
@@ -247,7 +247,7 @@ def _by_test(comparison: Mapping[str, Any], width: int) -> list[str]:
     lines: list[str] = []
     for block in blocks:
         heads = "".join(f"{_cut(row['mixture'], _column(row) - 3):>{_column(row) - 1}} " for row in block)
-        lines += [""] * bool(lines) + [f"{label(measure):{name}}{heads}".rstrip()]
+        lines += [""] * bool(lines) + [f"{measure_label(measure):{name}}{heads}".rstrip()]
         for test in tests:
             values = (_marked(row, measure, test["name"]) for row in block)
             lines.append(f"{_starred(test, name):{name}}{''.join(values)}".rstrip())

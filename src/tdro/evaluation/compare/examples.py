@@ -17,7 +17,7 @@ import numpy as np
 from tdro.data.mixtures.folder import beir_sha256, test_folders
 from tdro.data.testsets.beir import BeirData, read_beir
 from tdro.errors import UserError
-from tdro.evaluation.results import Results, note_of
+from tdro.evaluation.results import Results, note_path
 from tdro.files import read_json
 
 _RELEVANT = 2  # right passages that are shown of a query
@@ -126,7 +126,7 @@ def _test_set(run: Results, test: str, part: str) -> BeirData | None:
         if run.run is not None and (run.run / "recipe.yaml").is_file():
             folder = _folders(run.run / "recipe.yaml").get(test)
         else:
-            folder = read_json(note_of(run.folder)).get("test_sets", {}).get(part or test)
+            folder = read_json(note_path(run.folder)).get("test_sets", {}).get(part or test)
         content = read_json(run.folder / test / f"{part}.json") if part else run.tests[test]
         if folder is None or beir_sha256(folder)[:16] != content.get("data"):
             return None

@@ -40,7 +40,7 @@ def same_model(
     return None
 
 
-def said(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def same_model_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each row that is the same model as another."""
     return [_sentence(row["mixture"], row["same"]) for row in rows if row.get("same")]
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from tdro.console import progress_bar
 from tdro.data.search_words import tokens
-from tdro.mining.passages import Passages
-from tdro.mining.settings import Mining
-from tdro.mining.wrappings import Wrappings
+from tdro.mining.answer_copies import AnswerCopies
+from tdro.mining.mining_settings import MiningSettings
+from tdro.mining.task_passages import TaskPassages
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -109,7 +109,7 @@ def _weighed(counts: csr_matrix, frequency: NDArray[np.int64], lengths: NDArray[
     return counts
 
 
-class BM25Search:
+class BM25Candidates:
     """Searches the passages of a task.
 
     Args:
@@ -118,12 +118,12 @@ class BM25Search:
         wrappings: tells which passages are an answer, too.
     """
 
-    def __init__(self, passages: Passages, queries: Sequence[str], wrappings: Wrappings) -> None:
+    def __init__(self, passages: TaskPassages, queries: Sequence[str], wrappings: AnswerCopies) -> None:
         self._searcher, self._passages, self._queries = Searcher(passages.number), passages, queries
         self._wrappings = wrappings
 
     def candidates(
-        self, rows: Sequence[int], barred: Sequence[set[int]], missing: Sequence[int], settings: Mining
+        self, rows: Sequence[int], barred: Sequence[set[int]], missing: Sequence[int], settings: MiningSettings
     ) -> list[list[int]]:
         """Passages of each row in the ranks of the settings, best first, equal scores in the passages' order.
 
@@ -143,7 +143,7 @@ class BM25Search:
         return ranked
 
     def _some(
-        self, rows: Sequence[int], barred: Sequence[set[int]], missing: Sequence[int], settings: Mining
+        self, rows: Sequence[int], barred: Sequence[set[int]], missing: Sequence[int], settings: MiningSettings
     ) -> list[list[int]]:
         searcher, (first, last) = self._searcher, settings.ranks
         positives = [self._passages.first[row] for row in rows]

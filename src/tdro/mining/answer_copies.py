@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tdro.data.same_answer import LETTERS, compact, same_answer
-from tdro.mining.passages import Passages
+from tdro.mining.task_passages import TaskPassages
 
 _MANY = 16  # answers of a query
 _BLOCK = LETTERS // 2  # letters: wherever so many as two texts must share are equal, a whole block of the one is
 
 
-class Wrappings:
+class AnswerCopies:
     """Tells which passages are a row's answers in another wrapping.
 
     Args:
         passages: of a task.
     """
 
-    def __init__(self, passages: Passages) -> None:
+    def __init__(self, passages: TaskPassages) -> None:
         self._answers, self._bare = passages.answers, passages.bare
         self._texts = list(passages.number)  # normalised, in their order
         self._compact = [""] * len(self._texts)  # made where one is looked at

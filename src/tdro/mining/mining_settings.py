@@ -15,8 +15,8 @@ By = Literal["bm25", "dense", "both"]
 
 
 @dataclass(frozen=True)
-class Mining:
-    """How negatives are chosen; see :mod:`tdro.mining.mine`.
+class MiningSettings:
+    """How negatives are chosen; see :mod:`tdro.mining.mine_task`.
 
     Attributes:
         by: who finds candidates: BM25, an embedding model, or both in turn.

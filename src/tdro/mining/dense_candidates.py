@@ -30,18 +30,18 @@ from tdro.data.tokens.cut_warnings import much_cut
 from tdro.data.tokens.cuts import Cutter, TaskCut
 from tdro.data.tokens.limits import longest_row
 from tdro.data.tokens.tokenize import encoder_of
-from tdro.evaluation.scoring.model_prompts import Instruction, Prompts, prompts_of, read_prompts, sides
+from tdro.evaluation.scoring.model_prompts import Instruction, ModelPrompts, prompts_for, prompts_of, read_prompts
 from tdro.machine import Machine, in_turn
-from tdro.mining.passages import Passages
-from tdro.mining.settings import Mining
-from tdro.mining.wrappings import Wrappings
+from tdro.mining.answer_copies import AnswerCopies
+from tdro.mining.mining_settings import MiningSettings
+from tdro.mining.task_passages import TaskPassages
 from tdro.models.base import encoder_source, load_model
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.kinds import refuse_other_models
 from tdro.models.own_encode import needs_own_encode
 from tdro.models.similarity import similarity_of
-from tdro.search.embedding_store import Store, Texts
-from tdro.search.exact import found, top_k
+from tdro.search.embedding_store import EmbeddingStore, TextList
+from tdro.search.exact import ties_and_scores, top_k
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -73,16 +73,16 @@ class Embedder:
     folder: Path
     machine: Machine
     prompts: bool = False
-    own: Prompts = field(default_factory=lambda: Prompts({}))
+    own: ModelPrompts = field(default_factory=lambda: ModelPrompts({}))
     name: str = "the model"
 
-    def share(self, task: Task, queries: Sequence[str], passages: Passages) -> None:
+    def share(self, task: Task, queries: Sequence[str], passages: TaskPassages) -> None:
         """Encode this rank's share of a task's queries and passages."""
         self._store(task, list(dict.fromkeys(queries)), passages, self.machine)
 
     def search(
-        self, task: Task, rows: Sequence[int], queries: Sequence[str], passages: Passages, wrappings: Wrappings
-    ) -> DenseSearch:
+        self, task: Task, rows: Sequence[int], queries: Sequence[str], passages: TaskPassages, wrappings: AnswerCopies
+    ) -> DenseCandidates:
         """Make some rows' queries ready to search with; what is not encoded yet is encoded by this process.
 
         Args:
@@ -96,14 +96,14 @@ class Embedder:
         query_of = np.full(len(task), -1)
         query_of[rows] = [distinct[query] for query in queries]
         store = self._store(task, list(distinct), passages, replace(self.machine, rank=0, world=1))
-        return DenseSearch(store, query_of, passages, wrappings, self.machine.device)
+        return DenseCandidates(store, query_of, passages, wrappings, self.machine.device)
 
-    def _store(self, task: Task, queries: list[str], passages: Passages, machine: Machine) -> Store:
+    def _store(self, task: Task, queries: list[str], passages: TaskPassages, machine: Machine) -> EmbeddingStore:
         given = {task.name: Instruction(task.instruction, task.symmetric)} if self.prompts and task.instruction else {}
-        on_queries, on_passages = sides([task.name], "", given, self.own)
-        lists = [Texts(queries, on_queries, "query"), Texts(passages.texts, on_passages)]
+        on_queries, on_passages = prompts_for([task.name], "", given, self.own)
+        lists = [TextList(queries, on_queries, "query"), TextList(passages.texts, on_passages)]
         self._say_cuts(task, {"queries": (queries, on_queries), "passages": (passages.texts, on_passages)})
-        store = Store(self.folder, lists, self.load(), self.fingerprint, machine)
+        store = EmbeddingStore(self.folder, lists, self.load(), self.fingerprint, machine)
         store.encode(title=f"encoding {task.name}")
         return store
 
@@ -153,7 +153,7 @@ def embedder_of(
     return Embedder(load, content, folder, machine, prompts, own, source)
 
 
-class DenseSearch:
+class DenseCandidates:
     """Searches the passages of a task.
 
     Args:
@@ -164,12 +164,14 @@ class DenseSearch:
         device: where scores are computed.
     """
 
-    def __init__(self, store: Store, query_of: Ints, passages: Passages, wrappings: Wrappings, device: str) -> None:
+    def __init__(
+        self, store: EmbeddingStore, query_of: Ints, passages: TaskPassages, wrappings: AnswerCopies, device: str
+    ) -> None:
         self._store, self._query_of, self._passages, self._device = store, query_of, passages, device
         self._wrappings = wrappings
         self._queries = store.whole(0)
 
-    def candidates(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining) -> list[list[int]]:
+    def candidates(self, rows: Sequence[int], barred: Sequence[set[int]], settings: MiningSettings) -> list[list[int]]:
         """Passages of each row in the ranks of the settings, best first, equal scores in the passages' order.
 
         Args:
@@ -194,7 +196,9 @@ class DenseSearch:
             left = short
         return ranked
 
-    def _best(self, rows: Sequence[int], barred: Sequence[set[int]], settings: Mining, depth: int) -> list[list[int]]:
+    def _best(
+        self, rows: Sequence[int], barred: Sequence[set[int]], settings: MiningSettings, depth: int
+    ) -> list[list[int]]:
         """The best passages of each row that are not barred and below its limit, best first."""
         count = len(self._passages.texts)
         queries = self._vectors(rows).to(self._device)
@@ -212,10 +216,10 @@ class DenseSearch:
         later_is_worse = torch.arange(count - 1, -1, -1)
         score = self._store.similarity.matrix
         best = top_k(queries, self._store.blocks(1), min(depth, count), later_is_worse, leave_out, score)
-        ties, _ = found(best)
+        ties, _ = ties_and_scores(best)
         return [[count - 1 - tie for tie in own if tie >= 0] for own in ties.tolist()]
 
-    def below(self, rows: Sequence[int], ranked: Sequence[Sequence[int]], settings: Mining) -> list[list[int]]:
+    def below(self, rows: Sequence[int], ranked: Sequence[Sequence[int]], settings: MiningSettings) -> list[list[int]]:
         """Other candidates of rows without those that this model scores within the margins."""
         queries, limits = self._vectors(rows), self._limits(rows, settings)
         row, passage = _pairs(ranked)
@@ -228,7 +232,7 @@ class DenseSearch:
     def _vectors(self, rows: Sequence[int]) -> Tensor:
         return self._queries[self._query_of[np.asarray(rows)]]
 
-    def _limits(self, rows: Sequence[int], settings: Mining) -> NDArray[np.float32]:
+    def _limits(self, rows: Sequence[int], settings: MiningSettings) -> NDArray[np.float32]:
         """The highest score that a negative of each row may have."""
         row, passage = _pairs([self._passages.answers[number] for number in rows])
         lowest = np.full(len(rows), np.inf, np.float32)

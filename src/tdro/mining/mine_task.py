@@ -33,12 +33,12 @@ from tdro.data.tokens.stored_texts import negative_counts
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
 from tdro.machine import Machine, in_turn, wait_for_everyone
-from tdro.mining.bm25 import BM25Search
-from tdro.mining.dense import DenseSearch, Embedder
-from tdro.mining.passages import Passages, passages_of
-from tdro.mining.pick import Picker, alternating
-from tdro.mining.settings import Mining
-from tdro.mining.wrappings import Wrappings
+from tdro.mining.answer_copies import AnswerCopies
+from tdro.mining.bm25_candidates import BM25Candidates
+from tdro.mining.choose_negatives import NegativeChooser, alternate
+from tdro.mining.dense_candidates import DenseCandidates, Embedder
+from tdro.mining.mining_settings import MiningSettings
+from tdro.mining.task_passages import TaskPassages, passages_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -62,7 +62,7 @@ class _Lacking:
     queries: list[str]
     negatives: list[list[str]]
     rows: list[int]
-    passages: Passages
+    passages: TaskPassages
 
     @property
     def searched(self) -> list[str]:
@@ -72,7 +72,7 @@ class _Lacking:
 
 def mine_task(
     task: Task,
-    settings: Mining,
+    settings: MiningSettings,
     *,
     seed: int = 0,
     corpus: Mapping[str, str] | None = None,
@@ -101,13 +101,13 @@ def mine_task(
     if lacking is None:
         return task
     passages, negatives = lacking.passages, [list(own) for own in lacking.negatives]
-    wrappings = Wrappings(passages)
+    wrappings = AnswerCopies(passages)
     dense = words = None
     if embedder and settings.dense:
         dense = embedder.search(task, lacking.rows, lacking.searched, passages, wrappings)
     if settings.by != "dense":
-        words = BM25Search(passages, [normalise(query) for query in lacking.queries], wrappings)
-    picker = Picker(settings, len(passages.texts), len(task), seed, task.name)
+        words = BM25Candidates(passages, [normalise(query) for query in lacking.queries], wrappings)
+    picker = NegativeChooser(settings, len(passages.texts), len(task), seed, task.name)
     at_once = min(max(_PAIRS_AT_ONCE // len(passages.texts), 1024), _ROWS_AT_ONCE)
     for start in range(0, len(lacking.rows), at_once):
         rows = lacking.rows[start : start + at_once]
@@ -123,12 +123,12 @@ def mine_task(
 
 
 def _ranked(
-    dense: DenseSearch | None,
-    words: BM25Search | None,
+    dense: DenseCandidates | None,
+    words: BM25Candidates | None,
     rows: Sequence[int],
     barred: Sequence[set[int]],
     missing: Sequence[int],
-    settings: Mining,
+    settings: MiningSettings,
 ) -> list[list[int]]:
     """Each row's candidates, best first."""
     by_words = words.candidates(rows, barred, missing, settings) if words else []
@@ -138,12 +138,12 @@ def _ranked(
     if words is None:
         return by_model
     below = dense.below(rows, by_words, settings)
-    return [alternating(one, other) for one, other in zip(by_model, below, strict=True)]
+    return [alternate(one, other) for one, other in zip(by_model, below, strict=True)]
 
 
 def mine_mixture(
     mixture: Mixture,
-    settings: Mining,
+    settings: MiningSettings,
     seed: int,
     folder: Path | str,
     *,
@@ -176,7 +176,7 @@ def mine_mixture(
     return replace(mixture, tasks=done)
 
 
-def check_minable(task: Task, settings: Mining, corpus: Mapping[str, str] | None = None) -> None:
+def check_minable(task: Task, settings: MiningSettings, corpus: Mapping[str, str] | None = None) -> None:
     """Raise :class:`UserError` for a task whose rows need negatives and that has fewer than two distinct passages."""
     if (negative_counts(task.rows) >= settings.per_row).all():
         return
@@ -192,7 +192,7 @@ def check_minable(task: Task, settings: Mining, corpus: Mapping[str, str] | None
     )
 
 
-def _lacking(task: Task, settings: Mining, corpus: Mapping[str, str] | None) -> _Lacking | None:
+def _lacking(task: Task, settings: MiningSettings, corpus: Mapping[str, str] | None) -> _Lacking | None:
     """What is needed to mine a task; None where all its rows have enough."""
     rows = np.flatnonzero(negative_counts(task.rows) < settings.per_row).tolist()
     if not rows:
@@ -206,7 +206,7 @@ def _lacking(task: Task, settings: Mining, corpus: Mapping[str, str] | None) -> 
 class _Run:
     """What the tasks of a mixture have in common: the arguments of :func:`mine_mixture`."""
 
-    settings: Mining
+    settings: MiningSettings
     seed: int
     folder: Path
     corpus: Mapping[str, str] | None

@@ -27,8 +27,8 @@ from tdro.data.search_words import tokens
 from tdro.data.task import TestSet
 from tdro.data.testsets.beir import BeirData, read_beir
 from tdro.errors import UserError
-from tdro.evaluation.formats.mteb_format import mteb_entry, write_mteb_entry
-from tdro.evaluation.scoring.evaluate import MEASURES, RANKS, Found, Job, is_current, write_found
+from tdro.evaluation.formats.mteb_results import mteb_entry, write_mteb_entry
+from tdro.evaluation.scoring.evaluate import MEASURES, RANKS, Ranking, ScoringJob, is_current, write_found
 from tdro.files import fingerprint, read_json, write_atomic, write_json
 
 NAME = "bm25"
@@ -57,18 +57,18 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: 
     with progress_bar(tests, NAME, unit=" test sets") as bar:
         for test in bar:
             checksum = beir_sha256(test.folder)
-            job = Job(
+            job = ScoringJob(
                 replace(test, prompts=("", "")), checksum, fingerprint([NAME, _VERSION, checksum, test.name, test.task])
             )
             if is_current(folder / f"{test.name}.json", job.key):
                 continue
             if not any(_taken_over(other, folder, job) for other in _of_other_groups(Path(out_folder), model_name)):
                 data = read_beir(test.folder)
-                write_found(folder, job, Found(data, *search_words(data, RANKS), NAME), NAME)
+                write_found(folder, job, Ranking(data, *rank_by_bm25(data, RANKS), NAME), NAME)
     return [read_json(folder / f"{test.name}.json") for test in tests]
 
 
-def search_words(data: BeirData, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def rank_by_bm25(data: BeirData, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k best passages of each query by BM25.
 
     Equal scores are ordered by passage id, the larger first, and a passage with the query's own id is left out, as in
@@ -127,7 +127,7 @@ def _of_other_groups(group: Path, model_name: str) -> list[Path]:
     return [folder for folder in sorted(group.parent.glob(f"*/{model_name}")) if folder != group / model_name]
 
 
-def _taken_over(other: Path, folder: Path, job: Job) -> bool:
+def _taken_over(other: Path, folder: Path, job: ScoringJob) -> bool:
     """Write what another folder has of the test set, if that is the same and all there; the file that says so last."""
     name = job.test.name
     try:

@@ -14,7 +14,7 @@ from tdro.data.same_text import normalise
 
 
 @dataclass(frozen=True)
-class Passages:
+class TaskPassages:
     """Distinct passages, numbered, and what they are to each row.
 
     Attributes:
@@ -36,7 +36,7 @@ class Passages:
 
 def passages_of(
     queries: Sequence[str], positives: Sequence[Sequence[str]], corpus: Mapping[str, str] | None = None
-) -> Passages:
+) -> TaskPassages:
     """Number the passages of a corpus, then the other positives of a task's rows.
 
     Args:
@@ -65,7 +65,7 @@ def passages_of(
         answers.setdefault(query, set()).update(indices)
     barred = {query: own | {number.get(query, -1)} - {-1} for query, own in answers.items()}
     per_row = [answers[query] for query in queries], [barred[query] for query in queries]
-    return Passages(texts, number, first, *per_row, bare)
+    return TaskPassages(texts, number, first, *per_row, bare)
 
 
 def _start(passage: str, text: str) -> int:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.files import fingerprint
-from tdro.mining.settings import Mining
+from tdro.mining.mining_settings import MiningSettings
 
 
-class Picker:
+class NegativeChooser:
     """Chooses a row's negatives.
 
     Args:
@@ -25,7 +25,7 @@ class Picker:
         name: of the task.
     """
 
-    def __init__(self, settings: Mining, passages: int, rows: int, seed: int, name: str) -> None:
+    def __init__(self, settings: MiningSettings, passages: int, rows: int, seed: int, name: str) -> None:
         self._settings, self._passages = settings, passages
         self._key = int(fingerprint([seed, name]), 16)
         if settings.random:
@@ -72,7 +72,7 @@ class Picker:
         yield from ((drawn[0] + step) % self._passages for step in range(self._passages))
 
 
-def alternating(one: Sequence[int], other: Sequence[int]) -> list[int]:
+def alternate(one: Sequence[int], other: Sequence[int]) -> list[int]:
     """Two rankings as one: the best of the first, the best of the second, the next of the first; each passage once."""
     merged: dict[int, None] = {}
     for place in range(max(len(one), len(other))):

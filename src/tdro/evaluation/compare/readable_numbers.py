@@ -12,14 +12,14 @@ from typing import Any
 NOTHING = "–"
 
 
-def number(value: Any) -> float:
+def as_number(value: Any) -> float:
     """``value`` as a float; NaN for null, text, and anything else that is no number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return math.nan
     return float(value)
 
 
-def dig(data: Any, *keys: str) -> Any:
+def nested(data: Any, *keys: str) -> Any:
     """``data[key][key]...``, or ``None`` where a key is missing on the way."""
     for key in keys:
         if not isinstance(data, dict) or key not in data:
@@ -30,7 +30,7 @@ def dig(data: Any, *keys: str) -> Any:
 
 def fixed(value: Any, digits: int = 1) -> str:
     """``value`` with that many decimals and a true minus sign."""
-    value = number(value)
+    value = as_number(value)
     if not math.isfinite(value):
         return NOTHING
     text = f"{value:.{digits}f}"
@@ -39,7 +39,7 @@ def fixed(value: Any, digits: int = 1) -> str:
 
 def points(value: Any, digits: int = 1) -> str:
     """A fraction in percent points, without a unit: 0.215 is ``21.5``."""
-    return fixed(100 * number(value), digits)
+    return fixed(100 * as_number(value), digits)
 
 
 def signed(value: Any, digits: int = 2) -> str:
@@ -50,7 +50,7 @@ def signed(value: Any, digits: int = 2) -> str:
 
 def p_value(value: Any) -> str:
     """``< 0.001``, ``0.034``, ``0.21``."""
-    value = number(value)
+    value = as_number(value)
     if not math.isfinite(value):
         return NOTHING
     if value < 0.001:
