@@ -13,7 +13,7 @@ from tdro.data.task import Mixture, Task
 from tdro.data.tokens.mixture_index import index_mixture
 from tdro.data.tokens.token_files import kept_tokens
 from tdro.disk import cache_folder
-from tdro.mining.mine_task import mine_mixture
+from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.base import build_base, load_model, set_dropout
 from tdro.quickstart import build_sample

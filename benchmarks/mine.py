@@ -26,7 +26,7 @@ from tdro.data.task import Task
 from tdro.disk import cache_folder
 from tdro.files import read_json, write_json
 from tdro.machine import Machine
-from tdro.mining.dense_candidates import embedder_of
+from tdro.mining.embedder import embedder_of
 from tdro.mining.mine_task import mine_task
 from tdro.mining.mining_settings import MiningSettings
 from tdro.quickstart import build_sample

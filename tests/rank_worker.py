@@ -26,8 +26,8 @@ from tdro.dro.stage_one.learn import learn
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
 from tdro.machine import Machine, this_machine
-from tdro.mining.dense_candidates import embedder_of
-from tdro.mining.mine_task import mine_mixture
+from tdro.mining.embedder import embedder_of
+from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.base import load_model
 from tdro.recipe.schema import Training, Weights

@@ -21,7 +21,7 @@ from tdro.data.mixtures.write import write_mixture
 from tdro.data.task import Mixture, Task
 from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.files import write_jsonl
-from tdro.mining.mine_task import mine_mixture
+from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mining_settings import MiningSettings
 from tdro.recipe.data_sections import Source
 

@@ -30,7 +30,7 @@ from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate
 from tdro.files import fingerprint, write_jsonl
 from tdro.machine import Machine
-from tdro.mining.dense_candidates import Embedder
+from tdro.mining.embedder import Embedder
 from tdro.mining.mine_task import mine_task
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.base import build_base, load_model

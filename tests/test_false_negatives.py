@@ -18,7 +18,7 @@ from tdro.data.task import Task
 from tdro.files import write_jsonl
 from tdro.machine import Machine
 from tdro.mining.corpus import read_corpus
-from tdro.mining.dense_candidates import Embedder
+from tdro.mining.embedder import Embedder
 from tdro.mining.mine_task import mine_task
 from tdro.mining.mining_settings import MiningSettings
 

@@ -23,9 +23,10 @@ from tdro.files import write_jsonl
 from tdro.machine import Machine
 from tdro.mining.choose_negatives import alternate
 from tdro.mining.corpus import read_corpus
-from tdro.mining.dense_candidates import Embedder, embedder_of
+from tdro.mining.embedder import Embedder, embedder_of
 from tdro.mining.mine_files import samples_text
-from tdro.mining.mine_task import mine_mixture, mine_task
+from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mine_task import mine_task
 from tdro.mining.mining_settings import MiningSettings
 from tdro.run.workspace import Prepared
 
@@ -234,7 +235,7 @@ def test_a_killed_run_goes_on(embedder, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(task, *arguments, **more)
 
-    monkeypatch.setattr("tdro.mining.mine_task.mine_task", until_third)
+    monkeypatch.setattr("tdro.mining.mine_mixture.mine_task", until_third)
     with pytest.raises(KeyboardInterrupt):
         mine_mixture(mixture, mining, 0, tmp_path / "again", embedder=embedder)
     done = mine_mixture(mixture, mining, 0, tmp_path / "again", embedder=embedder)

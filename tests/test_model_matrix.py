@@ -22,7 +22,7 @@ from tdro.data.task import Task, TestSet, prompt_of
 from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate, evaluate_all
 from tdro.machine import Machine
-from tdro.mining.dense_candidates import embedder_of
+from tdro.mining.embedder import embedder_of
 from tdro.mining.mine_task import mine_task
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.fingerprint import model_fingerprint

@@ -28,8 +28,7 @@ from tdro.dro.stage_one import learn
 from tdro.evaluation import evaluate_models
 from tdro.evaluation.scoring import evaluate
 from tdro.files import read_json
-from tdro.mining import mine_files
-from tdro.mining import mine_task as mine
+from tdro.mining import mine_files, mine_mixture
 from tdro.run import folder as run_folder
 from tdro.run import pipeline, stage_one, stages
 from tdro.run import workspace as prepared
@@ -136,7 +135,7 @@ class Stopper:
 
 
 SEAMS: list[tuple[Any, str]] = [
-    *((prepared, "mine_mixture"), (mine, "mine_task"), (mine, "write_json"), (prepared, "kept_index")),
+    *((prepared, "mine_mixture"), (mine_mixture, "mine_task"), (mine_mixture, "write_json"), (prepared, "kept_index")),
     *((prepared, "kept_tokens"), (stages, "finetune"), (train, "save_model"), (stage_one, "score_plan")),
     *((stage_one, "learn"), (stages, "learn_weights"), (pipeline, "evaluate_all"), (evaluate, "write_found")),
     *((pipeline, "evaluate_bm25"), (pipeline, "compare"), (pipeline, "write_card"), (pipeline, "find_leaks")),
@@ -244,7 +243,12 @@ def test_data_mine(
         tiny.static_model().save(str(tmp_path / "miner"))
         command += ["--model", str(tmp_path / "miner")]
     with monkeypatch.context() as patch:
-        seams = [(mine_files, "mine_mixture"), (mine, "mine_task"), (mine, "write_json"), (mine_files, "write_mixture")]
+        seams = [
+            (mine_files, "mine_mixture"),
+            (mine_mixture, "mine_task"),
+            (mine_mixture, "write_json"),
+            (mine_files, "write_mixture"),
+        ]
         stops = Stopper(patch, [*seams, (write_mixture, "write_json")]).run(*command)
     assert stops >= 6
     capsys.readouterr()

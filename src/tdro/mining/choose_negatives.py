@@ -1,11 +1,12 @@
-"""From a row's ranked candidates to its negatives: ranks, chance, and passages that no search found.
+"""From the ranked candidates of a row to its negatives: the best ones, some at random, some from all passages.
 
-Chance is a function of (seed, task, row), so that a row's negatives do not depend on which other rows were mined.
+What is drawn at random depends on the seed, the task's name and the row's place alone, so the negatives of a row do not
+depend on which other rows are mined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,58 +16,60 @@ from tdro.mining.mining_settings import MiningSettings
 
 
 class NegativeChooser:
-    """Chooses a row's negatives.
+    """Chooses the negatives of a task's rows.
 
     Args:
         settings: how.
-        passages: how many there are.
-        rows: of the task.
-        seed: of all chance.
-        name: of the task.
+        passages: how many passages there are.
+        rows: how many rows the task has.
+        seed: of everything that is drawn.
+        task: the task's name.
     """
 
-    def __init__(self, settings: MiningSettings, passages: int, rows: int, seed: int, name: str) -> None:
+    def __init__(self, settings: MiningSettings, passages: int, rows: int, seed: int, task: str) -> None:
         self._settings, self._passages = settings, passages
-        self._key = int(fingerprint([seed, name]), 16)
+        self._seed = int(fingerprint([seed, task]), 16)
         if settings.random:
-            # More than needed, for some will be barred; a fixed number of draws a row keeps the rows independent.
-            draws = np.random.default_rng(self._key).random((rows, 2 * settings.per_row + 8))
+            # Each row has the same number of draws, so rows do not depend on each other. Some draws will be barred, so
+            # there are more than a row needs.
+            draws = np.random.default_rng(self._seed).random((rows, 2 * settings.per_row + 8))
             self._draws: NDArray[np.int64] = np.minimum((draws * passages).astype(np.int64), passages - 1)
 
-    def pick(
+    def choose(
         self, row: int, missing: int, ranked: Sequence[int], barred: set[int], is_answer: Callable[[int], bool]
     ) -> list[int]:
-        """Up to ``missing`` different passages, the hard ones first.
+        """Up to ``missing`` different passages; those that the search found come first.
 
         Args:
-            row: its number in the task.
-            missing: how many it lacks.
+            row: its place in the task.
+            missing: how many negatives it lacks.
             ranked: candidates, best first, none of them barred.
-            barred: what is never taken by chance either,
-            is_answer: nor is a passage of which this is true.
+            barred: passages that may not be drawn from all passages either.
+            is_answer: whether a passage is a copy of an answer; such passages are not drawn either.
         """
         settings = self._settings
-        hard = list(ranked)
+        chosen = list(ranked)
         wanted = settings.hard(missing)
-        if settings.draw == "random" and len(hard) > wanted:
-            chosen = np.random.default_rng([self._key, row]).choice(len(hard), wanted, replace=False)
-            hard = [hard[place] for place in sorted(chosen)]
-        hard = hard[:wanted]
+        if settings.draw == "random" and len(chosen) > wanted:
+            kept = np.random.default_rng([self._seed, row]).choice(len(chosen), wanted, replace=False)
+            chosen = [chosen[place] for place in sorted(kept)]
+        chosen = chosen[:wanted]
         if settings.random:
-            hard += self._by_chance(row, missing - len(hard), barred.union(hard), is_answer)
-        return hard
+            chosen += self._drawn(row, missing - len(chosen), barred.union(chosen), is_answer)
+        return chosen
 
-    def _by_chance(self, row: int, count: int, barred: set[int], is_answer: Callable[[int], bool]) -> list[int]:
-        """``count`` different passages that are neither barred nor answers, or all there are."""
+    def _drawn(self, row: int, count: int, barred: set[int], is_answer: Callable[[int], bool]) -> list[int]:
+        """``count`` different passages that are neither barred nor answers; fewer if there are no more."""
         chosen: dict[int, None] = {}
-        for index in self._sequence(row):
+        for passage in self._random_order(row):
             if len(chosen) >= count:
                 break
-            if index not in barred and index not in chosen and not is_answer(index):
-                chosen[index] = None
+            if passage not in barred and passage not in chosen and not is_answer(passage):
+                chosen[passage] = None
         return list(chosen)
 
-    def _sequence(self, row: int) -> Iterable[int]:
+    def _random_order(self, row: int) -> Iterator[int]:
+        """The row's draws, then all passages from the first draw on: enough where most passages are barred."""
         drawn = self._draws[row].tolist()
         yield from drawn
         yield from ((drawn[0] + step) % self._passages for step in range(self._passages))
@@ -75,8 +78,8 @@ class NegativeChooser:
 def alternate(one: Sequence[int], other: Sequence[int]) -> list[int]:
     """Two rankings as one: the best of the first, the best of the second, the next of the first; each passage once."""
     merged: dict[int, None] = {}
-    for place in range(max(len(one), len(other))):
+    for rank in range(max(len(one), len(other))):
         for ranked in (one, other):
-            if place < len(ranked):
-                merged.setdefault(ranked[place])
+            if rank < len(ranked):
+                merged.setdefault(ranked[rank])
     return list(merged)

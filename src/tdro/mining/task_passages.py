@@ -1,7 +1,7 @@
-"""The passages that negatives come from, each text once, and which of them are answers of a row.
+"""The passages of a task that negatives are chosen from, and which of them are answers of which row.
 
-Texts are the same if they are after normalisation (:mod:`tdro.data.same_text`). Held in memory, as strings, once
-normalised and once as written.
+The passages are the positives of the task's rows, and those of a corpus if one is given. Two texts that are equal once
+normalised (:mod:`tdro.data.same_text`) are one passage. All texts are in memory twice: as written, and normalised.
 """
 
 from __future__ import annotations
@@ -15,61 +15,63 @@ from tdro.data.same_text import normalise
 
 @dataclass(frozen=True)
 class TaskPassages:
-    """Distinct passages, numbered, and what they are to each row.
+    """The different passages of a task, each known by its place in ``texts``.
 
     Attributes:
-        texts: as first written.
-        number: normalised text to index in ``texts``.
-        first: each row's first positive, as index.
-        answers: for each row the positives of all rows with its query. Rows of one query share the set.
-        barred: for each row what is no negative of it: the answers, and the query itself.
-        bare: of passages with a title, which come first, where the text begins in the normalised passage; 0 without.
+        texts: the passages, each as it was written where it came first.
+        index: normalised text to the passage's place in ``texts``.
+        first: for each row, its first positive.
+        answers: for each row, the positives of all rows with the same query. Rows of one query share one set.
+        barred: for each row, the passages that cannot be its negatives: the answers, and the query itself.
+        title_ends: for each passage of the corpus (these come first), where its text begins in the normalised passage,
+            after the title; 0 without a title.
     """
 
     texts: list[str]
-    number: dict[str, int]
+    index: dict[str, int]
     first: list[int]
     answers: list[set[int]]
     barred: list[set[int]]
-    bare: array[int]
+    title_ends: array[int]
 
 
 def passages_of(
     queries: Sequence[str], positives: Sequence[Sequence[str]], corpus: Mapping[str, str] | None = None
 ) -> TaskPassages:
-    """Number the passages of a corpus, then the other positives of a task's rows.
+    """Collect the passages of a corpus, then those positives of a task's rows that are not among them.
 
     Args:
-        queries: of the rows, normalised already.
+        queries: of the rows, normalised.
         positives: of each row, at least one.
-        corpus: more passages, each with what it is without its title.
+        corpus: more passages; each passage to its text without the title.
     """
     texts: list[str] = []
-    number: dict[str, int] = {}
+    index: dict[str, int] = {}
     answers: dict[str, set[int]] = {}
     first: list[int] = []
 
-    def numbered(text: str) -> int:
-        index = number.setdefault(normalise(text), len(texts))
-        if index == len(texts):
+    def add(text: str) -> int:
+        place = index.setdefault(normalise(text), len(texts))
+        if place == len(texts):
             texts.append(text)
-        return index
+        return place
 
-    bare = array("i")
-    for passage, text in (corpus or {}).items():  # first: tasks of one corpus share its numbers (and embeddings)
-        if numbered(passage) == len(bare):
-            bare.append(_start(passage, text))
+    title_ends = array("i")
+    # The corpus comes first: its passages have the same places in every task, so the tasks share their embeddings.
+    for passage, text in (corpus or {}).items():
+        if add(passage) == len(title_ends):
+            title_ends.append(_title_end(passage, text))
     for query, own in zip(queries, positives, strict=True):
-        indices = [numbered(text) for text in own]
-        first.append(indices[0])
-        answers.setdefault(query, set()).update(indices)
-    barred = {query: own | {number.get(query, -1)} - {-1} for query, own in answers.items()}
+        places = [add(text) for text in own]
+        first.append(places[0])
+        answers.setdefault(query, set()).update(places)
+    barred = {query: own | {index.get(query, -1)} - {-1} for query, own in answers.items()}
     per_row = [answers[query] for query in queries], [barred[query] for query in queries]
-    return TaskPassages(texts, number, first, *per_row, bare)
+    return TaskPassages(texts, index, first, *per_row, title_ends)
 
 
-def _start(passage: str, text: str) -> int:
-    """Where a text begins in the normalised passage that has its title before it; 0 if it has no title."""
+def _title_end(passage: str, text: str) -> int:
+    """Where a text begins in the normalised passage, after its title; 0 without a title."""
     if text in ("", passage):
         return 0
     whole, part = normalise(passage), normalise(text)

@@ -30,9 +30,10 @@ from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.machine import Machine, in_turn
-from tdro.mining.dense_candidates import Embedder, embedder_of
+from tdro.mining.embedder import Embedder, embedder_of
+from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mine_task import VERSION as MINING_VERSION
-from tdro.mining.mine_task import check_minable, mine_mixture
+from tdro.mining.mine_task import check_minable
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.base import build_base, load_model, set_dropout
 from tdro.models.base_notes import base_notes
