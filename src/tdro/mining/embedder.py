@@ -26,11 +26,12 @@ from tdro.machine import Machine, in_turn
 from tdro.mining.answer_copies import AnswerCopies
 from tdro.mining.dense_candidates import DenseCandidates
 from tdro.mining.task_passages import TaskPassages
-from tdro.models.base import encoder_source, load_model
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.kinds import refuse_other_models
+from tdro.models.load import load_model
 from tdro.models.own_encode import needs_own_encode
 from tdro.models.similarity import similarity_of
+from tdro.models.sources import encoder_source
 from tdro.search.embedding_store import EmbeddingStore, TextList
 
 if TYPE_CHECKING:

@@ -35,13 +35,15 @@ from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mine_task import VERSION as MINING_VERSION
 from tdro.mining.mine_task import check_minable
 from tdro.mining.mining_settings import MiningSettings
-from tdro.models.base import build_base, load_model, set_dropout
+from tdro.models.base import build_base
 from tdro.models.base_notes import base_notes
 from tdro.models.base_tokens import BaseTokens
+from tdro.models.dropout import set_dropout
 from tdro.models.fingerprint import model_fingerprint
+from tdro.models.load import load_model
 from tdro.models.prompts import neutral_prompt, saved_prompts
 from tdro.models.saving import Saving, public_base
-from tdro.models.source_content import source_content
+from tdro.models.sources import source_content
 from tdro.planning.cuts import tokens_as_trained
 from tdro.quickstart import build_sample
 from tdro.recipe.schema import Base, Recipe
