@@ -45,7 +45,8 @@ def _compare(options: argparse.Namespace) -> None:
     if options.out is not None:
         check_writable(options.out)
     from tdro.evaluation.compare.compare import compare_places
-    from tdro.evaluation.compare.compare_table import comparison_table, examples_text
+    from tdro.evaluation.compare.compare_table import comparison_table
+    from tdro.evaluation.compare.examples import examples_text
     from tdro.files import holds_json, write_json
 
     comparison = compare_places(options.places, options.baseline, options.measure, options.examples)

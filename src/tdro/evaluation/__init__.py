@@ -7,7 +7,7 @@ results.py          Results of evaluations on disk, read back and checked: the s
                     query.
 results_table.py    Results of models on benchmarks as text: a line a test set, and the mean of each benchmark.
 significance.py     Is one model better than another on these queries, or could it be chance? Paired over queries.
-compare/            Differences between models, with intervals and p-values, and what may be said of them.
+compare/            Compares models: differences with intervals and p-values, the verdict, and all of it as text.
 formats/            Results as other tools write and read them: mteb, trec_eval.
 leaks/              Test queries that stand in the training data.
 scoring/            One model scored on one test set: measures, prompts, BM25, MKQA.

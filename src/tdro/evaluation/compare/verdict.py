@@ -1,9 +1,9 @@
-"""What a comparison shows of a model and its baseline: a word and a sentence, from the comparison's numbers alone.
+"""The verdict of a comparison, in a word and a sentence: did a model beat its baseline?
 
-The terminal, the report and the model card say it with this one function, and it says "no" as plainly as "yes". "Yes"
-needs both: other queries would hardly turn the difference, and neither would other seeds. Of one training each nobody
-knows what another seed gives, so one seed never shows more than a result on these queries. Models that have no seeds
-(other people's) are judged as they are, by the queries.
+The terminal, the report and the model card all take it from here. "Yes" and "No" need two things: with other queries
+the difference would most likely have the same sign, and with other seeds too. With one training on a side nobody knows
+what another seed gives, so the verdict is "Not shown". Models without seeds (other people's) are judged by the queries
+alone.
 """
 
 from __future__ import annotations
@@ -18,25 +18,30 @@ SIGNIFICANT = 0.05
 
 
 def significant(difference: Any) -> bool:
-    """Whether p, where there is one, is below 0.05, and the intervals over queries and over seeds leave zero out."""
+    """Whether a difference holds for other queries and for other seeds.
+
+    That is: p is below 0.05, and zero is in neither the interval over queries nor the one over queries and seeds.
+    """
     return over_queries(difference) and not seeds_could_turn(difference) and not one_seed(difference)
 
 
 def over_queries(difference: Any) -> bool:
-    """Whether other queries would hardly turn a difference: p below 0.05, and zero outside of the interval."""
+    """Whether a difference holds for other queries: p is below 0.05, and zero is not in the interval over queries."""
     low, high, p = (as_number(nested(difference, key)) for key in ("low", "high", "p"))
     return (low > 0 or high < 0) and not p >= SIGNIFICANT
 
 
 def seeds_could_turn(difference: Any) -> bool:
-    """Whether the interval over queries and seeds, where there is one, has zero in it."""
+    """Whether zero is in the interval over queries and seeds, if there is one."""
     low, high = (as_number(nested(difference, "with_seeds", key)) for key in ("low", "high"))
     return low <= 0 <= high
 
 
 def one_seed(difference: Any) -> bool:
-    """Whether it is of single trainings, so that nothing is known of other seeds. Comparisons that were written before
-    they said so are of trainings."""
+    """Whether a side is a single training, so that nothing is known of other seeds.
+
+    Older files of comparisons do not say so; theirs are all of trainings.
+    """
     said = nested(difference, "one_seed")
     return nested(difference, "with_seeds") is None if said is None else bool(said)
 
@@ -54,12 +59,12 @@ def verdict(
 
     Args:
         mixture: the name in the table, e.g. ``top-70``.
-        difference: one entry of ``versus``, see :func:`tdro.evaluation.compare.compare.compare_models`; in fractions.
-        score: the mixture's average.
-        baseline: the baseline's.
-        n_tests: test sets in the average.
+        difference: one entry of ``versus``, see :func:`tdro.evaluation.compare.compare.compare_models`; in [0, 1].
+        score: the mixture's mean over the test sets.
+        baseline: the baseline's mean.
+        n_tests: how many test sets there are.
         against: the baseline's name.
-        measure: what was measured.
+        measure: what was measured, as it is printed.
     """
     value = as_number(nested(difference, "difference"))
     if not math.isfinite(value):
@@ -90,7 +95,7 @@ def verdict(
 
 
 def _too_few(difference: Any) -> str:
-    """Why the queries cannot show a difference, whatever it is; empty where they can."""
+    """Why there are too few queries to show any difference; empty if there are enough."""
     if few := nested(difference, "too_few"):
         return str(few)
     different = as_number(nested(difference, "wins")) + as_number(nested(difference, "losses"))
@@ -121,5 +126,5 @@ def _more_seeds(difference: Any) -> str:
 
 
 def seeds_phrase(needed: int | None) -> str:
-    """How many seeds would show a difference, in words."""
+    """In words, how many seeds a side would show a difference; see :func:`tdro.evaluation.intervals.seeds_needed`."""
     return f"about {plural(needed, 'seed')}" if needed else "more queries, or over 100 seeds"
