@@ -1,8 +1,8 @@
 """Checks training data: finds what is wrong, by file and line, and says what a run would do about it.
 
 Nothing is changed. Every row is read by :class:`tdro.data.read.reader.Reader`, exactly as for training, so that a check
-tells what a run does. Rows are streamed: a few bytes of each are kept (:mod:`tdro.data.quality.row_facts`) to compare it
-with the rest of its task in the end.
+tells what a run does. Rows are streamed: a few bytes of each are kept (:mod:`tdro.data.quality.row_facts`) to compare
+it with the rest of its task in the end.
 """
 
 from __future__ import annotations
