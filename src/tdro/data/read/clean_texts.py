@@ -21,8 +21,9 @@ NO_TEXT = re.compile(f"[{_CONTROLS}]")
 # UTF-8 that was read as Latin-1 or Windows-1252, where no language writes so; or text that was lost before.
 MOJIBAKE = re.compile("Ã[¡-ºŒœŠšŽžŸƒ€‰¼-¿]|Â[¡-ª¬-¶¸-º¼-¿]|â€|(?:[ÐÑ][\u00a0-¿€-™Œ-ƒ]){3}|ï¿½|ï»¿|\ufffd")
 _SUSPECT = re.compile(f"[{_CONTROLS}ÃÂ€ÐÑï\ufffd]")  # a character of each, in a tenth of the time of the two
-# The same at a glance: controls, and all that begins with C2, C3 or EF in UTF-8 (the "â" of "â€" does), become 0.
-_SUSPECT_BYTES = {*filter(NO_TEXT.match, map(chr, range(128))), "\xc2", "\xc3", "\xef"}
+# The same at a glance: controls, all that begins with C2, C3 or EF in UTF-8 (the "â" of "â€" does), and the brackets
+# with which the text of a list begins, become 0.
+_SUSPECT_BYTES = {*filter(NO_TEXT.match, map(chr, range(128))), "\xc2", "\xc3", "\xef", *"[({"}
 _GLANCE = bytes(0 if chr(byte) in _SUSPECT_BYTES else byte for byte in range(256))
 _NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _LOWER = bytes(range(256)).lower()
@@ -38,15 +39,26 @@ def sound(texts: list[Any], longest: int) -> bool:
         encoded = together.encode()
     except (TypeError, UnicodeEncodeError):  # not a text; half a surrogate pair
         return False
-    if len(together) > longest or not all(texts) or [*map(str.strip, texts)] != texts:
+    if len(together) > longest or [*map(str.strip, texts)] != texts:
         return False
-    if min(map(len, texts)) <= LONGEST_NOTHING and any(map(is_nothing, texts)):
+    shortest = min(map(len, texts))
+    if shortest <= LONGEST_NOTHING and (not shortest or any(map(is_nothing, texts))):
         return False
-    if not _OPENING.isdisjoint([text[0] for text in texts]):  # the text of a list?
-        return False
-    if 0 in encoded.translate(_GLANCE) and _SUSPECT.search(together):
-        return False
-    return different(texts)
+    if 0 in encoded.translate(_GLANCE):
+        if not _OPENING.isdisjoint([text[0] for text in texts]):  # the text of a list?
+            return False
+        if _SUSPECT.search(together):
+            return False
+    return _begin_differently(texts, together) or different(texts)
+
+
+def _begin_differently(texts: list[str], together: str) -> bool:
+    """Whether the first three characters of the texts, all of which are ASCII, show that no two are the same.
+
+    Of letters and digits, normalisation changes the case only.
+    """
+    first = {text[:3].lower() for text in texts}
+    return len(first) == len(texts) and together.isascii() and "".join(first).isalnum()
 
 
 def different(texts: list[str]) -> bool:
