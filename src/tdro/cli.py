@@ -17,7 +17,7 @@ from pathlib import Path
 from tdro import __version__
 from tdro.commands import compare, data, evaluate, init, inspect, plan, weights
 from tdro.console import end_bars, visible
-from tdro.disk import told
+from tdro.disk import disk_error_line
 from tdro.errors import UserError
 from tdro.launch import LAUNCHED, launch, takes_processes, wants_launch
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
         _forget_output()
     except Exception as error:
-        line = told(error)
+        line = disk_error_line(error)
         if line is None:
             raise
         end_bars()
@@ -186,7 +186,7 @@ def _recipe(options: argparse.Namespace) -> None:
     from tdro.recipe.builtin import built_in, built_in_file
 
     if options.keys:
-        from tdro.recipe.explain import keys_as_markdown
+        from tdro.recipe.keys_page import keys_as_markdown
 
         print(keys_as_markdown(), end="")
     elif options.name is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from tdro.disk import named
+from tdro.disk import writing
 
 _SECONDS_BEFORE_BAR = 5
 # What turns the order of the text behind it (U+202E and its kind, direction marks), ends a line or controls a terminal,
@@ -49,7 +49,7 @@ class _File(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Go on with the error, which names the file."""
-        with named(self.baseFilename):
+        with writing(self.baseFilename):
             raise
 
 

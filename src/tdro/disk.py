@@ -1,8 +1,7 @@
 """A disk that is full, read-only or somebody else's: what is said of it, whoever was writing.
 
 An ``OSError`` says why, but one of ``write`` has no name of a file; safetensors, torch, NumPy and shutil raise errors
-of their own. :func:`named` makes one :class:`DiskError` out of all of these. Rejected: a ``try`` around each place that
-writes, of which there are a hundred.
+of their own. :func:`writing` makes one :class:`DiskError` out of all of these.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ def cache_folder(cache: Path | str | None = None) -> Path:
 
 
 @contextlib.contextmanager
-def named(path: Path | str) -> Iterator[None]:
+def writing(path: Path | str) -> Iterator[None]:
     """What fails to be written in this block fails as a :class:`DiskError` with the name of ``path``.
 
     A file in the way is named, too: one that is where a folder should be, or may not be read.
@@ -118,7 +117,7 @@ def _beside(one: Path | str, path: Path | str) -> bool:
     return Path(path).absolute().parent in Path(one).absolute().parents
 
 
-def told(error: Exception) -> str | None:
+def disk_error_line(error: Exception) -> str | None:
     """A line about a failure to write that nobody has named, as far as it is known; None if it is something else."""
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
         return "no folder for temporary files can be written; set TMPDIR to one that can"
@@ -145,11 +144,11 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
         place = place.parent
     if not place.is_dir():
         raise DiskError(errno.ENOTDIR, path, None if place == path.absolute() else place)
-    with named(path), tempfile.TemporaryFile(dir=place) as file:
+    with writing(path), tempfile.TemporaryFile(dir=place) as file:
         file.write(bytes(4096))
 
 
-def reserve(path: Path) -> None:
+def reserve_space(path: Path) -> None:
     """Let a sparse file take up its room on the disk: a full disk is an error then, and not a signal that ends the
     process when a page of its memory map is written.
 

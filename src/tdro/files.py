@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 
 _NAME = 200  # bytes at most of a name are 255, and a temporary file's has more than its destination's
@@ -33,9 +33,9 @@ def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], o
     """
     path = Path(path)
     content = content.encode("utf-8") if isinstance(content, str) else content
-    if isinstance(content, bytes) and holds(path, content):
+    if isinstance(content, bytes) and file_holds(path, content):
         return
-    with named(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_NAME]}.", suffix=".tmp")
         try:
@@ -53,7 +53,7 @@ def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], o
             raise
 
 
-def holds(path: Path, content: bytes) -> bool:
+def file_holds(path: Path, content: bytes) -> bool:
     """Whether a file is there and holds just this."""
     try:
         return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
@@ -69,7 +69,7 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
         DiskError: it, or what the block writes, cannot be written.
     """
     folder = Path(folder)
-    with named(folder), _beside(folder) as temporary:
+    with writing(folder), _beside(folder) as temporary:
         made = Path(temporary) / "made"
         made.mkdir()
         yield made
@@ -84,7 +84,7 @@ def _beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:_NAME]}.", ignore_cleanup_errors=True)
 
 
-def once(path: Path | str, make: Callable[[], None]) -> None:
+def make_once(path: Path | str, make: Callable[[], None]) -> None:
     """Call ``make``, which writes ``path`` last of all, unless it is there: one process at a time, the others wait for
     it and find what it made.
 
@@ -96,7 +96,7 @@ def once(path: Path | str, make: Callable[[], None]) -> None:
         return
     from filelock import FileLock
 
-    with named(path.parent):
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / "lock"):
             if not path.exists():
@@ -119,7 +119,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def holds_json(path: Path | str, value: Any) -> bool:
     """Whether a file is what :func:`write_json` would write."""
-    return holds(Path(path), _as_json(value).encode())
+    return file_holds(Path(path), _as_json(value).encode())
 
 
 def _as_json(value: Any) -> str:

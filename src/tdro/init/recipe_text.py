@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tdro.data.quality.data_card_table import languages
 from tdro.init.columns import Columns
-from tdro.init.look_at_files import Looked
-from tdro.init.rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, Settings
+from tdro.init.files_as_tasks import FileTask
+from tdro.init.settings_rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, ProposedSettings
 from tdro.recipe.schema import Base
 
 _WIDTH = 110
@@ -19,7 +19,7 @@ _EXAMPLE = "Given a question, find the passage that answers it"
 
 
 @dataclass(frozen=True)
-class Test:
+class TestSetEntry:
     """A test set: its name, folder, and the task that it is the held-out part of, or empty."""
 
     __test__ = False  # pytest: not a test class
@@ -30,16 +30,21 @@ class Test:
 
 
 @dataclass(frozen=True)
-class Source:
+class TaskEntry:
     """A task as the recipe has it: what was looked at, and the file that it is trained on with its rows."""
 
-    looked: Looked
+    looked: FileTask
     file: str
     rows: int
 
 
 def recipe_text(
-    name: str, sources: Sequence[Source], tests: Sequence[Test], base: Base, settings: Settings, device: str
+    name: str,
+    sources: Sequence[TaskEntry],
+    tests: Sequence[TestSetEntry],
+    base: Base,
+    settings: ProposedSettings,
+    device: str,
 ) -> str:
     """The recipe's YAML.
 
@@ -48,7 +53,7 @@ def recipe_text(
         sources: a task each.
         tests: test sets, possibly none.
         base: the model.
-        settings: what :func:`tdro.init.rules.settings_for` says.
+        settings: what :func:`tdro.init.settings_rules.settings_for` says.
         device: what they are for, for people: ``cpu``, ``cuda``.
     """
     parts = [
@@ -77,7 +82,7 @@ def _head(name: str, device: str) -> list[str]:
     ]
 
 
-def _data(sources: Sequence[Source], tests: Sequence[Test], settings: Settings) -> list[str]:
+def _data(sources: Sequence[TaskEntry], tests: Sequence[TestSetEntry], settings: ProposedSettings) -> list[str]:
     lines = ["data:", "  sources:"]
     for source in sources:
         lines += [f"    {line}" for line in _source(source)]
@@ -103,7 +108,7 @@ def _data(sources: Sequence[Source], tests: Sequence[Test], settings: Settings) 
     ]
 
 
-def _source(source: Source) -> list[str]:
+def _source(source: TaskEntry) -> list[str]:
     looked, card = source.looked, source.looked.card
     lines = [f"{scalar(looked.name)}:", f"  source: {scalar(source.file)}"]
     away = f", {card.rows - source.rows:,} held out" if source.rows != card.rows else ""
@@ -129,7 +134,7 @@ def _columns(columns: Columns) -> list[str]:
     return [*_comment(guess + columns.summary, "  "), f"  columns: {{{inner}}}"]
 
 
-def _negatives(settings: Settings) -> list[str]:
+def _negatives(settings: ProposedSettings) -> list[str]:
     if not settings.mined:
         return [
             "negatives:",
@@ -143,7 +148,7 @@ def _negatives(settings: Settings) -> list[str]:
     ]
 
 
-def _base(base: Base, settings: Settings) -> list[str]:
+def _base(base: Base, settings: ProposedSettings) -> list[str]:
     lines = [
         *_comment(
             "The model that learns the weights of the tasks, and that is fine-tuned. A smaller one learns them faster: "
@@ -164,7 +169,7 @@ def _base(base: Base, settings: Settings) -> list[str]:
     return lines
 
 
-def _stages(base: Base, settings: Settings, sources: Sequence[Source]) -> list[str]:
+def _stages(base: Base, settings: ProposedSettings, sources: Sequence[TaskEntry]) -> list[str]:
     smallest = min(sources, key=lambda source: source.rows)
     times = "once" if round(settings.repeats, 1) == 1 else f"{settings.repeats:.1f} times"
     why = (
@@ -190,7 +195,7 @@ def _stages(base: Base, settings: Settings, sources: Sequence[Source]) -> list[s
     ]
 
 
-def _training(base: Base, settings: Settings, indent: str, negatives: int) -> list[str]:
+def _training(base: Base, settings: ProposedSettings, indent: str, negatives: int) -> list[str]:
     lines = [
         f"steps: {settings.steps}",
         f"batch: {settings.batch}",
@@ -206,7 +211,7 @@ def _training(base: Base, settings: Settings, indent: str, negatives: int) -> li
     return [indent + line for line in lines]
 
 
-def _finetune(base: Base, settings: Settings, compared: bool) -> list[str]:
+def _finetune(base: Base, settings: ProposedSettings, compared: bool) -> list[str]:
     seeds = "[1, 2, 3]" if base.kind == "static" else "[1]"
     lines = [
         "# The same steps, batch and seeds for every mixture, so that only the mixture differs.",

@@ -14,15 +14,15 @@ from pydantic_core import PydanticCustomError
 from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import write_atomic
+from tdro.init.files_as_tasks import FileTask, files_as_tasks, task_names
 from tdro.init.hold_out import hold_out
-from tdro.init.look_at_files import Looked, look, task_names
-from tdro.init.recipe_text import Source, Test, recipe_text
-from tdro.init.rules import Settings, settings_for
+from tdro.init.recipe_text import TaskEntry, TestSetEntry, recipe_text
+from tdro.init.settings_rules import ProposedSettings, settings_for
 from tdro.models.base_tokens import base_tokens
 from tdro.planning.base_kind import base_of
 from tdro.planning.device import planned_device
 from tdro.planning.shape import read_shape
-from tdro.recipe.rules import beir_folder
+from tdro.recipe.rules import check_beir_folder
 from tdro.recipe.schema import Base, load_recipe
 
 
@@ -57,15 +57,17 @@ def init_recipe(
     named = _tests(tests)
     base = base_of(model)
     tokens = base_tokens(base)
-    looked = look(files, tokens.count, columns or {})
-    sources = [Source(one, one.source, one.card.rows) for one in looked]
+    looked = files_as_tasks(files, tokens.count, columns or {})
+    sources = [TaskEntry(one, one.source, one.card.rows) for one in looked]
     folder = out.with_name(f"{out.stem}-held-out")
     if held:
         left = hold_out([one.task for one in looked], held, folder, force)
-        sources = [Source(one, str(folder / "train" / f"{one.name}.jsonl"), left[one.name]) for one in looked]
-        named = [Test(one.name, str(folder / "tests" / one.name), one.name) for one in looked] + named
+        sources = [TaskEntry(one, str(folder / "train" / f"{one.name}.jsonl"), left[one.name]) for one in looked]
+        named = [TestSetEntry(one.name, str(folder / "tests" / one.name), one.name) for one in looked] + named
     names = {one.name for one in looked}
-    named = [Test(test.name, test.folder, test.task or (test.name if test.name in names else "")) for test in named]
+    named = [
+        TestSetEntry(test.name, test.folder, test.task or (test.name if test.name in names else "")) for test in named
+    ]
     if twice := [test for place, test in enumerate(named) if test.name in {other.name for other in named[:place]}]:
         raise UserError(
             f"--tests {twice[0].folder}: a second test set would be named {twice[0].name!r}; rename the folder"
@@ -91,13 +93,13 @@ def init_recipe(
     return _said(looked, sources, named, settings, out)
 
 
-def _tests(folders: Sequence[str]) -> list[Test]:
+def _tests(folders: Sequence[str]) -> list[TestSetEntry]:
     for folder in folders:
         try:
-            beir_folder(folder)
+            check_beir_folder(folder)
         except PydanticCustomError as error:
             raise UserError(f"--tests: {error.message()}") from None
-    return [Test(name, folder) for name, folder in zip(task_names(folders), folders, strict=True)]
+    return [TestSetEntry(name, folder) for name, folder in zip(task_names(folders), folders, strict=True)]
 
 
 def _parameters(base: Base) -> int | None:
@@ -116,7 +118,11 @@ def _loads(text: str) -> None:
 
 
 def _said(
-    looked: Sequence[Looked], sources: Sequence[Source], tests: Sequence[Test], settings: Settings, out: Path
+    looked: Sequence[FileTask],
+    sources: Sequence[TaskEntry],
+    tests: Sequence[TestSetEntry],
+    settings: ProposedSettings,
+    out: Path,
 ) -> str:
     lines = []
     for one, source in zip(looked, sources, strict=True):

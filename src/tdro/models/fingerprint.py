@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from torch import Tensor
 
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.files import sha256
 from tdro.models.own_encode import needs_own_encode, prompt_is_message
@@ -108,7 +108,7 @@ def model_fingerprint(model: SentenceTransformer | Path | str) -> str:
         UserError: not a model folder.
     """
     if isinstance(model, SentenceTransformer):
-        with TemporaryDirectory(ignore_cleanup_errors=True) as temporary, named(temporary):
+        with TemporaryDirectory(ignore_cleanup_errors=True) as temporary, writing(temporary):
             model.save_pretrained(temporary, create_model_card=False)
             return model_fingerprint(temporary)
     folder = Path(model)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tdro.data.plan.holdout import split_rows
 from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.errors import UserError
-from tdro.recipe.schema import Base, Finetune, Recipe, Training, Weights
+from tdro.recipe.schema import Base, Finetune, LearnWeights, Recipe, Training
 from tdro.weights import TaskWeights
 
 Ints = NDArray[np.int64]
@@ -64,7 +64,7 @@ class Work:
     @property
     def mixed(self) -> bool:
         """Whether a step has rows of all tasks (stage 1), not of one."""
-        return isinstance(self.settings, Weights)
+        return isinstance(self.settings, LearnWeights)
 
     @property
     def title(self) -> str:

@@ -11,19 +11,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tdro.recipe import rules as check
+from tdro.recipe import rules
 from tdro.recipe.builtin import sources_file
 from tdro.recipe.messages import nearest, short, wrong
-from tdro.recipe.places import is_hub_file
 from tdro.recipe.rules import exists
-from tdro.recipe.types import Settings, Several
+from tdro.recipe.section import Section, Several
+from tdro.recipe.source_kinds import is_hub_file
 from tdro.recipe.yaml_lines import read_yaml
 
 
-class Source(Settings):
+class Source(Section):
     """The data of one training task, under the task's name. Where no other key is needed, the `source` alone."""
 
-    source: Annotated[str, AfterValidator(check.data_source)] = Field(
+    source: Annotated[str, AfterValidator(rules.check_data_source)] = Field(
         description="a file (JSONL, Parquet, CSV, TSV; .gz too, and JSONL in a .tar.gz), a folder of such files, in "
         "BEIR's layout or of save_to_disk, hf://datasets/OWNER/NAME/FILE, or the id of a data set on the hub"
     )
@@ -32,7 +32,7 @@ class Source(Settings):
         default=None,
         description="of a data set on the hub or a folder with splits, or which qrels of a BEIR folder (null: train)",
     )
-    columns: Annotated[dict[str, str], AfterValidator(check.columns)] | None = Field(
+    columns: Annotated[dict[str, str], AfterValidator(rules.check_columns)] | None = Field(
         default=None,
         description="which column is the id, query, positives or negatives, and which is the label: only rows with 1 "
         "or true there are read (null: known by their names; an empty name: no column is)",
@@ -60,12 +60,12 @@ class Source(Settings):
         return self
 
 
-class TestFolder(Settings):
+class TestFolder(Section):
     """One test set in BEIR's layout, under its name. Where no other key is needed, the `folder` alone."""
 
     __test__ = False  # pytest: not a test class
 
-    folder: Annotated[str, AfterValidator(check.beir_folder)] = Field(
+    folder: Annotated[str, AfterValidator(rules.check_beir_folder)] = Field(
         description="holds corpus.jsonl, queries.jsonl and qrels/test.tsv"
     )
     task: str | None = Field(
@@ -90,16 +90,19 @@ def _from_file(value: Any) -> Any:
     return read_yaml(path)[0]
 
 
-class Data(Settings):
+class Data(Section):
     """What is trained on and judged by."""
 
-    mixture: Annotated[str, AfterValidator(check.mixture)] | None = Field(
+    mixture: Annotated[str, AfterValidator(rules.check_mixture)] | None = Field(
         default="sample",
         description='"sample" (built from packages of the index) or the folder of a mixture.json; null with sources',
     )
     sources: (
         Annotated[
-            dict[str, Source], Field(min_length=1), BeforeValidator(_from_file), AfterValidator(check.names_of_folders)
+            dict[str, Source],
+            Field(min_length=1),
+            BeforeValidator(_from_file),
+            AfterValidator(rules.check_keys_name_folders),
         ]
         | None
     ) = Field(
@@ -107,7 +110,7 @@ class Data(Settings):
         description="the training tasks by name, instead of a mixture: see `data.sources.<name>`; or a YAML file of "
         'them; or "paper": the 25 of the paper',
     )
-    test_sets: Annotated[dict[str, TestFolder], AfterValidator(check.names_of_folders)] | None = Field(
+    test_sets: Annotated[dict[str, TestFolder], AfterValidator(rules.check_keys_name_folders)] | None = Field(
         default=None, description="the test sets by name, beside sources: see `data.test_sets.<name>`"
     )
     tasks: Several[str] | None = Field(default=None, description="train on these tasks only (null: all)")
@@ -141,7 +144,7 @@ class Data(Settings):
         if self.sources is None and self.test_sets is not None:
             raise wrong("a mixture has its own test sets; these stand beside data.sources only", "test_sets")
         if self.mixture is not None:
-            check.names_in_mixture(self.mixture, chosen)
+            rules.check_names_in_mixture(self.mixture, chosen)
         else:
             self._names_in_sources(chosen)
         return self
@@ -162,7 +165,7 @@ class Data(Settings):
                 )
 
 
-class Negatives(Settings):
+class Negatives(Section):
     """Hard negatives, mined once before training for the rows that lack them."""
 
     per_row: int = Field(default=8, ge=1, description="hard negatives that each row has after mining")
@@ -171,10 +174,10 @@ class Negatives(Settings):
         description="how to fill rows that have fewer: half of what they lack by BM25, an embedding model, or both in "
         "turn, the rest by chance; none: do not",
     )
-    model: Annotated[str, AfterValidator(check.embedder)] = Field(
+    model: Annotated[str, AfterValidator(rules.check_embedding_model)] = Field(
         default="minilm", description='the embedding model (dense and both): "minilm", a folder or a hub id'
     )
-    ranks: Annotated[tuple[int, int], Field(strict=False), AfterValidator(check.ranks)] = Field(
+    ranks: Annotated[tuple[int, int], Field(strict=False), AfterValidator(rules.check_ranks)] = Field(
         default=(1, 50), description="first and last rank to take from, of what is no answer and below the margins"
     )
     margin: float | None = Field(

@@ -18,16 +18,16 @@ from pydantic_core import PydanticCustomError
 
 from tdro.files import read_json
 from tdro.recipe.messages import nearest, short, wrong
-from tdro.recipe.places import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
+from tdro.recipe.names import MIXTURES
+from tdro.recipe.source_kinds import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
 
 Items = TypeVar("Items", bound=Sequence[Hashable])
 Named = TypeVar("Named", bound=Mapping[str, Any])
 COLUMNS = ("id", "query", "positives", "negatives", "label")  # that a file may have other names for
-MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight")  # besides top-P and bottom-P
 PACKAGED = {"smollm2": "decoder", "minilm": "encoder"}  # models on the package index, and what they are
 
 
-def name(value: str) -> str:
+def check_folder_name(value: str) -> str:
     """A name that is also a folder's."""
     if not re.fullmatch(r"\w[\w.-]{0,99}", value):
         rule = "at most 100 characters" if len(value) > 100 else "letters, digits, '_', '-' and '.' only, no '.' first"
@@ -35,7 +35,7 @@ def name(value: str) -> str:
     return value
 
 
-def trains(info: ValidationInfo) -> bool:
+def reads_to_train(info: ValidationInfo) -> bool:
     """Whether the recipe is read to train, so that its training data must be there."""
     return not (info.context and info.context.get("data_may_be_gone"))
 
@@ -48,14 +48,14 @@ def exists(value: str) -> bool:
         return False
 
 
-def folder(value: Path) -> Path:
+def check_run_folder(value: Path) -> Path:
     """A run folder: not the current folder itself, which a run would fill with its files."""
     if value.expanduser().resolve() == Path.cwd().resolve() or "\0" in str(value):
         raise wrong("cannot be the current folder; give a folder of its own, for instance runs/first")
     return value
 
 
-def no_duplicates(values: Items) -> Items:
+def check_no_duplicates(values: Items) -> Items:
     """A list without repeated items."""
     for index, value in enumerate(values):
         if value in values[:index]:
@@ -63,7 +63,7 @@ def no_duplicates(values: Items) -> Items:
     return values
 
 
-def mixture(value: str) -> str:
+def check_mixture(value: str) -> str:
     """The built-in mixture, or a folder with a mixture.json."""
     if value == "sample":
         return value
@@ -74,7 +74,7 @@ def mixture(value: str) -> str:
     return value
 
 
-def names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -> None:
+def check_names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -> None:
     """Chosen tasks and tests exist, as far as a mixture on disk can tell before it is loaded."""
     if mixture == "sample":
         return
@@ -90,12 +90,12 @@ def names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -
                 raise wrong(f"the mixture has no {what} {short(wanted)}{nearest(wanted, known)}", kind, index)
 
 
-def names_of_folders(values: Named) -> Named:
+def check_keys_name_folders(values: Named) -> Named:
     """A mapping whose keys are names that may also be folders'."""
     folded: dict[str, str] = {}
     for key in values:
         try:
-            name(key)
+            check_folder_name(key)
         except PydanticCustomError as error:
             raise wrong(error.message(), key) from None
         if (other := folded.setdefault(key.casefold(), key)) != key:  # on many a disk, they are one file
@@ -103,9 +103,9 @@ def names_of_folders(values: Named) -> Named:
     return values
 
 
-def data_source(value: str, info: ValidationInfo) -> str:
+def check_data_source(value: str, info: ValidationInfo) -> str:
     """A file or folder that exists, a file on the hub, or the id of a data set there (which is not looked for)."""
-    if exists(value) or is_hub_file(value) or not trains(info):
+    if exists(value) or is_hub_file(value) or not reads_to_train(info):
         return value
     if value.startswith("hf://"):
         raise wrong(f"{short(value)} names no file of a data set; expected hf://datasets/OWNER/NAME/FILE")
@@ -114,7 +114,7 @@ def data_source(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def columns(values: dict[str, str]) -> dict[str, str]:
+def check_columns(values: dict[str, str]) -> dict[str, str]:
     """A row's columns under the names that a file has for them."""
     for key in values:
         if key not in COLUMNS:
@@ -122,7 +122,7 @@ def columns(values: dict[str, str]) -> dict[str, str]:
     return values
 
 
-def beir_folder(value: str) -> str:
+def check_beir_folder(value: str) -> str:
     """A folder with the files of a test set."""
     if not exists(value):
         raise wrong(f"no such folder: {short(value)}")
@@ -132,7 +132,7 @@ def beir_folder(value: str) -> str:
     return value
 
 
-def source(value: str) -> str:
+def check_model(value: str) -> str:
     """A packaged model, a folder that exists, or a hub id."""
     if value in PACKAGED or exists(value):
         return value
@@ -144,21 +144,21 @@ def source(value: str) -> str:
     return value
 
 
-def embedder(value: str) -> str:
+def check_embedding_model(value: str) -> str:
     """A model to mine with: a packaged embedding model, a folder that exists, or a hub id."""
     if PACKAGED.get(value) == "decoder" or value.endswith(".gguf"):
         raise wrong(f"{short(value)} is a language model, not an embedding model; take minilm or a model you trained")
-    return source(value)
+    return check_model(value)
 
 
-def ranks(value: tuple[int, int]) -> tuple[int, int]:
+def check_ranks(value: tuple[int, int]) -> tuple[int, int]:
     """The first and the last of some ranks."""
     if not 1 <= value[0] <= value[1]:
         raise wrong(f"expected [FROM, TO] with 1 <= FROM <= TO, found {list(value)}")
     return value
 
 
-def at_least_a_row_per_rank(value: int) -> int:
+def check_batch_fits_ranks(value: int) -> int:
     """A batch that every process of a torchrun has a part in."""
     ranks = os.environ.get("WORLD_SIZE", "1")
     if ranks.isdecimal() and value < int(ranks):
@@ -168,7 +168,7 @@ def at_least_a_row_per_rank(value: int) -> int:
     return value
 
 
-def warmup_fits(warmup: float, steps: int) -> None:
+def check_warmup(warmup: float, steps: int) -> None:
     """Warm-up is a share, or a whole number of steps, and ends before the training does."""
     if warmup >= 1 and warmup != int(warmup):
         raise wrong(f"expected a share below 1 or a whole number of steps, found {warmup:g}", "warmup_steps")
@@ -176,14 +176,14 @@ def warmup_fits(warmup: float, steps: int) -> None:
         raise wrong(f"a warm-up of {warmup:g} steps does not end within the {steps} steps of training", "warmup_steps")
 
 
-def weights_source(value: str) -> str:
+def check_weights_source(value: str) -> str:
     """The paper's weights, or a weights file."""
     if value != "paper" and not (exists(value) and Path(value).expanduser().is_file()):
         raise wrong(f"no such file: {short(value)}{nearest(value, ['paper'])}")
     return value
 
 
-def count_or_auto(value: Any) -> Any:
+def check_count_or_auto(value: Any) -> Any:
     """A whole number above 0, or the word auto."""
     if value == "auto" or (type(value) is int and value >= 1):
         return value
@@ -191,7 +191,7 @@ def count_or_auto(value: Any) -> Any:
     raise wrong(f"expected 'auto' or a whole number of at least 1, found {found[:60]}")
 
 
-def mixture_name(value: str) -> str:
+def check_mixture_name(value: str) -> str:
     """A word that says what a fine-tuning is trained on."""
     if value in MIXTURES:
         return value
@@ -207,7 +207,7 @@ def mixture_name(value: str) -> str:
     return value
 
 
-def device(value: str) -> str:
+def check_device(value: str) -> str:
     """A device that torch knows by this name; whether it is there shows when it is used."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
         suggestion = nearest(value, ["auto", "cpu", "mps", "cuda"])

@@ -18,16 +18,17 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tdro.errors import UserError
-from tdro.recipe import rules as check
+from tdro.recipe import rules
 from tdro.recipe.data_sections import Data, Negatives
+from tdro.recipe.explain_errors import explain_errors
 from tdro.recipe.messages import wrong
-from tdro.recipe.types import Name, Seed, Settings, Several
-from tdro.recipe.yaml_lines import RecipeDumper, explain, read_yaml
+from tdro.recipe.section import Name, Section, Seed, Several
+from tdro.recipe.yaml_lines import RecipeDumper, read_yaml
 
-MixtureName = Annotated[str, AfterValidator(check.mixture_name)]
+MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
 
 
-class Lora(Settings):
+class Lora(Section):
     """Low-rank adapters: train these instead of all the model's weights."""
 
     r: int = Field(default=8, ge=1, description="rank of the adapters")
@@ -35,13 +36,13 @@ class Lora(Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout before the adapters")
 
 
-class Base(Settings):
+class Base(Section):
     """The model that a training starts from."""
 
     kind: Literal["static", "decoder", "encoder"] = Field(
         description="static: a vector a token, random start, mean; decoder: LLM, last token; encoder: mean"
     )
-    source: Annotated[str, AfterValidator(check.source)] = Field(
+    source: Annotated[str, AfterValidator(rules.check_model)] = Field(
         description='"smollm2", "minilm", a folder or a hub id; for static: whose tokenizer to take'
     )
     dimension: int | None = Field(
@@ -71,17 +72,17 @@ class Base(Settings):
             raise wrong("a static model has no layers for adapters; remove lora", "lora")
         if self.kind == "static" and self.gradient_checkpointing:
             raise wrong("a static model has no activations to recompute; remove it", "gradient_checkpointing")
-        packaged = check.PACKAGED.get(self.source, self.kind)
+        packaged = rules.PACKAGED.get(self.source, self.kind)
         if self.kind != "static" and self.kind != packaged:
             raise wrong(f"{self.source!r} is of kind {packaged!r}, not {self.kind!r}", "kind")
         return self
 
 
-class Training(Settings):
+class Training(Section):
     """Settings that every training has: the reference, the proxy and the fine-tunings."""
 
     steps: int = Field(default=1000, ge=1, description="optimizer steps")
-    batch: Annotated[int, AfterValidator(check.at_least_a_row_per_rank)] = Field(
+    batch: Annotated[int, AfterValidator(rules.check_batch_fits_ranks)] = Field(
         default=2048, ge=2, description="rows in a step, over all ranks together"
     )
     negatives: int = Field(default=1, ge=0, description="hard negatives used of each row")
@@ -112,7 +113,7 @@ class Training(Settings):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Training:
-        check.warmup_fits(self.warmup_steps, self.steps)
+        rules.check_warmup(self.warmup_steps, self.steps)
         return self
 
     @property
@@ -121,11 +122,11 @@ class Training(Settings):
         return int(self.warmup_steps) if self.warmup_steps >= 1 else int(self.warmup_steps * self.steps)
 
 
-class Weights(Training):
+class LearnWeights(Training):
     """Stage 1: the proxy is trained, and the weights of the tasks are learned."""
 
     negatives: int = Field(default=7, ge=1, description="hard negatives used of each row; stage 1 has no others")
-    load: Annotated[str, AfterValidator(check.weights_source)] | None = Field(
+    load: Annotated[str, AfterValidator(rules.check_weights_source)] | None = Field(
         default=None, description='"paper" or a weights file: skip stages 0 and 1 and use these weights'
     )
     eta: float | None = Field(
@@ -150,7 +151,7 @@ class Weights(Training):
     solved_below: float = Field(
         default=1e-3, gt=0, description="both mean losses below it (nats): solved, its measure is 1"
     )
-    average_steps: Annotated[int | Literal["auto"], BeforeValidator(check.count_or_auto)] = Field(
+    average_steps: Annotated[int | Literal["auto"], BeforeValidator(rules.check_count_or_auto)] = Field(
         default="auto",
         description="average both mean losses over this many last steps before dividing (the paper: 1). "
         "auto: as many as give 16 rows a task",
@@ -180,7 +181,7 @@ class Weights(Training):
         return data
 
     @model_validator(mode="after")
-    def _one_eta(self) -> Weights:
+    def _one_eta(self) -> LearnWeights:
         if self.eta is not None and self.eta_times_steps is not None:
             raise wrong("give eta or eta_times_steps, not both", "eta")
         return self
@@ -224,7 +225,7 @@ class Finetune(Training):
     )
 
 
-class Evaluate(Settings):
+class Evaluate(Section):
     """The comparison of the mixtures on the test sets."""
 
     permutations: int = Field(default=10000, ge=1, description="sign flips of the paired test between two mixtures")
@@ -232,11 +233,11 @@ class Evaluate(Settings):
     bm25: bool = Field(default=True, description="also score BM25, what matching words alone gives")
 
 
-class Recipe(Settings):
+class Recipe(Section):
     """All settings of a run."""
 
     name: Name = Field(description="of the run: letters, digits, '_', '-' and '.'")
-    folder: Annotated[Path, Field(strict=False), AfterValidator(check.folder)] = Field(
+    folder: Annotated[Path, Field(strict=False), AfterValidator(rules.check_run_folder)] = Field(
         default=Path(),
         description="where everything of the run goes, relative to the current folder (default: runs/<name>)",
     )
@@ -244,7 +245,7 @@ class Recipe(Settings):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto", description="auto: bf16 where the device computes in it, else fp32"
     )
-    device: Annotated[str, AfterValidator(check.device)] = Field(
+    device: Annotated[str, AfterValidator(rules.check_device)] = Field(
         default="auto", description="auto, cpu, mps, cuda or cuda:N; auto: the best there is"
     )
     trust_remote_code: bool = Field(default=False, description="let a model's hub repository run its own code here")
@@ -252,7 +253,7 @@ class Recipe(Settings):
     negatives: Negatives = Field(default_factory=Negatives, description="mining of hard negatives")
     base: Base = Field(description="the proxy and the reference; also the default of the fine-tunings")
     reference: Training = Field(default_factory=Training, description="stage 0: the reference, uniform weights")
-    weights: Weights = Field(default_factory=Weights, description="stage 1: learning the weights")
+    weights: LearnWeights = Field(default_factory=LearnWeights, description="stage 1: learning the weights")
     finetune: Annotated[tuple[Finetune, ...], Field(strict=False, min_length=1)] = Field(
         default_factory=lambda: (Finetune(name="main"),),
         description='stage 2: groups of fine-tunings (default: one, "main", with the defaults)',
@@ -332,4 +333,4 @@ def load_recipe(path: Path | str, data_may_be_gone: bool = False) -> Recipe:
     try:
         return Recipe.model_validate(data, context={"data_may_be_gone": data_may_be_gone})
     except ValidationError as error:
-        raise UserError(explain(error, path, node, Recipe)) from None
+        raise UserError(explain_errors(error, path, node, Recipe)) from None

@@ -34,8 +34,8 @@ from tdro.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, 
 from tdro.models.base_tokens import BaseTokens, base_tokens_or_none
 from tdro.planning.cuts import cuts_of, cutter_of
 from tdro.recipe.schema import Finetune, Recipe
-from tdro.report.card import write_card
-from tdro.report.html import write_report
+from tdro.report.model_card import write_card
+from tdro.report.report_page import write_report
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.stages import Stages
 from tdro.run.workspace import Prepared

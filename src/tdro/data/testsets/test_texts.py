@@ -19,7 +19,7 @@ from tdro.data.read.rows import Problem
 from tdro.data.read.titled import titled
 from tdro.data.testsets.find import Part, find_test_sets, in_folder
 from tdro.errors import UserError
-from tdro.recipe.places import looks_like_file
+from tdro.recipe.source_kinds import looks_like_file
 
 MTEB = "mteb:"
 

@@ -25,7 +25,7 @@ from xxhash import xxh3_128_hexdigest
 
 from tdro import __version__
 from tdro.data.plan.row_plans import StepRows
-from tdro.disk import named, reserve
+from tdro.disk import reserve_space, writing
 from tdro.dro.infonce import hard_negative_similarities
 from tdro.files import fingerprint, write_atomic
 from tdro.machine import Machine
@@ -191,11 +191,11 @@ def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap:
     """A memory-mapped array on disk, made if it is not there yet."""
     if not path.exists():
         temporary = path.with_name(f"{os.getpid()}.npy")
-        with named(path):
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
-                reserve(temporary)
+                reserve_space(temporary)
                 # A link, unlike a rename, does not replace the array that another rank has made and begun to fill.
                 with contextlib.suppress(FileExistsError):
                     path.hardlink_to(temporary)

@@ -11,12 +11,11 @@ from typing import Any
 from tdro.evaluation.compare.figures import dig, number, plural, points, signed
 from tdro.evaluation.compare.same_model import is_baseline, said
 from tdro.evaluation.compare.verdict import seeds_said, significant, verdict
+from tdro.recipe.names import BASELINES, in_order
 from tdro.report import charts
-from tdro.report.collect import Run
-from tdro.report.sentences import describe
-from tdro.report.tables import in_order
+from tdro.report.run_contents import RunContents
+from tdro.report.words import describe
 
-BASELINES = ("untrained", "bm25", "uniform")
 PARTS = (
     ("all", "all test sets", "disc"),
     ("trained", "trained tasks", "ring"),
@@ -24,7 +23,7 @@ PARTS = (
 )
 
 
-def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dict[str, Any]:
+def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str) -> dict[str, Any]:
     """The verdict, the table, the two interval charts and the table over test sets of one group."""
     rows = {str(dig(row, "mixture")): row for row in comparison["rows"] if isinstance(row, dict)}
     tests = [test for test in comparison["tests"] if isinstance(test, dict)]
@@ -115,7 +114,7 @@ def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     return " ".join(sentences)
 
 
-def _setting(run: Run, comparison: dict[str, Any], tests: list[dict[str, Any]]) -> str:
+def _setting(run: RunContents, comparison: dict[str, Any], tests: list[dict[str, Any]]) -> str:
     """Under which conditions the mixtures were compared; says so if they were not the same."""
     trainings = [training for training in run.trainings if training.group == comparison["group"]]
     budgets = {(dig(training.facts, "steps"), dig(training.facts, "batch")) for training in trainings}

@@ -27,7 +27,7 @@ _LEARNING_RATES = {"static": 0.01, "decoder": 1e-4, "encoder": 5e-5}
 
 
 @dataclass(frozen=True)
-class Settings:
+class ProposedSettings:
     """What the recipe sets; named as its keys are.
 
     Attributes:
@@ -61,7 +61,7 @@ def settings_for(
     device: Device,
     parameters: int | None,
     longest: int | None = None,
-) -> Settings:
+) -> ProposedSettings:
     """The rules.
 
     Args:
@@ -78,7 +78,7 @@ def settings_for(
     steps = min(max(REPEATS * smallest * len(tasks) // batch, LEAST_STEPS), MOST_STEPS)
     mined = sum(task.without_negatives for task in tasks)
     large = parameters is not None and device.memory is not None and _BYTES * parameters > 0.8 * device.memory
-    return Settings(
+    return ProposedSettings(
         query_tokens=_tokens([task.query_lengths.most for task in tasks], longest),
         passage_tokens=_tokens([task.passage_lengths.most for task in tasks], longest),
         batch=batch,

@@ -20,6 +20,7 @@ from tdro.evaluation.compare.figures import dig, number
 from tdro.evaluation.leaks.leaks import FILE as LEAKS
 from tdro.evaluation.leaks.leaks import known_leaks
 from tdro.files import read_json, read_jsonl
+from tdro.recipe.names import mixture_and_seed, model_name
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.weights import TaskWeights
 
@@ -27,7 +28,7 @@ STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
 
 
 @dataclass(frozen=True)
-class TaskFacts:
+class ReportedTask:
     """What ``run.json`` says of a task; ``rows`` is NaN where the file is missing."""
 
     name: str
@@ -39,7 +40,7 @@ class TaskFacts:
 
 
 @dataclass(frozen=True)
-class Steps:
+class LearningSteps:
     """Stage 1 over T steps and k tasks. Arrays are float64; NaN where a task was absent."""
 
     step: np.ndarray  # (T,)
@@ -51,13 +52,18 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainedModel:
     """One fine-tuning: where its model stands, and its ``training.json``."""
 
     group: str
     mixture: str
     seed: int
     facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the model's folder: ``top-70-seed1``."""
+        return model_name(self.mixture, self.seed)
 
     @property
     def base(self) -> dict[str, Any] | None:
@@ -67,19 +73,19 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunContents:
     """A run folder as plain data; ``tasks`` is the order of every array over tasks."""
 
     name: str
     seed: Any
-    tasks: list[TaskFacts]
+    tasks: list[ReportedTask]
     stages: list[dict[str, Any]]
     recipe: str | None
     versions: dict[str, Any] | None
     weights: TaskWeights | None
-    steps: Steps | None
+    steps: LearningSteps | None
     health: dict[str, Any] | None
-    trainings: list[Training]
+    trainings: list[TrainedModel]
     comparisons: list[dict[str, Any]]
     data: dict[str, Any] | None = None  # the card of tdro.data.quality.data_card
     leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.leaks.look_for_leaks
@@ -95,7 +101,7 @@ class Run:
         return np.array([task.rows for task in self.tasks], dtype=float)
 
 
-def collect(folder: Path | str) -> Run:
+def collect(folder: Path | str) -> RunContents:
     """Read what is in the run folder. Raises :class:`UserError` if it is no folder or a file is broken."""
     folder = Path(folder)
     if not folder.is_dir():
@@ -107,7 +113,7 @@ def collect(folder: Path | str) -> Run:
     path = folder / "recipe.yaml"
     recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     groups = _groups(recipe)
-    return Run(
+    return RunContents(
         name=str(about.get("name") or folder.resolve().name),
         seed=about.get("seed"),
         tasks=tasks,
@@ -118,9 +124,7 @@ def collect(folder: Path | str) -> Run:
         steps=_steps(folder / "weights" / "steps.jsonl", len(tasks)),
         health=_object(folder / "weights" / "health.json"),
         trainings=[
-            one
-            for one in _trainings(folder / "models")
-            if groups is None or f"{one.mixture}-seed{one.seed}" in groups.get(one.group, ())
+            one for one in _trainings(folder / "models") if groups is None or one.name in groups.get(one.group, ())
         ],
         comparisons=[one for one in _comparisons(folder / "comparison") if groups is None or one["group"] in groups],
         data=_object(folder / "data.json"),
@@ -140,7 +144,7 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
         return None
     return {
         str(dig(group, "name")): {
-            f"{mixture}-seed{seed}" for mixture in dig(group, "mixtures") or () for seed in dig(group, "seeds") or ()
+            model_name(mixture, seed) for mixture in dig(group, "mixtures") or () for seed in dig(group, "seeds") or ()
         }
         for group in groups
     }
@@ -155,10 +159,10 @@ def _object(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[TaskFacts]:
+def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[ReportedTask]:
     """The tasks of ``run.json``; without it, those of the weights, sizes unknown."""
     facts = [
-        TaskFacts(
+        ReportedTask(
             name=str(task.get("name")),
             rows=number(task.get("rows")),
             licence=str(task.get("licence") or ""),
@@ -169,10 +173,10 @@ def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[TaskFacts
         for task in about.get("tasks") or []
         if isinstance(task, dict)
     ]
-    return facts or [TaskFacts(name=name, rows=math.nan) for name in (weights.names if weights else ())]
+    return facts or [ReportedTask(name=name, rows=math.nan) for name in (weights.names if weights else ())]
 
 
-def _steps(path: Path, n_tasks: int) -> Steps | None:
+def _steps(path: Path, n_tasks: int) -> LearningSteps | None:
     lines = read_jsonl(path) if path.is_file() else []
     if not lines:
         return None
@@ -185,32 +189,32 @@ def _steps(path: Path, n_tasks: int) -> Steps | None:
             raise UserError(f"{path}, step line {wrong + 1}: {found} values of {key!r} for {n_tasks} tasks")
         values = np.array([[number(value) for value in row] for row in rows], dtype=float)
         series[key] = np.where(np.isfinite(values), values, np.nan)
-    return Steps(step=np.array([number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
+    return LearningSteps(step=np.array([number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
 
 
-def _seed(path: Path, known: Any, name: str) -> int:
-    """A training's seed, of its file, else of its folder's name."""
-    if known is None:
-        return int(name) if name.isdecimal() else 0
-    if isinstance(known, bool) or not isinstance(known, int):
-        raise UserError(f"{path}: 'seed' is {known!r}, no whole number; run `tdro finetune` again with --force")
-    return known
-
-
-def _trainings(folder: Path) -> list[Training]:
-    found = []
+def _trainings(folder: Path) -> list[TrainedModel]:
+    """The models that were trained. Where ``training.json`` names no mixture or seed, the folder's name tells them."""
+    models = []
     for path in sorted(folder.glob("*/*/training.json")):
         facts = _object(path) or {}
-        mixture, _, seed = path.parent.name.rpartition("-seed")
-        found.append(
-            Training(
+        mixture, seed = mixture_and_seed(path.parent.name)
+        models.append(
+            TrainedModel(
                 group=path.parent.parent.name,
                 mixture=str(facts.get("mixture") or mixture),
-                seed=_seed(path, facts.get("seed"), seed),
+                seed=_seed(path, facts.get("seed"), seed or 0),
                 facts=facts,
             )
         )
-    return found
+    return models
+
+
+def _seed(path: Path, seed: Any, default: int) -> int:
+    if seed is None:
+        return default
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"{path}: 'seed' is {seed!r}, no whole number; run `tdro finetune` again with --force")
+    return seed
 
 
 def _comparisons(folder: Path) -> list[dict[str, Any]]:

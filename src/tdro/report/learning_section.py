@@ -15,10 +15,10 @@ from tdro.dro.health import weak_reference
 from tdro.dro.measures import FLOOR
 from tdro.evaluation.compare.figures import dig, number
 from tdro.report import charts
-from tdro.report.collect import Run, Steps
+from tdro.report.run_contents import LearningSteps, RunContents
 
 
-def learning_view(run: Run) -> dict[str, Any] | None:
+def learning_view(run: RunContents) -> dict[str, Any] | None:
     """The α chart (wide, narrow) and a loss panel a task, largest final weight first; None without steps."""
     steps = run.steps
     if steps is None or not run.tasks:
@@ -50,7 +50,7 @@ def learning_view(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _measure(run: Run, g: int) -> dict[str, float]:
+def _measure(run: RunContents, g: int) -> dict[str, float]:
     """Mean and spread of M (of the health file, else of the steps), its median and the pooled ratio."""
     facts = dig(run.health, "tasks", run.names[g])
     mean, std = number(dig(facts, "measure_mean")), number(dig(facts, "measure_std"))
@@ -65,14 +65,14 @@ def _measure(run: Run, g: int) -> dict[str, float]:
     return {"mean": mean, "std": std, "median": median, "pooled": pooled}
 
 
-def _pooled(steps: Steps, g: int) -> float:
+def _pooled(steps: LearningSteps, g: int) -> float:
     proxy, reference, rows = steps.proxy_loss[:, g], steps.reference_loss[:, g], steps.rows[:, g]
     both = np.isfinite(proxy) & np.isfinite(reference) & np.isfinite(rows)
     total = float((rows[both] * reference[both]).sum())
     return float((rows[both] * proxy[both]).sum()) / total if total > 0 else math.nan
 
 
-def health_view(run: Run) -> dict[str, Any] | None:
+def health_view(run: RunContents) -> dict[str, Any] | None:
     """The warnings, the run-wide figures and a row a task; None without ``health.json``."""
     if run.health is None:
         return None

@@ -1,10 +1,9 @@
-"""The model card: ``README.md`` in a fine-tuned model's folder, filled from what the run folder holds.
+"""Writes the model card: ``README.md`` in a fine-tuned model's folder.
 
-Run folder → :mod:`collect` → plain values → ``card.md``, a Jinja template; huggingface_hub writes the part that the hub
-reads. It is written after the training and again after the evaluation, without network, model or date, so the same run
-gives the same card, and without this machine's paths. Rejected: sentence-transformers' own card. It fills itself from
-its trainer's data sets and evaluators, of which we hand it none (rows are planned and tokenized ahead), needs the
-loaded model whenever it is written, and asks the hub for the base.
+The run folder is read into plain data, which fill ``model_card.md``, a Jinja template; huggingface_hub writes the part
+of the card that the hub reads. The card is written after training and again after evaluation. It needs neither the
+network nor the loaded model, and holds no date and no path of this machine, so the same run gives the same card. See
+docs/decisions.md, own-model-card.
 """
 
 from __future__ import annotations
@@ -25,11 +24,12 @@ from tdro.evaluation.compare.same_model import is_baseline, said
 from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
 from tdro.files import read_json, write_atomic
+from tdro.recipe.names import model_name
 from tdro.recipe.rules import exists
 from tdro.recipe.yaml_lines import plain_yaml
-from tdro.report import sentences as text
-from tdro.report.collect import Run, Training, collect
-from tdro.report.public import public, public_recipe, without_paths
+from tdro.report import words
+from tdro.report.hide_paths import public, public_recipe, without_paths
+from tdro.report.run_contents import RunContents, TrainedModel, collect
 
 HERE = Path(__file__).parent
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
@@ -40,7 +40,6 @@ _PACKAGED = {
     "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0"),
 }
 _VERSIONS = ("tdro", "sentence-transformers", "transformers", "torch", "peft", "datasets", "accelerate", "python")
-# An absolute path at the start of a text or after a space, quote or bracket; a URL's slashes stand after other signs.
 
 
 def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool = True) -> Path:
@@ -57,14 +56,14 @@ def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool =
     """
     folder = Path(run_folder) / "models" / group / model
     run = collect(run_folder)
-    found = [one for one in run.trainings if one.group == group and f"{one.mixture}-seed{one.seed}" == model]
+    found = [one for one in run.trainings if one.group == group and one.name == model]
     if not found:
         raise UserError(f"{folder}: no trained model there (no training.json); run `tdro finetune RECIPE`")
     write_atomic(folder / "README.md", render(run, found[0], folder, evaluated))
     return folder / "README.md"
 
 
-def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
+def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bool) -> str:
     """The card of one model, in ``folder``, as a string."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -74,18 +73,18 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"fixed": fixed, "points": points, "percent": text.percent, "epochs": text.epochs}
+    environment.filters |= {"fixed": fixed, "points": points, "percent": words.percent, "epochs": words.epochs}
     environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
     recipe = plain_yaml(run.recipe, "recipe.yaml") if run.recipe else {}
     base = _base(recipe, training, folder)
     evaluation = _evaluation(run, training, folder) if evaluated else None
-    name = f"{run.name}-{training.group}-{training.mixture}-seed{training.seed}"
-    card = environment.get_template("card.md").render(
+    name = f"{run.name}-{training.group}-{training.name}"
+    card = environment.get_template("model_card.md").render(
         front_matter=_front_matter(name, base, evaluation, _trained_on(run, training, recipe)),
         name=name,
         training=training,
         facts=training.facts,
-        mixture=text.describe(training.mixture),
+        mixture=words.describe(training.mixture),
         base=base,
         usage=_usage(training, folder),
         data=_data(run, training),
@@ -127,7 +126,7 @@ class _Base:
     adapter: bool
 
 
-def _base(recipe: Any, training: Training, folder: Path) -> _Base:
+def _base(recipe: Any, training: TrainedModel, folder: Path) -> _Base:
     groups = {dig(entry, "name"): entry for entry in dig(recipe, "finetune") or []}
     settings = training.base or dig(groups.get(training.group), "base") or dig(recipe, "base") or {}
     source, kind = str(dig(settings, "source") or "unknown"), dig(settings, "kind")
@@ -148,7 +147,7 @@ def _base(recipe: Any, training: Training, folder: Path) -> _Base:
     return _Base(hub, name, ", ".join(part for part in parts if part), licence, adapter)
 
 
-def _trained_on(run: Run, training: Training, recipe: Any) -> list[TrainingData]:
+def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[TrainingData]:
     tasks = [
         {"name": task.name, "rows": 0 if math.isnan(task.rows) else task.rows, "fingerprint": task.fingerprint}
         for task in run.tasks
@@ -189,7 +188,7 @@ def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, dat
     return card.to_yaml()
 
 
-def _usage(training: Training, folder: Path) -> dict[str, Any]:
+def _usage(training: TrainedModel, folder: Path) -> dict[str, Any]:
     """The prompts as the model has them, and the task to show how they are used with."""
     config = read_json(folder / "config_sentence_transformers.json")
     prompts = {key: value for key, value in (dig(config, "prompts") or {}).items() if value}
@@ -200,7 +199,7 @@ def _usage(training: Training, folder: Path) -> dict[str, Any]:
     return {"prompts": prompts, "task": shown, "symmetric": symmetric, "query": prompts.get("query", "")}
 
 
-def _data(run: Run, training: Training) -> list[dict[str, Any]]:
+def _data(run: RunContents, training: TrainedModel) -> list[dict[str, Any]]:
     drawn = {task.name: number(dig(training.facts, "rows_drawn", task.name)) for task in run.tasks}
     total = sum(drawn.values()) or 1
     return [
@@ -210,7 +209,7 @@ def _data(run: Run, training: Training) -> list[dict[str, Any]]:
     ]
 
 
-def _weights(run: Run) -> list[dict[str, Any]]:
+def _weights(run: RunContents) -> list[dict[str, Any]]:
     """Every task's weight, the largest first, and how many times a uniform share it is."""
     if run.weights is None:
         return []
@@ -218,7 +217,7 @@ def _weights(run: Run) -> list[dict[str, Any]]:
     return [{"name": name, "weight": weight, "times": weight * len(ranked)} for name, weight in ranked]
 
 
-def _origin(run: Run, training: Training, recipe: Any) -> str:
+def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
     """Where the weights came from, and whether this model was trained by them."""
     if run.weights is None:
         return ""
@@ -247,13 +246,13 @@ def _limits(recipe: Any, folder: Path) -> dict[str, Any] | None:
     return {**found, "longest": longest}
 
 
-def _evaluation(run: Run, training: Training, folder: Path) -> dict[str, Any] | None:
+def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[str, Any] | None:
     """Scores of this model, of uniform with the same seed and of the untrained base, by test set; None before."""
     comparison = next((one for one in run.comparisons if one["group"] == training.group), None)
     if comparison is None:
         return None
     results = folder.parents[2] / "evaluation" / training.group
-    uniform = f"uniform-seed{training.seed}"
+    uniform = model_name("uniform", training.seed)
     models = [name for name in dict.fromkeys([folder.name, uniform, "untrained"]) if (results / name).is_dir()]
     tests = []
     for test in comparison["tests"]:

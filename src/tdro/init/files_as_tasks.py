@@ -19,13 +19,13 @@ from tdro.errors import UserError
 from tdro.init.columns import Columns, columns_of
 from tdro.planning.lengths import Counter
 from tdro.recipe.data_sections import Source
-from tdro.recipe.places import ENDINGS
+from tdro.recipe.source_kinds import ENDINGS
 
 _LENGTH_ROWS = 1_000  # of a task
 
 
 @dataclass(frozen=True)
-class Looked:
+class FileTask:
     """A file as a task.
 
     Attributes:
@@ -51,7 +51,7 @@ class Looked:
         return Task(self.name, self.built.open(), fingerprint=self.built.fingerprint)
 
 
-def look(files: Sequence[str], count: Counter, columns: Mapping[str, Mapping[str, str]]) -> list[Looked]:
+def files_as_tasks(files: Sequence[str], count: Counter, columns: Mapping[str, Mapping[str, str]]) -> list[FileTask]:
     """Look at files, a task each.
 
     Args:
@@ -66,7 +66,7 @@ def look(files: Sequence[str], count: Counter, columns: Mapping[str, Mapping[str
     for file in files:
         _is_data(file)
     told = [columns_of(file, columns.get(file, {})) for file in files]  # all of them before the first is built
-    looked: list[Looked] = []
+    looked: list[FileTask] = []
     for file, name, found in zip(files, task_names(files), told, strict=True):
         built = built_task(Source.model_construct(source=file, columns=found.wanted or None), name)
         if built.rows < 2:
@@ -74,7 +74,7 @@ def look(files: Sequence[str], count: Counter, columns: Mapping[str, Mapping[str
         if same := [one for one in looked if one.built.fingerprint == built.fingerprint]:
             raise UserError(f"{file}: has the rows of {same[0].source}; leave one of them out")
         card = describe(Mixture([Task(name, built.open())]), count, length_rows=_LENGTH_ROWS).tasks[0]
-        looked.append(Looked(file, replace(found, unread=tuple(built.unread), lists=tuple(built.lists)), built, card))
+        looked.append(FileTask(file, replace(found, unread=tuple(built.unread), lists=tuple(built.lists)), built, card))
     return looked
 
 

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tdro.recipe.data_sections import Data, Negatives, Source, TestFolder
-from tdro.recipe.schema import Base, Evaluate, Finetune, Lora, Recipe, Training, Weights
+from tdro.recipe.schema import Base, Evaluate, Finetune, LearnWeights, Lora, Recipe, Training
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
@@ -27,7 +27,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("base", Base, None),
     ("base.lora", Lora, None),
     ("reference", Training, None),
-    ("weights", Weights, Training),
+    ("weights", LearnWeights, Training),
     ("finetune", Finetune, Training),
     ("evaluate", Evaluate, None),
 )

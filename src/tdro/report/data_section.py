@@ -1,0 +1,82 @@
+"""What the tasks hold, and the test queries that were found in the training data, as plain rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tdro.data.quality.data_card_table import languages
+from tdro.evaluation.compare.figures import dig, number
+from tdro.evaluation.leaks.leaks import counted, leaks_line
+from tdro.report.hide_paths import public
+from tdro.report.run_contents import RunContents
+from tdro.report.words import percent
+
+
+def data_view(run: RunContents) -> dict[str, Any] | None:
+    """What the tasks hold, by ``data.json``; None without it."""
+    tasks = dig(run.data, "tasks")
+    if not isinstance(tasks, list):
+        return None
+    unit, tokenizer = str(dig(run.data, "unit") or "characters"), dig(run.data, "tokenizer")
+    return {
+        "unit": f"{unit} of {public(str(tokenizer))}" if tokenizer else unit,
+        "length_rows": dig(run.data, "length_rows"),
+        "rows": [_data_row(task) for task in tasks],
+        "cut": _cut_view(run.data, tasks),
+    }
+
+
+def _cut_view(data: Any, tasks: list[Any]) -> dict[str, Any] | None:
+    """Where texts were cut, and the tasks of which some texts became equal; None where it was not looked at."""
+    if not any(dig(task, "cut") for task in tasks):
+        return None
+    sides = [
+        (str(dig(task, "name")), what, number(dig(task, "cut", side, "same")))
+        for task in tasks
+        for side, what in (("query", "queries"), ("passage", "passages"))
+    ]
+    longest = number(dig(data, "longest"))  # NaN: no limit
+    return {
+        **{
+            f"{side}_tokens": np.nanmin([longest, number(dig(data, f"{side}_tokens"))]) for side in ("query", "passage")
+        },
+        "longest": dig(data, "longest"),
+        "prompts": any(dig(task, "cut", "query", "prompt") for task in tasks),
+        "equal": ", ".join(f"{percent(same)} of {task}'s {what}" for task, what, same in sides if same > 0),
+    }
+
+
+def _data_row(task: Any) -> dict[str, Any]:
+    samples = dig(task, "samples")
+    shares = [dig(task, key) for key in ("query_languages", "passage_languages")]
+    return {
+        "name": str(dig(task, "name")),
+        **{key: dig(task, key) for key in ("rows", "without_negatives", "same_query", "same_positive")},
+        **{
+            f"{what}_{key}": dig(task, f"{what}_lengths", key)
+            for what in ("query", "passage")
+            for key in ("median", "most")
+        },
+        **{f"{side}_cut": dig(task, "cut", side, "cut") for side in ("query", "passage")},
+        **{f"{side}_mean": dig(task, side, "mean") for side in ("positives", "negatives")},
+        "languages": " / ".join(languages(share) if isinstance(share, dict) else "–" for share in shares),
+        "samples": [
+            [str(dig(sample, side) or "–") for side in ("query", "positive", "negative")]
+            for sample in (samples if isinstance(samples, list) else [])
+        ],
+    }
+
+
+def leaks_view(run: RunContents) -> dict[str, Any] | None:
+    """What was found of the compared test sets' queries in the training data, the most first; None for nothing."""
+    compared = {str(dig(test, "name")) for comparison in run.comparisons for test in comparison["tests"]}
+    if run.leaks is None or not counted(run.leaks, compared)[0]:
+        return None
+    found = [leak for leak in run.leaks["leaks"] if leak["test"] in compared]
+    rows = [
+        {**leak, "tasks": ", ".join(f"{task} {count}" for task, count in leak["tasks"].items())}
+        for leak in sorted(found, key=lambda leak: -leak["leaked"] / leak["queries"])
+    ]
+    return {"line": leaks_line(run.leaks, compared), "rows": rows}
