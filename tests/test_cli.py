@@ -256,3 +256,14 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("# Every key of a recipe\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["recipe"], ["recipe", "--keys"], ["weights", "paper"]])
+def test_a_full_output_is_called_the_output(arguments) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "tdro", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: the output cannot be written (No space left on device); send it elsewhere\n"

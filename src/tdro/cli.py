@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if line is None:
             raise
         end_bars()
-        _print_error(f"error: {_drop_output() or line}")
+        unnamed = getattr(error, "filename", None) is None  # as when a print fails
+        _print_error(f"error: {_drop_output(write_first=unnamed) or line}")
         return 2
     return 0
 
@@ -71,9 +72,19 @@ def _print_error(line: str) -> None:
     print(visible(line), file=sys.stderr, flush=True)
 
 
-def _drop_output() -> str:
-    """Throw away what is still to be printed if it cannot be; returns why, or an empty string if it could be."""
+def _drop_output(write_first: bool = False) -> str:
+    """Throw away what is still to be printed, if it cannot be printed.
+
+    Args:
+        write_first: write an empty line first, which fails if the output is full: a print that failed leaves nothing
+            behind that could fail again.
+
+    Returns:
+        what is wrong with the output; empty if nothing is.
+    """
     try:
+        if write_first:
+            print()
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
