@@ -23,18 +23,25 @@ _SHOWN = 3  # errors that are printed; the others are counted
 
 
 def explain_errors(error: ValidationError, path: Path | str, node: yaml.Node, model: type[BaseModel]) -> str:
-    """Pydantic's errors as lines ``file, line n: key: what is wrong``, in the file's order; three at most."""
+    """Pydantic's errors as lines of text, in the order of the file: three, and how many more there are.
+
+    Args:
+        error: what pydantic found.
+        path: of the recipe.
+        node: of the whole file, from :func:`tdro.recipe.yaml_lines.read_yaml`.
+        model: the class that was checked, usually :class:`tdro.recipe.schema.Recipe`.
+    """
     errors = error.errors(include_url=False)
-    misspelt = {target for details in errors if (target := _meant(details, model))}
+    misspelt = {target for details in errors if (target := _meant_key(details, model))}
     found: list[tuple[int, str]] = []
     for details in errors:
         loc = _place(details)
         if details["type"] == "missing" and loc in misspelt:
-            continue  # the misspelt key is reported, with this one as the right spelling
+            continue  # the misspelt key is reported already, and says that this one is meant
         if details["type"] == "too_short" and any(
             _place(other)[: len(loc)] == loc != _place(other) for other in errors
         ):
-            continue  # pydantic counts the good items only
+            continue  # the list is not empty: pydantic does not count items with errors of their own
         line = line_of(node, loc)
         text = f"{path}, line {line}: {dotted(loc)}: {_message(details, model)}"
         if (line, text) not in found:
@@ -45,7 +52,7 @@ def explain_errors(error: ValidationError, path: Path | str, node: yaml.Node, mo
 
 
 def _place(details: ErrorDetails) -> tuple[str | int, ...]:
-    """Where the error is; rules over several keys say themselves which one it is about."""
+    """The key that the error is about. A check of several keys names it itself, in the error's context."""
     return (*details["loc"], *details.get("ctx", {}).get("key", ()))
 
 
@@ -107,8 +114,8 @@ def _unknown_key(loc: tuple[str | int, ...], model: type[BaseModel]) -> str:
     return f"unknown key; known here: {', '.join(siblings)}"
 
 
-def _meant(details: ErrorDetails, model: type[BaseModel]) -> tuple[str | int, ...] | None:
-    """The key that a misspelt one stands for."""
+def _meant_key(details: ErrorDetails, model: type[BaseModel]) -> tuple[str | int, ...] | None:
+    """The key that a misspelt one stands for; None if the error is another, or no key is near."""
     if details["type"] != "extra_forbidden":
         return None
     loc = details["loc"]
@@ -117,7 +124,7 @@ def _meant(details: ErrorDetails, model: type[BaseModel]) -> tuple[str | int, ..
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    """The model in ``M``, ``M | None``, ``tuple[M, ...]`` or ``dict[str, M]``, if there is one."""
+    """The section in a type: ``M`` in ``M``, ``M | None``, ``tuple[M, ...]`` and ``dict[str, M]``; else None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (tuple, dict, Annotated, Union, UnionType):
@@ -126,7 +133,7 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Mapping[str, Any]:
-    """The fields of the model that stands at ``loc`` below ``model``."""
+    """The fields of the section at ``loc`` in ``model``."""
     for part in loc:
         if isinstance(part, str) and part in model.model_fields:
             model = _inner_model(model.model_fields[part].annotation) or model
@@ -134,7 +141,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Mapping[st
 
 
 def _sections(model: type[BaseModel], loc: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Every model below ``model`` with its place."""
+    """Every section of ``model``, itself first, as its place and its fields."""
     yield loc, model.model_fields
     for name, field in model.model_fields.items():
         inner = _inner_model(field.annotation)
