@@ -15,7 +15,7 @@ from tdro.report.words import percent
 
 
 def data_view(run: RunContents) -> dict[str, Any] | None:
-    """What the tasks hold, by ``data.json``; None without it."""
+    """What the tasks hold, from ``data.json``; None without it."""
     tasks = dig(run.data, "tasks")
     if not isinstance(tasks, list):
         return None
@@ -29,7 +29,7 @@ def data_view(run: RunContents) -> dict[str, Any] | None:
 
 
 def _cut_view(data: Any, tasks: list[Any]) -> dict[str, Any] | None:
-    """Where texts were cut, and the tasks of which some texts became equal; None where it was not looked at."""
+    """At which length texts were cut, and the tasks in which some texts became equal by it; None if not known."""
     if not any(dig(task, "cut") for task in tasks):
         return None
     sides = [
@@ -70,7 +70,7 @@ def _data_row(task: Any) -> dict[str, Any]:
 
 
 def leaks_view(run: RunContents) -> dict[str, Any] | None:
-    """What was found of the compared test sets' queries in the training data, the most first; None for nothing."""
+    """Queries of the compared test sets that are in the training data, most leaks first; None if there are none."""
     compared = {str(dig(test, "name")) for comparison in run.comparisons for test in comparison["tests"]}
     if run.leaks is None or not counted(run.leaks, compared)[0]:
         return None

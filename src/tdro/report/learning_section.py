@@ -1,7 +1,7 @@
-"""How the weights were learned, as plain rows: α over the steps, the losses, and the health of the reference.
+"""How stage 1 went: α over the steps, the losses, and the health of the reference, as plain rows.
 
-Beside the mean of a task's measure stand its spread, its median and the pooled ratio (all proxy loss over
-all reference loss): where they disagree, the weight came from a few heavy steps.
+For each task the mean of its measure M is shown with its spread, its median and the pooled ratio (the sum of all proxy
+losses over the sum of all reference losses). Where these disagree, a few steps with large values made the weight.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tdro.report.run_contents import LearningSteps, RunContents
 
 
 def learning_view(run: RunContents) -> dict[str, Any] | None:
-    """The α chart (wide, narrow) and a loss panel a task, largest final weight first; None without steps."""
+    """The chart of α, wide and narrow, and a panel of losses a task, largest weight first; None without steps."""
     steps = run.steps
     if steps is None or not run.tasks:
         return None
@@ -51,7 +51,7 @@ def learning_view(run: RunContents) -> dict[str, Any] | None:
 
 
 def _measure(run: RunContents, g: int) -> dict[str, float]:
-    """Mean and spread of M (of the health file, else of the steps), its median and the pooled ratio."""
+    """Mean and spread of a task's M, from ``health.json`` or else the steps, its median and the pooled ratio."""
     facts = dig(run.health, "tasks", run.names[g])
     mean, std = number(dig(facts, "measure_mean")), number(dig(facts, "measure_std"))
     median = pooled = math.nan
@@ -73,7 +73,7 @@ def _pooled(steps: LearningSteps, g: int) -> float:
 
 
 def health_view(run: RunContents) -> dict[str, Any] | None:
-    """The warnings, the run-wide figures and a row a task; None without ``health.json``."""
+    """The warnings, the numbers of the whole run and a row for each task; None without ``health.json``."""
     if run.health is None:
         return None
     solved_below = number(run.health.get("solved_below", FLOOR))

@@ -34,7 +34,7 @@ from tdro.report.run_contents import RunContents, TrainedModel, collect
 HERE = Path(__file__).parent
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
 MEASURES = {"ndcg@10": ("ndcg_at_10", "nDCG@10"), "recall@100": ("recall_at_100", "Recall@100")}
-# What the packages on the index hold: the name on the hub, and the licence that its authors give it.
+# The models that come from the package index: their names on the hub, and the licences that their authors give them.
 _PACKAGED = {
     "smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0"),
     "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0"),
@@ -49,7 +49,8 @@ def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool =
         run_folder: the run's folder.
         group: of the model.
         model: ``<mixture>-seed<k>``.
-        evaluated: show the results in ``evaluation/``, if there are any; False where they may be an older model's.
+        evaluated: show the results in ``evaluation/``, if there are any. False right after training, when they may be
+            those of an older model.
 
     Raises:
         UserError: there is no such model, or a file of the run is broken.
@@ -64,7 +65,7 @@ def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool =
 
 
 def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bool) -> str:
-    """The card of one model, in ``folder``, as a string."""
+    """The card of one model, as Markdown. ``folder`` is the model's."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=False,  # Markdown; `cell` escapes what is other people's text
@@ -99,25 +100,33 @@ def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bo
 
 
 def cell(value: Any) -> str:
-    """Other people's text as it may stand in a Markdown table: one line, no markup, no path of this machine."""
+    """Other people's text for a Markdown table: one line, without markup and without paths of this machine."""
     line = " ".join(public(str(value)).split())
     return re.sub(r"([|`*_\[\]<>\\])", r"\\\1", line)
 
 
 def code(value: Any) -> str:
-    """A name or a prompt as it may stand in a Markdown table, every character as it is."""
+    """A name or prompt for a Markdown table, in backticks, with every character as it is."""
     return "`" + str(value).replace("\n", "\\n").replace("|", "\\|").replace("`", "'") + "`"
 
 
 def thousands(value: Any) -> str:
-    """A whole number with commas, or a dash."""
+    """A whole number with commas between thousands; a dash for NaN."""
     value = number(value)
     return f"{round(value):,}" if value == value else NOTHING
 
 
 @dataclass(frozen=True)
 class _Base:
-    """What was fine-tuned, in words; ``hub`` is its id on the hub, if it has one."""
+    """The model that was fine-tuned.
+
+    Attributes:
+        hub: its id on the hub, if it has one.
+        name: that id, or the name of its folder.
+        what: a line about it: layers, pooling, adapters.
+        licence: empty if it is not known.
+        adapter: whether the fine-tuned folder holds adapters alone.
+    """
 
     hub: str | None
     name: str
@@ -156,7 +165,10 @@ def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[T
 
 
 def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, data: list[TrainingData]) -> str:
-    """What the hub reads, and under a key of our own the data sets, so that leaks can be looked for in them."""
+    """The front matter, which the hub reads.
+
+    A key of our own lists the training data, in which ``tdro evaluate --on`` looks for leaked test queries.
+    """
     hub = [found.hub_id for found in data if found.hub_id]
     own: dict[str, Any] = {CARD_KEY: {"tasks": [for_card(each, without_paths(each.place)) for each in data]}}
     results = [
@@ -189,7 +201,7 @@ def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, dat
 
 
 def _usage(training: TrainedModel, folder: Path) -> dict[str, Any]:
-    """The prompts as the model has them, and the task to show how they are used with."""
+    """The model's prompts, and the task with the largest weight, for the example of how they are used."""
     config = read_json(folder / "config_sentence_transformers.json")
     prompts = {key: value for key, value in (dig(config, "prompts") or {}).items() if value}
     weights = dig(training.facts, "weights") or {}
@@ -210,7 +222,7 @@ def _data(run: RunContents, training: TrainedModel) -> list[dict[str, Any]]:
 
 
 def _weights(run: RunContents) -> list[dict[str, Any]]:
-    """Every task's weight, the largest first, and how many times a uniform share it is."""
+    """The weight of every task, the largest first, and how many times the uniform weight that is."""
     if run.weights is None:
         return []
     ranked = sorted(run.weights.as_dict().items(), key=lambda item: -item[1])
@@ -218,7 +230,7 @@ def _weights(run: RunContents) -> list[dict[str, Any]]:
 
 
 def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
-    """Where the weights came from, and whether this model was trained by them."""
+    """Where the weights came from, and whether this model's training used them."""
     if run.weights is None:
         return ""
     known, loaded = run.weights.provenance, dig(recipe, "weights", "load")
@@ -235,7 +247,7 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
 
 
 def _limits(recipe: Any, folder: Path) -> dict[str, Any] | None:
-    """The longest query and passage that training read, in tokens, and how much the model reads by itself."""
+    """Tokens after which training cut queries and passages, and how many the model reads by itself; None if unknown."""
     found = {key: dig(recipe, "data", f"{key}_tokens") for key in ("query", "passage")}
     if None in found.values():
         return None
@@ -247,7 +259,8 @@ def _limits(recipe: Any, folder: Path) -> dict[str, Any] | None:
 
 
 def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[str, Any] | None:
-    """Scores of this model, of uniform with the same seed and of the untrained base, by test set; None before."""
+    """Scores of this model, of uniform with the same seed and of the untrained base on each test set; None if there are
+    none yet."""
     comparison = next((one for one in run.comparisons if one["group"] == training.group), None)
     if comparison is None:
         return None
@@ -276,7 +289,7 @@ def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[
 
 
 def _verdict(comparison: dict[str, Any], mixture: str) -> str:
-    """The paired test of this model's mixture against uniform, over all seeds."""
+    """What the paired test of this model's mixture against uniform says, over all seeds."""
     rows = {dig(row, "mixture"): row for row in comparison["rows"]}
     difference = dig(rows.get(mixture), "versus", "ndcg@10", "all")
     if difference is None:

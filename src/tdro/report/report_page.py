@@ -35,8 +35,10 @@ HERE = Path(__file__).parent
 def write_report(run_folder: Path | str) -> Path:
     """Write ``report.html`` into the run folder, atomically, and return its path.
 
-    Parts that are not on disk yet are one sentence naming the command that makes them. Raises
-    :class:`tdro.errors.UserError` if the folder does not exist or a file in it is broken.
+    For a part that is not there yet the page names the command that makes it.
+
+    Raises:
+        UserError: there is no such folder, or a file in it is broken.
     """
     path = Path(run_folder) / "report.html"
     write_atomic(path, render(collect(run_folder)))
@@ -44,7 +46,7 @@ def write_report(run_folder: Path | str) -> Path:
 
 
 def render(run: RunContents) -> str:
-    """The page of a run as one string."""
+    """The page of a run, as HTML."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -66,7 +68,7 @@ def render(run: RunContents) -> str:
 
 
 def page(run: RunContents) -> dict[str, Any]:
-    """Everything that the template reads."""
+    """Everything that the template reads, by name."""
     selection = selection_name(run)
     groups = [comparison_view(run, comparison, selection) for comparison in run.comparisons]
     return {
@@ -91,7 +93,7 @@ def page(run: RunContents) -> dict[str, Any]:
 
 
 def _recipe(text: str | None) -> str | None:
-    """The recipe as run, for everybody's eyes; None where it is missing."""
+    """The recipe as run, as it may be shown to everybody; None if it is missing."""
     if text is None:
         return None
     try:

@@ -1,9 +1,8 @@
-"""Read a run folder into plain data.
+"""Reads a run folder into plain data.
 
-Every part is optional: a report can be written after any stage, so a missing file is ``None`` or empty here
-and one sentence on the page. A broken file is an error that names it. Nothing is computed beyond putting
-the lists of ``steps.jsonl`` into arrays; rejected: formatting here, which would tie the reading to one
-page.
+A report can be written after any stage, so every part is optional: a file that is missing is None or empty here, and a
+sentence on the page. A broken file is an error that names it. Nothing is computed here, except that the lists of
+``steps.jsonl`` become arrays.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
 
 @dataclass(frozen=True)
 class ReportedTask:
-    """What ``run.json`` says of a task; ``rows`` is NaN where the file is missing."""
+    """What ``run.json`` says of a task. ``rows`` is NaN if there is no such file."""
 
     name: str
     rows: float
@@ -41,7 +40,7 @@ class ReportedTask:
 
 @dataclass(frozen=True)
 class LearningSteps:
-    """Stage 1 over T steps and k tasks. Arrays are float64; NaN where a task was absent."""
+    """Stage 1 over T steps and k tasks, in float64. A task that has no row in a step is NaN there."""
 
     step: np.ndarray  # (T,)
     alpha: np.ndarray  # (T, k), like the four below
@@ -53,7 +52,7 @@ class LearningSteps:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """One fine-tuning: where its model stands, and its ``training.json``."""
+    """A fine-tuned model: its group, mixture and seed, and as ``facts`` its ``training.json``."""
 
     group: str
     mixture: str
@@ -67,14 +66,14 @@ class TrainedModel:
 
     @property
     def base(self) -> dict[str, Any] | None:
-        """The recipe's settings of the base that it was really made from."""
+        """The recipe's section of the base that it was made from; None if ``training.json`` does not tell."""
         found = dig(self.facts, "settings", "base")
         return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)
 class RunContents:
-    """A run folder as plain data; ``tasks`` is the order of every array over tasks."""
+    """A run folder as plain data. Arrays over tasks are in the order of ``tasks``."""
 
     name: str
     seed: Any
@@ -102,7 +101,11 @@ class RunContents:
 
 
 def collect(folder: Path | str) -> RunContents:
-    """Read what is in the run folder. Raises :class:`UserError` if it is no folder or a file is broken."""
+    """Read what is in the run folder.
+
+    Raises:
+        UserError: there is no such folder, or a file in it is broken.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
@@ -133,8 +136,10 @@ def collect(folder: Path | str) -> RunContents:
 
 
 def _groups(recipe: str | None) -> dict[str, set[str]] | None:
-    """The recipe's groups and their models: what an earlier recipe made in the folder is none of this one's. None where
-    no group is named."""
+    """The recipe's groups with the names of their models; None if the recipe cannot be read or names no group.
+
+    What an earlier recipe left in the folder is not shown: it is in none of these.
+    """
     try:
         content = plain_yaml(recipe or "", "recipe.yaml")
     except UserError:
@@ -160,7 +165,7 @@ def _object(path: Path) -> dict[str, Any] | None:
 
 
 def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[ReportedTask]:
-    """The tasks of ``run.json``; without it, those of the weights, sizes unknown."""
+    """The tasks of ``run.json``; without it, those of the weights, whose numbers of rows are not known."""
     facts = [
         ReportedTask(
             name=str(task.get("name")),
@@ -218,7 +223,7 @@ def _seed(path: Path, seed: Any, default: int) -> int:
 
 
 def _comparisons(folder: Path) -> list[dict[str, Any]]:
-    """Every group's comparison, the one with the most mixtures first."""
+    """The comparison of every group, that with the most mixtures first."""
     found = [_comparison(path) for path in sorted(folder.glob("*.json"))]
     return sorted(found, key=lambda comparison: -len(comparison["rows"]))
 

@@ -19,14 +19,17 @@ from tdro.report.words import percent
 
 
 def selection_name(run: RunContents) -> str:
-    """The selection that was judged: the first ``top-…`` that was compared or trained, or ``top-70``."""
+    """The mixture that the report is about: the first ``top-…`` that was compared or trained, else ``top-70``."""
     compared = [str(dig(row, "mixture")) for comparison in run.comparisons for row in comparison["rows"]]
     names = compared + [training.mixture for training in run.trainings]
     return next((name for name in names if name.startswith("top-")), "top-70")
 
 
 def kept_tasks(run: RunContents, selection: str) -> list[bool]:
-    """Which tasks the selection keeps: as it was trained on, else as :meth:`TaskWeights.top` says."""
+    """For each task whether the selection keeps it.
+
+    A model that was trained on the selection tells; if there is none, :meth:`TaskWeights.top` does.
+    """
     for training in run.trainings:
         weights = dig(training.facts, "weights")
         if training.mixture == selection and isinstance(weights, dict):
@@ -39,7 +42,7 @@ def kept_tasks(run: RunContents, selection: str) -> list[bool]:
 
 
 def weights_view(run: RunContents, selection: str) -> dict[str, Any] | None:
-    """The bars beside uniform and size, what selection and ratios would do; None without weights."""
+    """A bar for each task, and what the selection and what the weights as ratios would do; None without weights."""
     if run.weights is None:
         return None
     weights = run.weights.on(run.names)
@@ -77,7 +80,7 @@ def weights_view(run: RunContents, selection: str) -> dict[str, Any] | None:
 
 
 def epochs_view(run: RunContents) -> list[dict[str, Any]]:
-    """Per group, the epochs of each task under each mixture, averaged over the seeds."""
+    """A table for each group: the epochs of each task under each mixture, averaged over the seeds."""
     views = []
     compared = [comparison["group"] for comparison in run.comparisons]
     for group in dict.fromkeys(compared + sorted(training.group for training in run.trainings)):
