@@ -27,6 +27,6 @@ def run_stages(options: argparse.Namespace, stages: Sequence[str] | None = None)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Large tensors lie in huge pages: a step of SmolLM2's first 6 layers took 9.5 s of CPU time instead of 12.6.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    from tdro.run import pipeline
+    from tdro.run.pipeline import run_recipe
 
-    pipeline.run(recipe, stages, options.force)
+    run_recipe(recipe, stages, options.force)
