@@ -32,8 +32,8 @@ class InBatchLoss(SortedBatchLoss):
         hard_negatives_only: tasks, as numbers, whose rows use their own hard negatives and no other row's passages.
 
     Inputs:
-        columns: query, positive, and N >= 0 hard negatives, B rows each. labels: (B, 3 + N) integers: the row's task,
-        its query, its positive, its negatives. Equal texts have equal
+        columns: query, positive, and N >= 0 hard negatives, B rows each.
+        labels: (B, 3 + N) integers: the row's task, its query, its positive, its negatives. Equal texts have equal
             numbers. None: nothing is masked, and there are no tasks.
 
     Example::
@@ -52,7 +52,7 @@ class InBatchLoss(SortedBatchLoss):
         hard_negatives_only: Sequence[int] = (),
     ) -> None:
         super().__init__(model, temperature, mini_batch_size, gradient_caching)
-        # Not a buffer, because a buffer would be saved with the checkpoints.
+        # Not a buffer: it is a setting, and no part of the state of the loss.
         self._hard_only = torch.tensor(sorted(hard_negatives_only), dtype=torch.long)
 
     def batch_loss(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
