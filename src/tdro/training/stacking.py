@@ -123,6 +123,12 @@ def _column_values(column: Features) -> Features:
 
 def _stack_static(columns: list[Features]) -> Features:
     """Stack columns for a static model: ``input_ids`` of all rows in one line, ``offsets`` where each row begins."""
+    if any(int(column["offsets"].max()) > len(column["input_ids"]) for column in columns):
+        # accelerate does it to batches of an IterableDataset: it cuts each tensor to the number of rows.
+        raise ValueError(
+            "tokens of the static model's batch are missing: with an IterableDataset, give the training arguments "
+            'accelerator_config={"dispatch_batches": False}, or use a Dataset'
+        )
     shifts = torch.tensor([0] + [len(column["input_ids"]) for column in columns[:-1]]).cumsum(0)
     return {
         "input_ids": torch.cat([column["input_ids"] for column in columns]),
