@@ -122,7 +122,7 @@ def _static(name: str, source: str, cut: bool) -> BaseTokens:
         cut: keep the tokenizer's truncation. A finished static model has it on purpose; a new one, which only borrows
             the tokenizer, reads whole texts.
     """
-    tokenizer = plain_tokenizer(source, None)
+    tokenizer = plain_tokenizer(source)
     longest = tokenizer.truncation["max_length"] if cut and tokenizer.truncation else None
     tokenizer.no_truncation()
     tokenizer.no_padding()

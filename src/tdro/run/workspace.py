@@ -37,7 +37,7 @@ from tdro.mining.settings import Mining
 from tdro.models.base import build_base
 from tdro.models.base_notes import base_notes
 from tdro.models.base_tokens import BaseTokens
-from tdro.models.dropout import set_dropout
+from tdro.models.dropout import disable_dropout
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.load import load_model
 from tdro.models.prompts import neutral_prompt, saved_prompts
@@ -266,7 +266,7 @@ class Prepared:
                 trust_remote_code=self.recipe.trust_remote_code,
             )
             if not dropout:
-                set_dropout(model, 0.0)
+                disable_dropout(model)
             return model
 
         return load

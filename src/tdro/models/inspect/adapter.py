@@ -27,8 +27,9 @@ from tdro.models.adapters import (
 )
 from tdro.models.inspect.embedder import embedder_facts
 from tdro.models.inspect.facts import Adapter, ModelFacts
-from tdro.models.inspect.probes import count_parameters, has_file
+from tdro.models.inspect.probes import count_parameters
 from tdro.models.load import load_model
+from tdro.models.sources import has_file
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -116,16 +116,3 @@ def dtype_on_disk(folder: str, gguf_file: str | None, config: PretrainedConfig |
 def count_parameters(model: nn.Module) -> int:
     """The number of a model's parameters, trained or not."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def has_file(source: str, name: str) -> bool:
-    """Whether a folder or a model on the hub has a file of this name; False also where the hub cannot be asked."""
-    if Path(source).exists():
-        return (Path(source) / name).exists()
-    from huggingface_hub import hf_hub_download
-
-    try:
-        hf_hub_download(source, name)
-    except (OSError, ValueError):  # no such file, model or network: whoever reads the model will say which
-        return False
-    return True
