@@ -31,7 +31,7 @@ class TokenizedMixture:
     passages: Tokens
 
 
-Labels = Callable[[int, StepRows, StepTexts], NDArray]
+MakeLabels = Callable[[int, StepRows, StepTexts], NDArray]
 
 
 def text_labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
@@ -60,7 +60,7 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         data: TokenizedMixture,
         plan: Plan,
         negatives: int,
-        labels: Labels,
+        labels: MakeLabels,
         rank: int = 0,
         world: int = 1,
         subset: list[NDArray[np.int64]] | None = None,

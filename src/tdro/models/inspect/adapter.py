@@ -63,23 +63,24 @@ def adapter_facts(source: str, folder: str, trust_remote_code: bool) -> ModelFac
     model = _put_on(source, folder, model, trust_remote_code)
     layers = adapter_layers(model)
     file = Path(folder) / "adapter_model.safetensors"
-    without = layers_without_weights(model, file) if file.is_file() else []
-    none_fits = len(without) == len(layers) > 0
+    unloaded = layers_without_weights(model, file) if file.is_file() else []
+    none_loaded = len(unloaded) == len(layers) > 0
     similarity, differs = compare_without_adapter(model)
-    if none_fits:
+    if none_loaded:
         findings = [f"the adapter changes nothing: its weights are for layers that {base} does not have"]
-    elif without:
-        findings = [f"the adapter has no weights for {len(without)} of its {len(layers)} layers, as {without[0]}"]
+    elif unloaded:
+        findings = [f"the adapter has no weights for {len(unloaded)} of its {len(layers)} layers, as {unloaded[0]}"]
     else:
         findings = adapter_findings(model)
     if not differs and not findings:
         findings = ["the adapter changes nothing: a text's embedding is the same without it"]
+    # Without modules.json only its base says how to pool. Evaluated alone, it gets the pooling of a bare transformer.
     stack = [type(module).__name__ for module in model]
     if not has_file(folder, "modules.json") and (stack != ["Transformer", "Pooling"] or facts.found.pooling != "mean"):
         findings.append("it has no modules.json: by itself it is evaluated with the pooling of a bare transformer")
     return replace(
         facts,
-        adapter=replace(adapter, layers=len(layers), similarity=similarity, changes=differs and not none_fits),
+        adapter=replace(adapter, layers=len(layers), similarity=similarity, changes=differs and not none_loaded),
         trained=count_parameters(model) - facts.found.parameters,
         warnings=(*facts.warnings, *findings),
     )
