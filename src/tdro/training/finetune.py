@@ -136,18 +136,25 @@ def finetune(
             for finding in adapter_findings(model):
                 logger.warning("%s: %s", job.title, finding)
             log = training_log(trainer)
-            about = record(job, data, plan, log, time.monotonic() - started)
-            shutil.rmtree(working / "model", ignore_errors=True)  # a full disk or a kill may have left a part of it
-            with named(folder):
-                write_jsonl(working / "model" / "log.jsonl", log)
-                write_json(working / "model" / "training.json", about)
-                save_model(model, working / "model", saving)
-                remove_whole(folder)
-                (working / "model").rename(folder)
+            record = _record(job, data, plan, log, time.monotonic() - started)
+            _write(model, saving, record, log, working / "model", folder)
     trainer.accelerator.wait_for_everyone()
 
 
-def record(
+def _write(
+    model: SentenceTransformer, saving: Saving, record: dict[str, object], log: list[dict], written: Path, folder: Path
+) -> None:
+    """Write the finished model into ``written``, and rename that to ``folder`` once all of it is there."""
+    shutil.rmtree(written, ignore_errors=True)  # a full disk or a kill may have left a part of it
+    with named(folder):
+        write_jsonl(written / "log.jsonl", log)
+        write_json(written / "training.json", record)
+        save_model(model, written, saving)
+        remove_whole(folder)
+        written.rename(folder)
+
+
+def _record(
     job: FinetuneJob, data: TokenizedMixture, plan: HomogeneousPlan, log: list[dict], seconds: float
 ) -> dict[str, object]:
     """The content of ``training.json``: weights, rows drawn and epochs of each task, first and last loss, seconds."""
