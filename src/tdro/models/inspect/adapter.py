@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sentence_transformers import SentenceTransformer
 
-from tdro.errors import UserError
+from tdro.errors import UserError, first_line
 from tdro.models.adapters import (
     adapter_findings,
     adapter_layers,
@@ -117,5 +117,5 @@ def _put_on(source: str, folder: str, model: SentenceTransformer, trust_remote_c
     try:
         model.load_adapter(folder)
     except Exception as error:  # a broken file raises anything
-        raise UserError(f"{source}: an adapter that cannot be read ({str(error).strip().splitlines()[0]})") from error
+        raise UserError(f"{source}: an adapter that cannot be read ({first_line(error)})") from error
     return model

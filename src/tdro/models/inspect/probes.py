@@ -18,6 +18,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from tdro.data.tokens.limits import within
 from tdro.errors import UserError
 from tdro.machine import this_machine
 from tdro.models.inspect.facts import Attention, Token, Tokenization
@@ -25,7 +26,6 @@ from tdro.models.load import flash_attention
 
 _TEXT = "What is a task?"
 _LONGEST_TRIED = 4096
-_UNLIMITED = 10**6  # transformers writes 10^30 where a tokenizer has no limit
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -59,7 +59,7 @@ def tokenization(
     short, long = (eos is not None and encode(text)[-1:] == [eos.id] for text in (_TEXT, "word " * (cut + 50)))
     return Tokenization(
         tokens=len(tokenizer.get_vocab()),
-        max_tokens=limit if limit < _UNLIMITED else None,
+        max_tokens=within(limit),
         padding_side=tokenizer.padding_side,
         pad=_token(tokenizer, "pad"),
         eos=eos,
