@@ -36,7 +36,8 @@ from tdro.disk import cache_folder
 from tdro.evaluation.scoring.evaluate import MEASURES, evaluate_all
 from tdro.evaluation.scoring.metrics import gains, judgements, measure
 from tdro.files import read_jsonl, write_json, write_jsonl
-from tdro.models.base import build_base, load_model
+from tdro.models.base import build_base
+from tdro.models.load import load_model
 from tdro.quickstart import build_sample
 from tdro.recipe.schema import Base
 

@@ -15,7 +15,9 @@ from tdro.data.tokens.token_files import kept_tokens
 from tdro.disk import cache_folder
 from tdro.mining.mine import mine_mixture
 from tdro.mining.settings import Mining
-from tdro.models.base import build_base, load_model, set_dropout
+from tdro.models.base import build_base
+from tdro.models.dropout import set_dropout
+from tdro.models.load import load_model
 from tdro.quickstart import build_sample
 from tdro.recipe.schema import Base
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels

@@ -29,9 +29,9 @@ from tdro.machine import Machine, this_machine
 from tdro.mining.dense import embedder_of
 from tdro.mining.mine import mine_mixture
 from tdro.mining.settings import Mining
-from tdro.models.base import load_model
+from tdro.models.load import load_model
 from tdro.recipe.schema import Training, Weights
-from tdro.training.finetune import Job, finetune
+from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
 TASKS = [tiny.task(f"t{i}", rows=5 + 3 * i) for i in range(4)]
@@ -103,7 +103,7 @@ def finetuned(load, folder, machine, more):
     """Stage 2: cross-device negatives."""
     data = tiny.tokenized(load(), TASKS)
     factors = np.array([0.5, 2.0, 0.25, 1.5])
-    job = Job("test", "uniform", np.full(4, 0.25), Training(negatives=1, **COMMON, **more), 1, factors=factors)
+    job = FinetuneJob("test", "uniform", np.full(4, 0.25), Training(negatives=1, **COMMON, **more), 1, factors=factors)
     finetune(load, data, job, folder / "model", machine)
     return np.zeros(0)
 

@@ -38,9 +38,9 @@ from tdro.data.plan.row_plans import MixedPlan
 from tdro.dro.stage_one.learn import learn
 from tdro.files import remove_whole
 from tdro.machine import this_machine
-from tdro.models.base import load_model
+from tdro.models.load import load_model
 from tdro.recipe.schema import Training, Weights
-from tdro.training.finetune import Job, finetune
+from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
 STEPS = 12
@@ -98,7 +98,7 @@ def train(run: Run, models: Path, folder: Path) -> None:
         files = [folder / "steps.jsonl", folder / "log.jsonl"]
     else:
         factors = np.array([0.5, 2.0, 0.25])  # loss-reweight: the uniform mixture is the simpler case
-        job = Job("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **COMMON), 1, factors=factors)
+        job = FinetuneJob("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **COMMON), 1, factors=factors)
         finetune(load, data, job, folder / "model", machine)
         result["training"] = json.loads((folder / "model" / "training.json").read_text()) | {"seconds": 0}
         files = [folder / "model" / "log.jsonl", *(folder / "model").glob("*.safetensors")]

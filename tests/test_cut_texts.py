@@ -33,8 +33,9 @@ from tdro.machine import Machine
 from tdro.mining.dense import Embedder
 from tdro.mining.mine import mine_task
 from tdro.mining.settings import Mining
-from tdro.models.base import build_base, load_model
+from tdro.models.base import build_base
 from tdro.models.base_tokens import base_tokens
+from tdro.models.load import load_model
 from tdro.models.prompts import saved_prompts
 from tdro.recipe.schema import Base
 from tdro.run.workspace import Prepared

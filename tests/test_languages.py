@@ -29,7 +29,7 @@ TEXTS = {
 
 
 def told(texts: list[str]) -> list[str]:
-    return [language_name(number) for number in languages_of(texts).told]
+    return [language_name(number) for number in languages_of(texts).likely]
 
 
 def test_languages_of_questions() -> None:
@@ -46,7 +46,7 @@ def test_shares_count_all_texts() -> None:
     found = languages_of([TEXTS["de"]] * 3 + ["OK"])
     assert found.shares() == {"de": 0.75, "und": 0.25}
     assert languages_of([]).shares() == {}
-    assert (found.sure <= found.told).all()
+    assert (found.sure <= found.likely).all()
 
 
 @settings(max_examples=20)

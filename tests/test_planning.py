@@ -201,7 +201,7 @@ def kept_by_autograd(model, rows, length, bf16):
         "attention_mask": torch.ones(rows, length, dtype=torch.long),
     }
     inputs["attention_mask"][0, -1] = 0  # a mask that cannot be left out
-    from tdro.models.cpu_attention import short_text_attention
+    from tdro.models.cpu import short_text_attention
 
     wrapped = torch.nn.Sequential(_Inner(model))
     with (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tdro.data.tokens.limits import table_positions
 from tdro.dro.infonce import hard_negative_infonce, in_float64
 from tdro.dro.same_tokens import check_same_tokens
 from tdro.errors import UserError
@@ -40,7 +41,7 @@ class LiveReference:
             raise ValueError("reference and proxy are the same object: the reference is frozen, so give it a copy")
         check_same_tokens(reference, proxy)
         self.model = reference.eval().requires_grad_(False)
-        self._positions = _positions(reference)
+        self._positions = table_positions(reference)
         self._enabled, self._dtype = False, torch.bfloat16
         self._watched: nn.Module | None = None
 
@@ -70,17 +71,3 @@ class LiveReference:
     def _look(self, module: nn.Module, inputs: tuple[dict[str, Tensor], ...]) -> None:
         kind = inputs[0]["input_ids"].device.type if inputs else "cpu"
         self._enabled, self._dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-
-
-def _positions(model: nn.Module) -> int | None:
-    """How long a text the model has positions for; None where it has no table of them.
-
-    RoBERTa counts from its padding's number, so that its table of 514 rows is for 512 tokens.
-    """
-    tables = [getattr(module, "position_embeddings", None) for module in model.modules()]
-    rows = [
-        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-        for table in tables
-        if isinstance(table, nn.Embedding)
-    ]
-    return min(rows, default=None)

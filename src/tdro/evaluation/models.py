@@ -35,9 +35,9 @@ from tdro.evaluation.scoring.mkqa import LANGUAGES
 from tdro.evaluation.scoring.model_prompts import Instruction, Prompts, check_used, prompts_of, read_prompts, sides
 from tdro.files import read_json, write_json
 from tdro.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
-from tdro.models.base import load_model
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.kinds import refuse_other_models
+from tdro.models.load import load_model
 from tdro.versions import versions
 
 _FORMAT = "tdro-evaluated/1"

@@ -35,11 +35,12 @@ from tdro.machine import Machine, in_turn
 from tdro.mining.passages import Passages
 from tdro.mining.settings import Mining
 from tdro.mining.wrappings import Wrappings
-from tdro.models.base import encoder_source, load_model
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.kinds import refuse_other_models
+from tdro.models.load import load_model
 from tdro.models.own_encode import needs_own_encode
 from tdro.models.similarity import similarity_of
+from tdro.models.sources import encoder_source
 from tdro.search.embedding_store import Store, Texts
 from tdro.search.exact import found, top_k
 

@@ -24,7 +24,7 @@ from tdro.files import write_json
 from tdro.machine import wait_for_everyone
 from tdro.recipe.schema import Recipe
 from tdro.run.workspace import BaseModel, Prepared
-from tdro.training.finetune import Job
+from tdro.training.finetune import FinetuneJob
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 from tdro.weights import TaskWeights
 
@@ -45,10 +45,10 @@ def reference_rows(recipe: Recipe, sizes: Sequence[int]) -> list[list[Ints] | No
     return [None]
 
 
-def reference_job(recipe: Recipe, facts: DataFacts, rows: list[Ints] | None) -> Job:
+def reference_job(recipe: Recipe, facts: DataFacts, rows: list[Ints] | None) -> FinetuneJob:
     """Stage 0: the base fine-tuned with uniform weights."""
     uniform = np.full(len(facts.names), 1 / len(facts.names))
-    return Job(
+    return FinetuneJob(
         *("reference", "uniform", uniform, recipe.reference, recipe.seed),
         subset=rows,
         hard_negatives_only=tuple(facts.hard_negatives_only),

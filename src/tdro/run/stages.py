@@ -24,7 +24,7 @@ from tdro.recipe.schema import Finetune, Recipe, Training
 from tdro.run.folder import Stage
 from tdro.run.stage_one import learn_weights, reference_job, reference_rows
 from tdro.run.workspace import BaseModel, Prepared
-from tdro.training.finetune import Job, finetune
+from tdro.training.finetune import FinetuneJob, finetune
 from tdro.weights import TaskWeights
 
 # Settings that change a training's speed or memory or which trainings there are, not the result of one.
@@ -102,7 +102,7 @@ class Stages:
             factors = _loss_factors(learned, facts.names) if transfer == "loss-reweight" else None
             for seed in group.seeds:
                 title, name = f"{group.name} {transfer} seed {seed}", f"models/{group.name}/{transfer}-seed{seed}"
-                job = Job(
+                job = FinetuneJob(
                     *(title, transfer, shares.on(facts.names), group, seed, group.draw),
                     hard_negatives_only=tuple(facts.hard_negatives_only),
                     factors=factors,
@@ -159,7 +159,7 @@ class Stages:
             "settings": settings.model_dump(mode="json", exclude=_NO_INPUT),
         }
 
-    def _trainer(self, name: str, base: BaseModel, job: Job, merge: bool = False) -> Callable[[], None]:
+    def _trainer(self, name: str, base: BaseModel, job: FinetuneJob, merge: bool = False) -> Callable[[], None]:
         prepared, folder = self.prepared, self.path / name
 
         def train() -> None:

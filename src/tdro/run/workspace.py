@@ -34,13 +34,15 @@ from tdro.mining.dense import Embedder, embedder_of
 from tdro.mining.mine import VERSION as MINING_VERSION
 from tdro.mining.mine import check_minable, mine_mixture
 from tdro.mining.settings import Mining
-from tdro.models.base import build_base, load_model, set_dropout
+from tdro.models.base import build_base
 from tdro.models.base_notes import base_notes
 from tdro.models.base_tokens import BaseTokens
+from tdro.models.dropout import set_dropout
 from tdro.models.fingerprint import model_fingerprint
+from tdro.models.load import load_model
 from tdro.models.prompts import neutral_prompt, saved_prompts
 from tdro.models.saving import Saving, public_base
-from tdro.models.source_content import source_content
+from tdro.models.sources import source_content
 from tdro.planning.cuts import tokens_as_trained
 from tdro.quickstart import build_sample
 from tdro.recipe.schema import Base, Recipe

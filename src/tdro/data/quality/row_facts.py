@@ -1,78 +1,101 @@
-"""What a check keeps of every row, to compare it with its task in the end: lengths, scripts, languages, queries."""
+"""What a check keeps of every row of a task, to find after the last row those that do not fit the others.
+
+That is 34 bytes a row (where it stands, a hash of its query, and the length and script of its query and its first
+positive), and the texts of a sample, whose languages are identified in the end.
+"""
 
 from __future__ import annotations
 
+import functools
 from array import array
 
 import numpy as np
 
-from tdro.data.quality.languages import READ, Languages, languages_of
+from tdro.data.quality.even_sample import EvenSample
+from tdro.data.quality.languages import BEGINNING, LANGUAGE_ROWS, Languages, languages_of
 from tdro.data.quality.scripts import script_of
 from tdro.data.read.rows import Row
 from tdro.data.same_text import normalise
 
-_LETTERS = 4  # fewer say nothing about a row's script: "OK", "Wi-Fi"
-_AT_ONCE = 1_000  # texts whose language is told
+_LETTERS = 4  # a text with fewer letters ("OK", "Wi-Fi") says nothing about its script
+_BATCH = 1_000  # rows whose facts are computed together, which is twice as fast as one by one
 
 
-class Side:
-    """What is kept of every row's query, or of its first positive: 8 bytes."""
+class TextFacts:
+    """What is kept of one text of every row: of all queries, or of all first positives.
+
+    Attributes:
+        lengths: characters of each text.
+        scripts: the number of each text's script; see :class:`TaskFacts`.
+        sample: the beginnings of the texts whose languages are identified.
+    """
 
     def __init__(self) -> None:
         self.lengths, self.scripts = array("I"), array("H")
-        self.told, self.sure = array("B"), array("B")  # of languages, as Languages has them
-        self.waiting: list[str] = []  # beginnings of texts whose language is not told yet
+        self.sample = EvenSample(LANGUAGE_ROWS)
 
-    def add(self, text: str, script: int) -> None:
-        """The next row's text."""
-        self.lengths.append(len(text))
-        self.scripts.append(script)
-        self.waiting.append(text[:READ])
-        if len(self.waiting) == _AT_ONCE:
-            self.tell_languages()
-
-    def tell_languages(self) -> None:
-        """Of the texts that wait for it."""
-        found = languages_of(self.waiting)
-        self.told.frombytes(found.told.tobytes())
-        self.sure.frombytes(found.sure.tobytes())
-        self.waiting.clear()
-
-    @property
+    @functools.cached_property
     def languages(self) -> Languages:
-        """Of all rows' texts."""
-        return Languages(np.array(self.told), np.array(self.sure))
+        """The languages of the sample's texts. Ask for it after the last row only."""
+        return languages_of(self.sample.texts)
 
 
 class TaskFacts:
-    """What is kept of every row of a task: 36 bytes."""
+    """What is kept of every row of a task.
+
+    Attributes:
+        files: the task's files.
+        file: each row's file, by its place in ``files``.
+        line: each row's line there.
+        query_hash: a hash of each row's query, equal where the normalised queries are.
+        script_names: the scripts found; a script's number is its place here, 0 stands for none.
+        texts: the facts of the ``query`` and of the first ``positive``.
+    """
 
     def __init__(self) -> None:
         self.files: list[str] = []
-        self.scripts = [""]  # a script's number is its place here
         self.file, self.line, self.query_hash = array("I"), array("Q"), array("q")
-        self.sides = {"query": Side(), "positive": Side()}
+        self.script_names = [""]
+        self.texts = {"query": TextFacts(), "positive": TextFacts()}
+        self._waiting: list[Row] = []  # rows whose texts have not been looked at
+
+    def __len__(self) -> int:
+        return len(self.line)
 
     def add(self, row: Row, file: str, line: int) -> None:
-        """The next row."""
+        """Take the next row."""
         if not self.files or self.files[-1] != file:
             self.files.append(file)
         self.file.append(len(self.files) - 1)
         self.line.append(line)
-        self.query_hash.append(hash(normalise(row.query)))
-        for side, text in zip(self.sides.values(), (row.query, row.positives[0]), strict=True):
-            side.add(text, self._number(script_of(text, _LETTERS)))
+        self._waiting.append(row)
+        if len(self._waiting) == _BATCH:
+            self.end()
 
-    def tell_languages(self) -> None:
-        """Of the last rows, which are too few to have been done yet."""
-        for side in self.sides.values():
-            side.tell_languages()
+    def end(self) -> None:
+        """Look at the texts of the last rows. Call it after the last row, before the facts are used."""
+        queries = [row.query for row in self._waiting]
+        self.query_hash.extend(map(hash, map(normalise, queries)))
+        self._look_at("query", queries)
+        self._look_at("positive", [row.positives[0] for row in self._waiting])
+        self._waiting.clear()
+
+    def _look_at(self, what: str, texts: list[str]) -> None:
+        facts = self.texts[what]
+        beginnings = [text[:BEGINNING] for text in texts]
+        facts.lengths.extend(map(len, texts))
+        facts.scripts.extend([self._number(script_of(text, _LETTERS)) for text in beginnings])
+        facts.sample.add(beginnings)
 
     def _number(self, script: str) -> int:
-        if script not in self.scripts:
-            self.scripts.append(script)
-        return self.scripts.index(script)
+        if script not in self.script_names:
+            self.script_names.append(script)
+        return self.script_names.index(script)
 
     def place(self, row: int) -> tuple[str, int]:
-        """File and line of a row."""
+        """File and line of a row, by its number from 0."""
         return self.files[self.file[row]], self.line[row]
+
+    def median_length(self, what: str) -> float:
+        """The median length of the queries or the first positives, in characters."""
+        return float(np.median(np.array(self.texts[what].lengths)))

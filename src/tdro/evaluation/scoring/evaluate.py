@@ -34,8 +34,8 @@ from tdro.evaluation.scoring.metrics import gains, judgements, measure
 from tdro.evaluation.scoring.model_prompts import asked, prompts_of, read_prompts
 from tdro.files import fingerprint, read_json, write_atomic, write_json
 from tdro.machine import Machine, join_ranks, this_machine, wait_for_everyone
-from tdro.models.base import load_model
 from tdro.models.fingerprint import model_fingerprint
+from tdro.models.load import load_model
 from tdro.models.own_encode import needs_own_encode
 from tdro.search.embedding_store import Store, Texts
 from tdro.search.exact import search

@@ -22,8 +22,8 @@ from tdro.evaluation.scoring.evaluate import RANKS, is_current
 from tdro.evaluation.scoring.mkqa import LANGUAGES, Questions, accuracies, answer_ranks, mkqa_file, read_mkqa
 from tdro.files import fingerprint, read_json, sha256, write_atomic, write_json
 from tdro.machine import join_ranks, this_machine, wait_for_everyone
-from tdro.models.base import load_model
 from tdro.models.fingerprint import model_fingerprint
+from tdro.models.load import load_model
 from tdro.search.embedding_store import Store, Texts
 from tdro.search.exact import search
 

@@ -1,0 +1,40 @@
+"""A sample of a stream of texts, evenly spread from its first to its last, without knowing its length before.
+
+Every text is kept until there are ``most`` of them; then every second one is dropped and from there on only every second
+one is kept, then every fourth, and so on. So the sample has between half of ``most`` and ``most`` texts, is the same
+every time, and holds all texts of a short stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class EvenSample:
+    """Keeps every ``step``-th text of a stream.
+
+    Args:
+        most: texts that are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.step = 1
+        self.texts: list[str] = []
+        self._count = 0  # texts of the stream so far
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Take the next texts of the stream."""
+        self.texts += texts[-self._count % self.step :: self.step]
+        self._count += len(texts)
+        while len(self.texts) > self.most:
+            self.texts = self.texts[::2]
+            self.step *= 2
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where in the stream, from 0, each of :attr:`texts` stood, int64 [n_texts]."""
+        return self.step * np.arange(len(self.texts))
