@@ -25,7 +25,7 @@ from tdro.data.mixtures.folder import beir_sha256
 from tdro.data.same_text import normalise
 from tdro.data.search_words import tokens
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import BeirData, read_beir
+from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.errors import UserError
 from tdro.evaluation.formats.mteb_format import mteb_entry, write_mteb_entry
 from tdro.evaluation.scoring.evaluate import MEASURES, RANKS, Found, Job, is_current, write_found

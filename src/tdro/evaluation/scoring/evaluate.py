@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tdro.data.mixtures.folder import beir_sha256
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import BeirData, read_beir
+from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.tokens.cut_warnings import much_cut
 from tdro.data.tokens.cuts import Cutter, TaskCut
 from tdro.data.tokens.limits import longest_row
@@ -134,7 +134,7 @@ def evaluate_all(
         One dict a test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``,
         ``data`` (the test set's checksum), ``similarity`` (the function that scored), ``prompts`` (the texts before
         ``query`` and ``document``), ``passages`` (how many), ``problems`` (see
-        :class:`tdro.data.testsets.beir.BeirData`; the first 100), ``queries`` (ids), each of :data:`MEASURES` (one
+        :class:`tdro.data.testsets.beir_data.BeirData`; the first 100), ``queries`` (ids), each of :data:`MEASURES` (one
         value a query, in [0, 1]), ``mean`` of each.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tdro.data.testsets.beir import BeirData
+from tdro.data.testsets.beir_data import BeirData
 from tdro.data.testsets.passages import Passages, read_passages
 from tdro.errors import UserError
 from tdro.evaluation.formats.trec import trec_run
