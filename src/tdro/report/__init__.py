@@ -11,6 +11,6 @@ learning.py    How the weights were learned, as plain rows: α over the steps, t
 public.py      What a page or card may show to everybody: no path of the machine that made it, and no characters that
                hide others.
 sentences.py   Numbers and names as words: what the page and the card say, beside
-               :mod:`tdro.evaluation.compare.figures`.
+               :mod:`tdro.evaluation.compare.readable_numbers`.
 tables.py      The weights and the epochs as plain rows, and the order and selection that all sections share.
 """
