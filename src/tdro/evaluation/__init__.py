@@ -1,11 +1,12 @@
 """Evaluation: models scored on test sets, and compared.
 
-evaluate_models.py  Evaluate any models on benchmarks: what ``tdro evaluate MODEL… --on NAME…`` does.
+evaluate_models.py  Evaluates any models on benchmarks: ``tdro evaluate MODEL… --on NAME…``.
 intervals.py        95 % intervals of a difference between two models: over other queries, and over other queries and
                     seeds.
 results.py          Reads results of evaluations from disk and checks them: the same queries and passages, one value
                     for each query.
-results_table.py    Results of models on benchmarks as text: a line a test set, and the mean of each benchmark.
+results_table.py    Results of models on benchmarks as text for a terminal: a line for each test set, and the mean of
+                    each benchmark.
 significance.py     The p-value of a difference between two models, by a paired permutation test over queries, and
                     Holm's correction.
 compare/            Compares models: differences with intervals and p-values, the verdict, and all of it as text.

@@ -1,10 +1,11 @@
 """One model scored on one test set: measures, prompts, BM25, MKQA.
 
-bm25_baseline.py    BM25 as a baseline: what matching words alone gives on the same test sets, in the same files as a
-                    model's.
-combine_results.py  One result of several: CQADupStack of its forums, MKQA of its languages.
-evaluate.py         Evaluate a model on test sets: a JSON file per test set with every query's measures, and the run
-                    itself.
+bm25_baseline.py    BM25 as a baseline: what matching words alone gives on a test set, written to the same files as a
+                    model's results.
+combine_results.py  Combines the results of a benchmark's parts into one: CQADupStack's of its forums, MKQA's of its
+                    languages.
+evaluate.py         Evaluates a model on test sets: a JSON file for each test set with the measures of every query,
+                    and a TREC run file.
 evaluate_mkqa.py    Evaluate a model on MKQA and write, for each language, the files that other test sets have.
 find_benchmark.py   What ``tdro evaluate --on NAME`` evaluates on: test sets, found as :mod:`tdro.data.testsets.find`
                     does, or MKQA.
