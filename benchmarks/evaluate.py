@@ -173,7 +173,7 @@ def _search_in_this_process(arguments: argparse.Namespace) -> dict[str, Any]:
 def _ours(arguments: argparse.Namespace) -> Callable[[], np.ndarray]:
     import pyarrow as pa
 
-    from tdro.data.testsets.beir import BeirData
+    from tdro.data.testsets.beir_data import BeirData
     from tdro.data.testsets.passages import Passages
     from tdro.search.exact import search
 

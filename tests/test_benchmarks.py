@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import read_beir
+from tdro.data.testsets.beir_data import read_beir
 from tdro.data.testsets.benchmarks import GROUPS, Wanted, benchmark
 from tdro.data.testsets.find import of_split
 from tdro.data.testsets.mteb_task import mteb_folder, wanted_of, write_folder

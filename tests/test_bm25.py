@@ -12,7 +12,7 @@ import tiny_mixture
 from tdro.cli import main
 from tdro.data.mixtures.folder import read_mixture
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import read_beir
+from tdro.data.testsets.beir_data import read_beir
 from tdro.evaluation.compare.compare import compare
 from tdro.evaluation.scoring import bm25_baseline as bm25
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25, rank_by_bm25

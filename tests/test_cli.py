@@ -36,7 +36,7 @@ def runs(monkeypatch):
             raise calls.raises
 
     pipeline = types.ModuleType("tdro.run.pipeline")
-    pipeline.run = run
+    pipeline.run_recipe = run
     monkeypatch.setitem(sys.modules, "tdro.run.pipeline", pipeline)
     monkeypatch.setattr(tdro, "pipeline", pipeline, raising=False)
     return calls

@@ -38,7 +38,7 @@ from tdro.models.base_tokens import base_tokens
 from tdro.models.load import load_model
 from tdro.models.prompts import saved_prompts
 from tdro.recipe.schema import Base
-from tdro.run.workspace import Prepared
+from tdro.run.workspace import Workspace
 
 LONG = "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15 w16 w17 w18 w19 w20"
 KINDS = ("static", "bert", "roberta", "llama")
@@ -368,8 +368,8 @@ def test_the_run_reads_every_query_whole(recipe: Path) -> None:
     sources["alpha"]["instruction"] = f"{LONG} w1 w2"  # with its template 26 tokens, more than query_tokens
     change(recipe, sources=sources)
     loaded_recipe = load_recipe(recipe)
-    prepared = Prepared(loaded_recipe, Path(loaded_recipe.folder), Machine())
-    tokens = prepared.tokens(prepared.base(loaded_recipe.base)).queries
+    workspace = Workspace(loaded_recipe, Path(loaded_recipe.folder), Machine())
+    tokens = workspace.tokens(workspace.models.base(loaded_recipe.base)).queries
     assert len({tuple(row) for row in rows_of(tokens)}) == 48
     assert tokens.lengths.max() == 26 + 22
 
@@ -387,16 +387,16 @@ def test_decoders_of_a_run_leave_room_for_the_prompts_of_its_tasks(
     lengths = {}
     for prompts in (False, True):
         recipe = tiny_mixture.recipe(tmp_path, base=base, data__prompts=prompts)
-        prepared = Prepared(recipe, tmp_path / "run", Machine())
-        lengths[prompts] = load_model(prepared.base(recipe.base).path, device="cpu").max_seq_length
-        assert "unmined" not in vars(prepared)  # no row was read for it
+        workspace = Workspace(recipe, tmp_path / "run", Machine())
+        lengths[prompts] = load_model(workspace.models.base(recipe.base).path, device="cpu").max_seq_length
+        assert "unmined" not in vars(workspace.data)  # no row was read for it
     assert lengths[False] == 24  # the longer of query_tokens 16 and passage_tokens 24
     assert lengths[True] == 16 + base_tokens(Base.model_validate(base)).count(["Instruct: the lamp\nQuery: "])[0] - 1
     content["tasks"][1]["instruction"] = "x"  # now every query has one, and so has the model's prompt for any query
     (folder / "mixture.json").write_text(json.dumps(content), encoding="utf-8")
-    prepared = Prepared(recipe, tmp_path / "run", Machine())
-    model = load_model(prepared.base(recipe.base).path, device="cpu")
-    prompt = saved_prompts(Mixture(prepared.unmined.tasks))["query"]
+    workspace = Workspace(recipe, tmp_path / "run", Machine())
+    model = load_model(workspace.models.base(recipe.base).path, device="cpu")
+    prompt = saved_prompts(Mixture(workspace.data.unmined.tasks))["query"]
     assert "retrieve passages" in prompt
     row = encoder_of(model)([prompt], None)[0]
     assert model.max_seq_length == 16 + len(row) - 1

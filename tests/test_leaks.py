@@ -116,7 +116,7 @@ def finished(tmp_path_factory):
     plant(folder / "mixture")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TDRO_CACHE", str(folder / "cache"))
-        pipeline.run(tiny_mixture.recipe(folder))
+        pipeline.run_recipe(tiny_mixture.recipe(folder))
     return folder / "run"
 
 

@@ -28,7 +28,7 @@ from tdro.mining.mine_files import samples_text
 from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mine_task import mine_task
 from tdro.mining.mining_settings import MiningSettings
-from tdro.run.workspace import Prepared
+from tdro.run.workspace import Workspace
 
 MACHINE = Machine("cpu", bf16=False)
 
@@ -313,7 +313,7 @@ def test_corpus_files(tmp_path):
     assert read_corpus(str(tmp_path / "beir")) == {"T one": "one"}
     assert read_corpus(str(tmp_path / "some.jsonl")) == {"two": "two", "three": "three"}
     assert read_corpus(str(tmp_path / "lines.txt")) == {"four": "four", "five": "five"}
-    (tmp_path / "wrong.jsonl").write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"body": "b"}) + "\n", "utf-8")
+    (tmp_path / "wrong.jsonl").write_text(json.dumps({"text": "a"}) + "\n" + json.dumps({"words": "b"}) + "\n", "utf-8")
     with pytest.raises(UserError, match=r"wrong\.jsonl, line 2: expected a string"):
         read_corpus(str(tmp_path / "wrong.jsonl"))
     (tmp_path / "empty.txt").write_text("\n", "utf-8")
@@ -323,7 +323,7 @@ def test_corpus_files(tmp_path):
 
 def test_recipe_mines_with_a_model(tmp_path, model_folder, model):
     recipe = tiny_mixture.recipe(tmp_path, negatives={"per_row": 3, "mine": "dense", "model": str(model_folder)})
-    mixture = Prepared(recipe, tmp_path / "run", MACHINE).mixture
+    mixture = Workspace(recipe, tmp_path / "run", MACHINE).data.mixture
     for task, bare in zip(mixture.tasks, read_mixture(tmp_path / "mixture").tasks, strict=True):
         hardest = brute_force(bare, model, MiningSettings("dense", 2))
         assert all(len(own) == 3 for own in task.rows["negatives"])

@@ -19,7 +19,7 @@ from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.machine import Machine
 from tdro.models.load import load_model
-from tdro.run.workspace import Prepared
+from tdro.run.workspace import Workspace
 from tdro.training import sharded
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
@@ -170,7 +170,7 @@ def test_a_machine_that_does_not_see_the_cache_of_rank_0(tmp_path, monkeypatch):
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
     recipe = tiny_mixture.recipe(tmp_path)
     with pytest.raises(UserError, match="Set TDRO_CACHE to a folder that all machines see"):
-        Prepared(recipe, tmp_path, Machine(rank=1, world=2)).base(recipe.base)
+        Workspace(recipe, tmp_path, Machine(rank=1, world=2)).models.base(recipe.base)
 
 
 def test_a_batch_that_cannot_be_cut_into_equal_parts():

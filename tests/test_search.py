@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tdro.search.exact
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import BeirData, read_beir
+from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.testsets.benchmarks import benchmark
 from tdro.data.testsets.passages import Passages
 from tdro.errors import UserError

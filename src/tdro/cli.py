@@ -161,9 +161,9 @@ def _run(options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Large tensors in huge pages: a training step of SmolLM2's first 6 layers took 9.5 s of CPU instead of 12.6.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    from tdro.run import pipeline
+    from tdro.run.pipeline import run_recipe
 
-    pipeline.run(recipe, options.stages, options.force)
+    run_recipe(recipe, options.stages, options.force)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

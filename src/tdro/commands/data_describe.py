@@ -39,7 +39,7 @@ def _describe(options: argparse.Namespace) -> None:
 
     quiet_libraries()
     from tdro.data.quality.data_card_table import describe_text
-    from tdro.run.describe_files import describe_files
+    from tdro.run.describe_data import describe_files
 
     card = describe_files(options.paths, options.base)
     show(describe_text(card))

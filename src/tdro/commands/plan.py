@@ -26,7 +26,7 @@ def _plan(options: argparse.Namespace) -> None:
     quiet_libraries()
     from tdro.planning.page import page
     from tdro.planning.plan import make_plan
-    from tdro.run.workspace import mixture_on_disk
+    from tdro.run.training_data import mixture_on_disk
 
     show(page(make_plan(recipe, mixture_on_disk(recipe), options.ranks), options.tflops))
 

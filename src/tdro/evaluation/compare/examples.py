@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from tdro.data.mixtures.folder import beir_sha256, test_folders
-from tdro.data.testsets.beir import BeirData, read_beir
+from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.errors import UserError
 from tdro.evaluation.results import Results, note_path
 from tdro.files import read_json

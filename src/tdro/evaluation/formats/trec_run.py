@@ -8,7 +8,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.data.testsets.beir import BeirData
+from tdro.data.testsets.beir_data import BeirData
 
 
 def trec_run(data: BeirData, top: NDArray[np.int64], scores: NDArray[np.float32], name: str) -> str:

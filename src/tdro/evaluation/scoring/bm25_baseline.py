@@ -21,7 +21,7 @@ from tdro.console import progress_bar
 from tdro.data.mixtures.folder import beir_sha256
 from tdro.data.same_text import normalise
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import BeirData, read_beir
+from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.testsets.passages import TextsOfFile
 from tdro.errors import UserError
 from tdro.evaluation.formats.mteb_results import mteb_entry, write_mteb_entry

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tdro.data.mixtures.folder import beir_sha256
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import BeirData, read_beir
+from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.tokens.cut_warnings import much_cut
 from tdro.data.tokens.cuts import Cutter, TaskCut
 from tdro.data.tokens.limits import longest_row
@@ -149,7 +149,7 @@ def evaluate_all(
         A dict for each test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``, ``data``
         (the test set's checksum), ``similarity`` (what scored), ``prompts`` (the texts before ``query`` and
         ``document``), ``passages`` (how many), ``problems`` (the first 100, see
-        :class:`tdro.data.testsets.beir.BeirData`), ``queries`` (their ids), each of :data:`MEASURES` with one value in
+        :class:`tdro.data.testsets.beir_data.BeirData`), ``queries`` (ids), each of :data:`MEASURES` with one value in
         [0, 1] for each query, and ``mean`` with the mean of each measure.
 
     Raises:

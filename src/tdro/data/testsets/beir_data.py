@@ -1,7 +1,7 @@
 """Read a BEIR folder: passages, queries, and which passage is how relevant to which query.
 
 ``corpus.jsonl`` has ``{"_id", "title", "text"}`` a line, ``queries.jsonl`` ``{"_id", "text"}``, and
-``qrels/test.tsv`` query id, passage id and relevance, parted by tabs (ids as in :mod:`tdro.data.read.beir_ids`).
+``qrels/test.tsv`` query id, passage id and relevance, parted by tabs (ids as in :mod:`tdro.data.read.beir`).
 Everything is checked before a model is loaded. What published test sets have wrong (ArguAna judges a passage that its
 corpus lacks) is taken as BEIR takes it, so that scores stay comparable, but each such line is named in the log and in
 the results; a line that cannot be read is refused. Rejected: the ``beir`` package, which says nothing. The checksum of
@@ -15,9 +15,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tdro.data.read.beir_ids import judgements
-from tdro.data.read.rows import Problem
-from tdro.data.testsets.passages import STOPS, Passages, clean, id_rows, read_passages
+from tdro.data.read.beir import CORPUS, QUERIES, entries, judgements, qrels_file, strict
+from tdro.data.testsets.passages import STOPS, Passages, clean, read_passages
 from tdro.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -54,9 +53,9 @@ def read_beir(folder: Path | str) -> BeirData:
         UserError: a missing file, a broken line (named by file and line), or nothing relevant to find.
     """
     folder = Path(folder)
-    passages, problems = read_passages(folder / "corpus.jsonl")
-    queries = _read_queries(folder / "queries.jsonl", problems)
-    qrels_path = folder / "qrels" / "test.tsv"
+    passages, problems = read_passages(folder / CORPUS)
+    queries = _read_queries(folder / QUERIES, problems)
+    qrels_path = qrels_file(folder, "test")
     qrels, first_lines = _read_qrels(qrels_path, queries, problems)
     judged = passages.places(passage for scores in qrels.values() for passage in scores)
     problems += [
@@ -76,14 +75,14 @@ def read_beir(folder: Path | str) -> BeirData:
 def _read_queries(path: Path, problems: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for line, _, row in id_rows(path, ("text",)):
-        if row["_id"] in found:
+    for each in strict(path, entries(path), STOPS):
+        if each.id in found:
             problems.append(
-                f"{path}, line {line}: a second line has the _id {row['_id']!r}; it counts, and line "
-                f"{lines[row['_id']]} is dropped, as in BEIR"
+                f"{path}, line {each.line}: a second line has the _id {each.id!r}; it counts, and line "
+                f"{lines[each.id]} is dropped, as in BEIR"
             )
-        found[row["_id"]] = clean(row["text"]).strip()
-        lines[row["_id"]] = line
+        found[each.id] = clean(each.text).strip()
+        lines[each.id] = each.line
     if not found:
         raise UserError(f"{path}: no rows")
     return found
@@ -95,11 +94,8 @@ def _read_qrels(
     """The judgements, and the first line of each judged passage."""
     qrels: dict[str, dict[str, int]] = {}
     first_lines: dict[str, int] = {}
-    for found in judgements(path):
-        where = f"{path}, line {found.line}"
-        if isinstance(found, Problem):
-            raise UserError(f"{where}: {found.message}; {STOPS}")
-        line, query, passage, relevance = found
+    for line, query, passage, relevance in strict(path, judgements(path), STOPS):
+        where = f"{path}, line {line}"
         if query not in queries:
             problems.append(f"{where}: no query {query!r} in queries.jsonl; the judgement is dropped")
             continue

@@ -1,7 +1,8 @@
-"""Ids and judgements in BEIR's layout are read alike by test sets, training rows and deduplication."""
+"""Files in BEIR's layout are read alike by test sets, training rows, deduplication and mining."""
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 
 from tdro.cli import main
 from tdro.data.mixtures.build import built_task
-from tdro.data.read.beir_ids import Judgement, id_text, judgements
+from tdro.data.read.beir import Judgement, id_text, judgements
 from tdro.data.read.rows import Problem
-from tdro.data.testsets.beir import read_beir
+from tdro.data.testsets.beir_data import read_beir
 from tdro.data.testsets.test_texts import find_test_texts
 from tdro.errors import UserError
+from tdro.mining.corpus import read_corpus
 from tdro.recipe.data_sections import Source
 
 
@@ -107,6 +109,55 @@ def test_an_id_that_is_not_there_is_told_and_true(tmp_path: Path) -> None:
     ]
     assert build(folder).problems == {"no-such-id": {"dropped": 2}}
     assert find_test_texts(str(folder), passages=True)[0].passages == {"1": "passage 1"}
+
+
+def rewritten(folder: Path, change: Any, encoding: str = "utf-8") -> Path:
+    corpus = folder / "corpus.jsonl"
+    corpus.write_bytes(change(corpus.read_text()).encode(encoding))
+    return folder
+
+
+def everyones_passages(folder: Path) -> list[Any]:
+    """The passages, as test sets, training rows, deduplication and mining read them."""
+    data = read_beir(folder)
+    return [
+        data.passages.texts[0 : len(data.passages)],
+        [text for row in build(folder).open() for text in row["positives"]],
+        list(find_test_texts(str(folder), passages=True)[0].passages.values()),
+        list(read_corpus(str(folder))),
+    ]
+
+
+@pytest.mark.parametrize("key", ["contents", "passage", "Text"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_text_under_another_key_is_read_by_everyone(tmp_path: Path, key: str, encoding: str) -> None:
+    folder = write(tmp_path / "set", [1, 2], [10], "10\t1\t1\n10\t2\t1\n")
+    rewritten(folder, lambda text: "\n" + text.replace('"text"', f'"{key}"').replace("passage 2", "päss 2"), encoding)
+    assert everyones_passages(folder) == [["passage 1", "päss 2"]] * 4
+
+
+def test_line_ends_of_old_macs_are_read_by_everyone(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", [1, 2], [10], "10\t1\t1\n10\t2\t1\n")
+    rewritten(folder, lambda text: text.replace("\n", "\r"))
+    assert everyones_passages(folder) == [["passage 1", "passage 2"]] * 4
+
+
+def test_a_key_that_stands_twice_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", [1, 2], [10], "10\t1\t1\n10\t2\t1\n")
+    rewritten(folder, lambda text: text.replace('"text": "passage 2"', '"text": "a", "text": "b"'))
+    message = "corpus.jsonl, line 2: key 'text' stands twice in an object"
+    for read in (read_beir, lambda folder: find_test_texts(str(folder), passages=True), read_corpus):
+        with pytest.raises(UserError, match=message):
+            read(folder)
+    assert build(folder).problems == {"duplicate-key": {"dropped": 1}, "no-such-id": {"dropped": 1}}
+
+
+def test_a_compressed_corpus_is_refused_by_the_evaluation(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", [1, 2], [10], "10\t1\t1\n")
+    corpus = folder / "corpus.jsonl"
+    corpus.write_bytes(gzip.compress(corpus.read_bytes()))
+    with pytest.raises(UserError, match=r"corpus\.jsonl: is compressed or an archive.*unpack it"):
+        read_beir(folder)
 
 
 @pytest.mark.parametrize(
