@@ -10,7 +10,8 @@ results_table.py    Results of models on benchmarks as text for a terminal: a li
 significance.py     The p-value of a difference between two models, by a paired permutation test over queries, and
                     Holm's correction.
 compare/            Compares models: differences with intervals and p-values, the verdict, and all of it as text.
-formats/            Results as other tools write and read them: mteb, trec_eval.
-leaks/              Test queries that stand in the training data.
-scoring/            One model scored on one test set: measures, prompts, BM25, MKQA.
+formats/            Results in the formats of other tools: mteb and trec_eval.
+leaks/              Finds test queries that are in the training data.
+scoring/            Scores a model on test sets: what to score on, with which prompts, the measures, and the BM25
+                    baseline.
 """

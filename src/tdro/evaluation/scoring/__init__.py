@@ -1,4 +1,4 @@
-"""One model scored on one test set: measures, prompts, BM25, MKQA.
+"""Scores a model on test sets: what to score on, with which prompts, the measures, and the BM25 baseline.
 
 bm25_baseline.py    BM25 as a baseline: what matching words alone gives on a test set, written to the same files as a
                     model's results.
@@ -9,8 +9,7 @@ evaluate.py         Evaluates a model on test sets: a JSON file for each test se
 evaluate_mkqa.py    Evaluates a model on MKQA and writes, for each language, the same files as for other test sets.
 find_benchmark.py   Finds what ``tdro evaluate --on NAME`` means: some test sets (:mod:`tdro.data.testsets.find`), or
                     MKQA.
-metrics.py          nDCG, Recall, MRR, MAP and Accuracy at k, per query, from ranks and judgements, as trec_eval
-                    defines them.
+metrics.py          nDCG, Recall, MRR, MAP and Accuracy at k of each query, as trec_eval defines them.
 mkqa.py             Cross-lingual MKQA as the paper measures it: questions in 25 languages are to find English
                     passages with the answer.
 model_prompts.py    Decides which text is put before the queries and passages of a test set: an instruction, or the
