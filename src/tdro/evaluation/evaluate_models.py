@@ -119,7 +119,7 @@ def evaluate_models(
     if machine.main:
         check_writable(out, folder=True)
     with in_turn(machine):  # the first rank downloads into the cache, the others find it there
-        benchmarks = without_repeats([find_benchmark(asked, data, cache) for asked in dict.fromkeys(on)])
+        benchmarks = without_repeats([find_benchmark(name, data, cache) for name in dict.fromkeys(on)])
     request = _Request(Path(out), instructions or {}, data, machine, force, trust_remote_code)
     check_used(request.instructions, {name for found in benchmarks for name in _names(found)})
     _check_names(benchmarks)

@@ -253,9 +253,9 @@ def _named(models: Sequence[Results]) -> list[Results]:
 
 def _distinct(folders: Sequence[Path]) -> dict[Path, str]:
     """A title for each folder: its name; the second folder of the same name is ``name#2``."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     titles = {}
     for folder in folders:
-        seen[folder.name] += 1
-        titles[folder] = folder.name if seen[folder.name] == 1 else f"{folder.name}#{seen[folder.name]}"
+        counts[folder.name] += 1
+        titles[folder] = folder.name if counts[folder.name] == 1 else f"{folder.name}#{counts[folder.name]}"
     return titles

@@ -78,15 +78,15 @@ def look_for_leaks(
     before = known_leaks(path) or {}
     kept: dict[str, Any] = dict(before["tests"]) if before.get("train") == trained else {}
     found = {leak["test"]: leak for leak in before.get("leaks", ()) if leak["test"] in kept}
-    asked = {test.name: (trained, digest) for test, digest in zip(tests, _test_digests(tests), strict=True)}
-    new = [test for test in tests if train and kept.get(test.name, {}).get("digest") != asked[test.name][1]]
-    missing = [test for test in new if asked[test.name] not in memo]
-    memo |= {asked[test.name]: None for test in missing}
-    memo |= {asked[leak["test"]]: leak for leak in count_leaks(train, missing)}
+    keys = {test.name: (trained, digest) for test, digest in zip(tests, _test_digests(tests), strict=True)}
+    new = [test for test in tests if train and kept.get(test.name, {}).get("digest") != keys[test.name][1]]
+    missing = [test for test in new if keys[test.name] not in memo]
+    memo |= {keys[test.name]: None for test in missing}
+    memo |= {keys[leak["test"]]: leak for leak in count_leaks(train, missing)}
     for test in new:
-        kept[test.name] = {"queries": len(test.queries), "digest": asked[test.name][1]}
+        kept[test.name] = {"queries": len(test.queries), "digest": keys[test.name][1]}
         found.pop(test.name, None)
-        if leak := memo[asked[test.name]]:
+        if leak := memo[keys[test.name]]:
             found[test.name] = {**leak, "test": test.name}
     content = {"format": _FORMAT, **about, "threshold": THRESHOLD, "train": trained}
     content["looked_at"] = {name: len(queries) for name, queries in train.items()}
@@ -104,10 +104,10 @@ def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) 
         tests: the test sets.
     """
     owners = [(task, row) for task, queries in train.items() for row in range(len(queries))]
-    asked = [(number, key) for number, test in enumerate(tests) for key in test.queries]
-    if not owners or not asked:
+    test_queries = [(number, key) for number, test in enumerate(tests) for key in test.queries]
+    if not owners or not test_queries:
         return []
-    texts = [tests[number].queries[key] for number, key in asked]
+    texts = [tests[number].queries[key] for number, key in test_queries]
     pairs = leaks([query for queries in train.values() for query in queries], texts)
     copies: dict[int, dict[str, int]] = {}  # training text to its first copy in each task
     for place, first in enumerate(pairs.firsts.tolist()):
@@ -120,7 +120,7 @@ def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) 
             nearest[task] = min(nearest.get(task, (0.0, 0)), (-similarity, place))
     best: dict[int, tuple[float, int, int]] = {}  # test set to its most similar pair
     tasks: dict[int, dict[str, set[str]]] = {}  # test set to the keys of the queries that are in each task
-    for other, ((number, key), text) in enumerate(zip(asked, pairs.seconds.tolist(), strict=True)):
+    for other, ((number, key), text) in enumerate(zip(test_queries, pairs.seconds.tolist(), strict=True)):
         for task, (unlike, place) in alike.get(text, {}).items():
             tasks.setdefault(number, {}).setdefault(task, set()).add(key)
             best[number] = min(best.get(number, (0.0, 0, 0)), (unlike, place, other))
@@ -131,7 +131,7 @@ def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) 
         leaked = len(set.union(*by_task.values()))
         unlike, place, other = best[number]
         task, row = owners[place]
-        example = {"query_id": asked[other][1], "query": texts[other], "task": task, "row": row}
+        example = {"query_id": test_queries[other][1], "query": texts[other], "task": task, "row": row}
         example |= {"train_query": train[task][row], "similarity": round(-unlike, 4)}
         found.append({**about, "leaked": leaked, "tasks": dict(counts.most_common()), "example": example})
     return found

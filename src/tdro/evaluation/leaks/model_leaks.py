@@ -68,9 +68,9 @@ def test_texts(benchmarks: Sequence[Benchmark], data: Path | None = None) -> Ite
         if each.mkqa is not None:
             questions = read_mkqa(mkqa_file(each.mkqa, data))
             everything = wholes[each.name] = {}
-            for language, asked in questions.texts.items():
+            for language, texts_of_language in questions.texts.items():
                 name = test_name(language)
-                wholes[name] = dict(zip(questions.ids, asked, strict=True))
+                wholes[name] = dict(zip(questions.ids, texts_of_language, strict=True))
                 everything.update({f"{name}/{key}": text for key, text in wholes[name].items()})
     for name, texts in wholes.items():
         yield TestTexts(name, texts)
