@@ -17,6 +17,7 @@ from tdro.recipe.schema import load_recipe
 from tdro.report.collect import collect
 from tdro.report.public import public, without_paths
 from tdro.run import pipeline
+from tdro.run.training_data import mixture_on_disk
 from tdro.weights import TaskWeights
 
 
@@ -123,9 +124,10 @@ def test_paths_become_their_last_part():
 
 def test_a_cap_that_cannot_be_kept_names_its_group(tmp_path):
     recipe = tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.01)
-    for work in (pipeline.run_recipe, make_plan):
-        with pytest.raises(UserError, match="finetune 'main', max_epochs: "):
-            work(recipe)
+    with pytest.raises(UserError, match="finetune 'main', max_epochs: "):
+        pipeline.run_recipe(recipe)
+    with pytest.raises(UserError, match="finetune 'main', max_epochs: "):
+        make_plan(recipe, mixture_on_disk(recipe))
 
 
 def test_a_report_of_nothing_makes_no_folder(tmp_path):
