@@ -31,7 +31,7 @@ from sentence_transformers import SentenceTransformer
 
 from tdro.console import quiet_libraries
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import read_beir
+from tdro.data.testsets.beir_data import read_beir
 from tdro.disk import cache_folder
 from tdro.evaluation.scoring.evaluate import MEASURES, evaluate_all
 from tdro.evaluation.scoring.metrics import gains, judgements, measure

@@ -20,7 +20,7 @@ from transformers import set_seed
 
 from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.data.plan.task_order import draw_tasks, most_steps
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.machine import Machine
@@ -136,7 +136,7 @@ def finetune(
             log = training_log(trainer)
             about = record(job, data, plan, log, time.monotonic() - started)
             shutil.rmtree(working / "model", ignore_errors=True)  # what a full disk or a kill left of it
-            with named(folder):
+            with writing(folder):
                 write_jsonl(working / "model" / "log.jsonl", log)
                 write_json(working / "model" / "training.json", about)
                 save_model(model, working / "model", saving)
