@@ -23,7 +23,7 @@ from tdro.models.saving import Saving, public_base
 from tdro.models.sources import source_content
 from tdro.planning.cuts import tokens_as_trained
 from tdro.recipe.schema import Base, Recipe
-from tdro.run.training_data import TrainingData
+from tdro.run.training_data import RunData
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -49,7 +49,7 @@ class BaseModels:
         data: the training data, whose prompts a model must have room for and keeps when it is saved.
     """
 
-    def __init__(self, recipe: Recipe, machine: Machine, data: TrainingData) -> None:
+    def __init__(self, recipe: Recipe, machine: Machine, data: RunData) -> None:
         self.recipe, self.machine, self.data = recipe, machine, data
         self._built: dict[str, BaseModel] = {}
 
