@@ -14,7 +14,7 @@ from tdro.evaluation.compare.verdict import seeds_said, significant, verdict
 from tdro.recipe.names import BASELINES, in_order
 from tdro.report import charts
 from tdro.report.run_contents import RunContents
-from tdro.report.words import describe
+from tdro.report.words import mixture_in_words
 
 PARTS = (
     ("all", "all test sets", "disc"),
@@ -55,7 +55,7 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
         table.append(
             {
                 "name": name,
-                "what": describe(name),
+                "what": mixture_in_words(name),
                 "cells": cells,
                 "spread": [number(dig(row, key, "spread")) for key in ("ndcg@10", "recall@100")],
                 "difference": difference,
