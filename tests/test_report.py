@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fake_run_folder import MIXTURES, NAMES, fake_run, names_for
 from tdro.errors import UserError
-from tdro.evaluation.compare import figures
+from tdro.evaluation.compare import readable_numbers as figures
 from tdro.evaluation.compare.verdict import verdict
 from tdro.files import read_json, write_json
 from tdro.report import charts, words

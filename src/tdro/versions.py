@@ -15,7 +15,6 @@ _PACKAGES = (
     "accelerate",
     "peft",
     "numpy",
-    "bm25s",
 )
 
 

@@ -49,13 +49,14 @@ def run(options: argparse.Namespace) -> None:
     if options.out is not None:
         check_writable(options.out)
     from tdro.evaluation.compare.compare import compare_places
-    from tdro.evaluation.compare.compare_table import examples_text, table
+    from tdro.evaluation.compare.compare_table import comparison_table
+    from tdro.evaluation.compare.examples import examples_text
     from tdro.files import holds_json, write_json
 
     comparison = compare_places(options.places, options.baseline, options.measure, options.examples)
     if options.out is not None and options.out.exists() and not (options.force or holds_json(options.out, comparison)):
         raise UserError(f"{options.out} is there already and holds something else; name another file, or use --force")
-    show(table(comparison))
+    show(comparison_table(comparison))
     if options.examples:
         show(f"\n{examples_text(comparison['examples'])}")
     if options.out is not None:

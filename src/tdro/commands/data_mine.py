@@ -79,10 +79,10 @@ def run(options: argparse.Namespace) -> None:
     """Mine the negatives and print what was found."""
     from tdro.console import log_to, quiet_libraries, show
     from tdro.machine import this_machine
-    from tdro.mining.mine_files import Options, mine_files
-    from tdro.mining.settings import Mining
+    from tdro.mining.mine_files import MiningOptions, mine_files
+    from tdro.mining.mining_settings import MiningSettings
 
-    settings = Mining(
+    settings = MiningSettings(
         by=options.by,
         per_row=options.per_row,
         ranks=options.ranks,
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
     )
     quiet_libraries()
     log_to(None, this_machine().main)
-    chosen = Options(
+    chosen = MiningOptions(
         settings,
         options.model,
         options.corpus,

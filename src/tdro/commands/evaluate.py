@@ -88,8 +88,8 @@ def _evaluate_models(options: argparse.Namespace) -> None:
 
     instructions = read_instructions(options.instruction)
     from tdro.console import log_to, quiet_libraries, say
-    from tdro.evaluation.models import evaluate_models
-    from tdro.evaluation.models_table import evaluated_table
+    from tdro.evaluation.evaluate_models import evaluate_models
+    from tdro.evaluation.results_table import evaluated_table
     from tdro.machine import this_machine
 
     quiet_libraries()

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tdro.evaluation.compare.figures import dig, number, plural, points, signed
-from tdro.evaluation.compare.same_model import is_baseline, said
-from tdro.evaluation.compare.verdict import seeds_said, significant, verdict
+from tdro.evaluation.compare.readable_numbers import as_number, nested, plural, points, signed
+from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
+from tdro.evaluation.compare.verdict import seeds_phrase, significant, verdict
 from tdro.recipe.names import BASELINES, in_order
 from tdro.report import charts
 from tdro.report.run_contents import RunContents
@@ -31,7 +31,7 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
         comparison: of the group, as its file has it.
         selection: the mixture that the verdict is about, such as ``top-70``.
     """
-    rows = {str(dig(row, "mixture")): row for row in comparison["rows"] if isinstance(row, dict)}
+    rows = {str(nested(row, "mixture")): row for row in comparison["rows"] if isinstance(row, dict)}
     tests = [test for test in comparison["tests"] if isinstance(test, dict)]
     names = in_order(list(rows))
     challengers = [name for name in names if name not in BASELINES]
@@ -47,7 +47,7 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
     table: list[dict[str, Any]] = []
     for name in names:
         row = rows[name]
-        difference = None if is_baseline(row) else dig(row, "versus", "ndcg@10", "all")
+        difference = None if is_baseline(row) else nested(row, "versus", "ndcg@10", "all")
         cells = [
             {"value": _score(row, *key), "best": name not in ("untrained", "bm25") and _score(row, *key) == value}
             for key, value in best.items()
@@ -57,23 +57,23 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
                 "name": name,
                 "what": mixture_in_words(name),
                 "cells": cells,
-                "spread": [number(dig(row, key, "spread")) for key in ("ndcg@10", "recall@100")],
+                "spread": [as_number(nested(row, key, "spread")) for key in ("ndcg@10", "recall@100")],
                 "difference": difference,
                 "significant": significant(difference),
-                "few": bool(dig(difference, "too_few")),
+                "few": bool(nested(difference, "too_few")),
             }
         )
     word, sentence = ("Unknown", f"{selection} was not compared here.")
     if selection in rows:
         word, sentence = verdict(
             selection,
-            dig(rows[selection], "versus", "ndcg@10", "all"),
+            nested(rows[selection], "versus", "ndcg@10", "all"),
             _score(rows[selection], "ndcg@10", "all"),
             _score(rows.get("uniform"), "ndcg@10", "all"),
             len(tests),
         )
         if is_baseline(rows[selection]):
-            word, sentence = "Nothing compared", said([rows[selection]])[0]
+            word, sentence = "Nothing compared", same_model_sentences([rows[selection]])[0]
     return {
         "group": comparison["group"],
         "word": word,
@@ -93,17 +93,17 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
 
 
 def _score(row: Any, measure: str, part: str) -> float:
-    return number(dig(row, measure, part))
+    return as_number(nested(row, measure, part))
 
 
 def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     """The sentences after the verdict: seeds needed, new tasks, the best mixture, whether training helps at all."""
-    sentences = said([rows[name] for name in rows if name != selection or not is_baseline(rows[name])])
-    both = dig(rows.get(selection), "versus", "ndcg@10", "all", "with_seeds")
-    if significant(dig(rows.get(selection), "versus", "ndcg@10", "all")) and "needed" in (both or {}):
-        sentences.append(f"To show a difference of this size takes {seeds_said(both['needed'])}.")
-    parts = [dig(rows.get(selection), "versus", "ndcg@10", part, "difference") for part in ("trained", "untrained")]
-    if all(math.isfinite(number(part)) for part in parts):
+    sentences = same_model_sentences([rows[name] for name in rows if name != selection or not is_baseline(rows[name])])
+    both = nested(rows.get(selection), "versus", "ndcg@10", "all", "with_seeds")
+    if significant(nested(rows.get(selection), "versus", "ndcg@10", "all")) and "needed" in (both or {}):
+        sentences.append(f"To show a difference of this size takes {seeds_phrase(both['needed'])}.")
+    parts = [nested(rows.get(selection), "versus", "ndcg@10", part, "difference") for part in ("trained", "untrained")]
+    if all(math.isfinite(as_number(part)) for part in parts):
         sentences.append(
             f"{signed(parts[0])} on tasks that were trained on, {signed(parts[1])} on tasks that were not."
         )
@@ -123,7 +123,7 @@ def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
 def _setting(run: RunContents, comparison: dict[str, Any], tests: list[dict[str, Any]]) -> str:
     """What was compared: steps, batch, seeds and test sets; with a warning if the mixtures were not trained alike."""
     trainings = [training for training in run.trainings if training.group == comparison["group"]]
-    budgets = {(dig(training.facts, "steps"), dig(training.facts, "batch")) for training in trainings}
+    budgets = {(nested(training.facts, "steps"), nested(training.facts, "batch")) for training in trainings}
     seeds = comparison.get("seeds") or []
     words = f"{plural(len(seeds), 'seed')} a mixture. " if seeds else ""
     if len(budgets) == 1:
@@ -139,8 +139,8 @@ def _setting(run: RunContents, comparison: dict[str, Any], tests: list[dict[str,
 
 
 def _difference(row: Any, *keys: str) -> tuple[float, float, float]:
-    found = dig(row, "versus", "ndcg@10", *keys)
-    return number(dig(found, "difference")), number(dig(found, "low")), number(dig(found, "high"))
+    found = nested(row, "versus", "ndcg@10", *keys)
+    return as_number(nested(found, "difference")), as_number(nested(found, "low")), as_number(nested(found, "high"))
 
 
 def _axis(domain: tuple[float, float]) -> str:
@@ -199,10 +199,10 @@ def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[
         name = str(test.get("name"))
         cells = []
         for mixture in challengers:
-            found = dig(rows[mixture], "versus", "ndcg@10", "tests", name)
-            holm = number(dig(found, "p_holm"))
-            cells.append({"difference": number(dig(found, "difference")), "holm": holm, "strong": holm < 0.05})
-        beside = [number(dig(rows[base], "ndcg@10", "tests", name)) for base in BASELINES if base in rows]
+            found = nested(rows[mixture], "versus", "ndcg@10", "tests", name)
+            holm = as_number(nested(found, "p_holm"))
+            cells.append({"difference": as_number(nested(found, "difference")), "holm": holm, "strong": holm < 0.05})
+        beside = [as_number(nested(rows[base], "ndcg@10", "tests", name)) for base in BASELINES if base in rows]
         table.append(
             {
                 "name": name,

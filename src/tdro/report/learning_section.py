@@ -13,7 +13,7 @@ import numpy as np
 
 from tdro.dro.health import weak_reference
 from tdro.dro.measures import FLOOR
-from tdro.evaluation.compare.figures import dig, number
+from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.report import charts
 from tdro.report.run_contents import LearningSteps, RunContents
 
@@ -52,8 +52,8 @@ def learning_view(run: RunContents) -> dict[str, Any] | None:
 
 def _measure(run: RunContents, g: int) -> dict[str, float]:
     """Mean and spread of a task's M, from ``health.json`` or else the steps, its median and the pooled ratio."""
-    facts = dig(run.health, "tasks", run.names[g])
-    mean, std = number(dig(facts, "measure_mean")), number(dig(facts, "measure_std"))
+    facts = nested(run.health, "tasks", run.names[g])
+    mean, std = as_number(nested(facts, "measure_mean")), as_number(nested(facts, "measure_std"))
     median = pooled = math.nan
     if run.steps is not None:
         known = run.steps.measure[:, g][np.isfinite(run.steps.measure[:, g])]
@@ -76,20 +76,20 @@ def health_view(run: RunContents) -> dict[str, Any] | None:
     """The warnings, the numbers of the whole run and a row for each task; None without ``health.json``."""
     if run.health is None:
         return None
-    solved_below = number(run.health.get("solved_below", FLOOR))
+    solved_below = as_number(run.health.get("solved_below", FLOOR))
     rows: list[dict[str, Any]] = []
     for g, name in enumerate(run.names):
-        facts = dig(run.health, "tasks", name)
+        facts = nested(run.health, "tasks", name)
         keys = ("reference_loss", "untrained_loss", "seen_loss", "unseen_loss")
-        losses = {key: number(dig(facts, key)) for key in keys}
+        losses = {key: as_number(nested(facts, key)) for key in keys}
         reference, untrained = (None if math.isnan(losses[key]) else losses[key] for key in keys[:2])
         weak = weak_reference(reference, untrained, solved_below)
         rows.append({"name": name, "weak": weak, **losses, **_measure(run, g)})
     return {
         "warnings": [str(warning) for warning in run.health.get("warnings") or []],
-        "effective": number(run.health.get("effective_tasks")),
-        "entropy": number(run.health.get("entropy")),
-        "drift": number(run.health.get("drift_per_100_steps")),
+        "effective": as_number(run.health.get("effective_tasks")),
+        "entropy": as_number(run.health.get("entropy")),
+        "drift": as_number(run.health.get("drift_per_100_steps")),
         "has_unseen": any(math.isfinite(row["unseen_loss"]) for row in rows),
         "n_tasks": len(rows),
         "rows": rows,

@@ -19,8 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tdro.console import visible
 from tdro.errors import UserError
-from tdro.evaluation.compare.figures import NOTHING, dig, fixed, number, plural, points
-from tdro.evaluation.compare.same_model import is_baseline, said
+from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed, nested, plural, points
+from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
 from tdro.files import read_json, write_atomic
@@ -112,7 +112,7 @@ def code(value: Any) -> str:
 
 def thousands(value: Any) -> str:
     """A whole number with commas between thousands; a dash for NaN."""
-    value = number(value)
+    value = as_number(value)
     return f"{round(value):,}" if value == value else NOTHING
 
 
@@ -136,23 +136,25 @@ class _Base:
 
 
 def _base(recipe: Any, training: TrainedModel, folder: Path) -> _Base:
-    groups = {dig(entry, "name"): entry for entry in dig(recipe, "finetune") or []}
-    settings = training.base or dig(groups.get(training.group), "base") or dig(recipe, "base") or {}
-    source, kind = str(dig(settings, "source") or "unknown"), dig(settings, "kind")
+    groups = {nested(entry, "name"): entry for entry in nested(recipe, "finetune") or []}
+    settings = training.base or nested(groups.get(training.group), "base") or nested(recipe, "base") or {}
+    source, kind = str(nested(settings, "source") or "unknown"), nested(settings, "kind")
     adapter = (folder / "adapter_config.json").exists()
     hub, licence = _PACKAGED.get(source, (None, ""))
     if hub is None and re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not exists(source):
         hub = source
     name = hub or without_paths(source)
     if kind == "static":
-        what = f"static embeddings of {dig(settings, 'dimension')} dimensions with a random start; tokenizer of {name}"
+        what = (
+            f"static embeddings of {nested(settings, 'dimension')} dimensions with a random start; tokenizer of {name}"
+        )
         return _Base(None, name, what, licence, False)
-    layers, lora = dig(settings, "layers"), dig(settings, "lora")
+    layers, lora = nested(settings, "layers"), nested(settings, "lora")
     pooling = "last-token pooling" if kind == "decoder" else "its own pooling"
     parts = [name, f"its first {layers} layers" if layers else "", pooling]
     if lora:
         saved = "saved alone" if adapter else "merged into the weights"
-        parts.append(f"LoRA adapters of rank {dig(lora, 'r')}, {saved}")
+        parts.append(f"LoRA adapters of rank {nested(lora, 'r')}, {saved}")
     return _Base(hub, name, ", ".join(part for part in parts if part), licence, adapter)
 
 
@@ -161,7 +163,7 @@ def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[T
         {"name": task.name, "rows": 0 if math.isnan(task.rows) else task.rows, "fingerprint": task.fingerprint}
         for task in run.tasks
     ]
-    return of_recipe(recipe, tasks, dig(training.facts, "weights"))
+    return of_recipe(recipe, tasks, nested(training.facts, "weights"))
 
 
 def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, data: list[TrainingData]) -> str:
@@ -203,20 +205,20 @@ def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, dat
 def _usage(training: TrainedModel, folder: Path) -> dict[str, Any]:
     """The model's prompts, and the task with the largest weight, for the example of how they are used."""
     config = read_json(folder / "config_sentence_transformers.json")
-    prompts = {key: value for key, value in (dig(config, "prompts") or {}).items() if value}
-    weights = dig(training.facts, "weights") or {}
+    prompts = {key: value for key, value in (nested(config, "prompts") or {}).items() if value}
+    weights = nested(training.facts, "weights") or {}
     tasks = sorted((name for name in prompts if name in weights), key=lambda name: -weights[name])
-    symmetric = [name for name in tasks if f"{name}-document" not in dig(config, "prompts")]
+    symmetric = [name for name in tasks if f"{name}-document" not in nested(config, "prompts")]
     shown = next((name for name in tasks if name not in symmetric), None)
     return {"prompts": prompts, "task": shown, "symmetric": symmetric, "query": prompts.get("query", "")}
 
 
 def _data(run: RunContents, training: TrainedModel) -> list[dict[str, Any]]:
-    drawn = {task.name: number(dig(training.facts, "rows_drawn", task.name)) for task in run.tasks}
+    drawn = {task.name: as_number(nested(training.facts, "rows_drawn", task.name)) for task in run.tasks}
     total = sum(drawn.values()) or 1
     return [
         {"name": task.name, "rows": task.rows, "licence": task.licence, "source": task.source}
-        | {"share": drawn[task.name] / total, "epochs": number(dig(training.facts, "epochs", task.name))}
+        | {"share": drawn[task.name] / total, "epochs": as_number(nested(training.facts, "epochs", task.name))}
         for task in run.tasks
     ]
 
@@ -233,7 +235,7 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
     """Where the weights came from, and whether this model's training used them."""
     if run.weights is None:
         return ""
-    known, loaded = run.weights.provenance, dig(recipe, "weights", "load")
+    known, loaded = run.weights.provenance, nested(recipe, "weights", "load")
     if loaded == "paper":
         origin = "Not learned here: the weights that the paper's authors released."
     elif loaded:
@@ -248,11 +250,11 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
 
 def _limits(recipe: Any, folder: Path) -> dict[str, Any] | None:
     """Tokens after which training cut queries and passages, and how many the model reads by itself; None if unknown."""
-    found = {key: dig(recipe, "data", f"{key}_tokens") for key in ("query", "passage")}
+    found = {key: nested(recipe, "data", f"{key}_tokens") for key in ("query", "passage")}
     if None in found.values():
         return None
     path = folder / "tokenizer_config.json"
-    longest = dig(read_json(path), "model_max_length") if path.is_file() else None
+    longest = nested(read_json(path), "model_max_length") if path.is_file() else None
     if isinstance(longest, int):
         found = {key: min(limit, longest) for key, limit in found.items()}
     return {**found, "longest": longest}
@@ -290,13 +292,13 @@ def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[
 
 def _verdict(comparison: dict[str, Any], mixture: str) -> str:
     """What the paired test of this model's mixture against uniform says, over all seeds."""
-    rows = {dig(row, "mixture"): row for row in comparison["rows"]}
-    difference = dig(rows.get(mixture), "versus", "ndcg@10", "all")
+    rows = {nested(row, "mixture"): row for row in comparison["rows"]}
+    difference = nested(rows.get(mixture), "versus", "ndcg@10", "all")
     if difference is None:
         return ""
     if is_baseline(rows[mixture]):
-        return said([rows[mixture]])[0]
-    scores = [dig(rows.get(name), "ndcg@10", "all") for name in (mixture, "uniform")]
+        return same_model_sentences([rows[mixture]])[0]
+    scores = [nested(rows.get(name), "ndcg@10", "all") for name in (mixture, "uniform")]
     sentence = verdict(mixture, difference, scores[0], scores[1], len(comparison["tests"]))[1]
-    seeds = plural(int(dig(rows[mixture], "seeds") or 1), "seed")
+    seeds = plural(int(nested(rows[mixture], "seeds") or 1), "seed")
     return f"Over {seeds}, tested query by query: {sentence}"

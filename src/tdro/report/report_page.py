@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from tdro.console import visible
 from tdro.errors import UserError
-from tdro.evaluation.compare import figures
-from tdro.evaluation.compare.figures import dig
+from tdro.evaluation.compare import readable_numbers
+from tdro.evaluation.compare.readable_numbers import nested
 from tdro.files import write_atomic
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.report import words
@@ -55,7 +55,7 @@ def render(run: RunContents) -> str:
         lstrip_blocks=True,
     )
     for module, names in (
-        (figures, ("fixed", "points", "signed", "p_value")),
+        (readable_numbers, ("fixed", "points", "signed", "p_value")),
         (words, ("percent", "count", "epochs", "duration")),
     ):
         environment.filters |= {name: getattr(module, name) for name in names}
@@ -107,8 +107,8 @@ def _training_row(training: TrainedModel) -> dict[str, Any]:
     keys = ("steps", "batch", "seconds", "first_loss", "last_loss")
     return {
         "group": training.group,
-        "base": re.split(r"[/\\]", str(dig(training.base, "source") or ""))[-1],
+        "base": re.split(r"[/\\]", str(nested(training.base, "source") or ""))[-1],
         "mixture": training.mixture,
         "seed": training.seed,
-        **{key: dig(training.facts, key) for key in keys},
+        **{key: nested(training.facts, key) for key in keys},
     }

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tdro.errors import UserError
-from tdro.evaluation.compare.figures import dig, number
-from tdro.evaluation.leaks.leaks import FILE as LEAKS
-from tdro.evaluation.leaks.leaks import known_leaks
+from tdro.evaluation.compare.readable_numbers import as_number, nested
+from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
+from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.files import read_json, read_jsonl
 from tdro.recipe.names import mixture_and_seed, model_name
 from tdro.recipe.yaml_lines import plain_yaml
@@ -67,7 +67,7 @@ class TrainedModel:
     @property
     def base(self) -> dict[str, Any] | None:
         """The recipe's section of the base that it was made from; None if ``training.json`` does not tell."""
-        found = dig(self.facts, "settings", "base")
+        found = nested(self.facts, "settings", "base")
         return found if isinstance(found, dict) else None
 
 
@@ -87,7 +87,7 @@ class RunContents:
     trainings: list[TrainedModel]
     comparisons: list[dict[str, Any]]
     data: dict[str, Any] | None = None  # the card of tdro.data.quality.data_card
-    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.leaks.look_for_leaks
+    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.find_leaks.look_for_leaks
 
     @property
     def names(self) -> list[str]:
@@ -144,12 +144,14 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
         content = plain_yaml(recipe or "", "recipe.yaml")
     except UserError:
         return None
-    groups = dig(content, "finetune")
+    groups = nested(content, "finetune")
     if not isinstance(groups, list):
         return None
     return {
-        str(dig(group, "name")): {
-            model_name(mixture, seed) for mixture in dig(group, "mixtures") or () for seed in dig(group, "seeds") or ()
+        str(nested(group, "name")): {
+            model_name(mixture, seed)
+            for mixture in nested(group, "mixtures") or ()
+            for seed in nested(group, "seeds") or ()
         }
         for group in groups
     }
@@ -169,7 +171,7 @@ def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[ReportedT
     facts = [
         ReportedTask(
             name=str(task.get("name")),
-            rows=number(task.get("rows")),
+            rows=as_number(task.get("rows")),
             licence=str(task.get("licence") or ""),
             source=str(task.get("source") or ""),
             instruction=str(task.get("instruction") or ""),
@@ -192,9 +194,9 @@ def _steps(path: Path, n_tasks: int) -> LearningSteps | None:
         if wrong is not None:
             found = len(rows[wrong])
             raise UserError(f"{path}, step line {wrong + 1}: {found} values of {key!r} for {n_tasks} tasks")
-        values = np.array([[number(value) for value in row] for row in rows], dtype=float)
+        values = np.array([[as_number(value) for value in row] for row in rows], dtype=float)
         series[key] = np.where(np.isfinite(values), values, np.nan)
-    return LearningSteps(step=np.array([number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
+    return LearningSteps(step=np.array([as_number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
 
 
 def _trainings(folder: Path) -> list[TrainedModel]:

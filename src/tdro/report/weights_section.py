@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tdro.evaluation.compare.figures import dig, number
+from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.recipe.names import in_order
 from tdro.report import charts
 from tdro.report.run_contents import RunContents, TrainedModel
@@ -20,7 +20,7 @@ from tdro.report.words import percent
 
 def selection_name(run: RunContents) -> str:
     """The mixture that the report is about: the first ``top-…`` that was compared or trained, else ``top-70``."""
-    compared = [str(dig(row, "mixture")) for comparison in run.comparisons for row in comparison["rows"]]
+    compared = [str(nested(row, "mixture")) for comparison in run.comparisons for row in comparison["rows"]]
     names = compared + [training.mixture for training in run.trainings]
     return next((name for name in names if name.startswith("top-")), "top-70")
 
@@ -31,9 +31,9 @@ def kept_tasks(run: RunContents, selection: str) -> list[bool]:
     A model that was trained on the selection tells; if there is none, :meth:`TaskWeights.top` does.
     """
     for training in run.trainings:
-        weights = dig(training.facts, "weights")
+        weights = nested(training.facts, "weights")
         if training.mixture == selection and isinstance(weights, dict):
-            return [number(weights.get(name)) > 0 for name in run.names]
+            return [as_number(weights.get(name)) > 0 for name in run.names]
     if run.weights is None:
         return [False] * len(run.tasks)
     share = selection.partition("-")[2]
@@ -102,6 +102,6 @@ def epochs_view(run: RunContents) -> list[dict[str, Any]]:
 
 
 def _epochs(trainings: list[TrainedModel], task: str) -> float:
-    found = [number(dig(training.facts, "epochs", task)) for training in trainings]
+    found = [as_number(nested(training.facts, "epochs", task)) for training in trainings]
     known = [value for value in found if math.isfinite(value)]
     return sum(known) / len(known) if known else math.nan

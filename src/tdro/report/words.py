@@ -1,6 +1,6 @@
 """Numbers, mixtures and verdicts as words, for the page and the card.
 
-The numbers that the terminal's tables need too are in :mod:`tdro.evaluation.compare.figures`.
+The numbers that the terminal's tables need too are in :mod:`tdro.evaluation.compare.readable_numbers`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tdro.evaluation.compare.figures import NOTHING, fixed, number
+from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed
 
 
 def percent(value: Any) -> str:
     """A share: ``18.2 %``, or ``< 0.1 %``."""
-    value = number(value)
+    value = as_number(value)
     if 0 < value < 0.0005:
         return "< 0.1 %"
     return NOTHING if not math.isfinite(value) else f"{fixed(100 * value)} %"
@@ -21,13 +21,13 @@ def percent(value: Any) -> str:
 
 def count(value: Any) -> str:
     """A whole number with narrow spaces between thousands."""
-    value = number(value)
+    value = as_number(value)
     return f"{round(value):,}".replace(",", "\u202f") if math.isfinite(value) else NOTHING
 
 
 def epochs(value: Any) -> str:
     """How often a row is seen on average: ``8.30``, ``0.02``; ``0`` for a task that is left out."""
-    value = number(value)
+    value = as_number(value)
     if 0 < value < 0.005:
         return "< 0.01"
     return "0" if value == 0 else fixed(value, 1 if value >= 10 else 2)
@@ -35,7 +35,7 @@ def epochs(value: Any) -> str:
 
 def duration(seconds: Any) -> str:
     """``0.4 s``, ``7 s``, ``2 min 05 s``, ``1 h 03 min``."""
-    seconds = number(seconds)
+    seconds = as_number(seconds)
     if not math.isfinite(seconds):
         return NOTHING
     if seconds < 9.95:

@@ -1,7 +1,6 @@
-"""Numbers as people read them, the same in the terminal, the report and the model card.
+"""Writes numbers the same way in the terminal, the report and the model card.
 
-A missing or non-finite number is an en dash everywhere. Rejected: the locale module (a report must read the same on
-every machine).
+A missing or non-finite number is an en dash. See docs/decisions.md, numbers-without-locale.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ from typing import Any
 NOTHING = "–"
 
 
-def number(value: Any) -> float:
-    """``value`` as a float; NaN for null, text, and anything else that is no number."""
+def as_number(value: Any) -> float:
+    """``value`` as a float; NaN if it is None, text, or anything else that is no number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return math.nan
     return float(value)
 
 
-def dig(data: Any, *keys: str) -> Any:
-    """``data[key][key]...``, or ``None`` where a key is missing on the way."""
+def nested(data: Any, *keys: str) -> Any:
+    """``data[keys[0]][keys[1]]…``; None if a key is missing on the way."""
     for key in keys:
         if not isinstance(data, dict) or key not in data:
             return None
@@ -29,8 +28,8 @@ def dig(data: Any, *keys: str) -> Any:
 
 
 def fixed(value: Any, digits: int = 1) -> str:
-    """``value`` with that many decimals and a true minus sign."""
-    value = number(value)
+    """``value`` with so many decimals and a true minus sign: ``−1.5``."""
+    value = as_number(value)
     if not math.isfinite(value):
         return NOTHING
     text = f"{value:.{digits}f}"
@@ -38,19 +37,19 @@ def fixed(value: Any, digits: int = 1) -> str:
 
 
 def points(value: Any, digits: int = 1) -> str:
-    """A fraction in percent points, without a unit: 0.215 is ``21.5``."""
-    return fixed(100 * number(value), digits)
+    """A fraction times 100: 0.215 is ``21.5``."""
+    return fixed(100 * as_number(value), digits)
 
 
 def signed(value: Any, digits: int = 2) -> str:
-    """A difference of fractions in points, always with its sign."""
+    """A difference of fractions times 100, always with its sign: 0.0098 is ``+0.98``."""
     text = points(value, digits)
     return text if text == NOTHING or text.startswith("−") or float(text) == 0 else f"+{text}"
 
 
 def p_value(value: Any) -> str:
-    """``< 0.001``, ``0.034``, ``0.21``."""
-    value = number(value)
+    """A p-value: ``< 0.001``, ``0.034``, ``0.21``."""
+    value = as_number(value)
     if not math.isfinite(value):
         return NOTHING
     if value < 0.001:
@@ -59,7 +58,7 @@ def p_value(value: Any) -> str:
 
 
 def p_phrase(value: Any) -> str:
-    """``p < 0.001`` or ``p = 0.034``, or nothing known of it."""
+    """A p-value in a sentence: ``p < 0.001``, ``p = 0.034``, or ``p unknown``."""
     text = p_value(value)
     return "p unknown" if text == NOTHING else f"p {text}" if text.startswith("<") else f"p = {text}"
 

@@ -21,18 +21,25 @@ from typing import Any
 from tdro.data.task import TestSet
 from tdro.disk import check_writable
 from tdro.errors import UserError
-from tdro.evaluation.formats.mteb_format import write_mteb_whole
-from tdro.evaluation.leaks.leaks import FILE as LEAKS
+from tdro.evaluation.formats.mteb_results import write_mteb_whole
+from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.model_leaks import find_model_leaks
-from tdro.evaluation.results import note_of
-from tdro.evaluation.scoring.bm25 import NAME as BM25
-from tdro.evaluation.scoring.bm25 import evaluate_bm25
+from tdro.evaluation.results import note_path
+from tdro.evaluation.scoring.bm25_baseline import NAME as BM25
+from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
+from tdro.evaluation.scoring.combine_results import average_parts, join_parts
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.evaluation.scoring.evaluate_mkqa import evaluate_mkqa, test_name
-from tdro.evaluation.scoring.find_tests import Benchmark, find_benchmark, without_repeats
-from tdro.evaluation.scoring.joined import averaged, joined
+from tdro.evaluation.scoring.find_benchmark import Benchmark, find_benchmark, without_repeats
 from tdro.evaluation.scoring.mkqa import LANGUAGES
-from tdro.evaluation.scoring.model_prompts import Instruction, Prompts, check_used, prompts_of, read_prompts, sides
+from tdro.evaluation.scoring.model_prompts import (
+    Instruction,
+    ModelPrompts,
+    check_used,
+    prompts_for,
+    prompts_of,
+    read_prompts,
+)
 from tdro.files import read_json, write_json
 from tdro.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.models.fingerprint import model_fingerprint
@@ -44,7 +51,7 @@ _FORMAT = "tdro-evaluated/1"
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ModelResults:
     """A model's results.
 
     Attributes:
@@ -83,7 +90,7 @@ def evaluate_models(
     cache: Path | str | None = None,
     force: bool = False,
     trust_remote_code: bool = False,
-) -> list[Evaluated]:
+) -> list[ModelResults]:
     """Evaluate models on benchmarks and write ``out/<model>/<test>.json``, and what else belongs to it; then look for
     the test queries in what the models were trained on, as far as that is known.
 
@@ -91,7 +98,7 @@ def evaluate_models(
 
     Args:
         models: folders or hub ids; ``bm25`` for the baseline that matches words.
-        on: see :func:`tdro.evaluation.scoring.find_tests.find_benchmark`.
+        on: see :func:`tdro.evaluation.scoring.find_benchmark.find_benchmark`.
         out: holds a folder a model, named by the last part of its path.
         data: where local copies are looked for first.
         instructions: by test set, task or benchmark; where there is none, the model's own prompts stand.
@@ -158,7 +165,7 @@ def _names(found: Benchmark) -> list[str]:
     return [found.name, *of_parts, *(map(test_name, LANGUAGES) if found.mkqa else ())]
 
 
-def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], request: _Request) -> Evaluated:
+def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], request: _Request) -> ModelResults:
     machine = request.machine
     trusted, whole = request.trust_remote_code, (Path(model) / "modules.json").is_file()
     loaded = model if whole else load_model(model, device=machine.device, trust_remote_code=trusted)
@@ -176,24 +183,24 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
     for each in benchmarks:
         if each.mkqa is not None:
             questions = {
-                language: sides([test_name(language)], each.name, request.instructions, prompts)[0]
+                language: prompts_for([test_name(language)], each.name, request.instructions, prompts)[0]
                 for language in LANGUAGES
             }
             listed[each.name] = evaluate_mkqa(
                 *(loaded, each.mkqa, request.out),
                 model_name=f"{name}/{each.name}",
                 prompts=questions,
-                passage_prompt=sides([], each.name, request.instructions, prompts)[1],
+                passage_prompt=prompts_for([], each.name, request.instructions, prompts)[1],
                 questions_folder=request.data,
                 **settings,
             )
             if machine.main:
-                write_json(request.out / name / f"{each.name}.json", averaged(each.name, name, listed[each.name]))
+                write_json(request.out / name / f"{each.name}.json", average_parts(each.name, name, listed[each.name]))
             wait_for_everyone(machine)
-    return Evaluated(name, request.out / name, listed)
+    return ModelResults(name, request.out / name, listed)
 
 
-def _evaluate_words(benchmarks: Sequence[Benchmark], request: _Request) -> Evaluated:
+def _evaluate_words(benchmarks: Sequence[Benchmark], request: _Request) -> ModelResults:
     """The baseline in a model's place. It knows no prompts; one rank computes it, the others read."""
 
     def score(tests: list[TestSet], folder: str) -> list[dict[str, Any]]:
@@ -201,9 +208,9 @@ def _evaluate_words(benchmarks: Sequence[Benchmark], request: _Request) -> Evalu
             return evaluate_bm25(tests, request.out, folder)
 
     if request.machine.main:
-        _claim(request.out / BM25, BM25, BM25, Prompts({}), _folders(benchmarks), request.force)
-    listed = _scored(score, (BM25, BM25), benchmarks, Prompts({}), request)
-    return Evaluated(BM25, request.out / BM25, listed)
+        _claim(request.out / BM25, BM25, BM25, ModelPrompts({}), _folders(benchmarks), request.force)
+    listed = _scored(score, (BM25, BM25), benchmarks, ModelPrompts({}), request)
+    return ModelResults(BM25, request.out / BM25, listed)
 
 
 def _folders(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
@@ -215,7 +222,7 @@ def _scored(
     score: Callable[[list[TestSet], str], list[dict[str, Any]]],
     model: tuple[str, str],
     benchmarks: Sequence[Benchmark],
-    prompts: Prompts,
+    prompts: ModelPrompts,
     request: _Request,
 ) -> dict[str, list[dict[str, Any]]]:
     """The results of a model (its name and fingerprint) on test sets, by benchmark; those of a whole's parts joined.
@@ -225,14 +232,14 @@ def _scored(
     tests: dict[str, dict[str, TestSet]] = {}  # by the whole that they are parts of
     for each in benchmarks:
         for part in each.parts:
-            before = sides(part.names, each.name, request.instructions, prompts)
+            before = prompts_for(part.names, each.name, request.instructions, prompts)
             tests.setdefault(part.wanted.whole, {}).setdefault(part.wanted.name, part.test_set(before))
     results: dict[str, dict[str, Any]] = {}
     name, machine = model[0], request.machine
     for whole, parts in tests.items():
         found = score(list(parts.values()), f"{name}/{whole}" if whole else name)
         if whole:
-            found = [joined(whole, name, found)]
+            found = [join_parts(whole, name, found)]
             if machine.main:
                 write_json(request.out / name / f"{whole}.json", found[0])
                 mean = found[0]["mean"]["ndcg@10"]
@@ -247,12 +254,14 @@ def _scored(
     }
 
 
-def _claim(folder: Path, model: str, content: str, prompts: Prompts, test_sets: Mapping[str, str], force: bool) -> None:
+def _claim(
+    folder: Path, model: str, content: str, prompts: ModelPrompts, test_sets: Mapping[str, str], force: bool
+) -> None:
     """Note whose results a folder has and where the test sets are. Those of other weights are kept, or with ``force``
     all removed: a folder that has some of each would be compared as one model."""
     if (folder / "modules.json").exists():
         raise UserError(f"{folder} is a model, and its results would be put into it; give another --out")
-    path = note_of(folder)
+    path = note_path(folder)
     source = str(Path(model).resolve()) if Path(model).is_dir() else model
     before = read_json(path) if path.exists() else {}
     if before and content != before.get("fingerprint"):

@@ -1,4 +1,4 @@
-"""What to mine, as a value: the recipe's keys and the command's options both become it."""
+"""What to mine: the settings that a recipe's ``data.negatives`` and the options of ``tdro data mine`` both become."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ By = Literal["bm25", "dense", "both"]
 
 
 @dataclass(frozen=True)
-class Mining:
-    """How negatives are chosen; see :mod:`tdro.mining.mine`.
+class MiningSettings:
+    """How negatives are chosen; see :mod:`tdro.mining.mine_task`.
 
     Attributes:
-        by: who finds candidates: BM25, an embedding model, or both in turn.
-        per_row: negatives that a row has in the end. Rows that have as many keep theirs.
-        ranks: the first and the last rank that is taken from, counted from 1 over what is left once answers and
-            passages within the margins are out.
-        margin: leave out what scores above the positive less this; the model's similarity (for most the cosine), or
-            BM25's score. None: no such limit.
-        relative_margin: leave out what scores above the positive less this share of it (of its absolute value, for a
-            cosine may be negative, and a distance counts as a negative score). None: no such limit.
-        draw: the best of these ranks, or any of them by chance.
-        random: take half of what a row lacks, and whatever the search does not give, from all passages by chance; for
-            negatives that are all hard make a weak model worse. False: what the search gives, and no more.
+        by: what finds the candidates: BM25, an embedding model ("dense"), or both in turn.
+        per_row: how many negatives each row should have in the end. A row that has as many already keeps its own.
+        ranks: the first and the last rank of the candidates that are taken, from 1. Answers and passages within the
+            margins have no rank.
+        margin: a passage is left out if it scores higher than the positive's score minus this. The score is the
+            model's similarity (for most models the cosine), or BM25's. None: no such limit.
+        relative_margin: a passage is left out if it scores higher than the positive's score minus this share of it.
+            With 0.05 and a positive of 0.8 the limit is 0.76; the share is of the absolute value, since a cosine may be
+            negative and a distance counts as a negative score. None: no such limit.
+        draw: take the best of these ranks, or draw among them.
+        random: take half of the missing negatives from all passages at random, and all that the search does not find:
+            if all its negatives are hard, a weak model gets worse. False: only what the search finds.
 
     Raises:
-        UserError: settings that cannot be.
+        UserError: a value is out of its range, or ``ranks`` are fewer than ``per_row``.
+
+    Example::
+
+        MiningSettings("dense", per_row=4, ranks=(10, 50), draw="random")
     """
 
     by: By = "dense"
@@ -63,17 +68,20 @@ class Mining:
         return self.by != "bm25"
 
     def hard(self, missing: int) -> int:
-        """How many of a row's missing negatives are the search's; the others are drawn from all passages."""
+        """How many of a row's missing negatives come from the search; the others are drawn from all passages."""
         return math.ceil(missing / 2) if self.random else missing
 
-    def looked_at(self, missing: int) -> int:
-        """How many of a row's best candidates can come among its negatives or change which do: so many are compared
-        with its answers."""
+    def compared(self, missing: int) -> int:
+        """How many of a row's best candidates are compared with its answers.
+
+        These are the ones that may become negatives, or whose removal changes which others do; the rest need not be
+        compared.
+        """
         first, last = self.ranks
         return last if self.draw == "random" or self.by == "both" else min(first - 1 + self.hard(missing), last)
 
     def limits(self, positive: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The highest score that a negative may have, for each positive's score; shape as given."""
+        """The highest score that a negative may have, for each positive's score; same shape."""
         limits = np.full(positive.shape, np.inf, np.float32)
         if self.margin is not None:
             limits = np.minimum(limits, positive - np.float32(self.margin))

@@ -12,7 +12,7 @@ A passage that shares no word with the query is not found, as in Lucene; the ind
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from tdro.console import progress_bar
 from tdro.data.mixtures.folder import beir_sha256
 from tdro.data.same_text import normalise
-from tdro.data.search_words import tokens
 from tdro.data.task import TestSet
 from tdro.data.testsets.beir_data import BeirData, read_beir
+from tdro.data.testsets.passages import TextsOfFile
 from tdro.errors import UserError
-from tdro.evaluation.formats.mteb_format import mteb_entry, write_mteb_entry
-from tdro.evaluation.scoring.evaluate import MEASURES, RANKS, Found, Job, is_current, write_found
+from tdro.evaluation.formats.mteb_results import mteb_entry, write_mteb_entry
+from tdro.evaluation.scoring.evaluate import MEASURES, RANKS, Ranking, ScoringJob, is_current, write_found
 from tdro.files import fingerprint, read_json, write_atomic, write_json
+from tdro.search.bm25 import BM25Index, best_first
 
 NAME = "bm25"
 _VERSION = 3  # of what is written; part of every fingerprint
@@ -57,18 +58,18 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: 
     with progress_bar(tests, NAME, unit=" test sets") as bar:
         for test in bar:
             checksum = beir_sha256(test.folder)
-            job = Job(
+            job = ScoringJob(
                 replace(test, prompts=("", "")), checksum, fingerprint([NAME, _VERSION, checksum, test.name, test.task])
             )
             if is_current(folder / f"{test.name}.json", job.key):
                 continue
             if not any(_taken_over(other, folder, job) for other in _of_other_groups(Path(out_folder), model_name)):
                 data = read_beir(test.folder)
-                write_found(folder, job, Found(data, *search_words(data, RANKS), NAME), NAME)
+                write_found(folder, job, Ranking(data, *rank_by_bm25(data, RANKS), NAME), NAME)
     return [read_json(folder / f"{test.name}.json") for test in tests]
 
 
-def search_words(data: BeirData, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def rank_by_bm25(data: BeirData, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k best passages of each query by BM25.
 
     Equal scores are ordered by passage id, the larger first, and a passage with the query's own id is left out, as in
@@ -82,42 +83,26 @@ def search_words(data: BeirData, k: int) -> tuple[NDArray[np.int64], NDArray[np.
         Places in ``data.passages``, -1 where no more share a word with the query, and scores (-inf there); both
         (queries, min(k, passages)).
     """
-    import bm25s
-
-    vocabulary: dict[str, int] = {}
-    documents: list[list[int]] = []
-    for start in range(0, len(data.passages), _PASSAGES_AT_ONCE):
-        for text in data.passages.texts[start : start + _PASSAGES_AT_ONCE]:
-            words = tokens(normalise(text))
-            documents.append([vocabulary.setdefault(word, len(vocabulary)) for word in words])
-    vocabulary.setdefault("", len(vocabulary))  # bm25s wants at least one word
-    index = bm25s.BM25(backend="numpy")
-    with np.errstate(invalid="ignore"):  # passages without a single word have an average length of 0
-        index.index((documents, vocabulary), show_progress=False, create_empty_token=False)
-
-    by_id = data.passages.by_id()
+    index = BM25Index(_normalised(data.passages.texts))
+    tie_rank = np.empty(len(data.passages), np.int64)
+    tie_rank[data.passages.by_id()[::-1]] = np.arange(len(data.passages))
     own = data.passages.places(data.query_ids)
     shape = len(data.query_ids), min(k, len(data.passages))
     top, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
     for row, (query, text) in enumerate(zip(data.query_ids, data.queries, strict=True)):
-        known = [vocabulary[word] for word in tokens(normalise(text)) if word in vocabulary]
-        if not known:
-            continue
-        found = index.get_scores_from_ids(known)
+        found = index.score_all(index.word_ids(normalise(text)))
         if query in own:
             found[own[query]] = 0
-        best = _best(found, by_id, shape[1])
+        passages = np.flatnonzero(found)
+        best = best_first(found[passages], passages, tie_rank[passages], shape[1])
         top[row, : len(best)], scores[row, : len(best)] = best, found[best]
     return top, scores
 
 
-def _best(scores: NDArray[np.float32], by_id: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """The places of the k largest scores above 0, largest first; of equal ones the larger id first."""
-    falling = by_id[::-1]
-    ordered = scores[falling]
-    least = np.partition(ordered, -k)[-k]
-    candidates = np.flatnonzero((ordered > 0) & (ordered >= least))
-    return falling[candidates[np.argsort(-ordered[candidates], kind="stable")][:k]]
+def _normalised(texts: Sequence[str] | TextsOfFile) -> Iterator[str]:
+    """The normalised texts, read from the file part by part."""
+    for start in range(0, len(texts), _PASSAGES_AT_ONCE):
+        yield from map(normalise, texts[start : start + _PASSAGES_AT_ONCE])
 
 
 def _of_other_groups(group: Path, model_name: str) -> list[Path]:
@@ -127,7 +112,7 @@ def _of_other_groups(group: Path, model_name: str) -> list[Path]:
     return [folder for folder in sorted(group.parent.glob(f"*/{model_name}")) if folder != group / model_name]
 
 
-def _taken_over(other: Path, folder: Path, job: Job) -> bool:
+def _taken_over(other: Path, folder: Path, job: ScoringJob) -> bool:
     """Write what another folder has of the test set, if that is the same and all there; the file that says so last."""
     name = job.test.name
     try:

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tdro.evaluation.leaks.leaks import FILE, counted, leaks_line
-from tdro.evaluation.models import Evaluated
-from tdro.evaluation.scoring.bm25 import NAME as BM25
+from tdro.evaluation.evaluate_models import ModelResults
+from tdro.evaluation.leaks.find_leaks import FILE, leak_counts, leaks_line
+from tdro.evaluation.scoring.bm25_baseline import NAME as BM25
 
 _SHOWN = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100"}
 _MKQA = {"accuracy@10": "Acc@10", "accuracy@100": "Acc@100"}
 
 
-def evaluated_table(models: Sequence[Evaluated]) -> str:
+def evaluated_table(models: Sequence[ModelResults]) -> str:
     """The measures that the paper reports, times 100; the mean is that over test sets, each counting the same.
 
     Where a model's training data is known, a column says how many queries of each test set are in it.
@@ -27,24 +27,24 @@ def evaluated_table(models: Sequence[Evaluated]) -> str:
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def _tables(model: Evaluated) -> list[tuple[str, list[dict[str, Any]]]]:
+def _tables(model: ModelResults) -> list[tuple[str, list[dict[str, Any]]]]:
     """Each benchmark and its results; test sets that were named one by one share a table without name or mean."""
     several = [(name, results) for name, results in model.benchmarks.items() if len(results) > 1]
     alone = [result for results in model.benchmarks.values() if len(results) == 1 for result in results]
     return [*several, *([("", alone)] if alone else [])]
 
 
-def _said(model: Evaluated) -> list[str]:
+def _said(model: ModelResults) -> list[str]:
     """What is known of leaks, in a sentence about all benchmarks."""
     if model.leaks is None:
         return []
     tests = [result["test"] for results in model.benchmarks.values() for result in results]
-    leaking = counted(model.leaks, tests)[0]
+    leaking = leak_counts(model.leaks, tests)[0]
     line = leaks_line(model.leaks, tests, model.name)
     return [f"warning: {line}: see {model.folder / FILE}" if leaking else line]
 
 
-def _how(model: Evaluated) -> list[str]:
+def _how(model: ModelResults) -> list[str]:
     """How the model was scored, where that is not by the cosine of bare texts."""
     if model.name == BM25:
         return []
@@ -72,7 +72,7 @@ def _rows(name: str, results: Sequence[Mapping[str, Any]], leaks: Mapping[str, A
     for title, values, tests in lines:
         row = f"{title:{width}}" + "".join(f"{100 * values[key]:12.2f}" for key in shown)
         if leaks is not None and known:
-            _, _, leaked, queries = counted(leaks, tests)
+            _, _, leaked, queries = leak_counts(leaks, tests)
             row += f"{f'{leaked:,} of {queries:,}':>18}"
         rows.append(row)
     return rows

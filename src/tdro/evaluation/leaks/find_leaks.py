@@ -140,7 +140,7 @@ def known_leaks(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and content.get("format") == _FORMAT else None
 
 
-def counted(content: Mapping[str, Any], tests: Collection[str]) -> tuple[int, int, int, int]:
+def leak_counts(content: Mapping[str, Any], tests: Collection[str]) -> tuple[int, int, int, int]:
     """Of some test sets: how many leak, of how many that were looked for, how many of their queries, of how many."""
     looked = [about["queries"] for name, about in content["tests"].items() if name in tests]
     leaked = [leak["leaked"] for leak in content["leaks"] if leak["test"] in tests]
@@ -160,7 +160,7 @@ def leaks_line(content: Mapping[str, Any], tests: Collection[str], model: str = 
     if not content["looked_at"]:
         why = f"could not be read ({_listed(gone)})" if gone else "is not known"
         return f"{data.removeprefix('the ')} {why}: leaks not looked for"
-    leaking, looked, leaked, queries = counted(content, tests)
+    leaking, looked, leaked, queries = leak_counts(content, tests)
     sets = f"{looked:,} test set{'s' * (looked != 1)}"
     if leaking:
         line = f"{leaking:,} of {sets} {'share' if leaking > 1 else 'shares'} queries with {data}, "

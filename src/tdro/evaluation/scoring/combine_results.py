@@ -16,7 +16,7 @@ from tdro.evaluation.scoring.evaluate import MEASURES
 from tdro.files import fingerprint
 
 
-def joined(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def join_parts(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One result of several test sets' that count as one: all queries, and ``weights`` (of mean 1) that make the
     weighted mean over queries the mean over the parts.
 
@@ -41,7 +41,7 @@ def joined(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[s
     }
 
 
-def averaged(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def average_parts(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One result of test sets that ask the same queries: each query's mean over them.
 
     Arguments as in :func:`joined`.
