@@ -100,7 +100,7 @@ class RunContents:
         return np.array([task.rows for task in self.tasks], dtype=float)
 
 
-def collect(folder: Path | str) -> RunContents:
+def read_run_folder(folder: Path | str) -> RunContents:
     """Read what is in the run folder.
 
     Raises:
