@@ -120,7 +120,7 @@ def _said(
 ) -> str:
     lines = []
     for one, source in zip(looked, sources, strict=True):
-        lines += [*one.built.beside, one.built.numbers(one.name), f"  {one.columns.summary}"]
+        lines += [*one.built.beside, one.built.row_counts(one.name), f"  {one.columns.summary}"]
         if one.columns.guessed:
             lines.append("  taken for what their names mean; see that it is right")
         if source.rows != one.card.rows:

@@ -52,7 +52,7 @@ def _built(paths: Sequence[str]) -> list[Task]:
         if name in tasks:
             raise UserError(f"{path}: a second task would be named {name!r}; rename the file, or write a recipe")
         built = built_task(Source.model_construct(source=path), name)
-        if built.told:
+        if built.notable:
             print(built.summary(name))
         tasks[name] = Task(name, built.open(), source=path, fingerprint=built.fingerprint)
     return list(tasks.values())

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdro.data.mixtures.build import BuiltTask, built_task
+from tdro.data.mixtures.build import built_task
+from tdro.data.mixtures.built import BuiltTask
 from tdro.data.task import Mixture, Task, TestSet
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
     for name, source in (data.sources or {}).items():
         if data.tasks is None or name in data.tasks:
             built[name] = built_task(source, name)
-            if built[name].told:
+            if built[name].notable:
                 say(built[name].summary(name))
     return built
 
