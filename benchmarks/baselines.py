@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdro.data.tokens.tokenize import Tokens
-from tdro.models.cpu_attention import SHORT
+from tdro.models.cpu import SHORT_TEXT
 from tdro.training.steps import PlannedSteps
 
 LEARNING_RATE, ETA, TEMPERATURE = 1e-4, 0.02, 0.02
@@ -121,7 +121,7 @@ class Floor:
 
 def _kernel(length: int | None) -> contextlib.AbstractContextManager:
     """The faster attention kernel, as in tdro: a floor is no floor with a slower one."""
-    return sdpa_kernel(SDPBackend.MATH) if length is not None and length <= SHORT else contextlib.nullcontext()
+    return sdpa_kernel(SDPBackend.MATH) if length is not None and length <= SHORT_TEXT else contextlib.nullcontext()
 
 
 def _texts(steps: PlannedSteps, step: int) -> list[NDArray[np.int32]]:

@@ -31,12 +31,13 @@ from sentence_transformers import SentenceTransformer
 
 from tdro.console import quiet_libraries
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import read_beir
+from tdro.data.testsets.beir_data import read_beir
 from tdro.disk import cache_folder
 from tdro.evaluation.scoring.evaluate import MEASURES, evaluate_all
 from tdro.evaluation.scoring.metrics import gains, judgements, measure
 from tdro.files import read_jsonl, write_json, write_jsonl
-from tdro.models.base import build_base, load_model
+from tdro.models.base import build_base
+from tdro.models.load import load_model
 from tdro.quickstart import build_sample
 from tdro.recipe.schema import Base
 

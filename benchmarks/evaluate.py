@@ -78,7 +78,7 @@ def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from tdro.console import quiet_libraries
     from tdro.machine import this_machine
-    from tdro.search.embedding_store import Store, Texts
+    from tdro.search.embedding_store import EmbeddingStore, TextList
 
     quiet_libraries()
     made, machine = material(arguments.model, 64, 128), this_machine("cpu")
@@ -88,7 +88,7 @@ def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
 
     def ours() -> torch.Tensor:
         with tempfile.TemporaryDirectory() as folder:
-            store = Store(Path(folder), [Texts(texts)], model, "benchmark", machine)
+            store = EmbeddingStore(Path(folder), [TextList(texts)], model, "benchmark", machine)
             store.encode(progress=False)
             return store.whole(0)
 
@@ -173,7 +173,7 @@ def _search_in_this_process(arguments: argparse.Namespace) -> dict[str, Any]:
 def _ours(arguments: argparse.Namespace) -> Callable[[], np.ndarray]:
     import pyarrow as pa
 
-    from tdro.data.testsets.beir import BeirData
+    from tdro.data.testsets.beir_data import BeirData
     from tdro.data.testsets.passages import Passages
     from tdro.search.exact import search
 

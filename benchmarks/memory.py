@@ -31,10 +31,10 @@ from tdro.console import quiet_libraries
 from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.files import write_json
 from tdro.machine import this_machine
-from tdro.models.base import load_model
+from tdro.models.load import load_model
 from tdro.planning.plan import make_plan
 from tdro.recipe.schema import Finetune, Recipe
-from tdro.run.workspace import mixture_on_disk
+from tdro.run.training_data import mixture_on_disk
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import PlannedSteps, text_labels
 from tdro.training.trainer import PlannedTrainer

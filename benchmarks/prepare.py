@@ -62,7 +62,7 @@ def run_one(folder: Path, result: Path) -> None:
     from tdro.data.task import Task
     from tdro.data.tokens.index_files import kept_index
     from tdro.data.tokens.token_files import kept_tokens
-    from tdro.models.base import load_model
+    from tdro.models.load import load_model
     from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 
     built, model = read_built(folder / "rows"), load_model(folder / "base", device="cpu")

@@ -1,7 +1,15 @@
-"""Learns task weights inside a stock SentenceTransformerTrainer: mixed batches, the reference scored live.
+"""Learn task weights inside a stock SentenceTransformerTrainer.
 
-Three made-up tasks: "same" asks for the query's own words, which any model can do; "other" for a translation
-of them, which has to be learnt; what "noise" asks for is drawn. The headroom is in "other": its weight grows.
+    python examples/plug_into_your_trainer.py
+
+The script makes up three tasks, so it runs anywhere in seconds:
+
+- "same": the positive has the query's own words. Any model can do this.
+- "other": the positive is a translation of the query's words. This has to be learned.
+- "noise": the positive is drawn at random. This cannot be learned.
+
+So only "other" has headroom, and its weight grows. Batches mix all tasks; each row's label is the number of its task.
+A reference model is trained first; the loss scores it on the same rows as the training goes.
 """
 
 import copy
@@ -19,6 +27,7 @@ TASKS = ["same", "other", "noise"]
 
 
 def row(draw: random.Random, task: int) -> dict[str, str | int]:
+    """A row of a task: numbers below 200 are words of one language, number + 200 is the same word in the other."""
     query = draw.choices(range(200), k=4)
     positive = [query, [200 + word for word in query], draw.choices(range(400), k=4)][task]
     negative = draw.choices(range(400), k=4)
@@ -35,13 +44,16 @@ def train(model: st.SentenceTransformer, loss, steps: int, seed: int, callbacks=
     st.SentenceTransformerTrainer(model=model, args=args, train_dataset=rows, loss=loss, callbacks=callbacks).train()
 
 
+# The proxy and the reference: static embeddings of 400 words, equal at the start.
 words = Tokenizer(models.WordLevel({str(i): i for i in range(400)}, unk_token="0"))
 words.pre_tokenizer = pre_tokenizers.Whitespace()
 proxy = st.SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=64)])
 reference = copy.deepcopy(proxy)
+# The reference is trained on all tasks equally.
 train(reference, MultipleNegativesRankingLoss(reference), steps=200, seed=1)
+# tdro: the learner holds the weights, and the loss moves them once a step.
 learner = WeightLearner(TASKS, eta=0.1)
 loss = TDROLoss(proxy, learner, reference, temperature=0.05, offset=1.0)
-train(proxy, loss, steps=100, seed=2, callbacks=[TDROCallback(loss)])  # the weights are in any checkpoint, too
+train(proxy, loss, steps=100, seed=2, callbacks=[TDROCallback(loss)])  # keeps the weights in checkpoints
 learner.mean.save("weights.json")
 print(learner.mean)

@@ -1,10 +1,12 @@
-"""A stock sentence-transformers script that draws its batches by learned weights, in three lines ("tdro").
+"""A stock sentence-transformers script that draws its batches by learned weights.
 
     python examples/weights_in_your_script.py [MODEL] [WEIGHTS.json]
 
-Without arguments it trains static embeddings, made on the spot, on made-up text, so that it runs anywhere
-in seconds. The weights are for the keys of the DatasetDict. With torchrun on several GPUs all of them are in
-the same data set at a step.
+Only the three lines marked "tdro" differ from a stock script. Without arguments, the script trains static embeddings
+on made-up text, so it runs anywhere in seconds.
+
+The names in the weights are the keys of the DatasetDict. With torchrun on several GPUs, all GPUs read the same data
+set at each step.
 """
 
 import random
@@ -36,6 +38,7 @@ def made_up(rows: int, seed: int) -> Dataset:
 
 
 def static_embeddings() -> SentenceTransformer:
+    """A model that needs no download: one vector for each word."""
     vocabulary = {word: i for i, word in enumerate(["[UNK]", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -38,9 +38,9 @@ from tdro.data.plan.row_plans import MixedPlan
 from tdro.dro.stage_one.learn import learn
 from tdro.files import remove_whole
 from tdro.machine import this_machine
-from tdro.models.base import load_model
-from tdro.recipe.schema import Training, Weights
-from tdro.training.finetune import Job, finetune
+from tdro.models.load import load_model
+from tdro.recipe.schema import LearnWeights, Training
+from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
 STEPS = 12
@@ -92,13 +92,13 @@ def train(run: Run, models: Path, folder: Path) -> None:
         plan = MixedPlan([len(task) for task in tasks], 8, STEPS, 1, "random")
         steps = PlannedSteps(data, plan, 2, lambda *args: None, machine.rank, machine.world)
         cosines = np.random.default_rng(0).uniform(-0.2, 0.2, (STEPS, 8, 3)).astype(np.float32)
-        settings = Weights(negatives=2, eta=0.5, average_steps=3, **COMMON)
+        settings = LearnWeights(negatives=2, eta=0.5, average_steps=3, **COMMON)
         learner, health = learn(load, steps, cosines, settings, folder, machine, 1)
         result |= {"learner": learner.state_dict(), "health": health.state_dict()}
         files = [folder / "steps.jsonl", folder / "log.jsonl"]
     else:
         factors = np.array([0.5, 2.0, 0.25])  # loss-reweight: the uniform mixture is the simpler case
-        job = Job("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **COMMON), 1, factors=factors)
+        job = FinetuneJob("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **COMMON), 1, factors=factors)
         finetune(load, data, job, folder / "model", machine)
         result["training"] = json.loads((folder / "model" / "training.json").read_text()) | {"seconds": 0}
         files = [folder / "model" / "log.jsonl", *(folder / "model").glob("*.safetensors")]

@@ -30,12 +30,12 @@ import tdro.training.finetune
 import tiny
 import tiny_mixture
 from tdro.data.plan.row_plans import HomogeneousPlan, StepRows
-from tdro.evaluation.models import evaluate_models
+from tdro.evaluation.evaluate_models import evaluate_models
 from tdro.files import read_jsonl, write_jsonl
 from tdro.machine import Machine, this_machine
-from tdro.models.base import load_model
+from tdro.models.load import load_model
 from tdro.recipe.schema import Training
-from tdro.training.finetune import Job, finetune
+from tdro.training.finetune import FinetuneJob, finetune
 
 SETTINGS = Training(steps=3, batch=8, negatives=1, temperature=0.05, learning_rate=1e-3, chunk_rows=5, weight_decay=0.1)
 # name: model, sharded, gradient caching
@@ -57,7 +57,7 @@ class ShortThenLong(HomogeneousPlan):
         return StepRows(rows.task[order], rows.row[order], rows.visit[order])
 
 
-class UnevenJob(Job):
+class UnevenJob(FinetuneJob):
     def plan(self, data):
         plan = super().plan(data)
         return ShortThenLong(plan.sizes, plan.batch, plan.tasks, plan.seed)

@@ -11,11 +11,14 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tdro.errors import UserError
-from tdro.models import base as base_module
+from tdro.models import load
 from tdro.models.adapters import adapter_findings, add_lora
-from tdro.models.base import build_base, flash_attention, load_model, set_dropout
+from tdro.models.base import build_base
 from tdro.models.decoder import embedding_tokenizer
-from tdro.models.fingerprint import check_embedder, model_fingerprint
+from tdro.models.dropout import set_dropout
+from tdro.models.embedder_check import check_embedder
+from tdro.models.fingerprint import model_fingerprint
+from tdro.models.load import flash_attention, load_model
 from tdro.recipe.schema import Base
 from tiny_lm import LONG, LORA, TEXTS, backend, settings, write_causal_lm, write_encoder
 
@@ -361,18 +364,18 @@ def test_an_adapter_is_no_base(decoder, tmp_path):
 
 
 def test_flash_attention_is_taken_where_it_works(monkeypatch):
-    monkeypatch.setattr(base_module, "is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr(load, "is_flash_attn_2_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5) if device == "cuda:1" else (8, 0))
     assert flash_attention("cuda", bf16=True) == "flash_attention_2"
     assert flash_attention("cuda:1", bf16=True) is None  # before Ampere
     assert flash_attention("cuda", bf16=False) is None  # it has no float32
     assert flash_attention("cpu", bf16=True) is None
-    monkeypatch.setattr(base_module, "is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr(load, "is_flash_attn_2_available", lambda: False)
     assert flash_attention("cuda", bf16=True) is None
 
 
 def test_another_kernel_where_a_model_has_no_flash_attention(monkeypatch, decoder):
-    monkeypatch.setattr(base_module, "flash_attention", lambda device, bf16: "flash_attention_2")
+    monkeypatch.setattr(load, "flash_attention", lambda device, bf16: "flash_attention_2")
     for attn, taken in ((None, "sdpa"), ("eager", "eager")):
         model = load_model(decoder, device="cpu", attn=attn)
         assert model.transformers_model.config._attn_implementation == taken

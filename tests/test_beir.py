@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tdro.data.testsets.beir import read_beir
+from tdro.data.testsets.beir_data import read_beir
 from tdro.errors import UserError
 
 CORPUS = [
@@ -152,7 +152,7 @@ BROKEN = {
         "test.tsv, line 5: expected 3 columns .* found 1; nothing of this test set was evaluated",
     ),
     "score out of all bounds": ({"qrels": QRELS + f"q1\tp1\t{'9' * 5000}\n"}, "test.tsv, line 5: the score must be"),
-    "not UTF-8 JSON": ({"queries": "[" * 100_000}, "queries.jsonl, line 1: cannot be read as UTF-8 JSON"),
+    "nested too deep": ({"queries": "[" * 100_000}, "queries.jsonl, line 1: lists or objects nested too deep"),
     "half a surrogate pair as id": ({"corpus": [{"_id": "\ud800", "text": "a"}]}, "corpus.jsonl, line 1: key '_id'"),
     "nothing relevant": ({"qrels": "q1\tp1\t0\n"}, "test.tsv: no query has a relevant passage"),
 }

@@ -24,7 +24,7 @@ from tdro.models.base import build_base
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.saving import public_base
 from tdro.recipe.schema import Base, Recipe
-from tdro.report.card import cell, public, write_card
+from tdro.report.model_card import cell, public, write_card
 from tdro.run import pipeline, stages
 from tdro.weights import TaskWeights
 
@@ -61,7 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("result")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TDRO_CACHE", str(folder / "cache"))
-        pipeline.run(lora_recipe(folder))
+        pipeline.run_recipe(lora_recipe(folder))
     return folder
 
 
@@ -130,20 +130,20 @@ def test_adapters_are_merged_later_without_training_but_not_taken_out_again(
     monkeypatch.setattr(stages, "finetune", lambda *arguments: pytest.fail("trained again"))
     shutil.copytree(finished / "run", tmp_path / "run")
     recipe = lora_recipe(finished).model_copy(update={"folder": tmp_path / "run"})
-    pipeline.run(recipe.merged(), ["finetune"])
+    pipeline.run_recipe(recipe.merged(), ["finetune"])
     alone, merged = (tmp_path / "run" / "models" / group / "uniform-seed1" for group in ("alone", "merged"))
     for file in ("model.safetensors", "config_sentence_transformers.json"):
         assert (alone / file).read_bytes() == (merged / file).read_bytes()
     assert {path.name for path in alone.iterdir()} == {path.name for path in merged.iterdir()}
     assert (alone / "training.json").read_bytes() == (model_of(finished, "alone") / "training.json").read_bytes()
-    pipeline.run(recipe, ["finetune"])  # merged is as good, and a run is not refused for it
+    pipeline.run_recipe(recipe, ["finetune"])  # merged is as good, and a run is not refused for it
     assert (alone / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "finetune"])
 def test_the_flag_merges_in_every_group(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
-    monkeypatch.setattr(pipeline, "run", lambda recipe, *rest: given.append(recipe))
+    monkeypatch.setattr(pipeline, "run_recipe", lambda recipe, *rest: given.append(recipe))
     (tmp_path / "recipe.yaml").write_text(lora_recipe(tmp_path).to_yaml())
     assert cli.main([command, str(tmp_path / "recipe.yaml"), "--merge"]) == 0
     assert cli.main([command, str(tmp_path / "recipe.yaml")]) == 0

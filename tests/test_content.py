@@ -21,8 +21,8 @@ from tdro.data.mixtures.write import write_mixture
 from tdro.data.task import Mixture, Task
 from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.files import write_jsonl
-from tdro.mining.mine import mine_mixture
-from tdro.mining.settings import Mining
+from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mining_settings import MiningSettings
 from tdro.recipe.data_sections import Source
 
 ROWS = [
@@ -89,11 +89,11 @@ def test_whatever_way_rows_come_their_fingerprint_is_the_same(tmp_path: Path, mo
     assert mixture_fingerprint(Mixture([source])) == mixture_fingerprint(read)
     assert task_fingerprint(source) == task_fingerprint(read.tasks[0])
     folder = tmp_path / "negatives"
-    through = mine_mixture(read, Mining("bm25", 1), 1, folder)
+    through = mine_mixture(read, MiningSettings("bm25", 1), 1, folder)
     assert mixture_fingerprint(through) != mixture_fingerprint(read)  # some rows had none
-    again = mine_mixture(Mixture([source]), Mining("bm25", 1), 1, folder)
+    again = mine_mixture(Mixture([source]), MiningSettings("bm25", 1), 1, folder)
     assert mixture_fingerprint(again) == mixture_fingerprint(through)
     assert task_fingerprint(again.tasks[0]) == task_fingerprint(source)
-    enough = mine_mixture(again, Mining("bm25", 1), 1, tmp_path / "enough")
+    enough = mine_mixture(again, MiningSettings("bm25", 1), 1, tmp_path / "enough")
     assert mixture_fingerprint(enough) == mixture_fingerprint(again)
     assert not (tmp_path / "enough").exists()  # rows that have enough are not copied

@@ -30,14 +30,15 @@ from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate
 from tdro.files import fingerprint, write_jsonl
 from tdro.machine import Machine
-from tdro.mining.dense import Embedder
-from tdro.mining.mine import mine_task
-from tdro.mining.settings import Mining
-from tdro.models.base import build_base, load_model
+from tdro.mining.embedder import Embedder
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
+from tdro.models.base import build_base
 from tdro.models.base_tokens import base_tokens
+from tdro.models.load import load_model
 from tdro.models.prompts import saved_prompts
 from tdro.recipe.schema import Base
-from tdro.run.workspace import Prepared
+from tdro.run.workspace import Workspace
 
 LONG = "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15 w16 w17 w18 w19 w20"
 KINDS = ("static", "bert", "roberta", "llama")
@@ -367,8 +368,8 @@ def test_the_run_reads_every_query_whole(recipe: Path) -> None:
     sources["alpha"]["instruction"] = f"{LONG} w1 w2"  # with its template 26 tokens, more than query_tokens
     change(recipe, sources=sources)
     loaded_recipe = load_recipe(recipe)
-    prepared = Prepared(loaded_recipe, Path(loaded_recipe.folder), Machine())
-    tokens = prepared.tokens(prepared.base(loaded_recipe.base)).queries
+    workspace = Workspace(loaded_recipe, Path(loaded_recipe.folder), Machine())
+    tokens = workspace.tokens(workspace.models.base(loaded_recipe.base)).queries
     assert len({tuple(row) for row in rows_of(tokens)}) == 48
     assert tokens.lengths.max() == 26 + 22
 
@@ -386,16 +387,16 @@ def test_decoders_of_a_run_leave_room_for_the_prompts_of_its_tasks(
     lengths = {}
     for prompts in (False, True):
         recipe = tiny_mixture.recipe(tmp_path, base=base, data__prompts=prompts)
-        prepared = Prepared(recipe, tmp_path / "run", Machine())
-        lengths[prompts] = load_model(prepared.base(recipe.base).path, device="cpu").max_seq_length
-        assert "unmined" not in vars(prepared)  # no row was read for it
+        workspace = Workspace(recipe, tmp_path / "run", Machine())
+        lengths[prompts] = load_model(workspace.models.base(recipe.base).path, device="cpu").max_seq_length
+        assert "unmined" not in vars(workspace.data)  # no row was read for it
     assert lengths[False] == 24  # the longer of query_tokens 16 and passage_tokens 24
     assert lengths[True] == 16 + base_tokens(Base.model_validate(base)).count(["Instruct: the lamp\nQuery: "])[0] - 1
     content["tasks"][1]["instruction"] = "x"  # now every query has one, and so has the model's prompt for any query
     (folder / "mixture.json").write_text(json.dumps(content), encoding="utf-8")
-    prepared = Prepared(recipe, tmp_path / "run", Machine())
-    model = load_model(prepared.base(recipe.base).path, device="cpu")
-    prompt = saved_prompts(Mixture(prepared.unmined.tasks))["query"]
+    workspace = Workspace(recipe, tmp_path / "run", Machine())
+    model = load_model(workspace.models.base(recipe.base).path, device="cpu")
+    prompt = saved_prompts(Mixture(workspace.data.unmined.tasks))["query"]
     assert "retrieve passages" in prompt
     row = encoder_of(model)([prompt], None)[0]
     assert model.max_seq_length == 16 + len(row) - 1
@@ -440,7 +441,7 @@ def test_mining_and_evaluation_say_what_the_model_does_not_read(
     def embedder(prompts: bool = True) -> Embedder:
         return Embedder(lambda: model, "m", tmp_path / "embeddings", machine, prompts, name="bert")
 
-    settings = Mining("dense", 1, (1, 5), None, None)
+    settings = MiningSettings("dense", 1, (1, 5), None, None)
     long = [f"{LONG} {LONG} w{n}" for n in range(8)]
     with caplog.at_level(logging.WARNING, "tdro"):
         mine_task(task(long), settings, seed=0, embedder=embedder())

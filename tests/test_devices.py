@@ -141,7 +141,7 @@ def recipe_file(folder, **changes):
 
 
 def test_processes_share_a_stage_and_change_nothing(tmp_path):
-    pipeline.run(tiny_mixture.recipe(tmp_path / "alone"), ["reference"])
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path / "alone"), ["reference"])
     file = recipe_file(tmp_path / "two")
     done = subprocess.run(
         tdro("reference", file, "--processes", "2"), capture_output=True, text=True, env=environment(), check=False

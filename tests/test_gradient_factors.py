@@ -10,7 +10,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 import tiny
 from tdro.machine import Machine
 from tdro.recipe.schema import Training
-from tdro.training.finetune import Job, finetune
+from tdro.training.finetune import FinetuneJob, finetune
 
 FACTORS = np.array([0.25, 1.0, 3.0])
 TASKS = [tiny.task(name, rows=12) for name in ("a", "b", "c")]
@@ -21,7 +21,7 @@ def trained(model, folder, factors, steps=6, **settings):
     bf16 = settings.pop("bf16", False)
     model = copy.deepcopy(model)
     settings = {"steps": steps, "batch": 4, "temperature": 0.02, "learning_rate": 1e-3, "chunk_rows": 3} | settings
-    job = Job("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **settings), 1, factors=factors)
+    job = FinetuneJob("test", "uniform", np.full(3, 1 / 3), Training(negatives=1, **settings), 1, factors=factors)
     data = tiny.tokenized(model, TASKS)
     norms = []
 

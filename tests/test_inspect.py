@@ -13,11 +13,12 @@ import tiny
 from tdro.cli import main
 from tdro.errors import UserError
 from tdro.machine import Machine
-from tdro.models.base import build_base, load_model
+from tdro.models.base import build_base
 from tdro.models.inspect.facts import Token
 from tdro.models.inspect.look import inspect_model
+from tdro.models.load import load_model
 from tdro.recipe.schema import Lora, Training
-from tdro.training.finetune import Job, finetune
+from tdro.training.finetune import FinetuneJob, finetune
 from tiny_lm import LORA, settings, write_causal_lm, write_encoder
 
 
@@ -66,14 +67,14 @@ def test_a_decoder_before_and_after(causal_lm):
     found, built = facts.found, facts.built
     assert (found.layers, built.layers) == (3, 2)
     assert (found.pooling, built.pooling) == (None, "lasttoken")
-    assert (found.reading.padding_side, built.reading.padding_side) == ("left", "right")
-    assert (found.reading.chat_template, built.reading.chat_template) == (True, False)
-    assert (found.reading.ends_in_eos, found.reading.cut_ends_in_eos) == (False, False)
-    assert (built.reading.ends_in_eos, built.reading.cut_ends_in_eos) == (True, True)
-    assert found.reading.eos == built.reading.eos == Token("</s>", 1)
-    assert (found.reading.pad, built.reading.pad) == (None, Token("<|pad|>", found.rows))
-    assert (built.rows, built.reading.tokens) == (found.rows + 1, found.reading.tokens + 1)
-    assert built.reading.max_tokens == 32
+    assert (found.tokenization.padding_side, built.tokenization.padding_side) == ("left", "right")
+    assert (found.tokenization.chat_template, built.tokenization.chat_template) == (True, False)
+    assert (found.tokenization.ends_in_eos, found.tokenization.cut_ends_in_eos) == (False, False)
+    assert (built.tokenization.ends_in_eos, built.tokenization.cut_ends_in_eos) == (True, True)
+    assert found.tokenization.eos == built.tokenization.eos == Token("</s>", 1)
+    assert (found.tokenization.pad, built.tokenization.pad) == (None, Token("<|pad|>", found.rows))
+    assert (built.rows, built.tokenization.tokens) == (found.rows + 1, found.tokenization.tokens + 1)
+    assert built.tokenization.max_tokens == 32
     assert facts.warnings == ()
 
 
@@ -100,8 +101,8 @@ def test_weights_on_disk(tmp_path):
 
 def test_tokens_without_embeddings_and_too_few_positions(tmp_path):
     facts = inspect_model(write_causal_lm(tmp_path / "lm", layers=1, more_rows=-2))
-    assert facts.found.rows == facts.found.reading.tokens - 2
-    assert facts.built.rows == facts.built.reading.tokens
+    assert facts.found.rows == facts.found.tokenization.tokens - 2
+    assert facts.built.rows == facts.built.tokenization.tokens
     assert "2 tokens have no row" in facts.warnings[0]
     assert "up to 128 tokens" in inspect_model(tmp_path / "lm", max_tokens=512).warnings[1]
 
@@ -121,14 +122,14 @@ def test_a_built_base_has_nothing_to_change(decoder):
     facts = inspect_model(decoder)
     assert (facts.form, facts.kind, facts.warnings) == ("sentence-transformers", "encoder", ())
     assert facts.found == facts.built
-    assert facts.found.reading.cut_ends_in_eos
+    assert facts.found.tokenization.cut_ends_in_eos
 
 
 def test_a_bare_encoder_gets_mean_pooling(tmp_path):
     facts = inspect_model(write_encoder(tmp_path / "bert"))
     assert (facts.kind, facts.architecture, facts.tied) == ("encoder", "BertModel", None)
     assert (facts.found.pooling, facts.built.pooling) == (None, "mean")
-    assert facts.found.reading.eos is None
+    assert facts.found.tokenization.eos is None
     assert facts.trained_with_lora > 0
 
 
@@ -220,7 +221,7 @@ def test_training_says_that_an_adapter_never_moved(tmp_path, caplog):
         return load_model(tmp_path / "base", device="cpu", lora=LORA)
 
     training = Training(steps=1, batch=4, negatives=1, temperature=0.05, learning_rate=1e-60, warmup_steps=0)
-    job = Job("mine", "uniform", np.ones(1), training, seed=1)
+    job = FinetuneJob("mine", "uniform", np.ones(1), training, seed=1)
     finetune(load, tiny.tokenized(load(), [tiny.task("a")]), job, tmp_path / "model", Machine())
     assert "mine: the adapter changes nothing" in caplog.text
 
@@ -296,5 +297,5 @@ def test_smollm2():
     facts = inspect_model("smollm2", layers=6)
     assert (facts.form, facts.architecture, facts.found.dtype) == ("GGUF", "LlamaModel", "Q4_1")
     assert (facts.found.layers, facts.built.layers, facts.width, facts.found.parameters) == (30, 6, 576, 134_515_008)
-    assert facts.built.reading.eos == Token("<|im_end|>", 2) and facts.built.reading.cut_ends_in_eos
+    assert facts.built.tokenization.eos == Token("<|im_end|>", 2) and facts.built.tokenization.cut_ends_in_eos
     assert facts.warnings == ()

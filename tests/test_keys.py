@@ -13,8 +13,7 @@ import again
 import tiny
 from tdro import cli
 from tdro.files import read_json, write_jsonl
-from tdro.run import pipeline, stages
-from tdro.run import workspace as prepared
+from tdro.run import base_models, compare_models, stages, training_data
 from tdro.weights import TaskWeights
 
 
@@ -162,7 +161,7 @@ def test_training_data_that_are_gone_keep_no_model_from_being_evaluated(
     shutil.rmtree(run / "run" / "negatives")
     shutil.rmtree(run / "run" / "evaluation")
     leaks = (run / "run" / "leaks.json").read_bytes()
-    monkeypatch.setattr(prepared, "mine_mixture", lambda *_, **__: pytest.fail("mined"))
+    monkeypatch.setattr(training_data, "mine_mixture", lambda *_, **__: pytest.fail("mined"))
     assert cli.main(["evaluate", recipe]) == 0
     said = capsys.readouterr().out
     assert "leaks of test queries were not looked for: " in said and "task0.jsonl: no such file" in said
@@ -204,7 +203,11 @@ def test_what_is_missing_shows_before_any_work(
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
     again.write_data(tmp_path, "none")
     recipe = str(again.recipe(tmp_path, "sources", "bm25", prompts=False))
-    for module, name in ((prepared, "source_mixture"), (prepared, "build_base"), (prepared, "mine_mixture")):
+    for module, name in (
+        (training_data, "source_mixture"),
+        (base_models, "build_base"),
+        (training_data, "mine_mixture"),
+    ):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(name))
     assert cli.main([command, recipe]) == 2
     needs = {"learn": "reference", "finetune": "learn", "evaluate": "finetune", "report": "run"}[command]
@@ -220,7 +223,7 @@ def test_what_stage_2_lacks_shows_before_stage_0(
     again.write_data(tmp_path, "none")
     for name in ("finetune", "learn_weights"):
         monkeypatch.setattr(stages, name, lambda *_, **__: pytest.fail("trained"))
-    monkeypatch.setattr(prepared, "mine_mixture", lambda *_, **__: pytest.fail("mined"))
+    monkeypatch.setattr(training_data, "mine_mixture", lambda *_, **__: pytest.fail("mined"))
     (tmp_path / "empty").mkdir()
     TaskWeights.from_dict({"task0": 0.5, "nobody": 0.5}).save(tmp_path / "weights.json")
     for changes, message in (
@@ -252,7 +255,7 @@ def test_cards_and_report_state_the_base_that_the_models_were_made_from(run: Pat
     for command in ("evaluate", "report"):
         assert cli.main([command, recipe]) == 0
     assert ">other<" not in (run / "run/report.html").read_text()  # of the recipe, that group is none
-    pipeline.write_card(run / "run", "main", "uniform-seed1")
+    compare_models.write_card(run / "run", "main", "uniform-seed1")
     settings = read_json(run / "run/models/second/uniform-seed1/training.json")["settings"]["base"]
     assert settings["source"] == str(run / "other")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data.testsets.beir import BeirData
+from tdro.data.testsets.beir_data import BeirData
 from tdro.data.testsets.passages import Passages
 from tdro.evaluation.scoring.metrics import gains, judgements, measure
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
-from tdro.models.cpu_attention import short_text_attention
+from tdro.models.cpu import short_text_attention
 from tdro.training.micro_batches import micro_batches
 
 

@@ -22,17 +22,18 @@ from tdro.data.task import Task, TestSet, prompt_of
 from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate, evaluate_all
 from tdro.machine import Machine
-from tdro.mining.dense import embedder_of
-from tdro.mining.mine import mine_task
-from tdro.mining.settings import Mining
+from tdro.mining.embedder import embedder_of
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.saving import save_model
 from tdro.models.similarity import similarity_of
 from tdro.planning.plan import make_plan
 from tdro.recipe.schema import Recipe
 from tdro.run import pipeline
-from tdro.run.workspace import Prepared, mixture_on_disk
-from tdro.search.embedding_store import Store, Texts
+from tdro.run.training_data import mixture_on_disk
+from tdro.run.workspace import Workspace
+from tdro.search.embedding_store import EmbeddingStore, TextList
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.stacking import embed_columns
 from tiny_stacks import NOT_FROM_TOKENS, STACKS, bare
@@ -116,7 +117,7 @@ def test_mining_finds_what_the_model_scores_highest(name, made, tmp_path):
     ]
     mined = mine_task(
         Task("toy", Dataset.from_list(rows)),
-        Mining("dense", 4, relative_margin=0.1),
+        MiningSettings("dense", 4, relative_margin=0.1),
         corpus={text: text for text in PASSAGES},  # each with what it is without its title
         embedder=embedder_of(str(path), tmp_path, MACHINE, trust_remote_code=True),
     )
@@ -189,14 +190,14 @@ def test_embeddings_are_kept_by_side_prompt_and_width(made, tmp_path):
         _, stock = made(name)
         for prompt in ("", "w9 "):
             for side, encode in (("query", stock.encode_query), ("document", stock.encode_document)):
-                store = Store(folder, [Texts(QUERIES, prompt, side)], stock, name, MACHINE)
+                store = EmbeddingStore(folder, [TextList(QUERIES, prompt, side)], stock, name, MACHINE)
                 store.encode(progress=False)
                 expected = encode(QUERIES, prompt=prompt, normalize_embeddings=True)
                 np.testing.assert_allclose(store.whole(0).numpy(), expected, atol=1e-6)
     _, stock = made("dense-dot")
     for similarity, width in (("dot", None), ("cosine", None), ("dot", 3), ("euclidean", 3)):
         stock.similarity_fn_name, stock.truncate_dim = similarity, width
-        store = Store(folder, [Texts(QUERIES)], stock, "one", MACHINE)
+        store = EmbeddingStore(folder, [TextList(QUERIES)], stock, "one", MACHINE)
         store.encode(progress=False)
         expected = stock.encode(QUERIES, normalize_embeddings=similarity == "cosine")
         np.testing.assert_allclose(store.whole(0).numpy(), expected, atol=1e-6)
@@ -286,7 +287,7 @@ def test_what_is_no_embedder_is_refused_by_every_command(name, others, test_set,
         lambda: main(["inspect", path]),
         lambda: main(["init", str(data), "--base", path, "--out", str(out)]),
         lambda: make_plan(recipe, mixture_on_disk(recipe), 1),
-        lambda: pipeline.run(recipe),
+        lambda: pipeline.run_recipe(recipe),
     ):
         try:
             assert refused() == 2
@@ -318,7 +319,7 @@ def test_a_bare_transformer_is_named_as_one(made, test_set, tmp_path, capsys, mo
     assert result["ndcg@10"] == expected["ndcg@10"]
     for folder in ("one", "two"):  # the second finds the base built
         log_to(None, main=True)
-        Prepared(trained_on(tmp_path / folder, raw), tmp_path / folder, MACHINE).check_bases()
+        Workspace(trained_on(tmp_path / folder, raw), tmp_path / folder, MACHINE).models.check()
         assert capsys.readouterr().out.count(f"warning: {raw}: {what}") == 1
 
 
@@ -355,11 +356,11 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["dense-wider", "normalize-dot", "prompts", "layers-weighted", "dense-euclidean"])
 def test_a_trained_model_is_what_its_base_was(name, made, tmp_path, own_cache, caplog):
     path, stock = made(name)
-    prepared = Prepared(trained_on(tmp_path, path), tmp_path, MACHINE)
-    prepared.check_bases()
-    base = prepared.base(prepared.recipe.base)
+    workspace = Workspace(trained_on(tmp_path, path), tmp_path, MACHINE)
+    workspace.models.check()
+    base = workspace.models.base(workspace.recipe.base)
     said = caplog.text
-    save_model(prepared.loader(base)(), tmp_path / "saved", prepared.saving(base, merge=True))
+    save_model(workspace.models.loader(base)(), tmp_path / "saved", workspace.models.saving(base, merge=True))
     trained = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     check_kept(trained, stock, "dot" if name == "normalize-dot" else "cosine", said)
     np.testing.assert_array_equal(trained.encode(QUERIES), stock.encode(QUERIES))
@@ -377,7 +378,7 @@ def check_kept(trained: SentenceTransformer, base: SentenceTransformer, similari
 @pytest.mark.parametrize("name", ["truncated-dot", "static-dense-dot"])
 def test_a_run_trains_at_the_models_width(name, made, tmp_path, own_cache, capsys):
     path, base = made(name)
-    pipeline.run(trained_on(tmp_path, path), ["reference"])
+    pipeline.run_recipe(trained_on(tmp_path, path), ["reference"])
     trained = SentenceTransformer(str(tmp_path / "run" / "reference"), device="cpu")
     check_kept(trained, base, "cosine", capsys.readouterr().out)
     assert not np.array_equal(trained.encode(QUERIES), base.encode(QUERIES))
@@ -388,13 +389,13 @@ def test_what_reads_more_than_tokens_is_no_base(name, made, tmp_path, own_cache)
     path, _ = made(name)
     recipe = trained_on(tmp_path, path, trust_remote_code=name == "custom-module")
     with pytest.raises(UserError, match="training reads tokens only"):
-        Prepared(recipe, tmp_path, MACHINE).check_bases()
+        Workspace(recipe, tmp_path, MACHINE).models.check()
 
 
 def test_a_groups_base_is_refused_before_the_reference_is_trained(made, tmp_path, own_cache):
     base = {"kind": "encoder", "source": str(made("router")[0])}
     with pytest.raises(UserError, match=r"Router"):
-        pipeline.run(tiny_mixture.recipe(tmp_path, finetune__base=base))
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path, finetune__base=base))
     assert not (tmp_path / "run" / "reference").exists() and not (tmp_path / "run" / "negatives").exists()
 
 
@@ -405,11 +406,11 @@ def test_training_pools_its_prompts_or_has_none(made, tmp_path, own_cache):
     content["tasks"][0]["instruction"] = "w3"
     (mixture / "mixture.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"include_prompt: false.*\nSet data\.prompts to false"):
-        pipeline.run(trained_on(tmp_path, path, data__prompts=True), ["reference"])
-    prepared = Prepared(trained_on(tmp_path, path, data__prompts=False), tmp_path, MACHINE)
-    prepared.check_bases()
-    base = prepared.base(prepared.recipe.base)
-    save_model(prepared.loader(base)(), tmp_path / "saved", prepared.saving(base, merge=True))
+        pipeline.run_recipe(trained_on(tmp_path, path, data__prompts=True), ["reference"])
+    workspace = Workspace(trained_on(tmp_path, path, data__prompts=False), tmp_path, MACHINE)
+    workspace.models.check()
+    base = workspace.models.base(workspace.recipe.base)
+    save_model(workspace.models.loader(base)(), tmp_path / "saved", workspace.models.saving(base, merge=True))
     trained = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     assert not trained[1].include_prompt and trained.prompts == {"query": "", "document": ""}
 

@@ -9,7 +9,7 @@ import torch
 import tiny
 from tdro.data.tokens.tokenize import tokenize
 from tdro.machine import Machine
-from tdro.models import cpu_linear as packed
+from tdro.models import cpu
 from tdro.models.encode import encode_tokens
 
 TEXTS = [" ".join(f"w{(7 * i + 3 * j) % 200}" for j in range(1 + i % 30)) for i in range(60)]
@@ -21,18 +21,18 @@ def test_same_bits_with_and_without(tmp_path, monkeypatch, kind, bf16):
     model = tiny.model(kind, tmp_path).eval()
     tokens, machine = tokenize(model, TEXTS, 24), Machine("cpu", bf16)
     found = encode_tokens(model, tokens, np.arange(60), machine)
-    monkeypatch.setattr(packed, "_available", lambda model: False)
+    monkeypatch.setattr(cpu, "_can_pack", lambda model: False)
     assert np.array_equal(found, encode_tokens(model, tokens, np.arange(60), machine))
 
 
 def test_used_where_there_is_bf16_and_gone_afterwards(tmp_path):
     model = tiny.encoder(tmp_path)
-    if not packed._available(model):
+    if not cpu._can_pack(model):
         pytest.skip("this CPU or torch has no packed bf16 weights")
     layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
-    with packed.packed_weights(model, Machine("cpu", bf16=False)):
+    with cpu.packed_weights(model, Machine("cpu", bf16=False)):
         assert not any("forward" in vars(layer) for layer in layers)
-    with pytest.raises(KeyboardInterrupt), packed.packed_weights(model, Machine("cpu", bf16=True)):
+    with pytest.raises(KeyboardInterrupt), cpu.packed_weights(model, Machine("cpu", bf16=True)):
         assert all("forward" in vars(layer) for layer in layers)
         raise KeyboardInterrupt
     assert not any("forward" in vars(layer) for layer in layers)

@@ -124,7 +124,7 @@ def shrunk(name: str, folder: Path) -> Recipe:
 def test_a_miniature_of_the_same_shape_runs_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
     recipe = shrunk(name, tmp_path)
-    pipeline.run(recipe)
+    pipeline.run_recipe(recipe)
     run, group = tmp_path / "run", recipe.finetune[0].name
     tasks = read_json(run / "run.json")["tasks"]
     assert [task["name"] for task in tasks] == TASKS

@@ -10,7 +10,7 @@ import pytest
 import tiny_mixture
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
-from tdro.run import pipeline, stages
+from tdro.run import compare_models, pipeline, stages
 from tdro.training.steps import PlannedSteps
 from tdro.weights import TaskWeights
 
@@ -25,7 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TDRO_CACHE", str(folder / "cache"))
-        pipeline.run(tiny_mixture.recipe(folder))
+        pipeline.run_recipe(tiny_mixture.recipe(folder))
     return folder
 
 
@@ -75,26 +75,28 @@ def test_a_finished_run_trains_nothing_again(finished: Path, monkeypatch: pytest
     monkeypatch.setattr(stages, "finetune", lambda *a, **k: pytest.fail("trained again"))
     monkeypatch.setattr(stages, "learn_weights", lambda *a, **k: pytest.fail("learned again"))
     before = fingerprints(finished)
-    pipeline.run(tiny_mixture.recipe(finished))
+    pipeline.run_recipe(tiny_mixture.recipe(finished))
     assert fingerprints(finished) == before
 
 
 def test_settings_of_speed_do_not_count_as_changes(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
     monkeypatch.setattr(stages, "finetune", lambda *a, **k: pytest.fail("trained again"))
-    pipeline.run(tiny_mixture.recipe(finished, reference__chunk_rows=3, reference__checkpoint_steps=2), ["reference"])
+    pipeline.run_recipe(
+        tiny_mixture.recipe(finished, reference__chunk_rows=3, reference__checkpoint_steps=2), ["reference"]
+    )
 
 
 def test_other_test_sets_ask_for_no_other_training(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
     monkeypatch.setattr(stages, "finetune", lambda *a, **k: pytest.fail("trained again"))
-    pipeline.run(tiny_mixture.recipe(finished, data__tests=["task0"]), ["reference", "finetune"])
+    pipeline.run_recipe(tiny_mixture.recipe(finished, data__tests=["task0"]), ["reference", "finetune"])
 
 
 def test_more_seeds_are_added_and_the_rest_is_kept(tmp_path: Path) -> None:
-    pipeline.run(tiny_mixture.recipe(tmp_path))
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path))
     before = fingerprints(tmp_path)
-    pipeline.run(tiny_mixture.recipe(tmp_path, finetune__seeds=[1, 2]))
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path, finetune__seeds=[1, 2]))
     after = fingerprints(tmp_path)
     assert after.pop("evaluation/main") != before.pop("evaluation/main")
     assert {name: after[name] for name in before} == before
@@ -104,12 +106,12 @@ def test_more_seeds_are_added_and_the_rest_is_kept(tmp_path: Path) -> None:
 
 
 def test_what_other_settings_made_is_not_overwritten_without_force(tmp_path: Path) -> None:
-    pipeline.run(tiny_mixture.recipe(tmp_path), ["reference"])
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path), ["reference"])
     changed = tiny_mixture.recipe(tmp_path, reference__learning_rate=0.02)
     with pytest.raises(UserError, match=r"settings.learning_rate: 0.01 → 0.02(.|\n)*--force"):
-        pipeline.run(changed, ["reference"])
+        pipeline.run_recipe(changed, ["reference"])
     before = fingerprints(tmp_path)["reference"]
-    pipeline.run(changed, ["reference"], force=True)
+    pipeline.run_recipe(changed, ["reference"], force=True)
     assert fingerprints(tmp_path)["reference"] != before
 
 
@@ -133,7 +135,7 @@ def test_a_refused_run_changes_nothing(
     monkeypatch.setenv("TDRO_CACHE", str(finished / "cache"))
     before = everything(finished / "run")
     with pytest.raises(UserError, match="made from other inputs"):
-        pipeline.run(tiny_mixture.recipe(finished, **changes), stage)
+        pipeline.run_recipe(tiny_mixture.recipe(finished, **changes), stage)
     assert everything(finished / "run") == before
 
 
@@ -144,7 +146,7 @@ def test_a_run_killed_before_its_record_is_written_trains_nothing_again(
     """The weights are known by what they say of themselves; a fine-tuning goes on from its last checkpoint."""
     recipe = tiny_mixture.recipe(tmp_path, reference__checkpoint_steps=4)
     if stage == "learn":
-        pipeline.run(recipe, ["reference"])
+        pipeline.run_recipe(recipe, ["reference"])
     real = getattr(stages, target)
 
     def killed(*arguments: object) -> None:
@@ -153,23 +155,23 @@ def test_a_run_killed_before_its_record_is_written_trains_nothing_again(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(stages, target, killed)
-        pipeline.run(recipe, [stage])
+        pipeline.run_recipe(recipe, [stage])
     monkeypatch.setattr(PlannedSteps, "__getitem__", lambda steps, step: pytest.fail("trained again"))
-    pipeline.run(recipe, [stage])
+    pipeline.run_recipe(recipe, [stage])
     assert not list((tmp_path / "run").rglob("checkpoint-*"))
     result = {"reference": "reference/model.safetensors", "learn": "weights/steps.jsonl"}[stage]
     assert (tmp_path / "run" / result).read_bytes() == (finished / "run" / result).read_bytes()
 
 
 def test_another_recipes_folder_is_refused(tmp_path: Path) -> None:
-    pipeline.run(tiny_mixture.recipe(tmp_path), ["reference"])
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path), ["reference"])
     with pytest.raises(UserError, match="holds the run 'tiny', not 'other'"):
-        pipeline.run(tiny_mixture.recipe(tmp_path, name="other"))
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path, name="other"))
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     (stranger / "thesis.tex").write_text("mine")
     with pytest.raises(UserError, match="not empty and not a run folder"):
-        pipeline.run(tiny_mixture.recipe(tmp_path, folder=str(stranger)))
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path, folder=str(stranger)))
     assert [path.name for path in stranger.iterdir()] == ["thesis.tex"]
 
 
@@ -178,7 +180,7 @@ def test_another_recipes_folder_is_refused(tmp_path: Path) -> None:
 )
 def test_a_stage_alone_says_which_command_it_needs_first(tmp_path: Path, stage: str, command: str) -> None:
     with pytest.raises(UserError, match=f"tdro {command}"):
-        pipeline.run(tiny_mixture.recipe(tmp_path), [stage])
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path), [stage])
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -186,7 +188,7 @@ def test_code_of_models_is_run_only_if_the_recipe_says_so_and_this_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], trusted: bool
 ) -> None:
     with pytest.raises(UserError):
-        pipeline.run(tiny_mixture.recipe(tmp_path, trust_remote_code=trusted), ["learn"])
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path, trust_remote_code=trusted), ["learn"])
     assert ("code that comes with a model is run here" in capsys.readouterr().out) == trusted
 
 
@@ -194,7 +196,7 @@ def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny_mixture.recipe(tmp_path)
-    for place, target in ((stages, "learn_weights"), (pipeline, "evaluate_all")):
+    for place, target in ((stages, "learn_weights"), (compare_models, "evaluate_all")):
         real = getattr(place, target)
         calls: list[int] = []
 
@@ -206,8 +208,8 @@ def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
 
         monkeypatch.setattr(place, target, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(recipe)
-    pipeline.run(recipe)
+            pipeline.run_recipe(recipe)
+    pipeline.run_recipe(recipe)
     ours, theirs = (read_json(f / "run" / "comparison" / "main.json") for f in (tmp_path, finished))
     assert json.dumps(ours) == json.dumps(theirs)
 
@@ -221,7 +223,7 @@ def test_checkpoints_of_other_settings_are_not_continued(
     changes = [{f"{section}__checkpoint_steps": 2, f"{section}__learning_rate": rate} for rate in (0.01, 0.02)]
     for folder in (tmp_path / "a", tmp_path / "b"):
         if stage == "learn":
-            pipeline.run(tiny_mixture.recipe(folder), ["reference"])
+            pipeline.run_recipe(tiny_mixture.recipe(folder), ["reference"])
     read = PlannedSteps.__getitem__
     with monkeypatch.context() as patch:
 
@@ -232,18 +234,18 @@ def test_checkpoints_of_other_settings_are_not_continued(
 
         patch.setattr(PlannedSteps, "__getitem__", stopped)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(tiny_mixture.recipe(tmp_path / "a", **changes[0]), [stage])
+            pipeline.run_recipe(tiny_mixture.recipe(tmp_path / "a", **changes[0]), [stage])
     assert list((tmp_path / "a" / "run").rglob("checkpoint-4"))
     logs = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        pipeline.run(tiny_mixture.recipe(folder, **changes[1]), [stage])
+        pipeline.run_recipe(tiny_mixture.recipe(folder, **changes[1]), [stage])
         logs.append((folder / "run" / section / "log.jsonl").read_text())
     assert logs[0] == logs[1] and logs[0].count("\n") == 6
 
 
 @pytest.mark.parametrize("rows", ["held_out", "cross_fit"])
 def test_rows_that_the_reference_has_not_seen(tmp_path: Path, rows: str) -> None:
-    pipeline.run(tiny_mixture.recipe(tmp_path, weights__stage1_rows=rows), ["reference", "learn"])
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path, weights__stage1_rows=rows), ["reference", "learn"])
     health = read_json(tmp_path / "run" / "weights" / "health.json")["tasks"]
     assert all(task["unseen_loss"] is not None for task in health.values())
     assert all(task["seen_loss"] is None for task in health.values())
@@ -253,7 +255,7 @@ def test_rows_that_the_reference_has_not_seen(tmp_path: Path, rows: str) -> None
 def test_loaded_weights_skip_stages_0_and_1(tmp_path: Path) -> None:
     given = TaskWeights.from_dict({"task0": 0.1, "task1": 0.2, "task2": 0.3, "task3": 0.4})
     given.save(tmp_path / "given.json")
-    pipeline.run(tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "given.json")))
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "given.json")))
     assert not (tmp_path / "run" / "reference").exists()
     record = read_json(tmp_path / "run" / "models" / "main" / "top-50-seed1" / "training.json")
     assert {task for task, rows in record["rows_drawn"].items() if rows} == {"task2", "task3"}
@@ -262,11 +264,11 @@ def test_loaded_weights_skip_stages_0_and_1(tmp_path: Path) -> None:
 def test_weights_of_other_tasks_are_refused(tmp_path: Path) -> None:
     TaskWeights.from_dict({"task0": 0.5, "nobody": 0.5}).save(tmp_path / "given.json")
     with pytest.raises(UserError, match="nobody"):
-        pipeline.run(tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "given.json")))
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "given.json")))
 
 
 def test_a_small_task_is_capped(tmp_path: Path) -> None:
-    pipeline.run(tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.8, finetune__mixtures=["uniform"]))
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.8, finetune__mixtures=["uniform"]))
     record = read_json(tmp_path / "run" / "models" / "main" / "uniform-seed1" / "training.json")
     assert record["rows_drawn"]["task0"] == 8  # whole batches of 8: one, for 0.8 × 12 rows are 9.6
     assert record["weights"]["task0"] == pytest.approx(12 * 0.8 / 48)
@@ -283,7 +285,7 @@ def test_uniform_weights_reweight_no_loss_and_others_do(tmp_path: Path) -> None:
             weights__load=str(tmp_path / f"{case}.json"),
             finetune__mixtures=["uniform", "loss-reweight"],
         )
-        pipeline.run(recipe, ["learn", "finetune"])
+        pipeline.run_recipe(recipe, ["learn", "finetune"])
         trained = [recipe.folder / "models" / "main" / f"{name}-seed1" for name in ("uniform", "loss-reweight")]
         drawn = [read_json(folder / "training.json")["rows_drawn"] for folder in trained]
         assert drawn[0] == drawn[1]
@@ -292,10 +294,10 @@ def test_uniform_weights_reweight_no_loss_and_others_do(tmp_path: Path) -> None:
 
 
 def test_tasks_of_hard_negatives_only(tmp_path: Path) -> None:
-    pipeline.run(tiny_mixture.recipe(tmp_path, data__hard_negatives_only=["task0"]), ["reference"])
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path, data__hard_negatives_only=["task0"]), ["reference"])
     first = read_jsonl(tmp_path / "run" / "reference" / "log.jsonl")
-    pipeline.run(tiny_mixture.recipe(tmp_path), ["reference"], force=True)
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path), ["reference"], force=True)
     assert first != read_jsonl(tmp_path / "run" / "reference" / "log.jsonl")
     recipe = tiny_mixture.recipe(tmp_path, data__hard_negatives_only=["task0"], data__tasks=["task1", "task2"])
     with pytest.raises(UserError, match="hard_negatives_only: no task 'task0'"):
-        pipeline.run(recipe, ["reference"], force=True)
+        pipeline.run_recipe(recipe, ["reference"], force=True)

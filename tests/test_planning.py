@@ -16,6 +16,7 @@ import tiny_mixture
 from tdro.cli import main
 from tdro.data.plan.row_plans import HomogeneousPlan, MixedPlan
 from tdro.data.tokens.cuts import Cutter
+from tdro.dro.stage_one.plan import plan_stage_one
 from tdro.errors import UserError
 from tdro.models.base_tokens import base_tokens
 from tdro.planning import device as device_module
@@ -24,12 +25,12 @@ from tdro.planning.flops import UTILISATION, forward_flops, hours, training_flop
 from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths
 from tdro.planning.memory import Regime, graph_bytes, memory, trained_parameters
 from tdro.planning.page import WIDTH, page
-from tdro.planning.plan import Plan, make_plan
+from tdro.planning.plan import RecipePlan, make_plan
 from tdro.planning.shape import ModelShape, read_shape, shape_of
-from tdro.planning.trainings import all_work
+from tdro.planning.trainings import planned_trainings
 from tdro.recipe.schema import Base, Lora, Training
-from tdro.run.stage_one import reference_job, reference_rows
-from tdro.run.workspace import mixture_on_disk
+from tdro.run.stages import reference_job
+from tdro.run.training_data import mixture_on_disk
 from tdro.weights import TaskWeights
 
 SIZES = {"a": 12, "b": 24, "c": 36, "d": 48}
@@ -42,13 +43,13 @@ SMALL = ModelShape(
 # ---- steps, rows and epochs
 
 
-def works(recipe, weights=None, sizes=SIZES):
-    return {work.title: work for work in all_work(recipe, sizes, weights)}
+def trainings(recipe, weights=None, sizes=SIZES):
+    return {training.title: training for training in planned_trainings(recipe, sizes, weights)}
 
 
 def test_rows_of_each_stage_are_those_that_training_reads(tmp_path):
     recipe = tiny_mixture.recipe(tmp_path, weights__sampling="stratified", finetune__mixtures=["uniform"])
-    found = works(recipe)
+    found = trainings(recipe)
     plan = MixedPlan(list(SIZES.values()), recipe.weights.batch, recipe.weights.steps, recipe.seed)
     read = np.concatenate([plan.step(step).task for step in range(plan.steps)])
     assert found["weights"].reading.rows.tolist() == np.bincount(read).tolist()
@@ -62,34 +63,36 @@ def test_rows_of_each_stage_are_those_that_training_reads(tmp_path):
 def test_the_reference_reads_the_rows_that_are_its_own(tmp_path, rows):
     recipe = tiny_mixture.recipe(tmp_path, weights__stage1_rows=rows)
     sizes = {"a": 3, "b": 24, "c": 35, "d": 48}
-    parts = reference_rows(recipe, list(sizes.values()))
-    found = [work for name, work in works(recipe, sizes=sizes).items() if name.startswith("reference")]
-    assert [(work.stage, work.trainings) for work in found] == [("reference", 1), ("reference-2", 1)][: len(parts)]
-    for work, part in zip(found, parts, strict=True):
+    plan_of_all = plan_stage_one(recipe.weights, list(sizes.values()), recipe.seed)
+    parts = plan_of_all.reference_rows
+    found = [training for name, training in trainings(recipe, sizes=sizes).items() if name.startswith("reference")]
+    names_and_times = [(training.stage, training.times) for training in found]
+    assert names_and_times == [("reference", 1), ("reference-2", 1)][: len(parts)]
+    for number, (training, part) in enumerate(zip(found, parts, strict=True)):
         own = [len(rows) for rows in part] if part else list(sizes.values())
-        assert work.reading.available.tolist() == own
-        assert work.reading.epochs == pytest.approx(work.reading.rows / np.array(own))
+        assert training.reading.available.tolist() == own
+        assert training.reading.epochs == pytest.approx(training.reading.rows / np.array(own))
         tasks = [tiny.task(name, rows=size) for name, size in sizes.items()]
-        plan = HomogeneousPlan(own, recipe.reference.batch, _tasks_of(recipe, tasks, part), recipe.seed)
-        assert work.reading.steps.tolist() == np.bincount(plan.tasks, minlength=4).tolist()
+        plan = HomogeneousPlan(own, recipe.reference.batch, _tasks_of(recipe, tasks, plan_of_all, number), recipe.seed)
+        assert training.reading.steps.tolist() == np.bincount(plan.tasks, minlength=4).tolist()
     if rows == "cross_fit":  # the halves of an odd number of rows are not the same
         assert (found[0].reading.epochs != found[1].reading.epochs).any()
 
 
-def _tasks_of(recipe, tasks, rows):
+def _tasks_of(recipe, tasks, plan, number):
     from tdro.data.task import Mixture
 
-    job = reference_job(recipe, Mixture(tasks), rows)
+    job = reference_job(recipe, Mixture(tasks), plan, number)
     return job.plan(tiny.tokenized(tiny.static_model(), tasks)).tasks
 
 
 def test_mixtures_by_learned_weights_are_known_after_stage_1_only(tmp_path):
     mixtures = ["uniform", "proportional", "loss-reweight", "top-50", "bottom-50", "reweight"]
     recipe = tiny_mixture.recipe(tmp_path, finetune__mixtures=mixtures)
-    before = works(recipe)
+    before = trainings(recipe)
     assert [before[f"main {name}"].reading is None for name in mixtures] == [False] * 3 + [True] * 3
     learned = TaskWeights.from_dict({"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4})
-    after = works(recipe, learned)
+    after = trainings(recipe, learned)
     assert (after["main top-50"].reading.rows > 0).tolist() == [False, False, True, True]
     assert (after["main bottom-50"].reading.rows > 0).tolist() == [True, True, False, False]
     assert after["main proportional"].reading.epochs == pytest.approx(np.full(4, 0.4), abs=0.35)
@@ -99,16 +102,16 @@ def test_weights_that_are_loaded_leave_no_stage_0_and_1(tmp_path):
     TaskWeights.from_dict({"task0": 0.5, "task1": 0.5}).save(tmp_path / "weights.json")
     recipe = tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "weights.json"))
     plan = make_plan(recipe, mixture_on_disk(recipe))
-    assert [estimate.work.title for estimate in plan.estimates] == ["main uniform", "main top-50"]
+    assert [estimate.training.title for estimate in plan.estimates] == ["main uniform", "main top-50"]
     assert all(estimate.tokens for estimate in plan.estimates)
 
 
 def test_a_cap_on_epochs_is_in_the_plan(tmp_path):
     recipe = tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.5, finetune__mixtures=["uniform"])
-    reading = works(recipe)["main uniform"].reading
+    reading = trainings(recipe)["main uniform"].reading
     assert (reading.epochs <= 0.5).all() and reading.epochs.max() > 0
     with pytest.raises(UserError, match="cap"):
-        works(tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.1, finetune__mixtures=["uniform"]))
+        trainings(tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.1, finetune__mixtures=["uniform"]))
 
 
 # ---- lengths and sizes
@@ -201,7 +204,7 @@ def kept_by_autograd(model, rows, length, bf16):
         "attention_mask": torch.ones(rows, length, dtype=torch.long),
     }
     inputs["attention_mask"][0, -1] = 0  # a mask that cannot be left out
-    from tdro.models.cpu_attention import short_text_attention
+    from tdro.models.cpu import short_text_attention
 
     wrapped = torch.nn.Sequential(_Inner(model))
     with (
@@ -373,7 +376,7 @@ def test_a_page_of_long_names_and_many_mixtures_fits(tmp_path):
     recipe = tiny_mixture.recipe(tmp_path, finetune__mixtures=mixtures, finetune__name="n" * 60)
     plan = make_plan(recipe, mixture_on_disk(recipe), ranks=2)
     plan = replace(plan, sizes={f"{name}-{'x' * 60}": 10**7 for name in plan.sizes})
-    assert isinstance(plan, Plan)
+    assert isinstance(plan, RecipePlan)
     assert max(map(len, page(plan, 989.0).splitlines())) <= WIDTH
 
 

@@ -10,7 +10,7 @@ import rank_worker
 from launch import HERE, environment
 from tdro.files import read_json
 from tdro.machine import Machine
-from tdro.models.base import load_model
+from tdro.models.load import load_model
 
 
 @pytest.fixture(scope="module")

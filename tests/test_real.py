@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "weights": {**TRAINING, "negatives": 2},
         "finetune": [{**TRAINING, "name": "smollm2", "mixtures": ["uniform", "top-70"]}],
     }
-    pipeline.run(Recipe.model_validate(content))
+    pipeline.run_recipe(Recipe.model_validate(content))
     return folder / "run"
 
 

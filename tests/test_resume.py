@@ -135,7 +135,7 @@ def test_only_missing_blocks_are_scored(chunk_rows, steps, tmp_path, monkeypatch
     if chunk_rows is not None:  # blocks are a tenth as large then
         monkeypatch.setattr(tdro.dro.stage_one.scoring, "_TEXTS_PER_BLOCK", 640)
     expected = score(steps, tmp_path / "whole", chunk_rows=chunk_rows)
-    name = "_score_block" if chunk_rows is None else "_score_steps"
+    name = "_score_distinct_texts" if chunk_rows is None else "_score_micro_batches"
     work, scored = getattr(tdro.dro.stage_one.scoring, name), []
 
     def interrupted(*args):

@@ -24,14 +24,13 @@ from launch import environment
 from tdro import cli
 from tdro.data.mixtures import write as write_mixture
 from tdro.data.quality import dedup_files
-from tdro.dro.stage_one import learn
-from tdro.evaluation import models as evaluate_models
+from tdro.dro.stage_one import learn, stage
+from tdro.evaluation import evaluate_models
 from tdro.evaluation.scoring import evaluate
 from tdro.files import read_json
-from tdro.mining import mine, mine_files
+from tdro.mining import mine_files, mine_mixture
+from tdro.run import compare_models, describe_data, pipeline, stages, training_data, workspace
 from tdro.run import folder as run_folder
-from tdro.run import pipeline, stage_one, stages
-from tdro.run import workspace as prepared
 from tdro.training import finetune as train
 from tdro.training.steps import PlannedSteps
 
@@ -53,21 +52,26 @@ CASES = [  # data, mining, rows' negatives, prompts
 def no_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds are written to files; here every training takes none."""
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
-    for module in (learn, run_folder, train, pipeline):
+    for module in (learn, run_folder, train, pipeline, compare_models):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str, bool]) -> str:
     data, by, rows, prompts = case
     again.write_data(folder, rows)
-    monkeypatch.setattr(prepared, "build_sample", lambda _: folder)
+    monkeypatch.setattr(training_data, "build_sample", lambda _: folder)
     return str(again.recipe(folder, data, by, prompts))
 
 
 def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
-        *((stages, "finetune"), (stages, "learn_weights"), (prepared, "mine_mixture"), (prepared, "kept_index")),
-        *((prepared, "kept_tokens"), (evaluate, "_search_all"), (pipeline, "describe")),
+        *(
+            (stages, "finetune"),
+            (stages, "learn_weights"),
+            (training_data, "mine_mixture"),
+            (training_data, "kept_index"),
+        ),
+        *((workspace, "kept_tokens"), (evaluate, "_search_all"), (describe_data, "describe")),
     ):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name}: made again"))
 
@@ -135,10 +139,20 @@ class Stopper:
 
 
 SEAMS: list[tuple[Any, str]] = [
-    *((prepared, "mine_mixture"), (mine, "mine_task"), (mine, "write_json"), (prepared, "kept_index")),
-    *((prepared, "kept_tokens"), (stages, "finetune"), (train, "save_model"), (stage_one, "score_plan")),
-    *((stage_one, "learn"), (stages, "learn_weights"), (pipeline, "evaluate_all"), (evaluate, "write_found")),
-    *((pipeline, "evaluate_bm25"), (pipeline, "compare"), (pipeline, "write_card"), (pipeline, "find_leaks")),
+    *(
+        (training_data, "mine_mixture"),
+        (mine_mixture, "mine_task"),
+        (mine_mixture, "write_json"),
+        (training_data, "kept_index"),
+    ),
+    *((workspace, "kept_tokens"), (stages, "finetune"), (train, "save_model"), (stage, "score_plan")),
+    *((stage, "learn"), (stages, "learn_weights"), (compare_models, "evaluate_all"), (evaluate, "write_found")),
+    *(
+        (compare_models, "evaluate_bm25"),
+        (compare_models, "compare"),
+        (compare_models, "write_card"),
+        (compare_models, "find_leaks"),
+    ),
     (pipeline, "write_report"),
 ]
 
@@ -180,7 +194,7 @@ def test_a_run_killed_between_a_model_and_its_record(tmp_path: Path, monkeypatch
     """Rows that have enough negatives, SIGKILL in stage 2, the same command: it goes on."""
     recipe = prepare(tmp_path, monkeypatch, CASES[0])
     code = (
-        "import os, signal, sys\nfrom tdro import cli, stages\nreal = stages.finetune\n"
+        "import os, signal, sys\nfrom tdro import cli\nfrom tdro.run import stages\nreal = stages.finetune\n"
         "def killed(load, data, job, *rest):\n    real(load, data, job, *rest)\n"
         "    if job.title.startswith('main'): os.kill(os.getpid(), signal.SIGKILL)\n"
         "stages.finetune = killed\ncli.main(['run', sys.argv[1]])\n"
@@ -243,7 +257,12 @@ def test_data_mine(
         tiny.static_model().save(str(tmp_path / "miner"))
         command += ["--model", str(tmp_path / "miner")]
     with monkeypatch.context() as patch:
-        seams = [(mine_files, "mine_mixture"), (mine, "mine_task"), (mine, "write_json"), (mine_files, "write_mixture")]
+        seams = [
+            (mine_files, "mine_mixture"),
+            (mine_mixture, "mine_task"),
+            (mine_mixture, "write_json"),
+            (mine_files, "write_mixture"),
+        ]
         stops = Stopper(patch, [*seams, (write_mixture, "write_json")]).run(*command)
     assert stops >= 6
     capsys.readouterr()

@@ -18,10 +18,10 @@ from launch import environment, launcher
 from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.machine import Machine
-from tdro.models.base import load_model
-from tdro.run.workspace import Prepared
+from tdro.models.load import load_model
+from tdro.run.workspace import Workspace
 from tdro.training import sharded
-from tdro.training.finetune import Job, finetune
+from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
 SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
@@ -122,7 +122,7 @@ def test_same_seed_same_bytes(kind, tmp_path):
     found = []
     for number, seed in enumerate([1, 1, 2]):
         data = tiny.tokenized(scale_worker.load(kind, tmp_path), scale_worker.tasks())
-        job = Job("test", "uniform", np.full(2, 0.5), scale_worker.SETTINGS, seed)
+        job = FinetuneJob("test", "uniform", np.full(2, 0.5), scale_worker.SETTINGS, seed)
         folder = tmp_path / str(number)
         finetune(lambda: scale_worker.load(kind, tmp_path, dropout=0.1), data, job, folder, Machine())
         found.append([path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))])
@@ -170,7 +170,7 @@ def test_a_machine_that_does_not_see_the_cache_of_rank_0(tmp_path, monkeypatch):
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
     recipe = tiny_mixture.recipe(tmp_path)
     with pytest.raises(UserError, match="Set TDRO_CACHE to a folder that all machines see"):
-        Prepared(recipe, tmp_path, Machine(rank=1, world=2)).base(recipe.base)
+        Workspace(recipe, tmp_path, Machine(rank=1, world=2)).models.base(recipe.base)
 
 
 def test_a_batch_that_cannot_be_cut_into_equal_parts():

@@ -14,9 +14,10 @@ from tdro.evaluation.scoring.model_prompts import read_instructions
 from tdro.files import read_json, write_json
 from tdro.planning.plan import make_plan
 from tdro.recipe.schema import load_recipe
-from tdro.report.collect import collect
-from tdro.report.public import public, without_paths
+from tdro.report.hide_paths import public, without_paths
+from tdro.report.run_contents import collect
 from tdro.run import pipeline
+from tdro.run.training_data import mixture_on_disk
 from tdro.weights import TaskWeights
 
 
@@ -97,7 +98,7 @@ def test_report_and_cards_hide_no_text_and_show_no_path(tmp_path):
     for task in mixture["tasks"]:
         task |= {"licence": "CC0\u202e0.1", "source": f"a\u202eb of file://{tmp_path}/{task['name']}, {tmp_path}/b"}
     write_json(tmp_path / "mixture" / "mixture.json", mixture)
-    pipeline.run(recipe)
+    pipeline.run_recipe(recipe)
     for path in (recipe.folder / "report.html", *recipe.folder.glob("models/*/*/README.md")):
         text = path.read_text(encoding="utf-8")
         assert "\u202e" not in text and "\\u202e" in text, path
@@ -123,12 +124,12 @@ def test_paths_become_their_last_part():
 
 def test_a_cap_that_cannot_be_kept_names_its_group(tmp_path):
     recipe = tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.01)
-    for work in (pipeline.run, make_plan):
+    for work in (pipeline.run_recipe, lambda recipe: make_plan(recipe, mixture_on_disk(recipe))):
         with pytest.raises(UserError, match="finetune 'main', max_epochs: "):
             work(recipe)
 
 
 def test_a_report_of_nothing_makes_no_folder(tmp_path):
     with pytest.raises(UserError, match="no such run folder"):
-        pipeline.run(tiny_mixture.recipe(tmp_path), ["report"])
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path), ["report"])
     assert not (tmp_path / "run").exists()

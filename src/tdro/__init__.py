@@ -1,6 +1,17 @@
 """Learn how much of each data set to fine-tune an embedding model on, with task-level DRO.
 
-The public names below are imported on first use, so that ``import tdro`` costs nothing and needs no torch.
+==========================  ===========================================================================================
+``TDROLoss``                stage 1 as a loss for ``SentenceTransformerTrainer``: it learns the weights while it trains
+``WeightLearner``           holds the weights while they are learned
+``TDROCallback``            keeps them in the trainer's checkpoints
+``TaskWeights``             the weights as a value: load, save, select the best 70 %, cap the epochs
+``WeightedTaskSampler``     fine-tunes by them: draws the task of each batch in ``SentenceTransformerTrainer``
+``load_recipe``             reads a recipe, the YAML file of a whole run
+``run_recipe``              does what ``tdro run`` does: all three stages, evaluation and report
+==========================  ===========================================================================================
+
+A mistake that the user can mend is raised as ``tdro.errors.UserError``. The names are imported on first use, so that
+``import tdro`` costs nothing and needs no torch.
 """
 
 from __future__ import annotations
@@ -9,43 +20,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tdro.data.task import Mixture, Task, TestSet
     from tdro.dro.callback import TDROCallback
-    from tdro.dro.infonce import hard_negative_infonce
     from tdro.dro.learner import WeightLearner
     from tdro.dro.loss import TDROLoss
-    from tdro.dro.measures import measure
     from tdro.recipe.schema import load_recipe
+    from tdro.run.pipeline import run_recipe
     from tdro.sampler import WeightedTaskSampler
     from tdro.weights import TaskWeights
 
 __version__ = "0.1.0"
 __all__ = [
-    "Mixture",
     "TDROCallback",
     "TDROLoss",
-    "Task",
     "TaskWeights",
-    "TestSet",
     "WeightLearner",
     "WeightedTaskSampler",
-    "hard_negative_infonce",
     "load_recipe",
-    "measure",
+    "run_recipe",
 ]
 
 _MODULES = {
-    "Mixture": "tdro.data.task",
     "TDROCallback": "tdro.dro.callback",
     "TDROLoss": "tdro.dro.loss",
-    "Task": "tdro.data.task",
     "TaskWeights": "tdro.weights",
-    "TestSet": "tdro.data.task",
     "WeightLearner": "tdro.dro.learner",
     "WeightedTaskSampler": "tdro.sampler",
-    "hard_negative_infonce": "tdro.dro.infonce",
     "load_recipe": "tdro.recipe.schema",
-    "measure": "tdro.dro.measures",
+    "run_recipe": "tdro.run.pipeline",
 }
 
 

@@ -1,15 +1,15 @@
 """WeightedTaskSampler: the weights in anybody's sentence-transformers script.
 
-It goes into ``multi_dataset_batch_sampler`` of a stock trainer: each batch is of one task, the tasks come by
-weight, and each task is shuffled without replacement over epochs of its own by the stock batch sampler
-(plain, no duplicates, ...).
+It goes into ``multi_dataset_batch_sampler`` of a stock trainer: each batch is of one task, the tasks come by weight,
+and each task is shuffled without replacement over epochs of its own by the stock batch sampler (plain, no duplicates,
+...).
 
-What the stock multi-dataset samplers do and this one does not: they mix tasks across ranks, as accelerate
-hands batch i to rank i mod world, so here each step's task comes ``world`` times in a row; and the batch
-samplers inside share one random generator, which ``NoDuplicatesBatchSampler`` seeds with the trainer's epoch
-whenever it starts, so a task that begins anew repeats its order and disturbs the others. Here every task and
-epoch has a random state of its own, in the shared generator only while that task draws. Rejected: shuffling
-the rows here, which would lose the user's choice of batch sampler.
+What the stock multi-dataset samplers do and this one does not: they mix tasks across ranks, as accelerate hands batch i
+to rank i mod world, so here each step's task comes ``world`` times in a row; and the batch samplers inside share one
+random generator, which ``NoDuplicatesBatchSampler`` seeds with the trainer's epoch whenever it starts, so a task that
+begins anew repeats its order and disturbs the others. Here every task and epoch has a random state of its own, in the
+shared generator only while that task draws. Rejected: shuffling the rows here, which would lose the user's choice of
+batch sampler.
 """
 
 from __future__ import annotations
@@ -52,35 +52,33 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
             ),
         )
 
-    The order is a pure function of the data sets, the arguments, the seed and the trainer's epoch, so a
-    resumed trainer, which skips what it has read, continues with the very batches that it would have had.
+    The order is a pure function of the data sets, the arguments, the seed and the trainer's epoch, so a resumed
+    trainer, which skips what it has read, continues with the very batches that it would have had.
 
-    With several ranks all batches are full (the trainer sets ``dataloader_drop_last``, and accelerate would
-    lose a short one together with its whole step) and what is left of a task's epoch after its last whole
-    step is dropped, so that no row is on two ranks at a step, unless its task has too few rows for one step.
-    With one rank, the last batch of a task's epoch may be short, unless ``dataloader_drop_last`` is set.
-    Rows that one epoch drops come back in the next, in another order.
+    With several ranks all batches are full (the trainer sets ``dataloader_drop_last``, and accelerate would lose a
+    short one together with its whole step) and what is left of a task's epoch after its last whole step is dropped, so
+    that no row is on two ranks at a step, unless its task has too few rows for one step. With one rank, the last batch
+    of a task's epoch may be short, unless ``dataloader_drop_last`` is set. Rows that one epoch drops come back in the
+    next, in another order.
 
-    The trainer should read it once: ``steps`` = ``max_steps`` × ``gradient_accumulation_steps``. A second
-    pass has a new order, with a fresh epoch of each task; but on several ranks a trainer that *resumes* in a
-    second pass replays the first one's order.
+    The trainer should read it once: ``steps`` = ``max_steps`` × ``gradient_accumulation_steps``. A second pass has a
+    new order, with a fresh epoch of each task; but on several ranks a trainer that *resumes* in a second pass replays
+    the first one's order.
 
     Args:
-        dataset, batch_samplers, generator, seed: given by the trainer. A batch sampler must draw from the
-            generator that it was given (the stock ones do) or from torch's global one.
-        weights: :class:`tdro.TaskWeights`, ``{task: weight}``, or a JSON file of either; None is uniform.
-            Each data set needs a weight (0 leaves it out), except where the weights are a selection:
-            ``.top(70)``.
+        dataset, batch_samplers, generator, seed: given by the trainer. A batch sampler must draw from the generator
+            that it was given (the stock ones do) or from torch's global one.
+        weights: :class:`tdro.TaskWeights`, ``{task: weight}``, or a JSON file of either; None is uniform. Each data set
+            needs a weight (0 leaves it out), except where the weights are a selection: ``.top(70)``.
         steps: batches that each rank reads, at least 1.
-        names: what the data sets are called, in order: best the ``DatasetDict`` itself. The trainer tells the
-            sampler only if its prompts or its losses are by data set; names may then be left out, and are
-            checked if given.
-        draw: ``systematic`` (each task within one step of weight × steps, evenly spread) or ``random`` (each
-            step drawn independently).
+        names: what the data sets are called, in order: best the ``DatasetDict`` itself. The trainer tells the sampler
+            only if its prompts or its losses are by data set; names may then be left out, and are checked if given.
+        draw: ``systematic`` (each task within one step of weight × steps, evenly spread) or ``random`` (each step drawn
+            independently).
         max_epochs: the most that a task's rows may be seen in a pass; what is over goes to the other tasks in
             proportion.
-        world: how many ranks read batches in turn; by default those of accelerate. 1 is right where
-            its ``split_batches`` cuts each batch among the ranks.
+        world: how many ranks read batches in turn; by default those of accelerate. 1 is right where its
+            ``split_batches`` cuts each batch among the ranks.
 
     Attributes:
         names: the tasks, in the order of the data sets.
@@ -88,9 +86,9 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         rows_drawn: ``{task: rows}`` handed out in this pass so far, over all ranks.
 
     Raises:
-        UserError: names that cannot be known, are too many, too few, double, or not the data sets' own;
-            weights of an unknown task, not of every task, negative, not finite, or all zero; ``steps`` below
-            1; more epochs needed than allowed; a task with weight whose rows make no batch.
+        UserError: names that cannot be known, are too many, too few, double, or not the data sets' own; weights of an
+            unknown task, not of every task, negative, not finite, or all zero; ``steps`` below 1; more epochs needed
+            than allowed; a task with weight whose rows make no batch.
     """
 
     def __init__(
@@ -269,9 +267,8 @@ def read_weights(weights: Weights) -> TaskWeights | None:
 def task_names(datasets: Sequence[Any], names: Iterable[str] | None, needed: bool) -> tuple[str, ...]:
     """What the data sets are called, in order.
 
-    A ``ConcatDataset`` has lost the keys of its ``DatasetDict``. They are in each row's ``dataset_name``
-    where the trainer has put it, else they must be given; where they are not ``needed`` the positions stand
-    in.
+    A ``ConcatDataset`` has lost the keys of its ``DatasetDict``. They are in each row's ``dataset_name`` where the
+    trainer has put it, else they must be given; where they are not ``needed`` the positions stand in.
 
     Raises:
         UserError: they are unknown, too many, too few, double, or not those in the rows.

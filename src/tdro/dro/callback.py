@@ -1,9 +1,8 @@
-"""TDROCallback: α in the checkpoints of anybody's trainer, and back from them.
+"""TDROCallback: keeps α in the checkpoints of any ``SentenceTransformerTrainer``, and restores it from them.
 
-The trainer writes ``trainer_state.json`` into every checkpoint, and reads it on each rank before it goes on from one.
-α is put there, in the file that has the step, so the two are always of the same step. As JSON it is the same to the
-bit. Rejected: a file of our own, which is missing where a run was killed between the two; and the trainer's own way of
-restoring callbacks, which is off by default and makes new ones.
+The trainer writes ``trainer_state.json`` into every checkpoint and reads it, on each rank, before it goes on from one.
+α is put into that file: it holds the step too, so α and step always belong together, and JSON keeps a float to the bit.
+See docs/decisions.md, alpha-in-the-trainer-state.
 """
 
 from __future__ import annotations
@@ -17,25 +16,31 @@ from tdro.dro.loss import TDROLoss
 from tdro.dro.step_guard import refuse_accumulation
 from tdro.errors import UserError
 
-_KEY = "tdro"  # in the trainer's state
+_KEY = "tdro"  # under this key in the trainer's state
 
 
 class TDROCallback(TrainerCallback):
-    """Keeps α in a trainer's checkpoints, and restores it where training goes on from one.
+    """Keeps the task weights of a :class:`tdro.TDROLoss` in a trainer's checkpoints, and restores them from there.
 
-    In the run that writes checkpoints and in the one that goes on from them::
-
-        loss = TDROLoss(model, learner, reference)
-        trainer = SentenceTransformerTrainer(..., loss=loss, callbacks=[TDROCallback(loss)])
-        trainer.train(resume_from_checkpoint=...)
+    Without it a training that goes on from a checkpoint would start again from uniform weights; ``TDROLoss`` refuses
+    that.
 
     Args:
-        loss: the loss whose α it is, or a loss around it, such as ``MatryoshkaLoss``.
+        loss: a ``TDROLoss``, or a loss around one such as ``MatryoshkaLoss``.
+
+    Requirements:
+        Give it to the trainer in both runs: the one that writes the checkpoints, and the one that goes on from them.
 
     Raises:
-        ValueError: it is not, and has not inside, one ``TDROLoss``.
-        UserError: when training starts, if gradients are accumulated, or the checkpoint has no α or that of other
-            tasks.
+        ValueError: ``loss`` neither is nor contains exactly one ``TDROLoss``.
+        UserError: when training starts: gradients are accumulated, or the checkpoint has no task weights or those of
+            other tasks.
+
+    Example::
+
+        loss = TDROLoss(model, learner, reference)
+        trainer = SentenceTransformerTrainer(model=model, ..., loss=loss, callbacks=[TDROCallback(loss)])
+        trainer.train(resume_from_checkpoint="out/checkpoint-500")
     """
 
     def __init__(self, loss: nn.Module) -> None:
@@ -47,7 +52,7 @@ class TDROCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Restore α, where training goes on from a checkpoint."""
+        """Restore α if training goes on from a checkpoint."""
         refuse_accumulation(args.gradient_accumulation_steps > 1)
         self.loss.guard.kept_in(state)
         if not state.global_step:
@@ -60,9 +65,9 @@ class TDROCallback(TrainerCallback):
         self.loss.load_dro_state(_states(state)[_KEY])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Put α where the next checkpoint will have it."""
+        """Put α into the trainer's state, which the next checkpoint holds."""
         _states(state)[_KEY] = self.loss.dro_state()
 
 
 def _states(state: TrainerState) -> dict[str, Any]:
-    return cast(dict[str, Any], state.stateful_callbacks)  # a list is what it is made from
+    return cast(dict[str, Any], state.stateful_callbacks)  # typed as a list too, which it is only in its constructor

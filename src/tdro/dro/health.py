@@ -1,8 +1,8 @@
-"""Health of stage 1: what to tell the user while it runs, and what the report says afterwards.
+"""Health of stage 1: what the user is told while it runs, and what the report says afterwards.
 
-Each warning is one line that names the task and says what to do, and is said once per cause. The thresholds
-are constants below, judged by what was seen in practice; none of them changes a result. Rejected: stopping
-the run for a bad sign: weights are for people to judge, and only a NaN stops stage 1, in the loss.
+A warning is one line that names the task and says what to do; each cause is said once. The thresholds are the constants
+below, chosen by what was seen in practice. None of them changes a result, and no warning stops the run. See
+docs/decisions.md, warnings-do-not-stop.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import numpy as np
 from tdro.dro.measures import FLOOR
 from tdro.weights import TaskWeights
 
-NEAR_ZERO = 0.1  # of the uniform weight 1/k: a task on its way to zero
-NEAR_ONE = 0.5  # of all weight: a task on its way to one (0.9 for two tasks)
-DRIFT = 0.5  # total variation of α in 100 steps
-TAIL = 2.0  # mean over median of a task's measure
-WEAK = 0.95  # of the untrained model's loss: a reference that learned nothing
-MEMORISED = 2.0  # unseen over seen loss of the reference ...
-MEMORISED_BY = 0.1  # ... and at least so many nats
-_EVERY = 20  # steps between the checks that need some history
+NEAR_ZERO = 0.1  # a task is on its way to zero below this part of the uniform weight 1/k
+NEAR_ONE = 0.5  # a task is on its way to one above this share of all weight (of two tasks, above 0.9)
+DRIFT = 0.5  # the weights are not settled if their total variation in 100 steps is larger
+TAIL = 2.0  # a measure is noisy if its mean is more than so many times its median
+WEAK = 0.95  # a reference has learned nothing if its loss is above this part of the untrained model's
+MEMORISED = (
+    2.0  # a task is memorised if the reference's loss on unseen rows is more than so many times that on seen ...
+)
+MEMORISED_BY = 0.1  # ... and larger by at least so many nats
+_EVERY = 20  # steps between the checks that look at the last steps
 
 
 class HealthMonitor:
@@ -32,8 +34,8 @@ class HealthMonitor:
 
     Args:
         names: the tasks; every array comes in this order.
-        window: steps of history that drift, noise and solved tasks are judged over, at least 20.
-        solved_below: nats; a task whose losses are below it counts as solved, as the measure has it.
+        window: over how many last steps drift, noise and solved tasks are judged, at least 20.
+        solved_below: nats; a task whose mean losses are both below it counts as solved.
     """
 
     def __init__(self, names: Iterable[str], window: int = 100, solved_below: float = FLOOR) -> None:
@@ -45,10 +47,10 @@ class HealthMonitor:
         self.warnings: list[str] = []
         self._said: set[str] = set()
         self._updates = 0
-        # Of the last steps: (4, k) each, rows α, measure, proxy mean and reference mean; NaN where absent.
+        # The last steps, each (4, k): α, measure, mean proxy loss and mean reference loss; NaN for an absent task.
         self._history: deque[np.ndarray] = deque(maxlen=window)
-        # Of all steps, per task: Welford's count, mean and sum of squared deviations of M. Of all rows: how many
-        # they are and the sum of the reference's losses.
+        # Over all steps, for the mean and spread of each task's measure: count, mean and sum of squared deviations
+        # (Welford's algorithm). Over all rows, for the reference's mean loss: their number and the sum of its losses.
         self._measure = np.zeros((3, k))
         self._reference = np.zeros((2, k))
 
@@ -59,11 +61,11 @@ class HealthMonitor:
 
         Args:
             step: its number, for the messages.
-            alpha: (k,) weights after the step.
-            measures: (k,) M_g; NaN or None where the task is absent, here and below.
+            alpha: (k,) the weights after the step.
+            measures: (k,) M_g. Here and below, NaN or None stands for a task that is absent.
             proxy_means: (k,) mean proxy loss in nats.
             reference_means: (k,) mean reference loss in nats; None where the measure needs no reference.
-            counts: (k,) the step's rows; None: as many of each task that is there.
+            counts: (k,) how many rows of each task the step had; None if it had equally many of each.
         """
         k = len(self.names)
         if reference_means is None:
@@ -89,7 +91,7 @@ class HealthMonitor:
         self._reference[:, there] += counts[there] * np.stack([np.ones(there.sum()), references[there]])
 
     def _new(self, found: Mapping[str, str]) -> list[str]:
-        """The messages of ``{cause: message}`` whose cause was not said yet; from now on they are."""
+        """Of ``{cause: message}``, the messages whose cause was not said before; from now on it counts as said."""
         new = [message for cause, message in found.items() if cause not in self._said]
         self._said.update(found)
         self.warnings += new
@@ -122,7 +124,7 @@ class HealthMonitor:
                 f"step {step}: the weights moved by {drift:.2f} (total variation) per 100 steps, most "
                 f"'{self._mover()}': they are not settled; use the mean over the steps, or a smaller eta"
             )
-        # The later half: training starts with a trend, which is not noise.
+        # The later half only: at the start of training the measures have a trend, which is not noise.
         past = np.stack(self._history)[len(self._history) // 2 :]
         for i, name in enumerate(self.names):
             measures, proxy, reference = (row[~np.isnan(row)] for row in past[:, 1:, i].T)
@@ -144,11 +146,12 @@ class HealthMonitor:
         return found
 
     def _mover(self) -> str:
+        """The task whose weight moved most over the window."""
         return self.names[int(np.argmax(np.abs(self._history[-1][0] - self._history[0][0])))]
 
     @property
     def drift_per_100_steps(self) -> float:
-        """Total variation between the window's first and last α, scaled to 100 steps; 0 before step two."""
+        """How far α moved within the window (total variation), scaled to 100 steps; 0 before the second step."""
         steps = len(self._history) - 1
         if steps < 1:
             return 0.0
@@ -160,12 +163,12 @@ class HealthMonitor:
         seen: Mapping[str, float] | None = None,
         unseen: Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
-        """What ``weights/health.json`` holds; null where nothing is known. Losses are means over rows.
+        """What ``weights/health.json`` holds, with null for what is not known. All losses are means over rows, in nats.
 
         Args:
-            untrained: mean loss per task of the base model before any training, in nats.
-            seen: the reference's loss per task on rows that it was trained on.
-            unseen: the same on rows that it was not.
+            untrained: the loss of the base model before any training, by task.
+            seen: the reference's loss on rows that it was trained on, by task.
+            unseen: the reference's loss on rows that it was not trained on, by task.
         """
         untrained, seen, unseen = untrained or {}, seen or {}, unseen or {}
         count, mean, squares = self._measure
@@ -197,7 +200,7 @@ class HealthMonitor:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes with a step, JSON-able and exact to the bit."""
+        """Everything that a step changes, as values that JSON keeps to the bit."""
         history = [[[None if math.isnan(x) else x for x in row] for row in rows.tolist()] for rows in self._history]
         return {
             "names": list(self.names),
@@ -210,7 +213,7 @@ class HealthMonitor:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`. Raises ValueError if it is of other tasks."""
+        """Continue from :meth:`state_dict`. Raises ValueError for other tasks."""
         if list(state["names"]) != list(self.names):
             raise ValueError(f"the saved health is of tasks {state['names']}, not of {list(self.names)}")
         self._updates = int(state["updates"])
@@ -222,9 +225,9 @@ class HealthMonitor:
 
 
 def collapse_warning(weights: TaskWeights) -> str | None:
-    """One line if so few tasks have the weight that sampling by these ratios is likely to hurt, else None.
+    """A line if so few tasks have the weight that sampling by these ratios is likely to hurt, else None.
 
-    That is below a third of the tasks, or below 2 (of few tasks, below half of them).
+    The limit is a third of the tasks, but at least 2 effective tasks; with fewer than 4 tasks, half of them.
     """
     k, effective = len(weights), weights.effective_tasks
     if effective >= max(k / 3, min(2, k / 2)):
@@ -238,12 +241,14 @@ def collapse_warning(weights: TaskWeights) -> str | None:
 
 
 def weak_reference(reference: float | None, untrained: float | None, solved_below: float = FLOOR) -> bool:
-    """Whether the reference learned nothing of a task, so that its measure means nothing: its loss is not below 95 % of
-    the untrained base's. Not where the base solves the task already, or one of them is not known (None).
+    """Whether the reference has learned nothing of a task, so that the task's measure means nothing.
+
+    That is the case if its loss is not below 95 % of the untrained base's. It is not said where the base solves the
+    task already, or where one of the losses is not known.
 
     Args:
         reference: the reference's mean loss over the task's rows, in nats.
-        untrained: the base model's, before any training.
+        untrained: the base model's, before any training. None for either: not known.
         solved_below: nats; see :class:`HealthMonitor`.
     """
     if reference is None or untrained is None:
@@ -254,7 +259,7 @@ def weak_reference(reference: float | None, untrained: float | None, solved_belo
 def reference_warnings(
     reference: Mapping[str, float], untrained: Mapping[str, float], solved_below: float = FLOOR
 ) -> list[str]:
-    """A line per task on which the reference is weak, see :func:`weak_reference`; arguments as there, by task."""
+    """A line for each task on which the reference is weak. Arguments as in :func:`weak_reference`, by task."""
     return [
         f"weak reference on task '{name}': loss {reference[name]:.3g}, untrained {base:.3g}: its measure "
         "means little; train the reference longer or at a larger learning rate, or look at the task's labels"
@@ -264,11 +269,11 @@ def reference_warnings(
 
 
 def memorisation_warnings(seen: Mapping[str, float], unseen: Mapping[str, float]) -> list[str]:
-    """A line per task whose rows the reference has learned by heart, so that its measure explodes.
+    """A line for each task whose rows the reference has learned by heart, so that its measure explodes.
 
     Args:
-        seen: mean loss of the reference per task on rows that it was trained on, in nats.
-        unseen: the same on rows that it was not; tasks missing in either are passed over.
+        seen: the reference's mean loss on rows that it was trained on, by task, in nats.
+        unseen: the same on rows that it was not trained on. A task that is missing in either is passed over.
     """
     return [
         f"the reference has memorised task '{name}': loss {seen[name]:.3g} on rows it was trained "

@@ -1,9 +1,8 @@
 """InfoNCE over a row's own hard negatives, and the weights of rows.
 
-The loss of stage 1, for proxy and reference alike. Temperatures of 0.002 turn an error of 0.001 in a
-similarity into half a nat, so similarities are computed in float32 or better whatever autocast says, by
-multiplying and adding up. Rejected: ``bmm``, which autocast runs in bf16 and a GPU may run in TF32; and
-cross-entropy, which rounds a loss below 6e-8 to 0.
+This is the loss of stage 1, for proxy and reference alike. The paper's temperature of 0.002 turns an error of 0.001 in
+a similarity into half a nat, so similarities are computed in float32 or better even under autocast. See
+docs/decisions.md, similarities-in-float32.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ def hard_negative_infonce(query: Tensor, passages: Tensor, temperature: float, m
     """``-log(exp(s_0 / τ) / Σ_j exp(s_j / τ))`` per row, s_j the cosine of the query and its passage j.
 
     Args:
-        query: (B, D) embeddings, of any length and precision.
+        query: (B, D) embeddings in any precision; they need not have unit length.
         passages: (B, N, D), the positive first, then N - 1 hard negatives.
         temperature: τ, above 0.
-        mask: (B, N) bool, True for a negative to leave out; see :func:`infonce_from_similarities`.
+        mask: (B, N) bool, True for a negative that is left out; see :func:`infonce_from_similarities`.
 
     Returns:
         (B,) losses in nats; float64 for float64 embeddings, else float32.
@@ -55,8 +54,8 @@ def infonce_from_similarities(similarities: Tensor, temperature: float, mask: Te
     Args:
         similarities: (B, N).
         temperature: τ, above 0.
-        mask: (B, N) bool, True for a negative to leave out, as one with the text of the row's positive or one
-            that only fills up a short row. The first column, the positive, is never left out.
+        mask: (B, N) bool, True for a negative that is left out: one with the same text as the row's positive, for
+            example, or one that only fills up a short row. The first column, the positive, is never left out.
 
     Raises:
         ValueError: for N < 2 (without a negative the loss is 0 and says nothing), a row whose negatives are
@@ -77,7 +76,7 @@ def infonce_from_similarities(similarities: Tensor, temperature: float, mask: Te
             raise ValueError(f"row {rows[0]} of the batch has no negative left ({len(rows)} such rows)")
         negatives = negatives.masked_fill(left_out, -torch.inf)
     margin = negatives.logsumexp(-1) - positive
-    # log(1 + exp(margin)): exact for tiny losses too, where log-sum-exp minus the positive's score cancels.
+    # log(1 + exp(margin)) is exact for tiny losses too. Cross-entropy subtracts two nearly equal numbers there.
     return torch.logaddexp(torch.zeros_like(margin), margin)
 
 
@@ -85,7 +84,7 @@ def row_weights(alpha_of_rows: Tensor) -> Tensor:
     """``w_i = α_g(i) / Σ_j α_g(j)`` over the rows of the whole batch.
 
     Args:
-        alpha_of_rows: (B,) the weight of each row's task, over all micro-batches and all ranks.
+        alpha_of_rows: (B,) the weight of each row's task, for the rows of all micro-batches and all ranks.
 
     Returns:
         (B,) summing to 1.

@@ -1,10 +1,8 @@
-"""WeightLearner: exponentiated gradient ascent on α, (α, M) to the next α.
+"""WeightLearner: moves the task weights α by one step of exponentiated gradient ascent.
 
-One step of stage 1: M is scaled down to norm 1 where it is longer, ``log α += η · M``,
-and log α is normalised. In float64 and in the log domain, so that a task that has shrunk below the smallest
-float can still return. The state is a few lists of floats that go through JSON to the bit. Rejected: a torch
-optimizer over log α, as in the released code: its state is lost when nobody saves it, and α then depends on
-the device.
+A step takes the measures M, one a task: M is scaled down to norm 1 if its norm is larger, then ``log α += η · M``, then
+log α is normalised. All of it is float64 and in the log domain, so a task whose weight is below the smallest float can
+still gain. See docs/decisions.md, alpha-in-the-loss.
 """
 
 from __future__ import annotations
@@ -18,25 +16,36 @@ import numpy as np
 from tdro.errors import UserError
 from tdro.weights import TaskWeights
 
-EMA = 0.1  # share of the newest α in the moving average, as in the released code
+EMA = 0.1  # the share of the newest α in the moving average, as in the released code
 
 
 class WeightLearner:
-    """Learns task weights from one measure per task and step.
+    """Holds the task weights α and moves them once a step.
+
+    :class:`tdro.TDROLoss` calls it with the measures of each step. In a training loop of your own, call :meth:`update`.
 
     Args:
-        names: the tasks; measures come in this order.
-        eta: η_α, the step size, above 0. What matters is η times the number of steps (the paper: 0.02 × 1000
-            = 20); a run of T steps goes as far with 20 / T.
-        max_norm: 2-norm above which the measures are scaled down to it; None never scales.
-        initial: weights to start from, all positive; None is uniform.
-        absent: what a task without a row in the batch (measure NaN) counts as. ``last``: its last measure,
-            or, before it was ever seen, the mean of the known measures, so that it neither gains nor loses
-            for being absent. ``zero``: 0, as in the released code, which shrinks it.
+        names: the tasks. Measures come in this order, and a row's label is its task's position here.
+        eta: η_α, the step size, above 0. How far α moves depends on η times the number of steps, which is 20 in the
+            paper (0.02 × 1000). A shorter run of T steps needs about 20 / T.
+        max_norm: the measures of a step are scaled down to this 2-norm if theirs is larger; None never scales them.
+        initial: weights to start from, all positive; None starts from uniform weights.
+        absent: what a task without a row in the step (measure NaN) counts as. ``last``: its last measure, or the mean
+            of the known measures if it never had one, so that it neither gains nor loses by being absent. ``zero``: 0,
+            as in the released code, which makes it lose.
+
+    Inputs (of :meth:`update`):
+        (k,) measures of one step, one a task, NaN for a task that is absent.
 
     Raises:
-        ValueError: if ``eta`` or ``max_norm`` is not positive and finite, or ``absent`` is neither.
-        UserError: for no or doubled names, or initial weights that are 0 for a task or name another.
+        ValueError: ``eta`` or ``max_norm`` is not positive and finite, or ``absent`` is neither of the two.
+        UserError: no names, a name twice, or initial weights that are 0 for a task or name another task.
+
+    Example::
+
+        learner = WeightLearner(["news", "code", "faq"], eta=20 / steps)
+        weights = learner.update([1.3, 0.9, 1.1])  # in TDROLoss: once a step
+        learner.weights.save("weights.json")
     """
 
     def __init__(
@@ -72,14 +81,13 @@ class WeightLearner:
         """Move α by one step and return it.
 
         Args:
-            measures: (k,) M_g of this step in the order of ``names``; NaN for a task that is absent.
+            measures: (k,) the measure M_g of each task in the order of ``names``; NaN for a task that is absent.
 
         Raises:
-            ValueError: for another shape, an infinite measure, or no task present. The state is then
-                unchanged.
+            ValueError: another shape, an infinite measure, or no task that is present. The state is then unchanged.
         """
         gradient = self._filled(np.array(measures, dtype=np.float64))
-        norm = math.hypot(*gradient)  # does not overflow
+        norm = math.hypot(*gradient)  # unlike the square root of a sum of squares it does not overflow
         if self.max_norm is not None and norm > self.max_norm:
             gradient *= self.max_norm / norm
         moved = self._log_alpha + self.eta * (gradient - gradient.max())
@@ -92,7 +100,7 @@ class WeightLearner:
         return self.weights
 
     def _filled(self, measures: np.ndarray) -> np.ndarray:
-        """``measures`` with a value for each absent task; remembers those of the present ones."""
+        """The measures with a value in place of each NaN. Those of the present tasks are remembered."""
         if measures.shape != (len(self.names),):
             raise ValueError(f"measures must be ({len(self.names)},), one a task, not {measures.shape}")
         if np.isinf(measures).any():
@@ -108,12 +116,12 @@ class WeightLearner:
 
     @property
     def weights(self) -> TaskWeights:
-        """α after the last update, or the initial weights."""
+        """α after the last update; before the first, the initial weights."""
         return TaskWeights(self.names, np.exp(self._log_alpha))
 
     @property
     def mean(self) -> TaskWeights:
-        """The mean of α over all updates, or the initial weights before the first."""
+        """The mean of α over all updates; before the first, the initial weights."""
         return TaskWeights(self.names, self._sum / self.step) if self.step else self.weights
 
     @property
@@ -122,7 +130,7 @@ class WeightLearner:
         return TaskWeights(self.names, self._ema)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes with a step, JSON-able and exact to the bit."""
+        """Everything that a step changes, as values that JSON keeps to the bit."""
         return {
             "names": list(self.names),
             "step": self.step,
@@ -136,7 +144,7 @@ class WeightLearner:
         """Continue from :meth:`state_dict`.
 
         Raises:
-            UserError: if it is of other tasks, or of the same in another order.
+            UserError: it is of other tasks, or of the same tasks in another order.
         """
         if list(state["names"]) != list(self.names):
             raise UserError(f"the saved weights are of tasks {state['names']}, not of {list(self.names)}; start anew")

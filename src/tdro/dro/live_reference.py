@@ -1,10 +1,11 @@
-"""The reference scored on the fly, for those who plug the loss into a trainer of their own.
+"""The reference scored at each step, for those who use ``TDROLoss`` in a training script of their own.
 
-It costs a forward pass of the reference at every step and keeps it in memory; :mod:`tdro.dro.stage_one.scoring` scores
-the plan ahead instead and is what ``tdro learn`` does. The reference runs in the proxy's micro-batches and under the
-proxy's autocast: a bf16 proxy against an fp32 reference would measure the rounding, not the headroom. Accelerate
-wraps the trained model only, so the autocast that the proxy really ran under is looked up inside its own forward
-pass.
+It keeps the reference in memory and costs a forward pass of it at every step. ``tdro learn`` scores all planned rows
+before training instead, see :mod:`tdro.dro.stage_one.scoring`.
+
+The reference runs in the proxy's micro-batches and under the proxy's autocast: a bf16 proxy against an fp32 reference
+would measure the rounding and not the headroom. Accelerate puts autocast around the trained model only, so which one
+the proxy runs under is read by a hook inside its forward pass.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tdro.data.tokens.limits import table_positions
 from tdro.dro.infonce import hard_negative_infonce, in_float64
 from tdro.dro.same_tokens import check_same_tokens
 from tdro.errors import UserError
@@ -27,12 +29,12 @@ class LiveReference:
     """A frozen model that scores the rows of each step.
 
     Args:
-        reference: the reference; set to evaluation mode, its parameters need no gradient any more.
-        proxy: the model that is trained, whose token ids the reference reads.
+        reference: the reference. It is set to evaluation mode and its parameters are frozen.
+        proxy: the model that is trained. The reference reads the token ids that its tokenizer makes.
 
     Raises:
-        ValueError: both are one object.
-        UserError: their token ids do not mean the same.
+        ValueError: both are the same object.
+        UserError: their token ids do not mean the same tokens.
     """
 
     def __init__(self, reference: SentenceTransformer, proxy: SentenceTransformer) -> None:
@@ -40,18 +42,22 @@ class LiveReference:
             raise ValueError("reference and proxy are the same object: the reference is frozen, so give it a copy")
         check_same_tokens(reference, proxy)
         self.model = reference.eval().requires_grad_(False)
-        self._positions = _positions(reference)
+        self._positions = table_positions(reference)
         self._enabled, self._dtype = False, torch.bfloat16
         self._watched: nn.Module | None = None
 
     def watch(self, proxy: SentenceTransformer) -> None:
-        """Copy the autocast of this model from now on; a trainer may have put another in the loss."""
+        """From now on copy the autocast of this model. (A trainer may replace the loss's model by a wrapped one.)"""
         if self._watched is not proxy[0]:
             self._watched = proxy[0]
-            proxy[0].register_forward_pre_hook(self._look)
+            proxy[0].register_forward_pre_hook(self._copy_autocast)
 
     def losses(self, columns: list[dict[str, Any]], temperature: float, mini_batch_size: int) -> Tensor:
-        """InfoNCE over each row's own hard negatives, (B,) float64; call it after the proxy's forward pass."""
+        """InfoNCE over each row's own hard negatives, (B,) float64. Call it after the proxy's forward pass.
+
+        Raises:
+            UserError: a text is longer than the reference has positions for.
+        """
         device = columns[0]["input_ids"].device
         if next(self.model.parameters()).device != device:
             self.model.to(device)
@@ -67,20 +73,6 @@ class LiveReference:
             losses = hard_negative_infonce(parts[0].float(), torch.stack(parts[1:], dim=1).float(), temperature)
         return in_float64(losses)
 
-    def _look(self, module: nn.Module, inputs: tuple[dict[str, Tensor], ...]) -> None:
+    def _copy_autocast(self, module: nn.Module, inputs: tuple[dict[str, Tensor], ...]) -> None:
         kind = inputs[0]["input_ids"].device.type if inputs else "cpu"
         self._enabled, self._dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-
-
-def _positions(model: nn.Module) -> int | None:
-    """How long a text the model has positions for; None where it has no table of them.
-
-    RoBERTa counts from its padding's number, so that its table of 514 rows is for 512 tokens.
-    """
-    tables = [getattr(module, "position_embeddings", None) for module in model.modules()]
-    rows = [
-        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-        for table in tables
-        if isinstance(table, nn.Embedding)
-    ]
-    return min(rows, default=None)

@@ -1,15 +1,17 @@
-"""Stage 1 as a loss: measure the tasks, move α, weigh the rows by the new α.
+"""TDROLoss, stage 1 as a loss: measure the tasks, move α, weigh the rows by the new α.
 
-:class:`TDROLoss` goes into a stock ``SentenceTransformerTrainer``. Because it sees the representations of the whole
-batch (of all ranks) before anything is back-propagated, one step is exactly the paper's at any micro-batch size and any
-number of ranks: per-row InfoNCE over the row's own hard negatives, the measure of each task against the reference, one
-step of exponential gradient ascent, and the proxy's loss Σ w_i L_i with w_i from the *new* α.
+The loss sees the embeddings of the whole batch, of all ranks, before anything is back-propagated. So one step is
+exactly the paper's, at any micro-batch size and any number of ranks:
 
-Another loss may be around it that calls it several times a step, as ``MatryoshkaLoss`` does once a dimension: α then
-moves in the first call, which must be of whole embeddings, and the others weigh the rows by it.
+1. InfoNCE of each row over its own hard negatives (``TDROLoss.batch_loss``);
+2. the measure of each task against the reference (``TDROLoss._update``);
+3. α moves by one step of exponentiated gradient ascent (:mod:`tdro.dro.learner`);
+4. the proxy's loss is Σ w_i L_i, with the weights w_i of the rows from the *new* α.
 
-Rejected: an optimizer for α (the released code's), which ties α to the model's optimizer and its checkpoints; moving
-α in a callback, which is one step late.
+Another loss may be around it and call it several times a step, as ``MatryoshkaLoss`` does once a dimension. α then
+moves in the first call, which must be of whole embeddings, and the other calls weigh the rows by it.
+
+See docs/decisions.md, alpha-in-the-loss.
 """
 
 from __future__ import annotations
@@ -48,17 +50,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one step did; arrays over the k tasks, NaN where a task had no row.
+    """What one step did. Arrays have shape (k,), a value for each task, NaN for a task without a row in the step.
 
     Attributes:
         step: counted from 0.
-        alpha: the new weights.
-        measure: M_g of this step.
-        proxy_loss: mean over the task's rows, nats.
-        reference_loss: the same of the reference.
-        rows: how many rows each task had.
+        alpha: the weights after the step.
+        measure: M_g of the step.
+        proxy_loss: the proxy's mean loss over the task's rows, in nats.
+        reference_loss: the reference's.
+        rows: how many rows of the task the step had.
         loss: the weighted loss that was back-propagated, over all ranks.
-        warnings: what health has to say that is new, one line each.
+        warnings: new warnings of :class:`tdro.dro.health.HealthMonitor`, one line each.
     """
 
     step: int
@@ -72,35 +74,60 @@ class StepRecord:
 
 
 class TDROLoss(SortedBatchLoss):
-    """The stage-1 loss (paper, section on task-level DRO; steps 1 to 4 of one update).
+    """Learns the weights of tasks while it trains the proxy: stage 1 of tDRO, as a loss for a stock trainer.
 
-    Columns: query, positive, then at least one hard negative column. Labels name the task of each row:
-
-    - (B,) integers, the task's position in ``learner.names``; the reference is then scored on the fly; or
-    - (B, 2) floats: the task, and the reference's loss of the row in nats (scored ahead); or
-    - (B, 3) floats: also a row id, named when a loss is not finite.
-
-    Every rank must bring equally many rows. Use ``mini_batch_size``, not the trainer's gradient accumulation: a
-    step's α must be computed from all of its rows. Where a trainer writes checkpoints, give it
-    :class:`tdro.TDROCallback` too. α moves where gradients are on; under ``torch.no_grad()``, as in evaluation, the
-    loss is only measured.
+    Each step it measures how far the proxy is behind a frozen reference on each task, raises the weights of the tasks
+    with much headroom, and trains the proxy by the new weights. The weights are ``learner.weights``.
 
     Args:
-        model: the proxy.
-        learner: holds α; moved once a step.
-        reference: the frozen reference model, or None where the labels bring its losses (or the measure is ``raw``).
-        temperature: τ > 0.
-        measure: ``relative`` (the paper's), ``excess``, ``raw`` or ``relative_per_row``.
-        offset: nats added to both means of ``relative`` before dividing; keeps the ratio from running to solved tasks.
-        floor: nats; a task whose two means are below it counts as solved, M = 1.
-        average_steps: ``relative`` averages both means over the last n steps before dividing.
-        mini_batch_size: texts per micro-batch.
-        gradient_caching: see :class:`tdro.training.sorted_loss.SortedBatchLoss`.
+        model: the proxy, the small model that is trained while the weights are learned.
+        learner: holds the weights and moves them once a step.
+        reference: a trained model with the proxy's tokenizer, best of the proxy's size. It is frozen and scored at each
+            step. None if the labels bring its losses, or the measure is ``raw``.
+        temperature: τ, what cosine similarities are divided by, above 0.
+        measure: ``relative`` (the paper's), ``excess``, ``raw`` or ``relative_per_row``; see :mod:`tdro.dro.measures`.
+        offset: nats added to both mean losses of ``relative`` before dividing. It keeps the weights from running to
+            tasks that both models nearly solve; 0 in the paper.
+        floor: nats. A task whose two mean losses are below it counts as solved, and its measure is 1.
+        average_steps: ``relative`` averages both mean losses over so many last steps before dividing. More than 1 is
+            for steps with few rows of a task.
+        mini_batch_size: texts that go through the model at a time. Changes memory and speed, not the result.
+        gradient_caching: one more forward pass, so that a batch of any size fits in memory; see
+            :class:`tdro.training.sorted_loss.SortedBatchLoss`.
+
+    Requirements:
+        1. A step has rows of several tasks, best equally many of each, and at least one hard negative for each row.
+        2. Every rank has equally many rows.
+        3. No gradient accumulation: a step's weights are computed from all of its rows. Use ``mini_batch_size``.
+        4. If the trainer writes checkpoints: :class:`tdro.TDROCallback`.
+
+    Inputs:
+        +--------------------------------------------------+------------------------------------------------+
+        | Texts                                            | Labels                                         |
+        +==================================================+================================================+
+        | (query, positive, negative_1, ..., negative_n)   | (B,) integers: the task of each row, its       |
+        |                                                  | position in ``learner.names``                  |
+        +--------------------------------------------------+------------------------------------------------+
+        | the same, without ``reference``                  | (B, 2) floats: the task, and the reference's   |
+        |                                                  | loss of the row in nats                        |
+        +--------------------------------------------------+------------------------------------------------+
+        | the same                                         | (B, 3) floats: also a number of the row, which |
+        |                                                  | the error names if its loss is not finite      |
+        +--------------------------------------------------+------------------------------------------------+
+
+        Under ``torch.no_grad()``, as in evaluation, the loss is computed and the weights do not move.
 
     Raises:
-        ValueError: a value out of range, no reference where the measure needs one, labels of another shape.
-        UserError: a loss that is not finite (names the step, the tasks and the rows); a reference with other tokens; a
-            trainer or another loss around this one in which α would be wrong.
+        ValueError: a value out of range, no reference where the measure needs one, or labels of another shape.
+        UserError: a loss that is not finite (names the step, the tasks and the rows), a reference with another
+            vocabulary, or a trainer or a loss around this one in which the weights would be wrong.
+
+    Example::
+
+        learner = WeightLearner(["news", "code", "faq"], eta=20 / steps)
+        loss = TDROLoss(model, learner, reference)  # rows: query, positive, negatives, label = 0, 1 or 2
+        SentenceTransformerTrainer(model, args, mixed, loss=loss, callbacks=[TDROCallback(loss)]).train()
+        learner.weights.save("weights.json")
     """
 
     def __init__(
@@ -126,14 +153,14 @@ class TDROLoss(SortedBatchLoss):
         self.means = RollingMeans(len(learner.names), average_steps) if measure == "relative" else None
         self.health = HealthMonitor(learner.names, solved_below=floor)
         self.last: StepRecord | None = None
-        # Not a module, so that no optimizer, checkpoint or .train() finds the reference's parameters.
+        # Not a submodule, so that no optimizer, checkpoint or call of .train() reaches the reference's parameters.
         self._live = LiveReference(reference, model) if reference is not None else None
         self._columns: list[dict[str, Any]] = []
         self.guard = StepGuard()
-        self._weights: Tensor | None = None  # of this rank's rows in this step, once α has moved
+        self._weights: Tensor | None = None  # of this rank's rows, once α has moved in this step
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
-        """One step on the columns of a batch; moves α where gradients are on, and only measures otherwise."""
+        """The loss of a batch, one entry of ``sentence_features`` a column. Moves α if gradients are on."""
         columns = [dict(column) for column in sentence_features]
         if labels is None or len(columns) < 3:
             raise ValueError(
@@ -151,7 +178,7 @@ class TDROLoss(SortedBatchLoss):
             # The proxy writes into the features that it is given; the reference needs them as they came.
             self._columns = [dict(column) for column in columns]
         moves = torch.is_grad_enabled()
-        # A model of shards has other tensors as its parameters while these are gathered.
+        # With FSDP the parameters are other tensors while they are gathered, so the columns alone identify a step.
         parameters = [] if isinstance(model, FSDPModule) else model.parameters()
         step = [*(column["input_ids"] for column in columns), labels, *parameters]
         if moves and not self.guard.same_step(step):
@@ -167,7 +194,12 @@ class TDROLoss(SortedBatchLoss):
         return value
 
     def batch_loss(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
-        """Σ w_i L_i over this rank's rows, times the ranks (the trainer averages gradients over ranks)."""
+        """Σ w_i L_i over this rank's rows, times the number of ranks, because the trainer averages gradients over them.
+
+        Args:
+            columns: embeddings (B, D) of query, positive and hard negatives.
+            labels: as the class says.
+        """
         assert labels is not None
         losses = hard_negative_infonce(columns[0], torch.stack(columns[1:], dim=1), self.temperature)
         if not torch.is_grad_enabled():
@@ -181,17 +213,17 @@ class TDROLoss(SortedBatchLoss):
         return (weights * losses).sum() * get_world_size()
 
     def _row_weights(self, losses: Tensor, labels: Tensor, moves: bool) -> Tensor:
-        """The weights of this rank's rows, which sum to 1 over all ranks; by α as it is, or after it has moved."""
+        """The weights w_i of this rank's rows, which sum to 1 over all ranks. If ``moves``, α moves first."""
         proxy = in_float64(losses.detach())
         rows = torch.stack([proxy, *self._read_labels(labels, proxy)], dim=1)
-        # One small exchange: every rank then computes the same α from the same numbers, in the order of the ranks.
+        # The only exchange of ranks: each then computes the same α from the same numbers in the same order.
         everyone = gathered(rows).cpu().numpy()
         alpha = self._update(everyone) if moves else self.learner.weights.values
         weights = row_weights(torch.from_numpy(alpha[everyone[:, 2].astype(np.int64)]))
         return weights[get_rank() * len(losses) :][: len(losses)].to(losses)
 
     def _refuse_cut(self, width: int) -> None:
-        """Raise :class:`UserError` if the embeddings by which α would move are a part of the model's."""
+        """Raise :class:`UserError` if α would move by truncated embeddings: ``MatryoshkaLoss`` may call them first."""
         whole = unwrapped(self.model).get_embedding_dimension()
         if whole is not None and width < whole:
             raise UserError(
@@ -200,7 +232,7 @@ class TDROLoss(SortedBatchLoss):
             )
 
     def dro_state(self) -> dict[str, Any]:
-        """Everything of α that a checkpoint must keep, as JSON-able values, exact to the bit."""
+        """What a checkpoint must keep of the weights, as values that JSON keeps to the bit."""
         return {
             "learner": self.learner.state_dict(),
             "means": self.means.state_dict() if self.means else None,
@@ -216,7 +248,14 @@ class TDROLoss(SortedBatchLoss):
         self.guard.restored()
 
     def _update(self, rows: Floats) -> Floats:
-        """Steps 2 and 3 for the rows of all ranks (loss, reference loss, task, row id): the new α, shape (k,)."""
+        """Measure the tasks, move α and record the step.
+
+        Args:
+            rows: (rows of all ranks, 4): proxy loss, reference loss, task and row number.
+
+        Returns:
+            The new α, (k,).
+        """
         proxy, reference, ids = rows[:, 0], rows[:, 1], rows[:, 3]
         tasks = rows[:, 2].astype(np.int64)
         self._refuse_non_finite(proxy, reference, tasks, ids)
@@ -244,7 +283,10 @@ class TDROLoss(SortedBatchLoss):
         return alpha
 
     def _read_labels(self, labels: Tensor, losses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reference loss (NaN where the measure needs none), task and row id of this rank's rows, (B,) float64 each."""
+        """Reference loss, task and row number of this rank's rows, each (B,) float64.
+
+        The reference loss is NaN where the measure needs none.
+        """
         table = in_float64(labels) if labels.dim() == 2 else in_float64(labels)[:, None]
         if table.dim() != 2 or len(table) != len(losses) or not 1 <= table.shape[1] <= 3:
             raise ValueError(f"labels must be (B,), (B, 2) or (B, 3) with B = {len(losses)}, not {tuple(labels.shape)}")
@@ -283,7 +325,7 @@ class TDROLoss(SortedBatchLoss):
 
 
 def task_means(losses: Floats, tasks: NDArray[np.int64], count: int) -> Floats:
-    """The mean loss of each task's rows, shape (k,), NaN where it has none."""
+    """The mean loss of each task's rows, (k,); NaN for a task without rows."""
     rows = np.bincount(tasks, minlength=count)
     sums = np.bincount(tasks, weights=losses, minlength=count)
     return np.divide(sums, rows, out=np.full(count, np.nan), where=rows > 0)

@@ -1,11 +1,12 @@
 """Measures M_g: how much headroom each task has at a step.
 
-``relative`` is equation 5 of the paper, the ratio of a task's mean proxy loss to its mean reference loss.
-``excess`` is DoReMi's, ``raw`` is GroupDRO's, and ``relative_per_row`` is what the tDRO authors' released
-code computes instead of equation 5; it is here to reproduce their weights and rejected as a default, because
-it depends on the batch's size and on the other tasks. Everything is float64 NumPy: k numbers a step are no
-work for an accelerator, and learners on several ranks must agree to the bit. Torch tensors are accepted
-without importing torch.
+``relative``          the paper's equation 5: a task's mean proxy loss over its mean reference loss. The default
+``excess``            DoReMi's: the mean of proxy loss minus reference loss, where that is positive
+``raw``               GroupDRO's: the mean proxy loss, without a reference
+``relative_per_row``  what the authors' released code computes in place of equation 5; it reproduces their weights
+
+All of it is float64 NumPy, so that every rank computes the same numbers to the bit. Torch tensors are accepted without
+importing torch. See docs/decisions.md, measures-in-numpy.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 
 KINDS = ("relative", "excess", "raw", "relative_per_row")
-FLOOR = 1e-3  # nats; below it a task counts as solved
-_SMALLEST_SHARE = 1e-4  # the released code's guard: a smaller share of the batch's reference loss counts as 1
+FLOOR = 1e-3  # nats; a task whose mean losses are both below it counts as solved
+# As in the released code: a row whose share of the batch's reference loss is smaller is divided by 1.
+_SMALLEST_SHARE = 1e-4
 
 
 def measure(
@@ -30,26 +32,24 @@ def measure(
     offset: float = 0.0,
     floor: float = FLOOR,
 ) -> np.ndarray:
-    """The measure of each task over the rows of one global batch.
+    """The measure of each task over the rows of one batch of all ranks.
 
     Args:
-        kind: ``relative``: mean proxy loss over mean reference loss (:func:`relative_of_means`);
-            ``excess``: mean of max(proxy - reference, 0); ``raw``: mean proxy loss; ``relative_per_row``:
-            mean of proxy loss over the row's share of the batch's reference losses, a share below 1e-4
-            counting as 1.
-        proxy_losses: (B,) nats, tensor or array.
-        reference_losses: (B,) nats, or None for ``raw``.
-        task_ids: (B,) integers in [0, n_tasks).
-        n_tasks: k.
+        kind: ``relative``: mean proxy loss over mean reference loss (:func:`relative_of_means`); ``excess``: mean of
+            max(proxy - reference, 0); ``raw``: mean proxy loss; ``relative_per_row``: mean of each row's proxy loss
+            over its share of the batch's reference losses, where a share below 1e-4 counts as 1.
+        proxy_losses: (B,) in nats, a tensor or an array.
+        reference_losses: (B,) in nats; None for ``raw``.
+        task_ids: (B,) the task of each row, an integer from 0 to k - 1.
+        n_tasks: k, how many tasks there are.
         offset: nats added to both means before dividing (``relative`` only).
         floor: nats; see :func:`relative_of_means` (``relative`` only).
 
     Returns:
-        (k,) float64, NaN where no row of the batch is of that task.
+        (k,) float64; NaN for a task without a row in the batch.
 
     Raises:
-        ValueError: for an unknown kind, lengths that differ, a task id out of range or a loss that is not
-            finite.
+        ValueError: an unknown kind, lengths that differ, a task id out of range, or a loss that is not finite.
     """
     if kind not in KINDS:
         raise ValueError(f"measure {kind!r}: must be one of {', '.join(KINDS)}")
@@ -73,14 +73,14 @@ def measure(
 def relative_of_means(
     proxy_mean: np.ndarray, reference_mean: np.ndarray, offset: float = 0.0, floor: float = FLOOR
 ) -> np.ndarray:
-    """``(proxy + offset) / (reference + offset)`` of mean losses per task (k,), safe near zero.
+    """``(proxy + offset) / (reference + offset)`` of the mean losses of each task, (k,).
 
-    Where both means are below ``floor`` the task is solved and has no headroom: 1. A denominator below
-    ``floor`` counts as ``floor``, so a reference of 0 gives a large measure but a finite one. NaN (absent)
-    stays NaN.
+    A task whose two means are both below ``floor`` is solved and has no headroom: its measure is 1. A denominator below
+    ``floor`` counts as ``floor``, so a reference loss of 0 gives a large measure and not an infinite one. NaN, a task
+    that is absent, stays NaN.
 
     Raises:
-        ValueError: if ``offset`` is negative or ``floor`` is not positive.
+        ValueError: ``offset`` is negative, or ``floor`` is not positive.
     """
     if not offset >= 0 or not floor > 0:
         raise ValueError(f"offset {offset} must be at least 0 and floor {floor} above 0")
@@ -89,14 +89,14 @@ def relative_of_means(
 
 
 class RollingMeans:
-    """Mean proxy and reference loss per task over the rows of the last ``window`` steps.
+    """The mean proxy and reference loss of each task over the rows of the last few steps.
 
-    A step with few rows a task makes the ratio heavy-tailed; averaging both means before dividing cures it.
-    Off in the paper's recipes, where a step has 82 rows a task.
+    With few rows a task and step, the ratio of two noisy means is now and then very large. Averaging both means over
+    some steps before dividing cures that. The paper's recipes do not need it: their steps have 82 rows a task.
 
     Args:
-        n_tasks: k.
-        window: steps to average over, at least 1 (1: this step alone).
+        n_tasks: k, how many tasks there are.
+        window: how many steps are averaged, at least 1, which is the present step alone.
     """
 
     def __init__(self, n_tasks: int, window: int) -> None:
@@ -107,10 +107,10 @@ class RollingMeans:
         self._steps: deque[np.ndarray] = deque(maxlen=window)  # each (3, k): proxy sum, reference sum, rows
 
     def update(self, proxy_losses: Any, reference_losses: Any, task_ids: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Add a step's rows, each (B,); return both means (k,), NaN for a task absent from the whole window.
+        """Add the rows of a step, each (B,), and return both means, each (k,); NaN for a task without rows so far.
 
         Raises:
-            ValueError: for lengths that differ, a task id out of range or a loss that is not finite.
+            ValueError: lengths that differ, a task id out of range, or a loss that is not finite.
         """
         ids = _ids(task_ids, self.n_tasks)
         sums = [
@@ -119,16 +119,16 @@ class RollingMeans:
             np.bincount(ids, minlength=self.n_tasks).astype(np.float64),
         ]
         self._steps.append(np.stack(sums))
-        # Summed anew each time: a running sum would drift, and would not resume to the bit.
+        # Summed anew at each step: a running sum would gather rounding errors, and would not resume to the bit.
         proxy, reference, rows = np.sum(self._steps, axis=0)
         return _divide(proxy, rows), _divide(reference, rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """The window's sums, JSON-able and exact to the bit."""
+        """The sums of the last steps, as values that JSON keeps to the bit."""
         return {"steps": [step.tolist() for step in self._steps]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`. Raises ValueError if it is of another number of tasks."""
+        """Continue from :meth:`state_dict`. Raises ValueError for another number of tasks."""
         steps = [np.array(step, dtype=np.float64) for step in state["steps"]]
         if any(step.shape != (3, self.n_tasks) for step in steps):
             raise ValueError(f"the saved means are of {steps[0].shape[-1]} tasks, not {self.n_tasks}")
@@ -136,7 +136,7 @@ class RollingMeans:
 
 
 def _array(values: Any, dtype: Any) -> np.ndarray:
-    """A tensor on any device and in any precision, or anything that NumPy takes, as a NumPy array."""
+    """A NumPy array of a tensor on any device and in any precision, or of anything that NumPy takes."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.double() if values.is_floating_point() else values

@@ -1,4 +1,8 @@
-"""Whether two models read the same token ids: the reference is given those that the proxy's tokenizer made."""
+"""Check that proxy and reference read the same token ids.
+
+A reference that is scored on the fly is given the ids that the proxy's tokenizer made. With another vocabulary they
+would mean other words, and the scores nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from tdro.errors import UserError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-# What tokenizers differ in: case, accents, numbers, scripts, what stands before and after a text.
+# Texts with what tokenizers differ in: case, accents, numbers, scripts, and special tokens before and after.
 _PROBES = ("How far is the Moon?", "Crème brûlée, 384,400 km", "月はどのくらい遠いですか")
 _CURE = (
     "Take a reference with the proxy's tokenizer, or score the rows with it beforehand and give TDROLoss no reference "
@@ -40,6 +44,6 @@ def _vocabulary(model: SentenceTransformer) -> dict[str, int] | None:
 
 
 def _probed(model: SentenceTransformer) -> torch.Tensor:
-    """The token ids of some texts, one after the other; on each way through the model, if there are several."""
+    """The token ids of the test texts in one row; for each route, if the model has several (a ``Router``)."""
     ways: list[dict[str, str]] = [{"task": way} for way in getattr(model[0], "sub_modules", [])] or [{}]
     return torch.cat([model.preprocess([text], **way)["input_ids"].flatten() for way in ways for text in _PROBES])

@@ -1,15 +1,15 @@
-"""That α moves once a step of the optimizer, whoever trains.
+"""StepGuard: makes sure that α moves exactly once in each step of the optimizer, whichever trainer is used.
 
-The loss computes α from all rows of a step. A trainer may call it more often than that, or go on from a checkpoint that
-has no α, and it tells a loss nothing of either. So the loss looks who calls: at the trainer on the call stack, and at
-whether the same batch comes again before anything was back-propagated.
+The loss needs all rows of a step to move α. But a trainer may call it several times a step, or go on from a checkpoint
+without α, and it does not tell the loss. So the guard finds the trainer on the call stack, and notices when the same
+batch comes again before its backward pass.
 
-- ``MatryoshkaLoss`` calls once a dimension, the full one first: α moves in the first call, the others weigh by it.
-- Gradient accumulation calls once a micro-batch. α cannot be computed from rows that have not come yet: refused.
-- Training that goes on from a checkpoint without :class:`tdro.dro.callback.TDROCallback` would start from uniform
-  weights: refused, and warned of where checkpoints are written without it.
-
-Rejected: gradients that wait in the parameters as a sign of accumulation, since many loops clear them late.
+- ``MatryoshkaLoss`` calls the loss once a dimension, the full one first. α moves in the first call, and the other calls
+  weigh the rows by it.
+- Gradient accumulation calls it once a micro-batch. α cannot be computed from rows that have not come yet, so this is
+  refused. See docs/decisions.md, accumulation-is-refused.
+- Going on from a checkpoint without :class:`tdro.TDROCallback` would start again from uniform weights. This is refused,
+  and a run that writes checkpoints without it is warned.
 """
 
 from __future__ import annotations
@@ -29,28 +29,30 @@ _CURE = "Give the trainer callbacks=[TDROCallback(loss)]"
 
 
 class StepGuard:
-    """Watches one loss's calls with gradients."""
+    """Watches the calls of one loss in which gradients are on."""
 
     def __init__(self) -> None:
-        self._call: list[tuple[Tensor, int]] = []  # the tensors of the last call, until its backward pass
-        self._state: TrainerState | None = None  # of the training that called last
-        self._step = -1  # of it
-        self._kept_in: TrainerState | None = None
-        self._left_at: int | None = 0  # learner.step after the last call; None: restored since
+        self._call: list[
+            tuple[Tensor, int]
+        ] = []  # tensors of the last call and their versions, until its backward pass
+        self._state: TrainerState | None = None  # of the trainer that called last
+        self._step = -1  # the trainer's step at that call
+        self._kept_in: TrainerState | None = None  # of the trainer whose checkpoints hold α
+        self._left_at: int | None = 0  # learner.step after the last call; None after α was restored
 
     def same_step(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether a call has the very tensors of the last one, unchanged, and that was not back-propagated yet."""
+        """Whether this call has the very tensors of the last one, unchanged, before that one's backward pass."""
         return bool(self._call) and _identity(self._call) == _identity(_versions(tensors))
 
     def check(self, learner_step: int) -> None:
-        """Refuse to move α where that would be wrong.
+        """Raise an error if α must not move in this call.
 
         Args:
             learner_step: how often α has moved.
 
         Raises:
-            UserError: gradients are accumulated, this step has had a call with other rows, or training goes on from a
-                checkpoint and α does not.
+            UserError: gradients are accumulated, this step already had a call with other rows, or training goes on
+                from a checkpoint but α was not restored.
         """
         trainer = calling_trainer()
         if trainer is None:
@@ -68,19 +70,19 @@ class StepGuard:
         self._state, self._step = state, state.global_step
 
     def moved(self, tensors: Sequence[Tensor], learner_step: int) -> None:
-        """Note that α has moved for these tensors."""
+        """Remember that α has moved for these tensors."""
         self._call, self._left_at = _versions(tensors), learner_step
 
     def restored(self) -> None:
-        """Note that α is now that of a checkpoint."""
+        """Remember that α was restored from a checkpoint."""
         self._left_at = None
 
     def kept_in(self, state: TrainerState) -> None:
-        """Note that the checkpoints of a training have α."""
+        """Remember that the checkpoints of this training hold α."""
         self._kept_in = state
 
     def went_back(self, gradient: Tensor) -> None:
-        """A hook of the loss's value: the backward pass ends a step's calls."""
+        """Hook of the loss's value: after its backward pass the next call belongs to another step."""
         self._call = []
 
     def _check_start(self, state: TrainerState, learner_step: int, saves: bool) -> None:
@@ -99,7 +101,7 @@ class StepGuard:
 
 
 def refuse_accumulation(accumulates: bool) -> None:
-    """Raise :class:`UserError` where gradients of several calls are added up."""
+    """Raise :class:`UserError` if the trainer accumulates gradients over several calls."""
     if accumulates:
         raise UserError(
             "TDROLoss cannot be used with gradient accumulation: α is computed from all rows of a step.\n"
@@ -109,7 +111,10 @@ def refuse_accumulation(accumulates: bool) -> None:
 
 
 def calling_trainer() -> Trainer | None:
-    """The trainer that is at work, if one is: it gives a loss no reference to itself, so it is found on the stack."""
+    """The trainer that calls, or None in a training loop without one.
+
+    A trainer gives a loss no reference to itself, so it is looked up on the call stack.
+    """
     frame = sys._getframe()
     while frame := frame.f_back:  # type: ignore[assignment]
         if isinstance(caller := frame.f_locals.get("self"), Trainer):

@@ -1,8 +1,8 @@
-"""Weights of tasks as a table for a terminal: what they are, and what training by them would repeat.
+"""The weights of the tasks as a table for a terminal, with how often training by them would repeat each task.
 
-Epochs depend on how many rows a training draws; here it draws as many as all tasks have together, so that
-1.0 is what sampling in proportion to size gives every task, and 8.3 says that a task is repeated that much
-more often.
+How many epochs a task is seen depends on how many rows a training draws. The table counts for one that draws as many
+rows as all tasks have together: sampling in proportion to size would then see each task 1.0 times, and 8.3 says that
+a task is seen that much more often.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdro.files import read_json
+from tdro.terminal_table import terminal_table
 
 if TYPE_CHECKING:
     from tdro.weights import TaskWeights
 
 
 def sizes_beside(file: Path, weights: TaskWeights) -> dict[str, int]:
-    """Rows of the tasks, from the weights' provenance or their run folder's run.json; empty if unknown."""
+    """How many rows each task has, as the weights' provenance or the ``run.json`` of their run says; empty if unknown.
+
+    Args:
+        file: the weights' file, which in a run is ``weights/weights.json``.
+        weights: what is in it.
+    """
     known = weights.provenance.get("size")
     run = file.resolve().parent.parent / "run.json"
     if not isinstance(known, dict) and file.parent.name == "weights" and run.is_file():
@@ -29,30 +35,28 @@ def sizes_beside(file: Path, weights: TaskWeights) -> dict[str, int]:
 
 
 def weights_table(weights: TaskWeights, sizes: dict[str, int], selected: TaskWeights | None = None) -> str:
-    """A line a task, largest weight first, then the effective number of tasks.
+    """A line for each task, the largest weight first, then how many tasks that amounts to.
 
     Args:
         weights: of all tasks.
-        sizes: rows of each task, or empty: no columns of rows and epochs.
-        selected: a selection of them (``weights.top(70)``) whose weights are shown instead; the tasks that it
-            leaves out stay in the table with a dash.
+        sizes: how many rows each task has. If empty, there are no columns of rows and epochs.
+        selected: a selection of the tasks, such as ``weights.top(70)``, whose weights are shown instead. The tasks that
+            it leaves out stay in the table with a dash.
     """
     shown = selected or weights
-    kept = shown.as_dict()
-    epochs = shown.epochs(sizes, sum(sizes[name] for name in weights.names)) if sizes else {}
-    width = max(len("task"), *(len(name) for name in weights.names))
-    lines = [f"{'task':{width}}  weight  x uniform" + ("       rows  epochs" if sizes else "")]
-    for name, _ in sorted(weights.as_dict().items(), key=lambda item: -item[1]):
-        weight = kept.get(name)
-        line = f"{name:{width}}  " + (
-            f"{'-':>6}  {'-':>9}" if weight is None else f"{weight:6.4f}  {weight * len(weights):9.2f}"
-        )
+    all_rows = sum(sizes[name] for name in weights.names) if sizes else 0
+    epochs = shown.epochs(sizes, all_rows) if sizes else {}
+    rows = []
+    for name in sorted(weights.names, key=lambda name: -weights[name]):
+        kept = name in shown
+        row = [name, f"{shown[name]:.4f}" if kept else "-", f"{shown[name] * len(weights):.2f}" if kept else "-"]
         if sizes:
-            line += f"  {sizes[name]:9d}  " + (f"{epochs[name]:6.2f}" if name in epochs else f"{'-':>6}")
-        lines.append(line)
-    lines.append(f"{len(kept)} of {len(weights)} tasks, {shown.effective_tasks:.1f} effective")
-    if sizes:
-        rows, total = sum(sizes[name] for name in kept), sum(sizes[name] for name in weights.names)
-        lines[-1] += f", {100 * rows / total:.0f} % of {total} rows"
-        lines.append("epochs: if a training draws as many rows as all tasks have")
-    return "\n".join(lines)
+            row += [f"{sizes[name]}", f"{epochs[name]:.2f}" if kept else "-"]
+        rows.append(row)
+    table = terminal_table(["task", "weight", "x uniform", *(["rows", "epochs"] if sizes else [])], rows)
+    summary = f"{len(shown)} of {len(weights)} tasks, {shown.effective_tasks:.1f} effective"
+    if not sizes:
+        return f"{table}\n{summary}"
+    share = 100 * sum(sizes[name] for name in shown.names) / all_rows
+    note = "epochs: if a training draws as many rows as all tasks have"
+    return f"{table}\n{summary}, {share:.0f} % of {all_rows} rows\n{note}"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.errors import UserError
-from tdro.evaluation.leaks.leaks import FILE as LEAKS
+from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.files import read_json
 
 SHOWN = ("ndcg@10", "recall@100")  # what a comparison shows besides the measure that it tests
@@ -65,7 +65,7 @@ class Results:
         return own if self.run is None or own.is_file() else self.run / LEAKS
 
 
-def note_of(folder: Path) -> Path:
+def note_path(folder: Path) -> Path:
     """The file that says whose results of ``--on`` are in a folder, and which test sets they are of."""
     return folder.parent / ".models" / f"{folder.name}.json"
 

@@ -1,8 +1,9 @@
-"""Low-rank adapters: put on a model, and whether they do anything.
+"""Low-rank adapters (LoRA): add them to a model, and find out whether they change anything.
 
-An adapter adds B·A to a layer's matrix. B starts at zero, so that training starts from the base; an adapter that was
-saved before it moved, or whose layers have other names in this base, loads without complaint and changes nothing. So
-the matrices are looked at, and a text is embedded with the adapter and without.
+An adapter adds the product B·A of two small matrices to a layer's weight. B starts at zero, so that training starts
+from the base model. An adapter that was saved before B moved changes nothing, and neither does one whose layers have
+other names in this base; both load without an error. So we look at the matrices themselves, and compare a text's
+embeddings with and without the adapter.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ _TEXT = "What is a task?"
 
 
 def lora_config(lora: Lora) -> LoraConfig:
-    """Adapters on every linear layer. Raises :class:`UserError` if peft is not installed."""
+    """peft's configuration of adapters on every linear layer. Raises :class:`UserError` if peft is not installed."""
     try:
         from peft import LoraConfig
     except ImportError as error:
         raise UserError("base.lora: peft is not installed; pip install 'tdro[lora]'") from error
     return LoraConfig(
         r=lora.r,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # a float works, and is divided by r
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft divides it by r, so a float works too
         lora_dropout=lora.dropout,
         target_modules="all-linear",
     )
@@ -43,8 +44,13 @@ def lora_config(lora: Lora) -> LoraConfig:
 def add_lora(model: SentenceTransformer, lora: Lora, name: object) -> None:
     """Add adapters to every linear layer of a model and freeze the rest.
 
+    Args:
+        model: gets the adapters.
+        lora: the recipe's ``base.lora``.
+        name: what errors call the model.
+
     Raises:
-        UserError: naming the model ``name``: no layer can carry one, or it has an adapter already.
+        UserError: no layer can carry an adapter, or the model has one already.
     """
     if not model.has_peft_compatible_model():
         raise UserError(f"base.lora: {name} has no linear layers for adapters; remove lora")
@@ -57,24 +63,24 @@ def add_lora(model: SentenceTransformer, lora: Lora, name: object) -> None:
 
 
 def has_adapter(model: SentenceTransformer) -> bool:
-    """Whether the model carries an adapter of peft's."""
+    """Whether the model carries an adapter that peft made."""
     return bool(getattr(model.transformers_model, "peft_config", None))
 
 
 def adapter_layers(model: nn.Module) -> dict[str, bool]:
-    """The layers that carry a low-rank adapter, by name, and whether it adds anything: neither A nor B is all zero."""
-    found = {}
+    """Name → whether the adapter there adds anything (neither A nor B is all zero), for each layer that carries one."""
+    layers = {}
     for name, module in model.named_modules():
         if not hasattr(module, "lora_A"):
             continue
         pairs = [(module.lora_A[key].weight, module.lora_B[key].weight) for key in module.lora_A]
         pairs += [(module.lora_embedding_A[key], module.lora_embedding_B[key]) for key in module.lora_embedding_A]
-        found[name] = any(bool(a.any()) and bool(b.any()) for a, b in pairs)
-    return found
+        layers[name] = any(bool(a.any()) and bool(b.any()) for a, b in pairs)
+    return layers
 
 
 def adapter_findings(model: nn.Module) -> list[str]:
-    """What is wrong with the adapters of a trained model; empty if nothing is, or it has none."""
+    """What is wrong with the adapters of a trained model, one string each; empty if nothing is, or it has none."""
     layers = adapter_layers(model)
     if layers and not any(layers.values()):
         return [f"the adapter changes nothing: A or B is zero in each of its {len(layers)} layers"]
@@ -82,12 +88,14 @@ def adapter_findings(model: nn.Module) -> list[str]:
 
 
 def layers_without_weights(model: SentenceTransformer, file: Path) -> list[str]:
-    """The layers that carry a low-rank adapter, but not with the matrix A that ``adapter_model.safetensors`` has.
+    """The layers whose adapter did not get its weights from ``file`` (an ``adapter_model.safetensors``).
 
-    The names in the file are another model's then. transformers (5.23) logs it and fills the matrices at random.
+    That happens when the file has the names of another model's layers. transformers (5.23) then only logs it, and
+    leaves the matrices random. A layer counts as loaded if its matrix A equals one that the file has for a layer of its
+    name.
     """
     weights = load_file(file)
-    inner = model.transformers_model or model  # the names in the file begin there
+    inner = model.transformers_model or model  # names in the file are relative to the transformer
     missing = []
     for name, module in inner.named_modules():
         if not hasattr(module, "lora_A"):
@@ -100,7 +108,7 @@ def layers_without_weights(model: SentenceTransformer, file: Path) -> list[str]:
 
 
 def compare_without_adapter(model: SentenceTransformer) -> tuple[float, bool]:
-    """Cosine between a text's embeddings with the adapter and without, and whether they differ at all."""
+    """The cosine between a text's embeddings with and without the adapter, and whether they differ in any bit."""
     with_it = torch.from_numpy(model.encode([_TEXT])[0]).double()
     model.disable_adapters()
     without = torch.from_numpy(model.encode([_TEXT])[0]).double()
@@ -109,5 +117,5 @@ def compare_without_adapter(model: SentenceTransformer) -> tuple[float, bool]:
 
 
 def last_parts(names: Iterable[str]) -> tuple[str, ...]:
-    """``q_proj`` and so on, of the names of all layers."""
+    """The last parts of layers' names, each once: ``q_proj`` of ``layers.0.self_attn.q_proj``."""
     return tuple(sorted({name.rsplit(".", 1)[-1] for name in names}))

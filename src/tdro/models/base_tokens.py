@@ -1,4 +1,8 @@
-"""A base model's tokens, and how many of them it reads, told from its files: no weight is read."""
+"""A base model's tokenizer and longest text, read from its files, without its weights.
+
+For what is said before anything is built: `tdro plan` counts tokens with it, and the pipeline sees what the recipe's
+limits cut off. The tokens are those of the embedder that :func:`tdro.models.base.build_base` would make.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,9 @@ from numpy.typing import NDArray
 from tdro.data.tokens.limits import positions, within
 from tdro.errors import UserError
 from tdro.files import read_json
-from tdro.models.base import model_source, plain_tokenizer
 from tdro.models.decoder import embedding_tokenizer
 from tdro.models.gguf_file import gguf_parsed_once
+from tdro.models.sources import model_source, plain_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -32,12 +36,13 @@ _LENGTH_FILES = [
 
 @dataclass(frozen=True)
 class BaseTokens:
-    """How a base reads texts.
+    """How a base model makes tokens of texts.
 
     Attributes:
-        name: the base's source, for people.
-        encode: token ids of texts, special ones included; cut to so many tokens, or whole with None.
-        longest: the most tokens that it reads, prompt included; None: all.
+        name: the recipe's ``base.source``.
+        encode: ``encode(texts, max_tokens)`` gives the token ids of texts, special tokens included, cut to
+            ``max_tokens`` or whole where that is None.
+        longest: the most tokens that the model reads, prompt included; None: no limit.
     """
 
     name: str
@@ -45,13 +50,13 @@ class BaseTokens:
     longest: int | None
 
     def count(self, texts: list[str]) -> NDArray[np.int64]:
-        """Tokens of whole texts, special ones included."""
+        """The number of tokens of each whole text, special tokens included; shape (len(texts),)."""
         return np.array([len(ids) for ids in self.encode(texts, None)] if texts else [], dtype=np.int64)
 
 
 @gguf_parsed_once()
 def base_tokens(base: Base, trust_remote_code: bool = False) -> BaseTokens:
-    """How the embedder that is made of a base reads texts.
+    """How the embedder that is built from a recipe's ``base`` makes tokens of texts.
 
     Raises:
         UserError: the tokenizer cannot be read.
@@ -70,20 +75,20 @@ def base_tokens(base: Base, trust_remote_code: bool = False) -> BaseTokens:
     except (OSError, ValueError, ImportError) as error:
         line = str(error).strip().partition("\n")[0][:200]
         raise UserError(f"base.source {base.source}: its tokenizer cannot be read ({line})") from error
-    own = tokenizer.model_max_length
+    limit = tokenizer.model_max_length
     if base.kind == "decoder":
-        tokenizer = embedding_tokenizer(tokenizer, max_tokens=1_000_000)  # only a warning depends on it
+        tokenizer = embedding_tokenizer(tokenizer, max_tokens=1_000_000)  # so that it does not warn of long texts
     else:
-        own = _max_seq_length(folder) or own
+        limit = _max_seq_length(folder) or limit
 
     def encode(texts: list[str], max_tokens: int | None) -> list[list[int]]:
         return tokenizer(texts, truncation=max_tokens is not None, max_length=max_tokens).input_ids
 
-    return BaseTokens(base.source, encode, within(own, _positions(config, trust_remote_code)))
+    return BaseTokens(base.source, encode, within(limit, _positions(config, trust_remote_code)))
 
 
 def base_tokens_or_none(base: Base, trust_remote_code: bool = False) -> BaseTokens | None:
-    """As :func:`base_tokens`; None for a make that only training can read."""
+    """As :func:`base_tokens`; None where the tokenizer cannot be read in this way, though training may read it."""
     try:
         return base_tokens(base, trust_remote_code)
     except UserError:
@@ -91,9 +96,9 @@ def base_tokens_or_none(base: Base, trust_remote_code: bool = False) -> BaseToke
 
 
 def base_files(base: Base) -> tuple[str, str | None]:
-    """Where configuration and tokenizer are, and the GGUF file in there or None.
+    """The folder with a base's ``config.json`` and tokenizer, and the name of the GGUF file in it or None.
 
-    A sentence-transformers folder may keep them in its first module's.
+    In a sentence-transformers model they may be in the folder of its first module.
     """
     folder, gguf_file = model_source(base.source)
     modules = Path(folder) / "modules.json"
@@ -103,13 +108,20 @@ def base_files(base: Base) -> tuple[str, str | None]:
 
 
 def is_static(folder: str) -> bool:
-    """Whether a folder has a tokenizer and no transformer: a sentence-transformers model of static vectors."""
+    """Whether a folder holds a static model: a tokenizer, and no configuration of a transformer."""
     path = Path(folder)
     return (path / "tokenizer.json").is_file() and not (path / "config.json").is_file()
 
 
 def _static(name: str, source: str, cut: bool) -> BaseTokens:
-    """A bag of tokens; ``cut``: where the tokenizer truncates, as the finished model of somebody else does."""
+    """The tokens of a static model.
+
+    Args:
+        name: the recipe's ``base.source``.
+        source: where the tokenizer is.
+        cut: keep the tokenizer's truncation. A finished static model has it on purpose; a new one, which only borrows
+            the tokenizer, reads whole texts.
+    """
     tokenizer = plain_tokenizer(source, None)
     longest = tokenizer.truncation["max_length"] if cut and tokenizer.truncation else None
     tokenizer.no_truncation()
@@ -122,7 +134,7 @@ def _static(name: str, source: str, cut: bool) -> BaseTokens:
 
 
 def _max_seq_length(folder: str) -> int | None:
-    """What sentence-transformers cuts at, where the model says so itself; else it is the tokenizer's length."""
+    """The ``max_seq_length`` in a sentence-transformers model's files; None where it leaves that to the tokenizer."""
     from transformers.utils import cached_file
 
     for name in _LENGTH_FILES:
@@ -142,6 +154,6 @@ def _positions(config: PretrainedConfig, trust_remote_code: bool) -> int | None:
     try:
         with torch.device("meta"):
             model: Any = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, ImportError):  # an unusual make: who trains it reads it in another way
+    except (OSError, ValueError, ImportError):  # AutoModel does not know it, though training may load it otherwise
         return within(getattr(config.get_text_config(), "max_position_embeddings", None) or None)
     return positions(model)

@@ -1,13 +1,13 @@
 """A causal language model becomes an embedder: first layers, EOS after every text, last-token pooling.
 
-What a decoder says of a text stands at its last token, so that token has to be one and the same sign in every
-text: the end-of-sequence token, appended by the tokenizer itself (a post-processor counts it when it
-truncates, so it survives truncation too). Padding is to the right, and the pad token is another one than EOS:
-transformers gives the pad token's embedding no gradient, and EOS's is the one that matters most. The chat
-template goes, for sentence-transformers would wrap every plain text in it.
+Only the last token of a causal model has seen the whole text, so its vector is the text's embedding. That needs:
 
-Rejected: appending the EOS string to the texts (truncation cuts it off), padding with EOS (see above), and
-cutting the layer list of a loaded model (the configuration of a model read from GGUF cannot be saved).
+- the same last token in every text: the end-of-sequence token (EOS). The tokenizer's post-processor appends it, and
+  keeps it where a text is truncated;
+- a pad token other than EOS. transformers gives the pad token's embedding no gradient, and EOS's needs one;
+- no chat template, because sentence-transformers would wrap every plain text in it.
+
+See docs/decisions.md, eos-by-post-processor and layers-by-configuration.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from transformers import (
 )
 
 from tdro.data.tokens.limits import positions, within
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.models.gguf_file import gguf_parsed_once
 
-# Tokens that exist to pad, then ones that no plain text produces. Taken where the vocabulary has them.
+# Where a tokenizer names no pad token, the first of these that it has. The last two are not made for padding, but no
+# plain text produces them.
 PAD_TOKENS = ("<pad>", "[PAD]", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>")
 
 
@@ -58,10 +59,10 @@ def decoder_embedder(
 
     Args:
         source: a folder, or a name on the hub.
-        layers: keep the first so many; all of them if None. The final norm is kept.
-        gguf_file: name of the GGUF file in ``source``, which is read dequantised to float32.
-        max_tokens: longer texts are truncated, the last token is EOS all the same; no more than there are positions.
-        prompted: prompt to the longest text after it, which may have so many tokens besides.
+        layers: how many of the first layers to keep; all if None. The final norm is always kept.
+        gguf_file: name of the GGUF file in ``source``, if it is one; its weights are dequantised to float32.
+        max_tokens: longer texts are truncated (the last token is EOS all the same). Lowered to the model's positions.
+        prompted: prompt → longest text after it. ``max_tokens`` is raised so that prompt and text fit together.
         trust_remote_code: run code that comes with the model.
 
     Raises:
@@ -79,20 +80,18 @@ def decoder_embedder(
         )
     except Exception as error:  # a broken file raises anything, a plain Exception too
         raise _unreadable(source, gguf_file, error) from error
-    have = within(tokenizer.model_max_length, positions(model))
+    available = within(tokenizer.model_max_length, positions(model))
     tokenizer = embedding_tokenizer(tokenizer, max_tokens=max_tokens)
     special = len(tokenizer("").input_ids)
-    rows = [limit + len(tokenizer(prompt).input_ids) - special for prompt, limit in (prompted or {}).items()]
-    tokenizer.model_max_length = longest = (
-        within(max_tokens if not rows else max(max_tokens, *rows), have) or max_tokens
-    )
+    wanted = [limit + len(tokenizer(prompt).input_ids) - special for prompt, limit in (prompted or {}).items()]
+    tokenizer.model_max_length = longest = within(max([max_tokens, *wanted]), available) or max_tokens
     return _assemble(model, tokenizer, longest, trust_remote_code)
 
 
 def read_decoder(
     source: str | Path, *, gguf_file: str | None = None, trust_remote_code: bool = False
 ) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
-    """Configuration and tokenizer of a causal language model as they are; no weights are read.
+    """The configuration and the tokenizer of a causal language model, unchanged; no weights are read.
 
     Raises:
         UserError: they cannot be read, or it is not a causal language model of text alone.
@@ -115,27 +114,30 @@ def _unreadable(source: str | Path, gguf_file: str | None, error: BaseException)
 
 
 def keep_layers(config: PretrainedConfig, layers: int | None, source: str | Path) -> None:
-    """Make ``config`` describe the first ``layers`` layers, lists with an entry per layer included.
+    """Change ``config`` so that it describes the first ``layers`` layers only; None changes nothing.
+
+    Lists with an entry for each layer, such as ``layer_types``, are cut too.
 
     Raises:
-        UserError: it has fewer.
+        UserError: the model has fewer layers.
     """
-    have = config.num_hidden_layers
-    if layers is None or layers == have:
+    available = config.num_hidden_layers
+    if layers is None or layers == available:
         return
-    if not 1 <= layers <= have:
-        raise UserError(f"{source}: layers must be 1 to {have}, found {layers}")
+    if not 1 <= layers <= available:
+        raise UserError(f"{source}: layers must be 1 to {available}, found {layers}")
     for name, value in list(vars(config).items()):
-        if isinstance(value, list) and len(value) == have:
+        if isinstance(value, list) and len(value) == available:
             setattr(config, name, value[:layers])
     config.num_hidden_layers = layers
 
 
 def embedding_tokenizer(tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> PreTrainedTokenizerFast:
-    """The same vocabulary, EOS after every text, padding right with another token, no chat template.
+    """A tokenizer of the same vocabulary that appends EOS to every text and pads on the right with another token.
 
-    A beginning-of-sequence token that the tokenizer puts itself stays. The result is of the generic class,
-    whose saved post-processor is loaded as it is; model-specific classes rebuild theirs and drop the EOS.
+    It has no chat template. If the tokenizer begins texts with a beginning-of-sequence token (BOS), this one does too.
+    It is a ``PreTrainedTokenizerFast``, which loads its post-processor as it was saved. The classes of single models
+    (``LlamaTokenizerFast``) would rebuild theirs when they are loaded, and drop the EOS.
 
     Raises:
         UserError: no fast tokenizer, or no EOS token.
@@ -146,16 +148,16 @@ def embedding_tokenizer(tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) 
     eos = tokenizer.eos_token
     if eos is None:
         raise UserError(f"{name}: has no end-of-sequence token; set eos_token in its tokenizer_config.json")
-    starts = tokenizer("a").input_ids
-    bos = tokenizer.bos_token if starts and starts[0] == tokenizer.bos_token_id else None
+    ids = tokenizer("a").input_ids
+    bos = tokenizer.bos_token if ids and ids[0] == tokenizer.bos_token_id else None
 
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
     backend.no_padding()
-    head = f"{bos} " if bos else ""
+    start = f"{bos} " if bos else ""
     backend.post_processor = TemplateProcessing(
-        single=f"{head}$A {eos}",
-        pair=f"{head}$A {eos} $B:1 {eos}:1",
+        single=f"{start}$A {eos}",
+        pair=f"{start}$A {eos} $B:1 {eos}:1",
         special_tokens=[(token, backend.token_to_id(token)) for token in dict.fromkeys([bos, eos]) if token],
     )
     return PreTrainedTokenizerFast(
@@ -171,7 +173,7 @@ def embedding_tokenizer(tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) 
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> str:
-    """A pad token other than EOS: the tokenizer's own, an existing unused special token, or a new one."""
+    """A pad token other than EOS and BOS: the tokenizer's own, else an unused special token, else a new ``<|pad|>``."""
     special = [token.content for _, token in sorted(backend.get_added_tokens_decoder().items()) if token.special]
     reserved = [token for token in special if "reserved" in token or "unused" in token]
     known = [token for token in PAD_TOKENS if token in special]
@@ -184,14 +186,15 @@ def _pad_token(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> str:
 def _assemble(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_tokens: int, trust_remote_code: bool
 ) -> SentenceTransformer:
-    """Write model and tokenizer to a temporary folder and read them as sentence-transformers modules.
+    """Make a sentence-transformers model of both, by way of a temporary folder.
 
-    Reading anew makes the embedding layer with the new pad token's index, so that EOS has a gradient.
+    Loading the model once more makes its embedding layer with the id of the new pad token; the layer that was loaded
+    first may still have EOS as its pad token, and would give it no gradient.
     """
     _cover_vocabulary(model, vocabulary_rows(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, named(folder):
-        _plain(model).save_pretrained(folder)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, writing(folder):
+        _unquantised(model).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         _forget_origin(Path(folder) / "config.json")
         transformer = Transformer(
@@ -205,31 +208,30 @@ def _assemble(
 
 
 def vocabulary_rows(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Rows that a tokenizer's embeddings need: its largest id and one, which is more than its size if ids have gaps."""
+    """How many rows of embeddings a tokenizer needs: its largest id plus one, as ids may have gaps."""
     return max(tokenizer.get_vocab().values()) + 1
 
 
 def _cover_vocabulary(model: PreTrainedModel, needed: int) -> None:
-    """Give the tokens without a row of embeddings one: the mean of all rows, which nothing random goes into.
+    """Add rows to the embeddings until there are ``needed``; each new row is the mean of the old ones.
 
-    Many models have spare rows, so a new pad token needs none. Input and output embeddings that are tied stay so, for
-    transformers resizes both. The default of ``resize_token_embeddings`` was rejected: it draws around the mean, so
-    the same base would be another one each time it is built.
+    Most models have spare rows, so that a new pad token needs none. See docs/decisions.md, mean-rows.
     """
     old = cast(nn.Embedding, model.get_input_embeddings())
-    have = old.num_embeddings
-    if needed <= have:
+    rows = old.num_embeddings
+    if needed <= rows:
         return
     mean = old.weight.detach().mean(dim=0, dtype=torch.float32)
     new = model.resize_token_embeddings(needed, mean_resizing=False)
     with torch.no_grad():
-        new.weight[have:] = mean.to(new.weight.dtype)
+        new.weight[rows:] = mean.to(new.weight.dtype)
 
 
-def _plain(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself, or, if it was read from a quantised file, a fresh module with its weights.
+def _unquantised(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, or a fresh copy with its weights if it was read from GGUF.
 
-    A model whose configuration says that it came from GGUF refuses to be saved, dequantised as it is.
+    Its weights are dequantised, but its configuration still says that it came from GGUF, and such a model refuses to be
+    saved.
     """
     if getattr(model.config, "quantization_config", None) is None:
         return model
@@ -242,7 +244,7 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _forget_origin(path: Path) -> None:
-    """Drop what GGUF leaves in the configuration and no other model has."""
+    """Remove ``_model_name_or_path`` from a saved configuration; only models that were read from GGUF have it there."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_model_name_or_path", None)
     path.write_text(json.dumps(config, indent=2), encoding="utf-8")

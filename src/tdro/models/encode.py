@@ -1,9 +1,7 @@
-"""Embed many texts that were tokenized once, length-sorted, in batches of equal numbers of tokens.
+"""Embed texts that are tokenized already, without gradients: for the reference's scores, evaluation and mining.
 
-For scoring by the frozen reference and for evaluation: no gradients, each distinct text once, almost no padding.
-Rejected for this: ``model.encode``, which tokenizes again, sorts by characters (in a mixture of languages and code that
-is far from tokens, so half as much again is padding), and cuts batches by rows, so that short texts leave the device
-idle.
+The texts are sorted by length and cut into batches of equally many tokens, so there is almost no padding, and short
+texts use the device as well as long ones. See docs/decisions.md, encode-by-tokens.
 """
 
 from __future__ import annotations
@@ -16,14 +14,14 @@ from numpy.typing import NDArray
 
 from tdro.data.tokens.tokenize import Tokens
 from tdro.machine import Machine
-from tdro.models.cpu_linear import packed_weights
+from tdro.models.cpu import packed_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sentence_transformers import SentenceTransformer
 
-# Padded tokens in a batch. On a CPU more of them leave its caches: 4096 take 20 % longer than 1024.
+# Tokens of a batch, padding included. On a CPU larger batches do not fit its caches: 4096 take 20 % longer than 1024.
 _TOKENS_ON_CPU, _TOKENS_ON_GPU = 1024, 4096
 
 
@@ -36,16 +34,16 @@ def encode_tokens(
     done: Callable[[int], object] = lambda count: None,
     unit: bool = True,
 ) -> NDArray[np.float32]:
-    """Embeddings of the texts, (len(texts), D), in the order asked for; cut to the model's ``truncate_dim``.
+    """The embeddings of some texts, shape (n, D), in the order of ``texts``; cut to the model's ``truncate_dim``.
 
     Args:
         model: in evaluation mode, on its device.
-        tokens: all texts' tokens.
-        texts: which of them; shape (n,).
+        tokens: the tokens of all texts.
+        texts: which of them to embed, as positions in ``tokens``; shape (n,).
         machine: its ``bf16`` says whether to autocast.
-        tokens_at_once: padded tokens in a batch; None: what suits the device.
-        done: called with the number of texts of each finished batch.
-        unit: bring them to unit length.
+        tokens_at_once: tokens of a batch, padding included; None: what suits the device.
+        done: called after each batch with the number of its texts, for a progress bar.
+        unit: bring the embeddings to unit length.
     """
     order = np.argsort(-tokens.lengths_of(texts), kind="stable")
     result = np.empty((0, model.get_embedding_dimension() or 0), dtype=np.float32)
@@ -65,7 +63,7 @@ def encode_tokens(
 
 
 def _batches(lengths: NDArray[np.int64], tokens_at_once: int) -> Iterator[slice]:
-    """Consecutive parts of texts sorted by falling length, each at most ``tokens_at_once`` when padded."""
+    """Cut texts, sorted by falling length, into batches of at most ``tokens_at_once`` tokens, padding included."""
     start = 0
     while start < len(lengths):
         rows = max(1, tokens_at_once // max(1, int(lengths[start])))

@@ -1,8 +1,7 @@
-"""A GGUF file is parsed once while a model is read from it, and not three times.
+"""Parse a GGUF file once, not three times, while a model is read from it.
 
-gguf's reader makes an array of each of 49 k tokens and as many merges, 3 s for SmolLM2, and transformers reads the file
-anew for the configuration, the tokenizer and the weights. Rejected: a parser of our own, and passing transformers a
-reader (it takes none).
+transformers opens the file for the configuration, for the tokenizer and for the weights, and each time the reader of
+the ``gguf`` package parses the whole vocabulary: 3 s for SmolLM2. See docs/decisions.md, gguf-parsed-once.
 """
 
 from __future__ import annotations
@@ -15,15 +14,19 @@ from typing import Any
 
 @contextlib.contextmanager
 def gguf_parsed_once() -> Iterator[None]:
-    """Within, all who open the same GGUF file share its reader; the last two files are kept until the end."""
+    """Inside it, everybody who opens a GGUF file that is open already gets the same reader.
+
+    The readers of the last two files are kept. It works by replacing ``gguf.GGUFReader``, which transformers looks up
+    at each call. Also a decorator: ``@gguf_parsed_once()``.
+    """
     try:
         import gguf
-    except ImportError:  # whoever needs it will say so
+    except ImportError:  # transformers says so if a GGUF file is read
         yield
         return
     library: Any = gguf
     reader = library.GGUFReader
-    library.GGUFReader = functools.lru_cache(maxsize=2)(reader)  # looked up by each call, not at import
+    library.GGUFReader = functools.lru_cache(maxsize=2)(reader)
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""Which kind of model lies somewhere, from its files alone, so that one that is no embedder is refused before any work.
+"""Refuse models that are no embedding models, before they are loaded, from their files alone.
 
-sentence-transformers loads almost anything as an embedder: of a reranker, a sparse or a late-interaction model it takes
-the transformer and puts a new mean pooling on it, and the scores are those of a model that nobody made.
+sentence-transformers loads almost anything as an embedding model. Of a reranker, a sparse or a late-interaction model
+it takes the transformer and adds mean pooling, and the scores are then those of a model that nobody has made.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 from tdro.errors import UserError
 from tdro.files import read_json
 
-# Modules that read a text's tokens and nothing else (see :mod:`tdro.models.own_encode`).
-FROM_TOKENS = frozenset(
+# sentence-transformers' modules that read a text's tokens and nothing else (see :mod:`tdro.models.own_encode`).
+TOKEN_MODULES = frozenset(
     ["Transformer", "StaticEmbedding", "Pooling", "Dense", "Normalize", "LayerNorm", "Dropout", "WeightedLayerPooling"]
 )
 ROUTES = "sends queries and passages through different modules (Router)"
@@ -22,8 +22,9 @@ _SPARSE = "a sparse model (SparseEncoder, SPLADE): a weight a word"
 _MULTI = "a late-interaction model (multi-vector, ColBERT): a vector a token"
 _CROSS = "a reranker (CrossEncoder): it scores pairs and gives no vectors"
 _IMAGE = "a model of images and text (CLIP)"
+# model_type in config_sentence_transformers.json.
 _TYPES = {"SparseEncoder": _SPARSE, "MultiVectorEncoder": _MULTI, "ColBERT": _MULTI, "CrossEncoder": _CROSS}
-# Parts of modules' types in modules.json.
+# Parts of the types of modules in modules.json.
 _MODULES = {
     "sparse_encoder": _SPARSE,
     "SpladePooling": _SPARSE,
@@ -34,39 +35,41 @@ _MODULES = {
     "cross_encoder": _CROSS,
     "CLIPModel": _IMAGE,
 }
-_IMAGES = ("clip", "siglip", "altclip", "align")  # in the model_type of a configuration
+_IMAGES = ("clip", "siglip", "altclip", "align")  # parts of model_type in config.json
 
 
 def refuse_other_models(source: Path | str) -> None:
-    """Raise :class:`UserError` for a model that is known not to give one vector a text; say what it is.
+    """Raise :class:`UserError` for a model that is known not to give one vector a text, and say what it is.
 
     Args:
-        source: a folder or a hub id. What cannot be read is for whoever loads it.
+        source: a folder or a hub id. If its files cannot be read, nothing is raised: loading it will fail anyway.
     """
     if what := _other_kind(str(source)):
         raise UserError(f"{source}: {what}; tdro takes embedding models, which give one vector a text")
 
 
 def refuse_as_base(source: Path | str) -> None:
-    """Raise :class:`UserError` for a model that cannot be trained: no embedder, or one that reads more than tokens.
+    """Raise :class:`UserError` for a model that cannot be trained: it gives no embeddings, or needs more than tokens.
 
     Args:
         source: as in :func:`refuse_other_models`.
     """
     refuse_other_models(source)
     for module in _read(str(source), "modules.json") or ():
-        if (name := str(module.get("type")).rpartition(".")[2]) not in FROM_TOKENS:
+        if (name := str(module.get("type")).rpartition(".")[2]) not in TOKEN_MODULES:
             what = ROUTES if name in ("Router", "Asym") else f"has a module of another kind ({name})"
             raise UserError(f"{source}: it {what}, and training reads tokens only; it can be evaluated")
 
 
 def about_bare(name: str, pooling: object, adapter: bool = False) -> str:
-    """What sentence-transformers makes of a model without ``modules.json``, as what follows its name.
+    """A sentence's end that says what sentence-transformers makes of a model without ``modules.json``.
+
+    ``a bare transformer (BertModel), which says nothing of pooling; sentence-transformers takes mean pooling``.
 
     Args:
-        name: of the transformer's class.
-        pooling: that it got.
-        adapter: it is an adapter of that transformer.
+        name: name of the transformer's class.
+        pooling: the pooling that sentence-transformers chose.
+        adapter: whether the model is an adapter of that transformer.
     """
     what = "an adapter of a bare transformer" if adapter else "a bare transformer"
     how = {"lasttoken": "the last token's vector", "mean": "mean pooling"}.get(str(pooling), f"pooling {pooling}")
@@ -79,20 +82,22 @@ def is_bare(source: Path | str) -> bool:
 
 
 def _other_kind(source: str) -> str | None:
-    about = _read(source, "config_sentence_transformers.json") or {}
-    if what := _TYPES.get(str(about.get("model_type"))):
+    """What a model is, in words, if it is no embedding model; else None."""
+    settings = _read(source, "config_sentence_transformers.json") or {}
+    if what := _TYPES.get(str(settings.get("model_type"))):
         return what
-    if str(about.get("similarity_fn_name")).lower() == "maxsim":
+    if str(settings.get("similarity_fn_name")).lower() == "maxsim":
         return _MULTI
     modules = _read(source, "modules.json")
     types = [str(module.get("type")) for module in modules or ()]
     if found := [what for part, what in _MODULES.items() if any(part in name for name in types)]:
         return found[0]
     folder = str(modules[0].get("path") or "") if modules else ""
-    return _of_transformer(_read(source, f"{folder}/config.json".lstrip("/")) or {}, bare=modules is None)
+    return _other_transformer(_read(source, f"{folder}/config.json".lstrip("/")) or {}, bare=modules is None)
 
 
-def _of_transformer(config: dict[str, Any], bare: bool) -> str | None:
+def _other_transformer(config: dict[str, Any], bare: bool) -> str | None:
+    """As :func:`_other_kind`, by the transformer's configuration; ``bare``: there is no modules.json."""
     if any(part in str(config.get("model_type")) for part in _IMAGES):
         return _IMAGE
     names = [str(name) for name in config.get("architectures") or ()]
@@ -105,17 +110,17 @@ def _of_transformer(config: dict[str, Any], bare: bool) -> str | None:
 
 
 def _read(source: str, name: str) -> Any:
-    """A JSON file of a model; None if it has none, it cannot be read, or that cannot be known."""
+    """The value of a JSON file of a model; None if there is no such file, or it cannot be read."""
     if Path(source).exists():
         try:
             return read_json(Path(source) / name) if (Path(source) / name).is_file() else None
-        except UserError:  # said in full by whoever reads the model
+        except UserError:  # whoever loads the model will say what is wrong
             return None
     from huggingface_hub import hf_hub_download
 
-    for owner in ("",) if "/" in source else ("sentence-transformers/", ""):  # as sentence-transformers looks
+    for owner in ("",) if "/" in source else ("sentence-transformers/", ""):  # as sentence-transformers does
         try:
             return read_json(Path(hf_hub_download(owner + source, name)))
-        except (OSError, ValueError, UserError):  # no such file, model or network
+        except (OSError, ValueError, UserError):  # no such file or model, or no network
             continue
     return None

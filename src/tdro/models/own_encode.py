@@ -1,10 +1,9 @@
-"""Which models have to embed their texts by their own ``encode``, because tokens made once would not give the same.
+"""Embed texts by the model's own ``encode``, for models that need more than a text's tokens.
 
-Most models see a text's tokens and nothing else, and :mod:`tdro.models.encode` embeds those, faster. Others do not:
+Most models see a text's tokens and nothing else; :mod:`tdro.models.encode` embeds those, which is faster. Some do not:
 a Router sends queries and passages through different modules, a pooling may leave out the prompt, and some modules look
-at the padding beside a text. They are evaluated and mined with by ``encode_query`` and ``encode_document``, and refused
-as the base of a training. Rejected: comparing both ways on a few texts, which shows a difference only where one of
-these texts has it.
+at the padding beside a text. Such models are evaluated and mined with through ``encode_query`` and ``encode_document``,
+and refused as the base of a training. See docs/decisions.md, own-encode-by-modules.
 """
 
 from __future__ import annotations
@@ -20,29 +19,30 @@ from torch import nn
 
 from tdro.errors import UserError
 from tdro.machine import Machine
-from tdro.models.kinds import FROM_TOKENS, ROUTES
+from tdro.models.kinds import ROUTES, TOKEN_MODULES
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Side = Literal["query", "document"]
 
-_FROM_TOKENS = [getattr(modules, name) for name in sorted(FROM_TOKENS)]
-# What a transformer's tokenizer may give. The last five are of texts that are put together without padding.
+_TOKEN_MODULES = [getattr(modules, name) for name in sorted(TOKEN_MODULES)]
+# The features that a model of tokens may be given. The second five describe texts in one row, without padding.
 _FEATURES = {"input_ids", "attention_mask", "token_type_ids", "modality"}
 _FEATURES |= {"position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"}
 
 
 def needs_own_encode(model: SentenceTransformer) -> str | None:
-    """Why a model's vectors cannot be made from its tokens alone, as what follows "it"; None if they can.
+    """Why a model's embeddings cannot be made from tokens alone, as the end of a sentence; None if they can.
 
-    Only the tokenizer is used, so a model without weights will do.
+    The sentence begins with "it": ``has a module of another kind (CLIPModel)``. Only the tokenizer is used, so a model
+    that was loaded without weights will do.
     """
     first = model[0]
     if type(first).__name__ == "Router":
         return ROUTES
     for module in model:
-        if type(module) not in _FROM_TOKENS:
+        if type(module) not in _TOKEN_MODULES:
             return f"has a module of another kind ({type(module).__name__})"
     if isinstance(first, StaticEmbedding):
         return None
@@ -71,10 +71,11 @@ def prompt_is_message(model: SentenceTransformer) -> bool:
 def own_vectors(
     model: SentenceTransformer, texts: list[str], side: Side, prompt: str, machine: Machine
 ) -> NDArray[np.float32]:
-    """What the model's ``encode_query`` or ``encode_document`` gives for texts with a prompt; (len(texts), D).
+    """The embeddings that ``encode_query`` or ``encode_document`` gives, with a prompt before each text; (len(texts),
+    D).
 
     Raises:
-        UserError: the model gives no vector a text.
+        UserError: the model fails, or does not give one vector a text.
     """
     encode = model.encode_query if side == "query" else model.encode_document
     with torch.autocast(model.device.type, torch.bfloat16, enabled=machine.bf16):
@@ -82,7 +83,7 @@ def own_vectors(
             found = encode(texts, prompt=prompt, convert_to_tensor=True, show_progress_bar=False)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # any stack of modules
+        except Exception as error:  # the modules may be anybody's, and fail in any way
             line = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
             raise UserError(f"the model cannot embed text ({line}); it cannot be used") from error
     if found.ndim != 2 or found.layout != torch.strided:
@@ -91,6 +92,7 @@ def own_vectors(
 
 
 def _absolute_positions(model: SentenceTransformer) -> bool:
+    """Whether the model has a table of position embeddings, as BERT and GPT-2 do (``wpe``)."""
     return any(
         isinstance(part, nn.Embedding) and ("position" in name or name.endswith("wpe"))
         for name, part in model.named_modules()

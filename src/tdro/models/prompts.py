@@ -1,9 +1,9 @@
-"""The prompts that a trained model keeps, so that ``encode(query, prompt_name=...)`` gives what training fed it.
+"""The prompts that a trained model is saved with, so that ``encode(query, prompt_name="nq")`` is what training did.
 
-A prompt is a name and the text before a query: one for every task, one for every test set, and the two that
-sentence-transformers' ``encode_query`` and ``encode_document`` look for. In mteb a prompt under a task's bare name
-stands before that task's documents too; an empty one under ``<name>-document`` keeps it off where a task is not
-symmetric. Rejected: a default prompt, which ``encode`` would put before passages as well.
+A prompt is a name and the text before a query. A trained model has one for each task and test set, and the two that
+sentence-transformers' ``encode_query`` and ``encode_document`` look for, ``query`` and ``document``. mteb would put a
+task's prompt before its documents as well; an empty prompt ``<name>-document`` prevents that where only queries have
+prompts. See docs/decisions.md, no-default-prompt.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ from __future__ import annotations
 from tdro.data.task import Mixture, Task, TestSet, prompt_of
 from tdro.errors import UserError
 
-# Asked of a query whose task nobody names, by a model that has never read a query without an instruction.
+# For queries of no known task, if the tasks' instructions differ and training has read no query without one.
 GENERIC_INSTRUCTION = "Given a query, retrieve passages that answer it"
 _QUERY, _DOCUMENT = "query", "document"
 
 
 def saved_prompts(mixture: Mixture) -> dict[str, str]:
-    """Name → text of every prompt of a mixture; empty where it has no instruction at all.
+    """Name → text of every prompt of a mixture; empty if no task and no test set has an instruction.
 
-    Each task's name gives the text before its queries (none for a task without an instruction). So does each test
-    set's name; where a task has this name and other prompts, the test set's is ``<name>-test``. ``query`` is what
-    suits a query of no known task: nothing if training read some queries bare, the instruction if all tasks have the
-    same, else a generic one. ``document`` is empty, unless every task is symmetric.
+    For example, a mixture of ``nq`` (queries have an instruction) and ``quora`` (symmetric: passages have it too)::
+
+        {"query": "Instruct: Given a query, ...", "document": "", "nq-document": "",
+         "nq": "Instruct: Given a question, ...", "quora": "Instruct: Find questions ..."}
+
+    - Each task's name has the text before its queries, and so has each test set's. Where a test set has a task's name
+      but other prompts, its prompt is called ``<name>-test``.
+    - ``query`` is for queries of no known task; see :func:`neutral_prompt`.
+    - ``document`` is empty, unless every task is symmetric.
 
     Raises:
         UserError: a task or test set with an instruction is named ``query`` or ``document``.
@@ -54,7 +59,11 @@ def _sides(part: Task | TestSet) -> tuple[str, str]:
 
 
 def neutral_prompt(instructions: set[str]) -> str:
-    """The prompt of a query whose task is not known, by the tasks' instructions."""
+    """The prompt of a query whose task is not known.
+
+    Empty if training has read some queries without an instruction, the tasks' instruction if all have the same one, and
+    else a generic one.
+    """
     if "" in instructions or not instructions:
         return ""
     return prompt_of(next(iter(instructions)) if len(instructions) == 1 else GENERIC_INSTRUCTION)

@@ -1,13 +1,12 @@
-"""A trained model becomes a folder that anybody can load: as it was trained, and its adapters alone or merged.
+"""Save a trained model as a folder that anybody can load with sentence-transformers, without tdro.
 
-It keeps its base's modules, ``truncate_dim`` and maximum length. Prompts are training's and no other, for the base's
-own were never fed to it. So is the similarity: of a base that ranks by something else it becomes the cosine.
+The folder has the base's modules, ``truncate_dim`` and maximum length, and from the training its prompts and the
+similarity, which is the cosine. The base's own prompts are dropped: training has not fed them to the model.
 
-The folder is sentence-transformers' own and needs nothing of tdro. Adapters alone are a few megabytes, but they name
-the base that they belong to, and the name has to mean the same weights to others. Where tdro has made the base (cut to
-its first layers, read from GGUF or out of a package, with a row more for a new pad token) there is no such name, so its
-adapters are merged. Rejected: a copy of the base beside its adapters. sentence-transformers 6.2 finds a base by a hub
-id or by a path from the current folder, never by one from the adapters'; and the copy is as large as the merged model.
+A model that was trained with adapters is saved as its adapters alone (a few megabytes) or with the adapters merged into
+the base. Adapters alone name the base that they belong to, and that name must mean the same weights to other people.
+Where tdro has changed the base (cut it to its first layers, read it from GGUF or a package, added a row for a pad
+token) there is no such name, and the adapters are merged. See docs/decisions.md, adapters-alone-or-merged.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tdro.files import whole_folder
 from tdro.models.adapters import has_adapter
-from tdro.models.base import load_model
+from tdro.models.load import load_model
 from tdro.models.similarity import trained_similarity
 from tdro.recipe.rules import PACKAGED
 
@@ -40,8 +39,8 @@ class Saving:
     Attributes:
         prompts: name → text, as :func:`tdro.models.prompts.saved_prompts` gives them.
         merge_into: folder of the base that adapters are merged into; None saves adapters alone.
-        adapter_base: what adapters alone name as their base; None: the folder that it was loaded from.
-        trust_remote_code: run code that comes with the base, when it is loaded to merge.
+        adapter_base: the name of the base that adapters alone are saved with; None: the folder of the base.
+        trust_remote_code: run code that comes with the base, when it is loaded for merging.
     """
 
     prompts: Mapping[str, str] = field(default_factory=dict)
@@ -50,12 +49,12 @@ class Saving:
     trust_remote_code: bool = False
 
 
-PLAIN = Saving()  # no prompts, adapters as they are
+PLAIN = Saving()  # no prompts, adapters alone
 
 
 def save_model(model: SentenceTransformer, folder: Path, saving: Saving) -> None:
-    """Write a trained model; what else is in the folder stays."""
-    _as_trained(model, saving.prompts)
+    """Write a trained model into a folder; other files that are there stay."""
+    _set_prompts_and_similarity(model, saving.prompts)
     adapted = has_adapter(model)
     if adapted and saving.adapter_base:
         for config in model.transformers_model.peft_config.values():  # type: ignore[union-attr]
@@ -66,15 +65,15 @@ def save_model(model: SentenceTransformer, folder: Path, saving: Saving) -> None
 
 
 def merge_saved(folder: Path, saving: Saving) -> None:
-    """Merge the adapters of a saved model into their base, in place; training's records beside them stay."""
+    """Merge the adapters of a saved model into their base, in place. ``training.json`` and ``log.jsonl`` stay."""
     with whole_folder(folder) as made:
         shutil.copytree(folder, made, dirs_exist_ok=True)
-        (made / "README.md").unlink(missing_ok=True)  # it speaks of adapters
+        (made / "README.md").unlink(missing_ok=True)  # it describes adapters
         _merge(made, saving)
 
 
-def _as_trained(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
-    """Prompts and similarity of the training, where a prompt is a part of the text and is pooled with it."""
+def _set_prompts_and_similarity(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
+    """Make ``encode`` do what training did: these prompts, pooled together with the text, and the cosine."""
     model.prompts = {"query": "", "document": "", **prompts}
     model.default_prompt_name = None
     if prompts:
@@ -83,9 +82,10 @@ def _as_trained(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
 
 
 def _merge(folder: Path, saving: Saving) -> None:
-    """Replace the adapters in ``folder`` by the base's weights with the adapters in them.
+    """Replace the adapters in ``folder`` by the base's weights with the adapters added to them.
 
-    From the files and a fresh base, so that it makes no difference how the model that was trained is wrapped or spread.
+    It works on the saved files and a base that is loaded for it, because the trained model may still be wrapped, or cut
+    into shards over several ranks.
     """
     from peft import PeftModel
 
@@ -93,18 +93,18 @@ def _merge(folder: Path, saving: Saving) -> None:
     PeftModel.from_pretrained(model.transformers_model, str(folder)).merge_and_unload()  # type: ignore[arg-type]
     for name in _ADAPTER_FILES:
         (folder / name).unlink()
-    _as_trained(model, saving.prompts)
+    _set_prompts_and_similarity(model, saving.prompts)
     model.save_pretrained(str(folder), create_model_card=False)
 
 
 def public_base(settings: Base, built: Path, trust_remote_code: bool = False) -> str | None:
-    """A name for a base under which transformers finds the weights of ``built``: its hub id or its folder.
+    """The name under which anybody finds the weights of ``built``: the hub id or folder that it was built from.
 
-    None where there is no such name because tdro has changed the weights, or has them from a package.
+    None where there is no such name, because tdro has changed the weights or has them from a package or a GGUF file.
 
     Args:
         settings: the recipe's ``base``.
-        built: the folder that was made of it.
+        built: the folder that :func:`tdro.models.base.build_base` has made of it.
         trust_remote_code: run code that comes with the model.
     """
     from transformers import AutoConfig

@@ -1,4 +1,4 @@
-"""The model inside what trainers put around it: data parallelism, torch.compile."""
+"""The sentence-transformers model inside the wrappers that trainers put around it (DDP, torch.compile)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def unwrapped(model: nn.Module) -> SentenceTransformer:
-    """The sentence-transformers model itself."""
+    """The sentence-transformers model itself. Raises :class:`TypeError` if there is none inside."""
     while not isinstance(model, SentenceTransformer):
         inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
         if inner is None:

@@ -9,8 +9,8 @@ from tdro.data.task import Task
 from tdro.data.tokens.cuts import Cutter, TaskCut
 from tdro.data.tokens.limits import longest_row
 from tdro.data.tokens.tokenize import encoder_of
-from tdro.models.base import load_model
 from tdro.models.base_tokens import BaseTokens
+from tdro.models.load import load_model
 from tdro.planning.lengths import cut_of
 from tdro.recipe.data_sections import Data
 

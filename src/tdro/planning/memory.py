@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.models.cpu_attention import SHORT
+from tdro.models.cpu import SHORT_TEXT
 from tdro.planning.shape import ModelShape
 from tdro.training.micro_batches import micro_batches
 
@@ -198,8 +198,8 @@ def _inputs(shape: ModelShape, how: Regime) -> float:
 
 def _attention(shape: ModelShape, how: Regime, length: int) -> float:
     dropped = shape.attention_dropout and how.dropout
-    # As tdro.models.cpu_attention chooses; a CPU has no fused kernel with dropout.
-    plain = how.cpu and (dropped or (how.bf16 and length <= SHORT and not how.checkpointing))
+    # As tdro.models.cpu chooses; a CPU has no fused kernel with dropout.
+    plain = how.cpu and (dropped or (how.bf16 and length <= SHORT_TEXT and not how.checkpointing))
     if not plain:
         return how.number * shape.queries * (3.0 if how.lora is None else 4.0)
     return 12.0 * shape.queries + 4.0 * shape.heads * length * (3 if dropped else 1)

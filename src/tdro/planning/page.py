@@ -8,7 +8,7 @@ import numpy as np
 
 from tdro.planning.flops import UTILISATION, hours
 from tdro.planning.lengths import TaskLengths
-from tdro.planning.plan import Estimate, Plan
+from tdro.planning.plan import Estimate, RecipePlan
 
 WIDTH = 110
 UNKNOWN = "after stage 1"
@@ -16,7 +16,7 @@ CUT = "% cut: queries / passages that are longer than what is read of them; see 
 _NAME = 24  # columns of a task's or training's name
 
 
-def page(plan: Plan, tflops: float | None = None) -> str:
+def page(plan: RecipePlan, tflops: float | None = None) -> str:
     """The whole page.
 
     Args:
@@ -28,7 +28,7 @@ def page(plan: Plan, tflops: float | None = None) -> str:
     return "\n\n".join(parts)
 
 
-def _head(plan: Plan) -> str:
+def _head(plan: RecipePlan) -> str:
     device, rows = plan.device, sum(plan.sizes.values())
     memory = "memory unknown" if device.memory is None else f"{device.memory / 1e9:.1f} GB of memory"
     ranks = f", {plan.ranks} ranks" if plan.ranks > 1 else ""
@@ -38,20 +38,20 @@ def _head(plan: Plan) -> str:
     )
 
 
-def _stages(plan: Plan, tflops: float | None) -> str:
+def _stages(plan: RecipePlan, tflops: float | None) -> str:
     head = ["training", "times", "steps", "rows", "M tokens", "PFLOP"] + (["hours"] if tflops else [])
     lines, total = [], 0.0
     for estimate in plan.estimates:
-        work = estimate.work
-        rows = work.settings.steps * work.settings.batch
-        cells = [work.title, f"{work.trainings}", f"{work.settings.steps:,}", f"{rows:,}"]
+        training = estimate.training
+        rows = training.settings.steps * training.settings.batch
+        cells = [training.title, f"{training.times}", f"{training.settings.steps:,}", f"{rows:,}"]
         if estimate.tokens is None or estimate.flops is None:
             lines.append([*cells, UNKNOWN])
             continue
-        if work.mixed:
+        if training.mixed:
             lines.append(["scoring", "1", "", f"{rows:,}", *_cost(estimate.tokens, estimate.scoring, tflops, plan)])
         lines.append([*cells, *_cost(estimate.tokens, estimate.flops, tflops, plan)])
-        total += estimate.flops * work.trainings + estimate.scoring
+        total += estimate.flops * training.times + estimate.scoring
     note = "Tokens, FLOPs and hours are of one training, without padding"
     if any(estimate.tokens is None for estimate in plan.estimates):
         note += f"; {UNKNOWN}: the weights are not known yet"
@@ -63,19 +63,19 @@ def _stages(plan: Plan, tflops: float | None) -> str:
     return f"{_table(head, lines)}\n{note}."
 
 
-def _cost(tokens: float, flops: float, tflops: float | None, plan: Plan) -> list[str]:
+def _cost(tokens: float, flops: float, tflops: float | None, plan: RecipePlan) -> list[str]:
     time = [f"{hours(flops, tflops, plan.ranks):,.2f}"] if tflops else []
     if not flops:  # a static model: no product to count
         return [f"{tokens / 1e6:,.1f}", "-", *(["-"] if tflops else [])]
     return [f"{tokens / 1e6:,.1f}", f"{flops / 1e15:,.3g}" if flops < 1e18 else f"{flops / 1e15:,.0f}", *time]
 
 
-def _memory(plan: Plan) -> str:
+def _memory(plan: RecipePlan) -> str:
     head = ["GB on a device", "M param.", "trained", "weights", "gradients", "optimizer", "activations", "process"]
     head += ["sum"] + (["FSDP"] if plan.ranks > 1 else [])
     shown: dict[str, Estimate] = {}
     for estimate in plan.estimates:
-        shown.setdefault(estimate.work.stage, estimate)
+        shown.setdefault(estimate.training.stage, estimate)
     lines = []
     for stage, estimate in shown.items():
         m = estimate.memory
@@ -90,11 +90,13 @@ def _memory(plan: Plan) -> str:
     return f"{_table(head, lines)}\n{note}"
 
 
-def _tasks(plan: Plan) -> list[str]:
+def _tasks(plan: RecipePlan) -> list[str]:
     """Tables of what each stage reads of each task: a group's mixtures side by side, as many as fit."""
     tables = []
-    for stage in dict.fromkeys(estimate.work.stage for estimate in plan.estimates):
-        known = [estimate for estimate in plan.estimates if estimate.work.stage == stage and estimate.work.reading]
+    for stage in dict.fromkeys(estimate.training.stage for estimate in plan.estimates):
+        known = [
+            estimate for estimate in plan.estimates if estimate.training.stage == stage and estimate.training.reading
+        ]
         while known:
             several = next(n for n in (3, 2, 1) if n == 1 or _width(_of_tasks(plan, known[:n])) <= WIDTH)
             tables.append(_of_tasks(plan, known[:several]))
@@ -102,8 +104,8 @@ def _tasks(plan: Plan) -> list[str]:
     return tables
 
 
-def _of_tasks(plan: Plan, estimates: Sequence[Estimate]) -> str:
-    first = estimates[0].work
+def _of_tasks(plan: RecipePlan, estimates: Sequence[Estimate]) -> str:
+    first = estimates[0].training
     head = [f"{first.stage}, by task", "has rows", "tokens/row", "% cut"]
     assert first.reading is not None
     lines = [
@@ -112,10 +114,10 @@ def _of_tasks(plan: Plan, estimates: Sequence[Estimate]) -> str:
     ]
     above: dict[int, str] = {}
     for estimate in estimates:
-        reading = estimate.work.reading
+        reading = estimate.training.reading
         assert reading is not None
         head += ["steps", "rows", "epochs"]
-        above[len(head) - 1] = estimate.work.mixture
+        above[len(head) - 1] = estimate.training.mixture
         for line, steps, rows, epochs in zip(lines, reading.steps, reading.rows, reading.epochs, strict=True):
             line += [f"{steps:,}", f"{rows:,}", f"{epochs:.2f}"] if rows else ["-"] * 3
     return _table(head, lines, above if any(above.values()) else None)

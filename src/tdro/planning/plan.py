@@ -17,7 +17,7 @@ from tdro.planning.flops import forward_flops, training_flops
 from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths, text_bytes
 from tdro.planning.memory import TEXTS, Memory, Regime, largest, memory, trained_parameters
 from tdro.planning.shape import ModelShape, read_shape
-from tdro.planning.trainings import Work, all_work
+from tdro.planning.trainings import PlannedTraining, planned_trainings
 from tdro.recipe.schema import Base, Recipe
 from tdro.weights import TaskWeights
 
@@ -26,10 +26,10 @@ REPEATS = 4  # epochs of a task beyond which a repetition teaches little; said a
 
 @dataclass(frozen=True)
 class Estimate:
-    """One :class:`Work` and what it costs.
+    """One :class:`PlannedTraining` and what it costs.
 
     Attributes:
-        work: what is done.
+        training: what is done.
         tokens: that one of its trainings reads, without padding; None where the weights are not known.
         flops: of one of its trainings; None as above.
         scoring: FLOPs of scoring the rows with the reference (stage 1 only).
@@ -38,7 +38,7 @@ class Estimate:
         memory: of one device at the peak.
     """
 
-    work: Work
+    training: PlannedTraining
     tokens: float | None
     flops: float | None
     scoring: float
@@ -48,7 +48,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecipePlan:
     """What a recipe will do and cost.
 
     Attributes:
@@ -72,7 +72,7 @@ class Plan:
     warnings: list[str]
 
 
-def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> Plan:
+def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
     """Look at a recipe's data, tokenizers and model configurations, and work out what it will do.
 
     Args:
@@ -89,20 +89,22 @@ def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> Plan:
     shapes: dict[Base, ModelShape] = {}
     lengths: dict[Base, list[TaskLengths]] = {}
     estimates = []
-    for work in all_work(recipe, sizes, weights):
-        if work.settings.batch % ranks:
-            raise UserError(f"{work.stage}: a batch of {work.settings.batch} cannot be shared equally by {ranks} ranks")
-        if work.base not in shapes:
-            shapes[work.base] = read_shape(work.base, recipe.trust_remote_code)
-            cutter = cutter_of(base_tokens(work.base, recipe.trust_remote_code), recipe.data)
-            lengths[work.base] = [sample_lengths(task, cutter) for task in data.tasks]
-            cuts = {task.name: own.cut for task, own in zip(data.tasks, lengths[work.base], strict=True) if own.cut}
-            warnings += [line for line in cut_lines(work.base.source, cutter, cuts) if line not in warnings]
-        estimates.append(_estimate(work, shapes[work.base], lengths[work.base], device, ranks))
+    for training in planned_trainings(recipe, sizes, weights):
+        if training.settings.batch % ranks:
+            raise UserError(
+                f"{training.stage}: a batch of {training.settings.batch} cannot be shared equally by {ranks} ranks"
+            )
+        if training.base not in shapes:
+            shapes[training.base] = read_shape(training.base, recipe.trust_remote_code)
+            cutter = cutter_of(base_tokens(training.base, recipe.trust_remote_code), recipe.data)
+            lengths[training.base] = [sample_lengths(task, cutter) for task in data.tasks]
+            cuts = {task.name: own.cut for task, own in zip(data.tasks, lengths[training.base], strict=True) if own.cut}
+            warnings += [line for line in cut_lines(training.base.source, cutter, cuts) if line not in warnings]
+        estimates.append(_estimate(training, shapes[training.base], lengths[training.base], device, ranks))
     negatives = recipe.negatives.per_row if recipe.negatives.mine != "none" else 0
     texts = TEXTS * sum(text_bytes(task, negatives) for task in data.tasks)
     warnings += _repeats(estimates, list(sizes)) + _too_large(estimates, device, texts, ranks)
-    return Plan(recipe.name, device, ranks, sizes, texts, lengths, estimates, warnings)
+    return RecipePlan(recipe.name, device, ranks, sizes, texts, lengths, estimates, warnings)
 
 
 def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[TaskWeights | None, list[str]]:
@@ -120,32 +122,34 @@ def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[TaskWeights | None, 
     return weights, []
 
 
-def _estimate(work: Work, shape: ModelShape, lengths: Sequence[TaskLengths], device: Device, ranks: int) -> Estimate:
-    settings, base = work.settings, work.base
-    how = _regime(work, device, ranks)
+def _estimate(
+    training: PlannedTraining, shape: ModelShape, lengths: Sequence[TaskLengths], device: Device, ranks: int
+) -> Estimate:
+    settings, base = training.settings, training.base
+    how = _regime(training, device, ranks)
     tokens = flops = None
     scoring = 0.0
-    if work.reading is not None:
-        rows = work.reading.rows
+    if training.reading is not None:
+        rows = training.reading.rows
         tokens = float(rows @ np.array([task.tokens_a_row(settings.negatives) for task in lengths]))
         squares = float(rows @ np.array([task.squares_a_row(settings.negatives) for task in lengths]))
         flops = training_flops(shape, base, settings, tokens, squares)
-        scoring = forward_flops(shape, tokens, squares) if work.mixed else 0.0
+        scoring = forward_flops(shape, tokens, squares) if training.mixed else 0.0
     adapters = 0 if base.lora is None else shape.adapters(base.lora.r)
     return Estimate(
-        *(work, tokens, flops, scoring, shape.parameters + adapters, trained_parameters(shape, how)),
-        memory=_memory(work, shape, lengths, how),
+        *(training, tokens, flops, scoring, shape.parameters + adapters, trained_parameters(shape, how)),
+        memory=_memory(training, shape, lengths, how),
     )
 
 
-def _regime(work: Work, device: Device, ranks: int) -> Regime:
-    base, settings = work.base, work.settings
+def _regime(training: PlannedTraining, device: Device, ranks: int) -> Regime:
+    base, settings = training.base, training.settings
     return Regime(
         cpu=device.cpu,
         bf16=device.bf16,
         lora=base.lora.r if base.lora else None,
-        lora_dropout=base.lora is not None and base.lora.dropout > 0 and not work.mixed,
-        dropout=not work.mixed,  # stage 1 trains without
+        lora_dropout=base.lora is not None and base.lora.dropout > 0 and not training.mixed,
+        dropout=not training.mixed,  # stage 1 trains without
         checkpointing=base.gradient_checkpointing,
         caching=settings.gradient_caching,
         chunk_rows=settings.chunk_rows,
@@ -153,24 +157,24 @@ def _regime(work: Work, device: Device, ranks: int) -> Regime:
     )
 
 
-def _memory(work: Work, shape: ModelShape, lengths: Sequence[TaskLengths], how: Regime) -> Memory:
+def _memory(training: PlannedTraining, shape: ModelShape, lengths: Sequence[TaskLengths], how: Regime) -> Memory:
     """The peak over the batches that the training may have: one of all tasks, or of the task with the longest texts."""
-    rows, negatives = work.settings.batch // how.ranks, work.settings.negatives
-    candidates = (1 + negatives) * (1 if work.mixed else work.settings.batch)
-    batches = [lengths] if work.mixed else [[task] for task in lengths]
+    rows, negatives = training.settings.batch // how.ranks, training.settings.negatives
+    candidates = (1 + negatives) * (1 if training.mixed else training.settings.batch)
+    batches = [lengths] if training.mixed else [[task] for task in lengths]
     return largest([memory(shape, how, draw_batch(tasks, rows, negatives), rows, candidates) for tasks in batches])
 
 
 def _repeats(estimates: Sequence[Estimate], names: Sequence[str]) -> list[str]:
     found = []
     for estimate in estimates:
-        if (reading := estimate.work.reading) is None:
+        if (reading := estimate.training.reading) is None:
             continue
         often = [number for number in np.argsort(-reading.epochs) if reading.epochs[number] > REPEATS]
         tasks = [f"{names[number]} {reading.epochs[number]:.1f}" for number in often]
         if tasks:
             more = f" and {len(tasks) - 2} more" if len(tasks) > 2 else ""
-            found.append(f"{estimate.work.title}: more than {REPEATS} epochs of {', '.join(tasks[:2])}{more}")
+            found.append(f"{estimate.training.title}: more than {REPEATS} epochs of {', '.join(tasks[:2])}{more}")
     return found
 
 
@@ -181,7 +185,7 @@ def _too_large(estimates: Sequence[Estimate], device: Device, texts: float, rank
     room = device.memory / ranks - texts if device.cpu else device.memory
     found: dict[str, str] = {}
     for estimate in estimates:
-        stage, needed = estimate.work.stage, estimate.memory.total
+        stage, needed = estimate.training.stage, estimate.memory.total
         if needed > room:
             found[stage] = f"{stage}: needs {needed / 1e9:.1f} GB where {room / 1e9:.1f} GB are left; "
             found[stage] += _remedy(estimate, room)
@@ -189,7 +193,7 @@ def _too_large(estimates: Sequence[Estimate], device: Device, texts: float, rank
 
 
 def _remedy(estimate: Estimate, room: float) -> str:
-    base, settings = estimate.work.base, estimate.work.settings
+    base, settings = estimate.training.base, estimate.training.settings
     if estimate.memory.total - estimate.memory.activations > room:
         return "no batch fits beside its weights, gradients and optimizer"
     if base.kind == "static":

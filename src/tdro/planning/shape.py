@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from tdro.errors import UserError
-from tdro.models.base import plain_tokenizer
 from tdro.models.base_tokens import base_files, is_static
 from tdro.models.decoder import keep_layers
 from tdro.models.kinds import refuse_as_base
+from tdro.models.sources import plain_tokenizer
 from tdro.recipe.rules import PACKAGED
 from tdro.recipe.schema import Base
 

@@ -1,6 +1,7 @@
-"""Which trainings a recipe is made of, and what each reads: steps, rows and epochs per task.
+"""Which trainings a recipe is made of, and what each reads: steps, rows and epochs of each task.
 
-The counts are exact where the weights are known: they come from the functions that training itself draws by.
+Where the weights are known the counts are exact, because they come from the functions that training itself draws by.
+Only stage 1 with ``sampling: random`` is an expectation: it is counted as if the rows were dealt out in turn.
 """
 
 from __future__ import annotations
@@ -11,24 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.data.plan.holdout import split_rows
 from tdro.data.plan.task_order import draw_tasks, most_steps
+from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one
 from tdro.errors import UserError
-from tdro.recipe.schema import Base, Finetune, Recipe, Training, Weights
+from tdro.recipe.names import NO_WEIGHTS_NEEDED
+from tdro.recipe.schema import Base, Finetune, LearnWeights, Recipe, Training
 from tdro.weights import TaskWeights
 
 Ints = NDArray[np.int64]
-KNOWN_BEFORE = ("uniform", "proportional", "loss-reweight")  # mixtures that need no learned weights
 
 
 @dataclass(frozen=True)
-class Reading:
+class RowsRead:
     """What one training reads of each task; all arrays have shape (k,).
 
     Attributes:
-        steps: steps with a row of the task.
+        steps: steps that have a row of the task.
         rows: rows read.
-        available: rows there are to read, which may be a part of the task's.
+        available: rows there are to read. A reference may have only a part of the task's.
     """
 
     steps: Ints
@@ -42,29 +43,29 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Work:
-    """One training, or several that differ in their seed only.
+class PlannedTraining:
+    """One training, or several that differ only in their seed.
 
     Attributes:
         stage: ``reference`` (for cross-fitting ``reference-2`` too), ``weights``, or the name of a fine-tuning group.
         mixture: of a fine-tuning; empty for the others.
-        trainings: how many of them.
+        times: how many they are.
         base: the model that is trained.
         settings: steps, batch and so on.
-        reading: what is read; None where the weights are not known before stage 1.
+        reading: what is read; None where it follows from weights that stage 1 has still to learn.
     """
 
     stage: str
     mixture: str
-    trainings: int
+    times: int
     base: Base
     settings: Training
-    reading: Reading | None
+    reading: RowsRead | None
 
     @property
     def mixed(self) -> bool:
-        """Whether a step has rows of all tasks (stage 1), not of one."""
-        return isinstance(self.settings, Weights)
+        """Whether a step has rows of all tasks (stage 1), and not of one."""
+        return isinstance(self.settings, LearnWeights)
 
     @property
     def title(self) -> str:
@@ -72,7 +73,7 @@ class Work:
         return f"{self.stage} {self.mixture}".rstrip()
 
 
-def all_work(recipe: Recipe, sizes: Mapping[str, int], weights: TaskWeights | None) -> list[Work]:
+def planned_trainings(recipe: Recipe, sizes: Mapping[str, int], weights: TaskWeights | None) -> list[PlannedTraining]:
     """Every training of a recipe, in the order in which they run.
 
     Args:
@@ -83,9 +84,12 @@ def all_work(recipe: Recipe, sizes: Mapping[str, int], weights: TaskWeights | No
     Raises:
         UserError: weights of a task that is not there, or a cap on epochs that cannot be kept.
     """
-    stages = [] if recipe.weights.load else [*_references(recipe, sizes), _stage_one(recipe, sizes)]
-    return stages + [
-        Work(
+    trainings = []
+    if not recipe.weights.load:
+        plan = plan_stage_one(recipe.weights, list(sizes.values()), recipe.seed)
+        trainings = [*_references(recipe, plan), _stage_one(recipe, plan)]
+    return trainings + [
+        PlannedTraining(
             group.name,
             mixture,
             len(group.seeds),
@@ -98,36 +102,31 @@ def all_work(recipe: Recipe, sizes: Mapping[str, int], weights: TaskWeights | No
     ]
 
 
-def _references(recipe: Recipe, sizes: Mapping[str, int]) -> list[Work]:
-    """One for each part of the rows that a reference is trained on; they have the names that a run gives them."""
-    settings, rows = recipe.reference, list(sizes.values())
-    parts = [rows]
-    if recipe.weights.stage1_rows == "held_out":
-        parts = [_lengths(split_rows(rows, recipe.weights.held_out_share, recipe.seed)[0])]
-    elif recipe.weights.stage1_rows == "cross_fit":
-        parts = [_lengths(half) for half in split_rows(rows, 0.5, recipe.seed)]
-    uniform = np.full(len(sizes), 1 / len(sizes))
-    steps = np.bincount(draw_tasks(uniform, settings.steps, recipe.seed), minlength=len(sizes))
-    names = ("reference", "reference-2")
+def _references(recipe: Recipe, plan: StageOnePlan) -> list[PlannedTraining]:
+    """The trainings of the references, with the names that a run gives them."""
+    settings, tasks = recipe.reference, len(plan.sizes)
+    uniform = np.full(tasks, 1 / tasks)
+    steps = np.bincount(draw_tasks(uniform, settings.steps, recipe.seed), minlength=tasks)
     return [
-        Work(name, "", 1, recipe.base, settings, _homogeneous(steps, settings.batch, part))
-        for name, part in zip(names, parts, strict=False)
+        PlannedTraining(name, "", 1, recipe.base, settings, _homogeneous(steps, settings.batch, sizes))
+        for name, sizes in zip(("reference", "reference-2"), plan.reference_sizes, strict=False)
     ]
 
 
-def _stage_one(recipe: Recipe, sizes: Mapping[str, int]) -> Work:
-    """Stage 1 deals the rows out in turn; drawn at random, the tasks have as many on average."""
-    settings, available = recipe.weights, list(sizes.values())
-    if settings.stage1_rows == "held_out":
-        available = _lengths(split_rows(available, settings.held_out_share, recipe.seed)[1])
-    total, tasks = settings.steps * settings.batch, len(available)
+def _stage_one(recipe: Recipe, plan: StageOnePlan) -> PlannedTraining:
+    settings, tasks = recipe.weights, len(plan.sizes)
+    total = settings.steps * settings.batch
     rows = np.full(tasks, total // tasks) + (np.arange(tasks) < total % tasks)
-    reading = Reading(np.minimum(rows, settings.steps), rows, np.array(available))
-    return Work("weights", "", 1, recipe.base, settings, reading)
+    reading = RowsRead(np.minimum(rows, settings.steps), rows, np.array(plan.proxy_sizes))
+    return PlannedTraining("weights", "", 1, recipe.base, settings, reading)
 
 
 def capped(weights: TaskWeights, sizes: Mapping[str, int], group: Finetune) -> TaskWeights:
-    """Weights by which no task is seen more often than the group's ``max_epochs``. Errors name the group."""
+    """The weights, moved so that no task is seen more often than the group's ``max_epochs``.
+
+    Raises:
+        UserError: the tasks have too few rows for it; names the group.
+    """
     if group.max_epochs is None:
         return weights
     try:
@@ -136,9 +135,11 @@ def capped(weights: TaskWeights, sizes: Mapping[str, int], group: Finetune) -> T
         raise UserError(f"finetune '{group.name}', max_epochs: {error}") from error
 
 
-def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights: TaskWeights | None) -> Reading | None:
+def _finetuning(
+    group: Finetune, mixture: str, sizes: Mapping[str, int], weights: TaskWeights | None
+) -> RowsRead | None:
     if weights is None:
-        if mixture not in KNOWN_BEFORE:
+        if mixture not in NO_WEIGHTS_NEEDED:
             return None
         weights = TaskWeights.uniform(sizes)
     shares = capped(weights.transfer(mixture, sizes), sizes, group)
@@ -147,9 +148,5 @@ def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights
     return _homogeneous(np.bincount(tasks, minlength=len(sizes)), group.batch, list(sizes.values()))
 
 
-def _homogeneous(steps: Ints, batch: int, available: Sequence[int]) -> Reading:
-    return Reading(steps, steps * batch, np.array(available))
-
-
-def _lengths(parts: Sequence[Ints]) -> list[int]:
-    return [len(part) for part in parts]
+def _homogeneous(steps: Ints, batch: int, available: Sequence[int]) -> RowsRead:
+    return RowsRead(steps, steps * batch, np.array(available))

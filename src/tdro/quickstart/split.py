@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tdro.data.read.beir import entries, judgements, strict
 from tdro.data.same_text import normalise
 from tdro.files import read_json, read_jsonl
 from tdro.quickstart.pairs import Pair, digest
+from tdro.recipe.source_kinds import BEIR_FILES
 
 TEST_SHARE = 0.12  # of the groups
 MAX_QUERIES = 150
@@ -116,11 +118,12 @@ def leaks(folder: Path | str) -> list[str]:
     protected: dict[str, str] = {}
     for test in mixture["tests"]:
         place = folder / test["folder"]
-        passages = {row["_id"]: row["text"] for row in read_jsonl(place / "corpus.jsonl")}
-        for row in read_jsonl(place / "queries.jsonl"):
-            protected[normalise(row["text"])] = f"a query of {test['name']}"
-        for line in (place / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-            protected[normalise(passages[line.split("\t")[1]])] = f"a positive of {test['name']}"
+        corpus, queries, qrels = (place / file for file in BEIR_FILES)
+        passages = {each.id: each.text for each in strict(corpus, entries(corpus))}
+        for query in strict(queries, entries(queries)):
+            protected[normalise(query.text)] = f"a query of {test['name']}"
+        for judged in strict(qrels, judgements(qrels)):
+            protected[normalise(passages[judged.passage])] = f"a positive of {test['name']}"
     found = []
     for task in mixture["tasks"]:
         for row in read_jsonl(folder / task["file"]):

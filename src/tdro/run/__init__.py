@@ -1,14 +1,19 @@
-"""A run: its stages, its folder, and what need not be done again.
+"""A run: its stages in order, its folder, and what need not be done again.
 
-describe_files.py  ``tdro data describe``: the card of what the command's paths name, and the tokenizer that its
-                   lengths are in.
-folder.py          A run's folder: what is done, from which inputs, and whose it is.
-pipeline.py        The stages of a run, in order: reference, weights, fine-tunings, evaluation, report.
-stage_one.py       Stage 1 of a run: which rows the references and the proxy read, the scores, the warnings before,
-                   and the weights.
-stages.py          What each training of a run is made from, and how: its inputs, under the recipe's names, and the
-                   call that makes it.
-workspace.py       What the stages of a run share: facts and keys of the training data, the mixture with its
-                   negatives, base models, and tokens. Each is made once, when it is first asked for, so that a run
-                   whose stages are all done mines and loads nothing.
+Following a recipe: ``pipeline.py`` goes through the stages, ``stages.py`` says what each is made from and calls the
+room that makes it, ``folder.py`` skips those that are done.
+
+base_models.py     The base models of a run: how each is built once in the user's cache, loaded to be trained, and
+                   saved afterwards.
+checks.py          What a run refuses before anything is read, mined or trained.
+compare_models.py  Score the models of a fine-tuning group on the test sets, compare them, and print the table.
+describe_data.py   What a run says of its training data: ``data.json`` for the report, and warnings of texts that are
+                   cut; also ``tdro data describe``.
+folder.py          A run's folder: which stages are done, from which inputs, and whose folder it is.
+pipeline.py        A run from its recipe to its report: reference, weights, fine-tunings, evaluation, report.
+stages.py          The stages of a recipe as values: what each is made from (its inputs) and the call that makes it.
+training_data.py   The training data of a run: tasks, test sets, mined negatives, and what the stages' inputs say of
+                   them.
+workspace.py       What the stages of a run share: its training data, its base models, and the data as tokens of each
+                   base.
 """

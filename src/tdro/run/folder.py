@@ -1,11 +1,11 @@
-"""A run's folder: what is done, from which inputs, and whose it is.
+"""A run's folder: which stages are done, from which inputs, and whose folder it is.
 
-A stage is done when its record stands in ``run.json`` with the fingerprint of its inputs. The same inputs are
-skipped, new outputs are added, and what other inputs have made is never overwritten without ``force``: a run that would
-do so is refused before it changes anything. A training's checkpoints go after its record is written, so that a run that
-was killed in between continues from the last of them. Rejected:
-comparing whole recipes, which would refuse a run that only adds a seed, and modification times, which change with a
-copy.
+``run.json`` has a record of each stage that is done, with the fingerprint of its inputs. A stage with the same
+inputs is skipped. A run that would overwrite what other inputs made is refused before it changes anything, unless
+``--force`` is given. See docs/decisions.md, inputs-not-recipes.
+
+A training's checkpoints are removed only after its record is written, so a run that is killed in between goes on from
+the last of them.
 """
 
 from __future__ import annotations
@@ -25,23 +25,26 @@ from tdro.versions import versions
 
 @dataclass(frozen=True)
 class Stage:
-    """What is made, from what.
+    """Something that a run makes: a model, the weights, a comparison.
 
     Attributes:
         name: unique in the run.
-        inputs: JSON-able: everything that its outputs depend on.
-        make: makes the outputs; must leave none half made.
-        remake: by the fingerprint of other inputs, what makes the outputs from theirs.
-        made: whether the outputs are there, and of these inputs, though a kill came before that was noted.
-        same: fingerprints of other inputs, whose outputs are as good.
+        inputs: everything that the outputs depend on, as JSON.
+        make: makes the outputs; it must leave nothing half made.
+        already_made: whether the outputs of these inputs are there although no record says so, because the run was
+            killed between the two.
+        equivalent: fingerprints of other inputs whose outputs do as well. A model with merged adapters does, where
+            the recipe now asks for adapters alone.
+        conversions: for fingerprints of other inputs, what turns their outputs into this stage's: adapters that were
+            saved alone are merged without training again.
     """
 
     name: str
     inputs: Mapping[str, Any]
     make: Callable[[], None]
-    remake: Mapping[str, Callable[[], None]] = field(default_factory=dict)
-    made: Callable[[], bool] = lambda: False
-    same: tuple[str, ...] = ()
+    already_made: Callable[[], bool] = lambda: False
+    equivalent: tuple[str, ...] = ()
+    conversions: Mapping[str, Callable[[], None]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -55,8 +58,8 @@ class RunFolder:
     Args:
         recipe: what is to be run.
         force: stages that other inputs made may be made anew.
-        writes: whether this process writes (rank 0).
-        wait: lets no rank go on before all have come so far.
+        writes: whether this process writes to the folder (rank 0 does).
+        wait: returns when all ranks have called it.
 
     Raises:
         UserError: the folder exists, is not empty, and is no run folder or another recipe's.
@@ -69,9 +72,9 @@ class RunFolder:
         self.force, self.writes, self.wait = force, writes, wait
         if writes:
             check_writable(self.path, folder=True)
-        record = self.path / "run.json"
-        if record.exists():
-            self.content: dict[str, Any] = read_json(record)
+        run_json = self.path / "run.json"
+        if run_json.exists():
+            self.content: dict[str, Any] = read_json(run_json)
             if self.content.get("name") != recipe.name and not force:
                 raise UserError(
                     f"{self.path} holds the run '{self.content.get('name')}', not '{recipe.name}'.\n"
@@ -85,105 +88,117 @@ class RunFolder:
             self.content = {"stages": []}
         self.content |= {"name": recipe.name, "seed": recipe.seed}
 
-    def make(self) -> None:
-        """Make the folder, if it is not there, so that it is this run's."""
+    def create(self) -> None:
+        """Make the folder with its ``run.json``, unless it is there; from then on it is this recipe's."""
         if self.writes and not (self.path / "run.json").exists():
             self.path.mkdir(parents=True, exist_ok=True)
             self._save()
 
-    def check(self, stages: Iterable[Stage]) -> None:
-        """Raise :class:`UserError` if one would overwrite what other inputs made; it names the keys that differ."""
-        for stage in stages:
-            known = self._record(stage.name)
-            if known and not self.force and known["fingerprint"] not in (stage.key, *stage.same, *stage.remake):
-                raise UserError(
-                    f"{self.path}: '{stage.name}' was made from other inputs "
-                    f"({_difference(known.get('inputs'), stage.inputs)}).\n"
-                    "Run with --force to make it anew, or give the recipe another name and folder."
-                )
-
     def remember(self, recipe: Recipe, **content: Any) -> None:
-        """Keep the recipe as run, the versions of what it ran with, and more content of ``run.json``."""
+        """Write down the recipe as it is run, the versions of the libraries, and more content of ``run.json``."""
         self.content |= content
         if self.writes:
             write_atomic(self.path / "recipe.yaml", recipe.to_yaml())
             write_json(self.path / "versions.json", versions())
             self._save()
 
-    def do(self, stage: Stage) -> bool:
-        """Do a stage unless the same inputs have done it; returns whether it was done now. Raises as :meth:`check`."""
-        self.check([stage])
-        if self.is_done(stage):
-            self._remove_checkpoints(stage.name)  # if a kill came before
-            return False
-        started, make = time.monotonic(), stage.remake.get(self.key_of(stage.name) or "")
-        if make is None:
-            self._forget(stage.name)  # of other inputs, and soon not there any more
-        self._begin(stage)
-        if not stage.made():
-            (make or stage.make)()
-        del self.content["begun"][stage.name]
-        self.note(stage, round(time.monotonic() - started, 2))
-        self._remove_checkpoints(stage.name)
-        return True
+    # ---- what is there
 
     def is_done(self, stage: Stage) -> bool:
-        """Whether the same inputs have done a stage."""
-        return self.key_of(stage.name) in (stage.key, *stage.same)
+        """Whether the stage is done from these inputs, or from others that do as well."""
+        return self.done_from(stage.name) in (stage.key, *stage.equivalent)
 
-    def key_of(self, name: str) -> str | None:
+    def done_from(self, name: str) -> str | None:
         """The fingerprint of the inputs that a stage was made from; None where it is not done."""
-        known = self._record(name)
-        return None if known is None else str(known["fingerprint"])
+        record = self._record(name)
+        return None if record is None else str(record["fingerprint"])
+
+    # ---- refuse before anything is changed
+
+    def check(self, stages: Iterable[Stage]) -> None:
+        """Raise :class:`UserError` if a stage would overwrite what other inputs made; it names the keys that differ."""
+        for stage in stages:
+            record = self._record(stage.name)
+            usable = (stage.key, *stage.equivalent, *stage.conversions)
+            if record and not self.force and record["fingerprint"] not in usable:
+                raise UserError(
+                    f"{self.path}: '{stage.name}' was made from other inputs "
+                    f"({_difference(record.get('inputs'), stage.inputs)}).\n"
+                    "Run with --force to make it anew, or give the recipe another name and folder."
+                )
 
     def require_any(self, names: Iterable[str], command: str) -> None:
-        """Raise :class:`UserError` with the command to run if a stage is not done, from whatever inputs."""
+        """Raise :class:`UserError` if one of these stages is not done, from whatever inputs.
+
+        Args:
+            names: of the stages that are to be read.
+            command: the command that the message tells the user to run.
+        """
         for name in names:
             if self._record(name) is None:
                 raise UserError(f"{self.path}: the stage '{name}' is not done yet; run `tdro {command} RECIPE` first")
 
     def require(self, stages: Iterable[Stage], command: str) -> None:
-        """Raise :class:`UserError` if a stage that is to be read was not made from the recipe's inputs."""
+        """Raise :class:`UserError` if a stage that is to be read is not done, or was made from other inputs."""
         for stage in stages:
             self.require_any([stage.name], command)
             self.require_current(stage, command)
 
     def require_current(self, stage: Stage, command: str) -> None:
-        """As :meth:`require`, for a stage that may also not be done at all."""
-        known = self._record(stage.name)
-        if known is not None and not self.is_done(stage):
-            force = "" if known["fingerprint"] in stage.remake or command == "evaluate" else " --force"
+        """Raise :class:`UserError` if a stage was made from other inputs. It need not be done at all."""
+        record = self._record(stage.name)
+        if record is not None and not self.is_done(stage):
+            force = "" if record["fingerprint"] in stage.conversions or command == "evaluate" else " --force"
             raise UserError(
                 f"{self.path}: '{stage.name}' was made from other inputs than the recipe's "
-                f"({_difference(known.get('inputs'), stage.inputs)}).\n"
+                f"({_difference(record.get('inputs'), stage.inputs)}).\n"
                 f"Run `tdro {command} RECIPE{force}` to make it anew, or take the change back."
             )
 
-    def note(self, stage: Stage, seconds: float) -> None:
-        """Note that a stage is done, unless that is noted already."""
-        if self.key_of(stage.name) == stage.key:
+    # ---- do a stage and record it
+
+    def do(self, stage: Stage) -> bool:
+        """Make a stage unless it is done; whether it was made now. Raises as :meth:`check`."""
+        self.check([stage])
+        if self.is_done(stage):
+            self._remove_checkpoints(stage.name)  # left there if the run was killed after it wrote the record
+            return False
+        started, convert = time.monotonic(), stage.conversions.get(self.done_from(stage.name) or "")
+        if convert is None:
+            self._drop(stage.name)  # the outputs of other inputs, which are overwritten now
+        self._begin(stage)
+        if not stage.already_made():
+            (convert or stage.make)()
+        del self.content["begun"][stage.name]
+        self.record(stage, round(time.monotonic() - started, 2))
+        self._remove_checkpoints(stage.name)
+        return True
+
+    def record(self, stage: Stage, seconds: float) -> None:
+        """Write down that a stage is done, unless that is written down already."""
+        if self.done_from(stage.name) == stage.key:
             return
         record = {"name": stage.name, "seconds": seconds, "fingerprint": stage.key, "inputs": stage.inputs}
-        self._forget(stage.name)
+        self._drop(stage.name)
         self.content["stages"].append(record)
         if self.writes:
             self._save()
 
     def forget(self, name: str) -> None:
-        """Note that a stage is not done any more."""
+        """Write down that a stage is not done any more."""
         if self._record(name) is not None:
-            self._forget(name)
+            self._drop(name)
             if self.writes:
                 self._save()
 
-    def _forget(self, name: str) -> None:
-        self.content["stages"] = [other for other in self.content["stages"] if other["name"] != name]
-
     def _record(self, name: str) -> dict[str, Any] | None:
-        return next((stage for stage in self.content["stages"] if stage["name"] == name), None)
+        return next((record for record in self.content["stages"] if record["name"] == name), None)
+
+    def _drop(self, name: str) -> None:
+        self.content["stages"] = [record for record in self.content["stages"] if record["name"] != name]
 
     def _begin(self, stage: Stage) -> None:
-        """Note what a stage is begun from; checkpoints that an interrupted run left from other inputs are no use."""
+        """Write down which inputs a stage is begun from, and remove checkpoints that other inputs have left."""
         begun = self.content.setdefault("begun", {})
         if begun.get(stage.name) != stage.key:
             self._remove_checkpoints(stage.name)
@@ -201,16 +216,16 @@ class RunFolder:
         write_json(self.path / "run.json", self.content)
 
 
-def _difference(before: Any, after: Any, where: str = "") -> str:
-    """The first few keys in which two inputs differ, ``key: old → new``."""
+def _difference(before: Any, after: Any) -> str:
+    """The first three keys in which two inputs differ, as ``key: old → new``."""
     found: list[str] = []
-    _collect(before, after, where, found)
+    _add_differences(before, after, "", found)
     return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "") or "unknown"
 
 
-def _collect(before: Any, after: Any, where: str, found: list[str]) -> None:
+def _add_differences(before: Any, after: Any, key: str, found: list[str]) -> None:
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted(before.keys() | after.keys()):
-            _collect(before.get(key), after.get(key), f"{where}.{key}" if where else str(key), found)
+        for inner in sorted(before.keys() | after.keys()):
+            _add_differences(before.get(inner), after.get(inner), f"{key}.{inner}" if key else str(inner), found)
     elif before != after:
-        found.append(f"{where}: {str(before)[:40]} → {str(after)[:40]}")
+        found.append(f"{key}: {str(before)[:40]} → {str(after)[:40]}")

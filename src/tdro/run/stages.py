@@ -1,185 +1,243 @@
-"""What each training of a run is made from, and how: its inputs, under the recipe's names, and the call that makes it.
+"""The stages of a recipe as values: what each is made from (its inputs) and the call that makes it.
 
-The inputs are known before anything is trained (a reference counts by its own inputs), so that a run which would
-overwrite other work is refused at its start.
+The inputs are known before anything is trained: a reference stands in the inputs of stage 1 by the fingerprint of its
+own inputs, not of its weights. So a run that would overwrite other work is refused at its start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tdro.data.mixtures.facts import DataFacts
 from tdro.data.mixtures.folder import beir_sha256
+from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one, reference_count
+from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.machine import wait_for_everyone
 from tdro.models.saving import ADAPTER, merge_saved
 from tdro.planning.trainings import capped
+from tdro.recipe.names import model_name
 from tdro.recipe.schema import Finetune, Recipe, Training
+from tdro.run.base_models import BaseModel
 from tdro.run.folder import Stage
-from tdro.run.stage_one import learn_weights, reference_job, reference_rows
-from tdro.run.workspace import BaseModel, Prepared
-from tdro.training.finetune import Job, finetune
+from tdro.run.workspace import Workspace
+from tdro.training.finetune import FinetuneJob, finetune
 from tdro.weights import TaskWeights
 
-# Settings that change a training's speed or memory or which trainings there are, not the result of one.
+# Settings that are no inputs. Those of the first line change the speed and memory of a training, not its result; those
+# of the second say which trainings there are, or stand among the inputs under another name. ``merge`` is an input only
+# where there are adapters, see Stages.finetune.
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
     *("load", "name", "base", "mixtures", "seeds", "untrained"),
-    "merge",  # counts where there are adapters
+    "merge",
 }
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The trainings of a recipe with its data and models, in its folder."""
+    """The stages of a recipe, with its data and models, in its folder."""
 
     recipe: Recipe
-    prepared: Prepared
+    workspace: Workspace
     path: Path
 
+    @cached_property
+    def stage_one_plan(self) -> StageOnePlan:
+        """Who reads which rows in stages 0 and 1."""
+        return plan_stage_one(self.recipe.weights, self.workspace.data.facts.sizes, self.recipe.seed)
+
     def reference_names(self) -> list[str]:
-        """Of the stages of :meth:`references`, whose inputs need not be known for them."""
+        """The names of :meth:`references`; no data are read for them."""
         if self.recipe.weights.load:
             return []
-        return ["reference", "reference-2"] if self.recipe.weights.stage1_rows == "cross_fit" else ["reference"]
+        return ["reference", "reference-2"][: reference_count(self.recipe.weights)]
 
     def references(self) -> list[Stage]:
-        """Stage 0: a reference, two for cross-fitting, or none where weights are loaded."""
+        """Stage 0: one reference, two for cross-fitting, or none where weights are loaded."""
         recipe, names = self.recipe, self.reference_names()
         if not names:
             return []
-        base, facts = self.prepared.base(recipe.base), self.prepared.facts
+        base, facts = self.workspace.models.base(recipe.base), self.workspace.data.facts
         rows_read = recipe.weights.model_dump(mode="json", include={"stage1_rows", "held_out_share"})
         stages = []
-        for number, rows in enumerate(reference_rows(recipe, facts.sizes)):
+        for number, name in enumerate(names):
             inputs = self._inputs(base, recipe.reference, recipe.seed) | {"part": number, **rows_read}
-            job = reference_job(recipe, facts, rows)
-            stages.append(Stage(names[number], inputs, self._trainer(names[number], base, job)))
+            job = reference_job(recipe, facts, self.stage_one_plan, number)
+            stages.append(Stage(name, inputs, self._trainer(name, base, job)))
         return stages
 
     def weights(self) -> Stage:
-        """Stage 1; or weights that somebody has learned, instead of stages 0 and 1."""
+        """Stage 1; or the weights that the recipe loads, in place of stages 0 and 1."""
         if source := self.recipe.weights.load:
             weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
-            weights.on(self.prepared.facts.names)  # names a task that is not in the mixture
+            weights.on(self.workspace.data.facts.names)  # raises an error that names a task without rows
             return Stage("weights", {"loaded": weights.as_dict()}, lambda: self._save(weights))
-        base = self.prepared.base(self.recipe.base)
+        base = self.workspace.models.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
         inputs = self._inputs(base, self.recipe.weights, self.recipe.seed) | {"references": list(references)}
-        key, file = fingerprint(inputs), self.path / "weights" / "weights.json"  # is written last
+        key, file = fingerprint(inputs), self.path / "weights" / "weights.json"  # written last of all outputs
         return Stage(
             "weights",
             inputs,
-            make=lambda: learn_weights(self.recipe, self.prepared, base, references, self.path, key),
-            made=lambda: file.exists() and TaskWeights.load(file).provenance.get("inputs") == key,
+            make=lambda: self._learn(base, references, key),
+            already_made=lambda: file.exists() and TaskWeights.load(file).provenance.get("inputs") == key,
         )
 
     def finetune_names(self, group: Finetune) -> list[str]:
-        """Of the stages of :meth:`finetune`, whose inputs need not be known for them."""
-        return [f"models/{group.name}/{mixture}-seed{seed}" for mixture in group.mixtures for seed in group.seeds]
+        """The names of :meth:`finetune`; no data are read for them."""
+        return [_model_path(group, mixture, seed) for mixture in group.mixtures for seed in group.seeds]
 
     def finetune(self, group: Finetune, learned: TaskWeights) -> Iterator[Stage]:
-        """Stage 2: a group's base fine-tuned by each mixture and seed.
+        """Stage 2: the group's base fine-tuned by each mixture and seed.
 
-        Adapters that were saved alone are merged without training. Not the reverse: merged, they are gone, and they are
-        as good.
+        Adapters that an earlier run saved alone are merged without training, if ``merge`` is asked for now. Merged
+        adapters cannot be taken out again, so there the model is left as it is; it computes the same.
         """
-        facts, base = self.prepared.facts, self.prepared.base(self.recipe.base_of(group))
-        # The record of a training shall say what base it was, whatever becomes of the recipe.
+        data, models = self.workspace.data, self.workspace.models
+        names, base = data.facts.names, models.base(self.recipe.base_of(group))
+        # So that a training's own record says which base it had, whatever becomes of the recipe.
         group = group.model_copy(update={"base": base.settings})
-        sizes = dict(zip(facts.names, facts.sizes, strict=True))
-        # Elsewhere there are no adapters, or they are merged in any case.
-        merge = group.merge and self.prepared.saving(base, merge=False).adapter_base is not None
-        for transfer in group.mixtures:
-            shares = learned.transfer(transfer, sizes)
-            shares = capped(shares, sizes, group)
-            factors = _loss_factors(learned, facts.names) if transfer == "loss-reweight" else None
+        # Without adapters, or where they are merged in any case, ``merge`` changes nothing.
+        merge = group.merge and models.saving(base, merge=False).adapter_base is not None
+        for mixture in group.mixtures:
+            shares = capped(learned.transfer(mixture, data.sizes), data.sizes, group)
+            factors = _loss_factors(learned, names) if mixture == "loss-reweight" else None
             for seed in group.seeds:
-                title, name = f"{group.name} {transfer} seed {seed}", f"models/{group.name}/{transfer}-seed{seed}"
-                job = Job(
-                    *(title, transfer, shares.on(facts.names), group, seed, group.draw),
-                    hard_negatives_only=tuple(facts.hard_negatives_only),
+                name = _model_path(group, mixture, seed)
+                title = f"{group.name} {mixture} seed {seed}"
+                job = FinetuneJob(
+                    *(title, mixture, shares.on(names), group, seed, group.draw),
+                    hard_negatives_only=tuple(data.facts.hard_negatives_only),
                     factors=factors,
                 )
                 inputs = self._inputs(base, group, seed)
-                inputs["weights"] = dict(zip(facts.names, job.weights.tolist(), strict=True))
+                inputs["weights"] = dict(zip(names, job.weights.tolist(), strict=True))
                 if factors is not None:
                     inputs["gradient_factors"] = factors.tolist()
                 make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
                 if merge:
-                    yield Stage(name, merged, make, {fingerprint(inputs): self._merger(name, base)})
+                    conversions = {fingerprint(inputs): self._merger(name, base)}
+                    yield Stage(name, merged, make, conversions=conversions)
                 else:
-                    yield Stage(name, inputs, make, same=(fingerprint(merged),))
+                    yield Stage(name, inputs, make, equivalent=(fingerprint(merged),))
 
     def evaluation(self, group: Finetune, models: Mapping[str, str], settings: Mapping[str, Any]) -> Stage:
-        """The comparison of a group's models on the test sets; it is no training, and made by the pipeline.
+        """The comparison of a group's models on the test sets. :mod:`tdro.run.compare_models` makes it.
 
         Args:
             group: the group.
-            models: name to the fingerprint of what each was made from.
+            models: for each model's name, the fingerprint of what it was made from.
             settings: of the evaluation.
         """
         tests = {
             test.name: [beir_sha256(test.folder)[:16], test.task, test.prompt, test.passage_prompt]
-            for test in self.prepared.tests
+            for test in self.workspace.data.tests
         }
         inputs = {"models": dict(models), "tests": tests, "settings": dict(settings)}
         return Stage(f"evaluation/{group.name}", inputs, make=lambda: None)
 
     def check(self) -> None:
-        """Raise :class:`UserError` for what would end some training only when its turn comes.
+        """Raise :class:`UserError` now for what would otherwise end a training when its turn comes.
 
-        Every row must have a negative or get one, every base must be there, and a group's cap must leave rows enough.
+        Every row must have a negative or get one by mining, every base must be there, and a group's cap on epochs
+        must leave enough rows.
         """
-        self.prepared.check_negatives()
-        facts, recipe = self.prepared.facts, self.recipe
-        sizes = dict(zip(facts.names, facts.sizes, strict=True))
+        data, recipe = self.workspace.data, self.recipe
+        data.check_negatives()
+        facts = data.facts
         for title, settings in [("reference", recipe.reference), *((f"models/{g.name}", g) for g in recipe.finetune)]:
             if facts.hard_negatives_only and not settings.negatives:
                 name = facts.names[facts.hard_negatives_only[0]]
                 raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
         for group in recipe.finetune:
-            self.prepared.base(recipe.base_of(group))
-            capped(TaskWeights.uniform(facts.names), sizes, group)  # no choice of tasks has more rows than all of them
+            self.workspace.models.base(recipe.base_of(group))
+            capped(TaskWeights.uniform(facts.names), data.sizes, group)  # any choice of tasks has fewer rows than all
 
     def _inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
-        """What a training's result depends on, under the recipe's names."""
+        """What the result of a training depends on, under the recipe's names."""
         return {
-            **self.prepared.inputs,
-            "hard_negatives_only": self.prepared.facts.hard_negatives_only,
+            **self.workspace.data.inputs,
+            "hard_negatives_only": self.workspace.data.facts.hard_negatives_only,
             "base": base.fingerprint,
             "lora": base.settings.model_dump(mode="json")["lora"],
             "seed": seed,
             "settings": settings.model_dump(mode="json", exclude=_NO_INPUT),
         }
 
-    def _trainer(self, name: str, base: BaseModel, job: Job, merge: bool = False) -> Callable[[], None]:
-        prepared, folder = self.prepared, self.path / name
+    def _trainer(self, name: str, base: BaseModel, job: FinetuneJob, merge: bool = False) -> Callable[[], None]:
+        workspace, folder = self.workspace, self.path / name
 
         def train() -> None:
-            saving = prepared.saving(base, merge)
-            finetune(prepared.loader(base), prepared.tokens(base), job, folder, prepared.machine, saving)
+            saving, load = workspace.models.saving(base, merge), workspace.models.loader(base)
+            finetune(load, workspace.tokens(base), job, folder, workspace.machine, saving)
 
         return train
 
     def _merger(self, name: str, base: BaseModel) -> Callable[[], None]:
+        workspace, folder = self.workspace, self.path / name
+
         def merge() -> None:
-            if self.prepared.machine.main and (self.path / name / ADAPTER).exists():  # else a kill came after it
-                merge_saved(self.path / name, self.prepared.saving(base, merge=True))
-            wait_for_everyone(self.prepared.machine)
+            if workspace.machine.main and (folder / ADAPTER).exists():  # else merged, and killed before it was noted
+                merge_saved(folder, workspace.models.saving(base, merge=True))
+            wait_for_everyone(workspace.machine)
 
         return merge
 
+    def _learn(self, base: BaseModel, references: Mapping[str, Path], key: str) -> None:
+        recipe, workspace, models, plan = self.recipe, self.workspace, self.workspace.models, self.stage_one_plan
+        data = workspace.tokens(base)
+        job = reference_job(recipe, workspace.data.facts, plan)
+        stage = StageOne(
+            settings=recipe.weights,
+            seed=recipe.seed,
+            plan=plan,
+            data=data,
+            reference_batches=None if plan.cross_fits else job.plan(data),
+            references={made_from: models.finished_loader(path) for made_from, path in references.items()},
+            untrained={base.fingerprint: models.finished_loader(base.path)},
+            load_proxy=models.loader(base, dropout=False),
+            machine=workspace.machine,
+        )
+        provenance = {
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "steps": recipe.weights.steps,
+            "eta_times_steps": recipe.weights.eta_value * recipe.weights.steps,
+            "base": base.fingerprint,
+            "references": list(references),
+            "mixture": workspace.data.inputs["mixture"],
+            "inputs": key,
+        }
+        learn_weights(stage, self.path, provenance)
+
     def _save(self, weights: TaskWeights) -> None:
-        if self.prepared.machine.main:
+        if self.workspace.machine.main:
             weights.save(self.path / "weights" / "weights.json")
-        wait_for_everyone(self.prepared.machine)
+        wait_for_everyone(self.workspace.machine)
+
+
+def reference_job(recipe: Recipe, facts: DataFacts, plan: StageOnePlan, number: int = 0) -> FinetuneJob:
+    """The training of a reference: the base fine-tuned with uniform weights on the rows that are its own."""
+    uniform = np.full(len(facts.names), 1 / len(facts.names))
+    return FinetuneJob(
+        *("reference", "uniform", uniform, recipe.reference, recipe.seed),
+        subset=plan.reference_rows[number],
+        hard_negatives_only=tuple(facts.hard_negatives_only),
+    )
+
+
+def _model_path(group: Finetune, mixture: str, seed: int) -> str:
+    """A fine-tuned model's folder in the run's folder, which is the name of its stage too."""
+    return f"models/{group.name}/{model_name(mixture, seed)}"
 
 
 def _loss_factors(weights: TaskWeights, names: Sequence[str]) -> NDArray[np.float64]:

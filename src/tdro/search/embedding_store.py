@@ -49,7 +49,7 @@ _Group = list[tuple[int, range]]  # parts of lists that are encoded together: nu
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextList:
     """A list of texts, in memory or in a file, with what stands before each of them, and whether they are queries."""
 
     texts: Sequence[str] | TextsOfFile
@@ -64,7 +64,7 @@ class Texts:
         return list(self.texts[part.start : part.stop])
 
 
-class Store:
+class EmbeddingStore:
     """One model's embeddings of some lists of texts.
 
     Args:
@@ -79,7 +79,7 @@ class Store:
     def __init__(
         self,
         folder: Path,
-        lists: Sequence[Texts],
+        lists: Sequence[TextList],
         model: SentenceTransformer,
         model_fingerprint: str,
         machine: Machine,

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tdro.data.testsets.beir import BeirData
+from tdro.data.testsets.beir_data import BeirData
 from tdro.machine import Machine
 from tdro.models.similarity import dot
 
@@ -69,11 +69,11 @@ def search(
     best = top_k(queries, blocks, min(k, len(by_id)), torch.from_numpy(tie), leave_out_own, score)
     if machine is not None and machine.world > 1:
         best = _of_all_ranks(best)
-    ties, scores = found(best)
+    ties, scores = ties_and_scores(best)
     return np.where(ties >= 0, by_id[ties], -1), scores
 
 
-def found(best: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def ties_and_scores(best: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The ``tie`` and the score of each candidate of :func:`top_k`; -1 and -inf where there is none."""
     keys = best.cpu()
     ties = torch.where(keys == _NONE, -1, keys & 0xFFFFFFFF)

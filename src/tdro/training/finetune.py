@@ -1,8 +1,8 @@
 """Stages 0 and 2: fine-tune an embedder on homogeneous batches whose tasks are drawn by weight.
 
-The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so
-there is one function for both. A finished model is a folder that was renamed into place; beside it lie its checkpoints,
-until whoever asked for the model has noted that it is there and removes them.
+The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so there
+is one function for both. A finished model is a folder that was renamed into place; beside it lie its checkpoints, until
+whoever asked for the model has noted that it is there and removes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import set_seed
 
 from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.data.plan.task_order import draw_tasks, most_steps
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.machine import Machine
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class FinetuneJob:
     """One fine-tuning.
 
     Attributes:
@@ -79,7 +79,7 @@ class Job:
 def finetune(
     load: Callable[[], SentenceTransformer],
     data: TokenizedMixture,
-    job: Job,
+    job: FinetuneJob,
     folder: Path,
     machine: Machine,
     saving: Saving = PLAIN,
@@ -136,7 +136,7 @@ def finetune(
             log = training_log(trainer)
             about = record(job, data, plan, log, time.monotonic() - started)
             shutil.rmtree(working / "model", ignore_errors=True)  # what a full disk or a kill left of it
-            with named(folder):
+            with writing(folder):
                 write_jsonl(working / "model" / "log.jsonl", log)
                 write_json(working / "model" / "training.json", about)
                 save_model(model, working / "model", saving)
@@ -146,7 +146,7 @@ def finetune(
 
 
 def record(
-    job: Job, data: TokenizedMixture, plan: HomogeneousPlan, log: list[dict], seconds: float
+    job: FinetuneJob, data: TokenizedMixture, plan: HomogeneousPlan, log: list[dict], seconds: float
 ) -> dict[str, object]:
     """What happened, as plain values: weights, rows drawn, epochs, losses and seconds."""
     names = [task.name for task in data.index.tasks]

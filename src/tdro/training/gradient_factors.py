@@ -1,9 +1,9 @@
 """Loss reweighting: the gradient of each step times its task's factor, after it was clipped.
 
-A batch is of one task, so a factor of its loss is one of the whole gradient. Clipping to a norm takes such a factor
-out again: with a transformer's gradients, which are longer than 1, the model would be that of uniform weights to the
-last digits. So the gradient is clipped first and multiplied then, between the exchange among ranks and the optimizer.
-Adam divides by a mean over steps and keeps what differs from step to step.
+A batch is of one task, so a factor of its loss is one of the whole gradient. Clipping to a norm takes such a factor out
+again: with a transformer's gradients, which are longer than 1, the model would be that of uniform weights to the last
+digits. So the gradient is clipped first and multiplied then, between the exchange among ranks and the optimizer. Adam
+divides by a mean over steps and keeps what differs from step to step.
 
 Rejected: a limit for clipping that is multiplied too, which is the same where a gradient is clipped, but needs the loss
 multiplied where it is not.

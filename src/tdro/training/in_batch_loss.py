@@ -1,10 +1,10 @@
 """The fine-tuning loss: InfoNCE over hard, in-batch and cross-device negatives (stages 0 and 2).
 
 The candidates of a query are all passages of the batch, on all ranks. A candidate with the text of the row's positive
-is no negative, and neither is the positive of another row with the same query: such candidates are masked by text.
-Rows of a task whose answers fit many queries (a class label, say) can be kept to their own hard negatives. Rejected:
-masking by embedding similarity, which also removes the hard negatives worth learning from, and the library's loss,
-which has no mask.
+is no negative, and neither is the positive of another row with the same query: such candidates are masked by text. Rows
+of a task whose answers fit many queries (a class label, say) can be kept to their own hard negatives. Rejected: masking
+by embedding similarity, which also removes the hard negatives worth learning from, and the library's loss, which has no
+mask.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Learning rates with warm-up, decay and a floor.
 
-The paper's recipe is a cosine to 10 % after 100 steps of warm-up. transformers has these shapes, but its
-linear one has no floor and the cosine ones spell it each in another way; here one pure function says what a
-step's learning rate is. The warm-up starts from 0, not from the floor, as in the released code.
+The paper's recipe is a cosine to 10 % after 100 steps of warm-up. transformers has these shapes, but its linear one has
+no floor and the cosine ones spell it each in another way; here one pure function says what a step's learning rate is.
+The warm-up starts from 0, not from the floor, as in the released code.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ def learning_rate_multiplier(kind: ScheduleKind, step: int, steps: int, warmup: 
     """What the peak learning rate is multiplied by at ``step`` (the first is 0).
 
     Args:
-        kind: ``linear`` or ``cosine`` decay from 1 after the warm-up to ``floor`` at ``steps``, or
-            ``constant``.
+        kind: ``linear`` or ``cosine`` decay from 1 after the warm-up to ``floor`` at ``steps``, or ``constant``.
         step: steps done so far; beyond ``steps`` it stays at the floor.
         steps: of the whole training, at least 1.
         warmup: steps in which it rises linearly from 0 to 1.

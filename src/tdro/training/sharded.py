@@ -3,16 +3,16 @@
 The sharding itself is torch's (``fully_shard``), done by accelerate where its configuration asks for it. Here is what
 accelerate and sentence-transformers leave open:
 
-- the units that are gathered one at a time: a sentence-transformers model does not name its layers, the transformer
-  in it does;
+- the units that are gathered one at a time: a sentence-transformers model does not name its layers, the transformer in
+  it does;
 - ranks on CPUs: accelerate reads the settings on GPUs only, and would train a whole copy on each rank;
 - whole again: a checkpoint holds whole parameters and the optimizer's whole state, exactly as that of a run without
   shards. Any number of ranks, sharded or not, continues it, and any library reads the model;
 - gradient caching: the ranks exchange gradients in the last micro-batch only, which sentence-transformers sees to for
   DDP alone.
 
-Rejected: FSDP version 1, which transformers deprecates, and sharded checkpoints, which fit one number of ranks and
-lie beside a model that no other library can read.
+Rejected: FSDP version 1, which transformers deprecates, and sharded checkpoints, which fit one number of ranks and lie
+beside a model that no other library can read.
 """
 
 from __future__ import annotations

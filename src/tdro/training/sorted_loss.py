@@ -24,7 +24,7 @@ from sentence_transformers.base.losses.gradcache import CachedLossMixin, has_sta
 from sentence_transformers.util import all_gather, get_world_size
 from torch import Tensor, nn
 
-from tdro.models.cpu_attention import short_text_attention
+from tdro.models.cpu import short_text_attention
 from tdro.training.sharded import exchange_gradients
 from tdro.training.stacking import Stack, cuts, stack_columns, unstack
 

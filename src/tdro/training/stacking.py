@@ -17,7 +17,7 @@ import torch
 from sentence_transformers.base.losses.gradcache import _create_minibatch
 from torch import Tensor, nn
 
-from tdro.models.cpu_attention import short_text_attention
+from tdro.models.cpu import short_text_attention
 from tdro.training.micro_batches import micro_batches
 
 Features = dict[str, Any]

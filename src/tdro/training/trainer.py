@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.machine import wants_shards
 from tdro.recipe.schema import Training
@@ -159,7 +159,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         written = self._folder / "writing" / name
         self._writing = True
         try:
-            with named(self._folder / name):
+            with writing(self._folder / name):
                 super()._save_checkpoint(model, trial)
         except OSError:  # what there is of it only takes room
             shutil.rmtree(self._folder / "writing", ignore_errors=True)
@@ -169,7 +169,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         # All ranks have written their random states before the folder gets its name.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            with named(self._folder / name):
+            with writing(self._folder / name):
                 checkpoints.finish(written, self._folder / name, _KEPT_CHECKPOINTS)
         self.accelerator.wait_for_everyone()
 

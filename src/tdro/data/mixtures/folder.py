@@ -21,7 +21,7 @@ from tdro.data.read.file_digest import file_digest
 from tdro.data.task import Mixture, Task, TestSet
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256
-from tdro.recipe.places import BEIR_FILES
+from tdro.recipe.source_kinds import BEIR_FILES
 
 if TYPE_CHECKING:
     pass

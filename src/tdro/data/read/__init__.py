@@ -2,9 +2,8 @@
 
 arrow_rows.py    Rows of Parquet files and of folders that ``datasets``' ``save_to_disk`` made, one at a time, with
                  their numbers.
-beir_ids.py      Ids and judgements of files in BEIR's layout: one rule for test sets, training rows and
-                 deduplication.
-beir_rows.py     A BEIR folder as training rows: a query, and the passages that its qrels judge relevant.
+beir.py          The one reader of files in BEIR's layout, a line at a time: passages, queries, judgements.
+beir_rows.py     A BEIR folder as training rows: each query with the passages that its qrels judge relevant.
 cells.py         What one cell means: a text, a list of passages, an object with a title and a text, a message, or
                  nothing.
 clean_texts.py   Whether the texts of a row are as they should be, at one look at all of them together.

@@ -1,8 +1,8 @@
-"""Rows of Parquet files and of folders that ``datasets``' ``save_to_disk`` made, one at a time, with their numbers.
+"""Read Parquet files, and folders that ``save_to_disk`` of the library ``datasets`` made, one row at a time.
 
-Both hold Arrow's columns, and one text that is no UTF-8 costs its row only. A folder of ``save_to_disk`` is one data
-set (``state.json`` names its files) or a dictionary of them, a folder a split (``dataset_dict.json``). Rejected:
-reading the ``.arrow`` files of such a folder by their names, of which some may be missing.
+Both hold Arrow columns, and a text that is not UTF-8 costs only its own row. A folder of ``save_to_disk`` is either one
+data set, whose ``state.json`` lists its files, or several splits with a folder each, which ``dataset_dict.json`` lists.
+See docs/decisions.md, saved-by-state.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tdro.errors import UserError
 from tdro.files import read_json
 
 _ROWS_AT_ONCE = 500
-_FILES = ("_data_files", "_indices_data_files")  # keys of state.json
-_ARROW_ENDS = (b"\xff\xff\xff\xff\0\0\0\0", b"ARROW1")  # of a stream, and of a file
+_FILES = ("_data_files", "_indices_data_files")  # the keys of state.json that list files
+_ARROW_ENDS = (b"\xff\xff\xff\xff\0\0\0\0", b"ARROW1")  # how a whole Arrow stream ends, and a whole Arrow file
 
 
 def parquet_size(path: Path) -> int | None:
-    """Rows of a Parquet file; None where it is none (reading it says so)."""
+    """How many rows a Parquet file has; None if it is not one (the error comes when it is read)."""
     import pyarrow.parquet as parquet
 
     try:
@@ -32,9 +32,9 @@ def parquet_size(path: Path) -> int | None:
 
 
 def parquet_rows(path: Path, start: int = 0) -> Iterator[tuple[int, int, object]]:
-    """Row number (from 1), rows so far, and the row as a dict or a :class:`Problem`; ``start`` rows are skipped.
+    """Yield a row's number (from 1), how many rows came so far, and the row as a dict or a :class:`Problem`.
 
-    Memory: a row group's pages of one batch. Whole row groups before ``start`` are not read.
+    The first ``start`` rows are skipped, and row groups that lie before them are not read at all. Memory: 500 rows.
     """
     import pyarrow.parquet as parquet
 
@@ -57,12 +57,18 @@ def parquet_rows(path: Path, start: int = 0) -> Iterator[tuple[int, int, object]
 
 
 def values_of(batch: Any, name: str, before: int) -> Iterator[object]:
-    """The rows of an Arrow table or batch as dicts, or as a :class:`Problem`; so many rows stand before it."""
+    """The rows of an Arrow table or batch, each as a dict or a :class:`Problem`.
+
+    Args:
+        batch: the table or batch.
+        name: of the file, for problems.
+        before: how many rows of the file come before the batch, for problems too.
+    """
     try:
         yield from batch.to_pylist()
         return
     except UnicodeDecodeError:
-        pass  # one text is none: look for it
+        pass  # some text is not UTF-8: find its row
     for place in range(batch.num_rows):
         try:
             yield batch.slice(place, 1).to_pylist()[0]
@@ -78,10 +84,14 @@ def is_saved(folder: Path) -> bool:
 
 
 def saved_split(folder: Path, wanted: str | None) -> tuple[Path, list[str]]:
-    """The folder of one data set: a dictionary's wanted split (or ``train``), or the folder itself; and the others.
+    """The folder of the data set to read, and the names of the splits that are not read.
+
+    Args:
+        folder: one data set, which is the folder itself, or several splits.
+        wanted: the split to read; None for ``train``.
 
     Raises:
-        UserError: there is no such split, or it cannot be told which one is meant.
+        UserError: there is no such split, or several could be meant.
     """
     if not (folder / "dataset_dict.json").is_file():
         if wanted is not None:
@@ -96,11 +106,7 @@ def saved_split(folder: Path, wanted: str | None) -> tuple[Path, list[str]]:
 
 
 def saved_files(folder: Path) -> list[Path]:
-    """The files of a data set that ``save_to_disk`` wrote, whole.
-
-    Raises:
-        UserError: one is missing or was cut.
-    """
+    """The files of a data set that ``save_to_disk`` wrote. Raises :class:`UserError` if one is missing or truncated."""
     if not is_saved(folder):
         raise UserError(f"{folder}: no data set of save_to_disk (state.json and dataset_info.json); is the copy whole?")
     content = read_json(folder / "state.json")
@@ -123,9 +129,9 @@ def saved_files(folder: Path) -> list[Path]:
 
 
 def saved_rows(folder: Path) -> tuple[int, Callable[[int], Iterator[tuple[int, int, object]]]]:
-    """How many rows a data set of ``save_to_disk`` has, and what reads them from one on, as :func:`parquet_rows` does.
+    """How many rows a data set of ``save_to_disk`` has, and a function that reads them.
 
-    Rows are memory-mapped.
+    The function takes the number of rows to skip, and yields what :func:`parquet_rows` yields. Rows are memory-mapped.
     """
     from datasets import load_from_disk
 

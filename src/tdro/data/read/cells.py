@@ -1,8 +1,9 @@
-"""What one cell means: a text, a list of passages, an object with a title and a text, a message, or nothing.
+"""Read one cell: a text, a list of passages, an object with a title and a text, a chat message, or nothing.
 
-Tools write "nothing" as a word (``nan``, ``NULL``, ``#N/A``), lists as their text (``"['a', 'b']"``: pandas, in a CSV
-file), and passages as objects whose text has one of a dozen names. Each is read for what it means, and what has no
-meaning is left out with a note. Rejected: ``eval``, and ``str`` of whatever is there.
+Tools write an empty cell as a word (``nan``, ``NULL``, ``#N/A``). In a CSV file, pandas writes a list as the text
+``"['a', 'b']"``. And a passage may be an object whose text is under one of a dozen names. Each is read as what it
+means, and what cannot be a passage is left out with a note. Texts are never evaluated as code. See docs/decisions.md,
+cells-without-eval.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from typing import Any, NamedTuple
 from tdro.data.read.column_names import bare, listed, shown_key
 from tdro.data.read.titled import titled
 
-Note = Callable[[str, str], None]  # takes the kind of a problem and its place
+Note = Callable[[str, str], None]  # called with a kind of problem and its place ("null", "positive")
 
-# As pandas, SQL, R, JavaScript and spreadsheets write nothing; case makes no difference.
+# How pandas, SQL, R, JavaScript and spreadsheets write an empty cell; case makes no difference.
 NOTHING = {
     *("[]", "nan", "-nan", "none", "null", "(null)", "nil", "undefined", "na", "n/a", "<na>", "nat", "\\n"),
     *("#n/a", "#na", "#n/a n/a", "#null!", "#value!", "#ref!", "#name?", "#div/0!", "#num!"),
 }
-_LEFT_OUT = object()  # instead of a passage: a note says why
+_LEFT_OUT = object()  # stands for a passage that cannot be read; a note says why
 LONGEST_NOTHING = max(map(len, NOTHING))
-_WITH_SPACES = 20  # characters of a cell with such a word and spaces around it
-_LONGEST_LIST = 1 << 20  # characters of a cell that is parsed
-_TEXTS = {  # keys of a passage's text, where there is no "text"
+_WITH_SPACES = 20  # a longer cell is not looked at for such a word with spaces around it
+_LONGEST_LIST = 1 << 20  # characters; a longer cell is not parsed as a list
+_TEXTS = {  # the keys under which a passage's text may be, in lower case without punctuation
     *("text", "segment", "content", "contents", "body", "passage", "passagetext", "document", "documenttext", "doc"),
     *("para", "paragraph", "paragraphtext", "pagecontent", "chunk", "chunktext", "snippet", "context", "sentence"),
 }
@@ -39,19 +40,19 @@ _JUDGED = {"label", "relevance", "relevant", "isrelevant", "selected", "isselect
 _STRING = r"""(?:[rub]?'(?:[^'\\]|\\.)*'|[rub]?"(?:[^"\\]|\\.)*")"""
 _ITEM = rf"(?:{_STRING}|None|nan|null|NaN|<NA>)"
 _BEGINNING = re.compile(r"""\s*(?:(?:array\()?[\[(]\s*(?:['"{]|None\b|nan\b)|\{\s*')""")
-_FLAT = {  # lists of texts, in Python and NumPy
+_FLAT = {  # a list of texts, with commas as Python writes it, or with spaces as NumPy does
     between: re.compile(rf"[\[(]\s*(?:{_ITEM}(?:{between}{_ITEM})*\s*,?)?\s*[\])]", re.DOTALL)
     for between in (r"\s*,\s*", r"\s+")
 }
 
 
 def is_nothing(text: str) -> bool:
-    """Whether a text, without spaces around it, is a word for nothing."""
+    """Whether a text (without spaces around it) is a word for an empty cell, such as ``nan``."""
     return len(text) <= LONGEST_NOTHING and text.casefold() in NOTHING
 
 
 def is_missing(value: object) -> bool:
-    """Whether a cell of any kind holds nothing: null, NaN, an empty text, or a word for nothing."""
+    """Whether a cell is empty: null, NaN, a blank text, or a word such as ``nan``."""
     if isinstance(value, str):
         return not value.strip() or is_nothing(value.strip())
     return value is None or value != value
@@ -62,13 +63,14 @@ def _is_word(value: object) -> bool:
 
 
 def passages_in(value: object, place: str, note: Note, wanted: bool | None = None) -> list[Any]:
-    """The texts that a column of passages holds in one row; what is no text (a number) is given as it is.
+    """The passages in one cell, each as one text. What is not a text (a number) is returned as it is.
 
     Args:
-        value: of the column; a null is no passage.
-        place: for notes: ``positive``.
+        value: the cell: a passage or a list of them; null holds none.
+        place: of the cell, for notes: ``positive``.
         note: is told what was left out.
-        wanted: the judgement that a passage must have if it has one: true of positives, false of negatives.
+        wanted: passages may say of themselves whether they are relevant (``{"text": …, "label": 0}``). Those that say
+            the opposite of ``wanted`` are left out. None keeps all.
     """
     if value is None:
         return []
@@ -86,29 +88,37 @@ def passages_in(value: object, place: str, note: Note, wanted: bool | None = Non
 
 @lru_cache(maxsize=256)
 def _keys_of(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Of a passage's keys the title, those that may be the text, a plain ``text`` first, and those that judge it."""
+    """Which of a passage's keys is its title, which may be its text (``text`` first), and which judge it."""
     title = "title" if "title" in keys else next((key for key in keys if bare(key) == "title"), "title")
     texts = sorted((key for key in keys if bare(key) in _TEXTS), key=lambda key: key != "text")
     return title, tuple(texts), tuple(key for key in keys if bare(key) in _JUDGED)
 
 
+def text_of(passage: Mapping[str, Any]) -> Any:
+    """What a passage has as its text: the value under ``text``, or else under the only other key that usually holds a
+    text (``contents``). None if there is no such key, or more than one."""
+    if (text := passage.get("text")) is not None:
+        return text
+    found = [key for key in _keys_of(tuple(passage))[1] if passage[key] is not None]
+    return passage[found[0]] if len(found) == 1 else None
+
+
 def _titled(passage: Mapping[str, Any], place: str, note: Note, wanted: bool | None) -> object:
-    """A passage's ``"title text"``."""
+    """A passage object as one text, ``"title text"``; :data:`_LEFT_OUT`, with a note, if it is none."""
     title_key, text_keys, judged_by = _keys_of(tuple(passage))
     for key in judged_by if wanted is not None else ():
         if yes_or_no(passage[key]) not in (None, wanted):
             note("judged", f"{place} ({shown_key(key)} is {shown_key(passage[key])})")
             return _LEFT_OUT
-    title, text = passage.get(title_key), passage.get("text")
+    title, text = passage.get(title_key), text_of(passage)
     if text is None:
         found = [key for key in text_keys if passage[key] is not None]
-        if len(found) > 1 or not text_keys:
+        if found or not text_keys:
             what = f"the text may be {' or '.join(map(shown_key, found))}" if found else "no key text"
             note("no-text", f"{place} ({what}; found {listed(list(passage), 6)})")
             return _LEFT_OUT
-        text = passage[found[0]] if found else None
-        if isinstance(text, str) and not text.strip():
-            return text  # only beside an empty "text" the title is all (BEIR)
+    if isinstance(text, str) and not text.strip() and passage.get("text") is None:
+        return text  # a title alone is a passage only if "text" itself is there and empty, as in BEIR's corpora
     if title is None or title == "" or text is None or _is_word(text):
         return text
     if not isinstance(title, str):
@@ -121,7 +131,7 @@ def _titled(passage: Mapping[str, Any], place: str, note: Note, wanted: bool | N
 
 
 def yes_or_no(value: object) -> bool | None:
-    """What a judgement says, if it says yes or no: true, 1, "1", "yes"."""
+    """What a judgement says: True for ``true``, ``1``, ``"1"``, ``"yes"``; False for the opposite; None for others."""
     if isinstance(value, str):
         text = value.strip().casefold()
         return {**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}.get(text)
@@ -133,25 +143,25 @@ _NO = ("0", "0.0", "false", "no", "n", "f")
 
 
 def _is_chat(value: Sequence[Any]) -> bool:
-    """Whether a list is messages, one text or a question and its answer."""
+    """Whether a list is a chat: objects with ``role`` and ``content``."""
     return bool(value) and all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in value)
 
 
 def question_in(value: object, note: Note) -> object:
-    """The query of a cell: a text, or the user's message of a conversation."""
+    """The query in a cell: the text that it is, or the user's message if it is a conversation."""
     if isinstance(value, (list, tuple)) and _is_chat(value):
         return _said([message for message in value if message["role"] != "assistant"], "the query", note)
     return value
 
 
 def answer_in(messages: Sequence[Mapping[str, Any]], place: str, note: Note) -> object:
-    """The passage of a conversation: the assistant's message, or the only one there is."""
+    """The passage in a conversation: the assistant's message, or else the only message."""
     answers = [message for message in messages if message["role"] == "assistant"]
     return _said(answers or messages, place, note)
 
 
 def _said(messages: Sequence[Mapping[str, Any]], place: str, note: Note) -> object:
-    """What the only message says that is no system message; texts in parts are one if there is one part."""
+    """The content of the only message that is not a system message; with a note if there are several."""
     said = [message["content"] for message in messages if message["role"] != "system"]
     if len(said) < len(messages):
         note("system-message", place)
@@ -165,7 +175,12 @@ def _said(messages: Sequence[Mapping[str, Any]], place: str, note: Note) -> obje
 
 
 class Lists(NamedTuple):
-    """Which cells are the texts of lists: all of some columns; in a table, wherever a cell of passages looks so."""
+    """Which cells hold lists that were written as text.
+
+    Attributes:
+        columns: in these columns, every cell does.
+        table: the file is a table, so that any cell with passages may.
+    """
 
     columns: frozenset[str] = frozenset()
     table: bool = False
@@ -175,13 +190,13 @@ NO_LISTS = Lists()
 
 
 def unpacked(text: str, always: bool, place: str, note: Note) -> object:
-    """What a cell is the text of: a list, an object, or itself.
+    """The list or object that was written as a cell's text; the text itself if it is just a text.
 
     Args:
-        text: of the cell.
-        always: all cells of its column are lists. One that begins so and cannot be parsed (cut by a spreadsheet) is
-            none then; else it is a text that begins with a bracket.
-        place: for the note.
+        text: the cell.
+        always: whether all cells of the column are lists. Then a cell that begins as a list and cannot be parsed (a
+            spreadsheet has cut it) is left out with a note. Else such a cell is a text that begins with a bracket.
+        place: of the cell, for the note.
         note: is told what was left out.
     """
     found = list_in(text)
@@ -196,12 +211,12 @@ def unpacked(text: str, always: bool, place: str, note: Note) -> object:
 
 
 def looks_like_list(text: str) -> bool:
-    """Whether a text begins as a list of texts does, or as an object in Python."""
+    """Whether a text begins as Python or JSON writes a list of texts or an object: ``['``, ``[{``, ``{'``."""
     return _BEGINNING.match(text) is not None
 
 
 def is_passage_list(text: str) -> bool:
-    """Whether a cell is the text of a list, or of an object that has a text."""
+    """Whether a cell's text is a written list, or a written object that has a passage's text."""
     found = list_in(text)
     return isinstance(found, (list, tuple)) or (found is not None and _has_text(found))
 
@@ -211,9 +226,10 @@ def _has_text(item: object) -> bool:
 
 
 def list_in(text: str) -> Any:
-    """The list or object that a cell is the text of, as JSON, Python or NumPy write it; None if it is none.
+    """The list or object that a text is, as JSON, Python or NumPy write it; None if it is neither.
 
-    A flat list of texts is found by a regular expression, since to Python ``['a' 'b']`` (NumPy's) is one text ``ab``.
+    NumPy writes a list of texts without commas, ``['a' 'b']``, which Python would read as the one text ``ab``. So flat
+    lists are read by a regular expression.
     """
     text = text.strip()
     if text.startswith("array(") and text.endswith(")"):
@@ -237,7 +253,7 @@ def _of_python(text: str) -> Any:
 
 
 def _joins_texts(text: str) -> bool:
-    """Whether two texts stand side by side, as NumPy writes a list of them; Python would make one of them."""
+    """Whether two texts stand side by side without a comma, which Python would join to one."""
     try:
         tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
     except (tokenize.TokenError, SyntaxError):

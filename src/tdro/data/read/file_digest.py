@@ -1,9 +1,9 @@
-"""What a file holds, as a digest of its bytes; computed once, and remembered with the file's size and time.
+"""The SHA-256 of a file's bytes, computed once and remembered in the cache with the file's size and time.
 
-A run begins by asking whether its sources are those that were built before. Reading 20 GB to answer takes half a
-minute; size and modification time of the same path answer at once. They only ever spare the reading: what is compared
-is the digest, so a copy, a checkout or a touched file is known for what it is. A file that was changed a moment ago is
-not remembered, for the next change could have the same time.
+A run begins by asking whether its sources are the ones that were built before. To answer that by reading 20 GB takes
+half a minute. So the digest is remembered, and as long as path, size and modification time are the same, the file is
+not read again. It is always the digests that are compared: a copy or a touched file has the same one. A file that was
+changed less than two seconds ago is not remembered, for another change could give it the same time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, write_json
 
 _BLOCK = 1 << 20
-_SETTLED = 2_000_000_000  # nanoseconds: coarser than any file system's clock
+_SETTLED = 2_000_000_000  # nanoseconds; no file system's clock is coarser
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,12 @@ def file_digest(path: Path) -> str:
 
 
 def remembered(what: str, ask: Callable[[], str]) -> str:
-    """What ``ask`` answers; or, where it raises :class:`UserError`, what it answered the last time it did not."""
+    """What ``ask`` returns. Where it raises :class:`UserError` (no network), what it returned last, with a warning.
+
+    Args:
+        what: names the question in the cache and in the warning.
+        ask: is called once.
+    """
     note = _note(what)
     try:
         answer = ask()
@@ -62,14 +67,14 @@ def _note(what: str) -> Path:
 
 
 def _remember(note: Path, content: dict[str, object]) -> None:
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time; who must write there, says so
+    with contextlib.suppress(OSError):  # without a cache, the digest is computed again: slower, but right
         write_json(note, content)
 
 
 def _read(note: Path) -> dict[str, object] | None:
     try:
         content = read_json(note)
-    except UserError:  # not there, or broken: it is made again
+    except UserError:  # not there, or broken: as if nothing had been remembered
         return None
     return content if isinstance(content, dict) and "digest" in content else None
 

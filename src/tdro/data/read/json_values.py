@@ -1,8 +1,7 @@
-"""Rows of a JSON file that is no JSONL: a list of objects, objects over several lines, ``{"data": [...]}``.
+"""Read a JSON file that is not JSONL: a list of objects, objects over several lines, or ``{"data": [...]}``.
 
-The file is read in blocks, and an object is parsed when all of it is there: memory is a block and an object, and each
-row's line is known. Rejected: ``json.load``, which takes ten times the file in memory, and another parser as a
-dependency, for the standard one says where a value ends.
+The file is read in blocks, and each object is parsed as soon as all of it is there. So memory holds a block and an
+object, and each row's line is known. See docs/decisions.md, json-in-blocks.
 """
 
 from __future__ import annotations
@@ -18,24 +17,27 @@ from tdro.data.read.jsonl import LONGEST_LINE, broken_file, text_blocks
 from tdro.data.read.rows import Problem, shown_key
 from tdro.errors import UserError
 
-_HEAD = 1 << 16  # characters by which a file is told
+_HEAD = 1 << 16  # characters at the beginning by which the file's form is told
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 _SCALAR = rf"(?:{_TEXT}|-?[\d.eE+-]+|true|false|null)"
 _WRAPPED = re.compile(rf"\s*\{{\s*(?:{_TEXT}\s*:\s*{_SCALAR}\s*,\s*)*(?P<name>{_TEXT})\s*:\s*\[\s*(?=\{{)")
 _WRAPPERS = ("data", "rows", "examples", "records", "items", "instances", "train")
-_CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # a row may be nothing but such a list
-_AFTER = re.compile(rf"\s*(?:,\s*{_TEXT}\s*:\s*{_SCALAR}\s*)*\}}\s*")  # , "version": "1.0"}
+_CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # may be the only key of a JSONL row
+_AFTER = re.compile(rf"\s*(?:,\s*{_TEXT}\s*:\s*{_SCALAR}\s*)*\}}\s*")  # what may follow the list: , "version": "1.0"}
 _NEXT_KEY = re.compile(rf"\s*,\s*(?P<name>{_TEXT})\s*:")
-_BY_COLUMNS = re.compile(rf'\s*\{{\s*{_TEXT}\s*:\s*\{{\s*"0"\s*:')  # pandas' to_json
+_BY_COLUMNS = re.compile(rf'\s*\{{\s*{_TEXT}\s*:\s*\{{\s*"0"\s*:')  # as pandas' to_json writes: {"query": {"0": "…"
 _NO_SPACE = re.compile(r"\S")
 
 Form = Literal["lines", "values", "wrapped", "columns"]
 
 
 def form_of(path: Path) -> Form:
-    """How a file's rows stand: one a line; as a list, or over several lines; in a list under a key; by columns.
+    """How a JSON file holds its rows, told by its first 64 Ki characters.
 
-    ``lines`` too where the file cannot be read: reading it says why.
+    Returns:
+        ``lines``, one row a line (JSONL); ``values``, a list of rows, or rows over several lines; ``wrapped``, a list
+        under a key of one object; ``columns``, an object a column. A file that cannot be read is ``lines``, whose
+        reader says what is wrong with it.
     """
     text = _head(path).lstrip()
     if re.match(r"\[\s*(\{|$)", text):
@@ -46,7 +48,7 @@ def form_of(path: Path) -> Form:
         return "columns"
     try:
         value, end = json.JSONDecoder(strict=False).raw_decode(text)
-    except (ValueError, RecursionError):  # the first object goes on behind the head, or is none
+    except (ValueError, RecursionError):  # the first object is longer than the head, or broken
         value, end = None, 0
     if _is_wrapped(text, value, end):
         return "wrapped"
@@ -67,7 +69,8 @@ def _head(path: Path) -> str:
 
 
 def _is_wrapped(text: str, value: Any, end: int) -> bool:
-    """Whether the file is one object with the rows in a list, by its beginning."""
+    """Whether the file is one object that has the rows in a list. ``value`` is the object, and ``end`` where it ends;
+    None and 0 if it is longer than the text."""
     found = _WRAPPED.match(text)
     if found is None:
         return False
@@ -79,9 +82,9 @@ def _is_wrapped(text: str, value: Any, end: int) -> bool:
 
 
 def json_rows(path: Path, form: Form, start: int = 0) -> Iterator[tuple[int, int, object]]:
-    """Line, rows so far, and the row or a :class:`Problem`; ``start`` rows are skipped.
+    """Yield the line of a row, how many rows came so far, and the row or a :class:`Problem`.
 
-    Nothing comes after a problem whose action is ``refused``.
+    The first ``start`` rows are skipped. Nothing comes after a problem whose action is ``refused``.
     """
     name, text, number = str(path), _Text(path), 0
     if form == "columns":
@@ -116,15 +119,15 @@ class _WrongFormError(ValueError):
 
 
 class _Text:
-    """The part of a text that is at hand.
+    """A file's text, of which only the part that is being parsed is in memory.
 
     Attributes:
-        left: the part.
-        place: how much of it is read.
-        line: the number of the line at this place.
-        ended: whether nothing comes behind the part.
-        end: of the value that begins at the place, once it was read.
-        twice: a key that stands twice in this value.
+        left: this part.
+        place: up to where in ``left`` the text has been read.
+        line: the line of the file at ``place``.
+        ended: whether ``left`` reaches to the end of the file.
+        end: where in ``left`` the value ends that :meth:`value` parsed last.
+        twice: a key that is there twice in an object of this value; None if there is none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -134,7 +137,7 @@ class _Text:
         self.twice: str | None = None
 
     def more(self, characters: int = 1) -> bool:
-        """Read so many characters or more; False at the end."""
+        """Read at least so many characters more from the file; False if it has ended."""
         found = [self.left[self.place :]]
         while characters > 0 and not self.ended:
             block = next(self._blocks, "")
@@ -145,12 +148,12 @@ class _Text:
         return len(self.left) > len(found[0])
 
     def skip(self, end: int) -> None:
-        """Go on to a place."""
+        """Move ``place`` on to an index in ``left``, and count the lines."""
         self.line += self.left.count("\n", self.place, end)
         self.place = end
 
     def next(self) -> str:
-        """The next character that is no space, which is not read yet; empty at the end."""
+        """Skip spaces, and return the character behind them without skipping it; empty at the end of the file."""
         while True:
             found = _NO_SPACE.search(self.left, self.place)
             self.skip(found.start() if found else len(self.left))
@@ -160,7 +163,7 @@ class _Text:
                 return ""
 
     def value(self) -> object:
-        """The JSON value that begins here; it is read when its ``end`` is skipped."""
+        """Parse the JSON value that begins at ``place``. ``place`` stays there; ``skip(end)`` goes behind the value."""
         while True:
             self.twice = None
             try:
@@ -181,7 +184,7 @@ class _Text:
 
 
 def _values(text: _Text) -> Iterator[object]:
-    """The objects, whether in a list or not; the text stands at the one that was given last."""
+    """The objects of a file, in a list or one after the other. While one is being used, ``place`` is its beginning."""
     while character := text.next():
         if character == "[":
             text.skip(text.place + 1)
@@ -192,7 +195,7 @@ def _values(text: _Text) -> Iterator[object]:
 
 
 def _list(text: _Text) -> Iterator[object]:
-    """What is left of a list, to its end."""
+    """The values of a list, from behind its opening bracket to its end."""
     while character := text.next():
         if character in ",]":
             text.skip(text.place + 1)
@@ -205,7 +208,7 @@ def _list(text: _Text) -> Iterator[object]:
 
 
 def _wrapped(text: _Text) -> Iterator[object]:
-    """The objects of the list that the file's one object holds beside scalars."""
+    """The objects of the one list in the file's one object, whose other values may only be scalars."""
     text.more(_HEAD)
     begins = _WRAPPED.match(text.left)
     if begins is None:

@@ -1,10 +1,9 @@
-"""Lines of a JSONL file, one value at a time, whatever the file looks like: a broken line becomes a problem.
+"""Read a JSONL file, one value at a time; a broken line becomes a problem, and the lines around it are still read.
 
 Files come from anywhere: gzipped, cut off in the middle, in UTF-16 from a spreadsheet, with NUL bytes after a crash,
-with the line ends of three systems. Bytes are read in blocks and cut into lines before a line is decoded: memory stays
-constant, every line has a byte offset from which reading can go on, and a bad line never costs its neighbours.
-Rejected: text files (a wrong byte raises in the middle of a block, and the lines before it are lost), orjson (it does
-not see a key that stands twice, and parsing is an eighth of a build's time), and mending JSON by guessing.
+with the line ends of three systems. The bytes are read in blocks and split into lines before a line is decoded. So
+memory stays constant, a bad byte costs only its own line, and each line has a byte offset from which an interrupted
+build goes on. See docs/decisions.md, jsonl-by-bytes.
 """
 
 from __future__ import annotations
@@ -22,40 +21,40 @@ from typing import Any, TextIO
 from tdro.data.read.rows import Action, Problem, shown_key
 from tdro.errors import UserError
 
-LONGEST_LINE = 32 << 20  # bytes; no training row is as long, but a file without line ends is
-_BLOCK = 1 << 16  # it and its lines stay in the processor's cache: reading is a fifth faster than with 1 MiB
+LONGEST_LINE = 32 << 20  # bytes; no training row is so long, but a file without line ends is
+_BLOCK = 1 << 16  # bytes read at once; it fits the processor's cache, and reads a fifth faster than 1 MiB
 _File = io.BufferedReader | gzip.GzipFile
 _BREAKS = (EOFError, OSError, zlib.error)  # what reading a truncated or damaged gzip file raises
-_BOMS = {  # the longer ones first: UTF-32's begins as UTF-16's does
+_BOMS = {  # byte order marks; UTF-32's come first, because they begin as UTF-16's do
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
     codecs.BOM_UTF8: "utf-8",
 }
-_CONTINUATION = bytes(range(0x80, 0xC0))  # of a UTF-8 sequence
-_FOUR_BYTES = bytes(range(0xF0, 0x100))  # the first byte of a sequence of four: a surrogate pair in UTF-16
+_CONTINUATION = bytes(range(0x80, 0xC0))  # the second to last bytes of a character in UTF-8
+_FOUR_BYTES = bytes(range(0xF0, 0x100))  # first byte of a four-byte character, which is a surrogate pair in UTF-16
 
 
 def raw_rows(
     path: Path | str, start: int = 0, line: int = 1, longest: int = LONGEST_LINE
 ) -> Iterator[tuple[int, int, object | Problem]]:
-    """The values of a JSONL file, or what is wrong with a line.
+    """Yield the value of each line of a JSONL file, or a :class:`Problem` that says what is wrong with the line.
 
-    The file may be gzipped, and the first one in a tar archive; its content tells, and nothing is unpacked to disk.
-    A line ends with LF, CRLF or CR; blank ones are skipped. The last one may have no end, but where it has none and is
-    no JSON, the file was cut. UTF-16 is known by its BOM or its NUL bytes, UTF-32 by its
-    BOM. Memory: a block of 64 KiB and a line.
+    The file may be gzipped or be the first file of a tar archive; this is told by its bytes, not by its name, and
+    nothing is unpacked to disk. A line ends with LF, CRLF or CR, and blank lines are skipped. The last line needs no
+    line end; but if it has none and is not JSON either, the file was cut off there, and is refused. UTF-16 is
+    recognised by its BOM or its NUL bytes, UTF-32 by its BOM. Memory: a block of 64 KiB and a line.
 
     Args:
         path: the file.
-        start: byte offset in the uncompressed file to begin at, 0 or one that was yielded before.
+        start: byte offset in the uncompressed file to begin at: 0, or an offset that was yielded before.
         line: the number of the line at ``start``.
-        longest: bytes (as UTF-8) above which a line is left out, and not kept in memory.
+        longest: a line of more bytes (in UTF-8) becomes a problem, and is not kept in memory.
 
     Yields:
-        the line's number, the offset of the line after it, and the value or the :class:`Problem`. Nothing comes
-        after a problem whose action is ``refused``.
+        The line's number, the byte offset behind it, and its value or the :class:`Problem`. Nothing comes after a
+        problem whose action is ``refused``.
 
     Raises:
         UserError: the file cannot be opened.
@@ -88,7 +87,7 @@ def raw_rows(
 
 
 def broken_file(file: str, line: int, error: object) -> Problem:
-    """The problem of a file that cannot be read on from a line."""
+    """The problem that a file cannot be read any further than a line."""
     message = f"the file is damaged or breaks off here ({error}); get it again"
     return Problem(file, line, "broken-file", message, "refused")
 
@@ -105,7 +104,7 @@ def _open(path: Path | str) -> _File:
 
 
 def _member(file: _File) -> tuple[int, int | None]:
-    """Where the data begin and end: of a tar archive's first file, and of anything else from 0 to None."""
+    """The offsets at which the data begin and end: those of a tar archive's first file; else 0 and None, the end."""
     if file.peek(512)[257:262] != b"ustar":
         return 0, None
     _, size = _next_member(file)
@@ -124,22 +123,43 @@ def first_member(path: Path) -> str:
 
 
 def _next_member(file: _File) -> tuple[str, int]:
-    """Go to the content of an archive's next file that is not empty; its name and size, 0 where none is left."""
+    """Seek to the content of a tar archive's next file that is not empty.
+
+    Returns:
+        Its name and its size in bytes; an empty name and 0 where no file is left.
+    """
     file.seek(-(-file.tell() // 512) * 512)
     while len(header := file.read(512)) == 512 and any(header):
         try:
             member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             raise EOFError(f"not a tar archive: {error}") from error
-        hidden = member.name.rpartition("/")[2].startswith(".")  # macOS puts one before each file
+        hidden = member.name.rpartition("/")[2].startswith(".")  # macOS adds a ._NAME before each file
         if member.isreg() and member.size and not hidden:
             return member.name, member.size
         file.seek(file.tell() + -(-member.size // 512) * 512)
     return "", 0
 
 
+def seekable_encoding(path: Path) -> str:
+    """The encoding of a file whose lines can be read again, in any order, at the offsets that :func:`raw_rows` gave.
+
+    Raises:
+        UserError: the file is compressed or an archive, in which nothing can be read from the middle.
+    """
+    with _open(path) as file:
+        if isinstance(file, gzip.GzipFile) or _member(file)[1] is not None:
+            raise UserError(f"{path}: is compressed or an archive, and must be read from any place; unpack it")
+        return encoding_of(file.peek(4))[0]
+
+
+def parse_again(raw: bytes, encoding: str) -> Any:
+    """The value of a line that :func:`raw_rows` could read, from its bytes; ``encoding`` is the file's."""
+    return _unchecked(raw.decode(encoding, "surrogatepass").strip(" \t\r\n\ufeff"))[0]
+
+
 def text_blocks(path: Path) -> Iterator[str]:
-    """The text of a file, of which :func:`raw_rows` reads lines, in blocks.
+    """The decoded text of a file that :func:`raw_rows` could read (gzipped, UTF-16, …), in blocks.
 
     Raises:
         UserError: the file cannot be opened.
@@ -157,7 +177,8 @@ def text_blocks(path: Path) -> Iterator[str]:
 
 
 def _is_cut(raw: bytes, problem: Problem) -> bool:
-    """Whether a line that cannot be read is the beginning of an object: it has no end, as only the last line may."""
+    """Whether a line that is not JSON is a truncated object: it has no line end, so it is the file's last line, and it
+    opens more braces than it closes."""
     if raw.endswith((b"\n", b"\r")) or not raw.lstrip().startswith(b"{"):
         return False
     open_still = not raw.rstrip().endswith(b"}") or raw.count(b"{") > raw.count(b"}")
@@ -167,7 +188,8 @@ def _is_cut(raw: bytes, problem: Problem) -> bool:
 def open_text(path: Path, newline: str | None = "") -> TextIO:
     """A text file, gzipped or not, in UTF-8, UTF-16, or UTF-32 with a BOM.
 
-    A byte that is no UTF-8 becomes half of a surrogate pair. ``newline`` as in :func:`open`.
+    A byte that is not UTF-8 becomes half of a surrogate pair, so that its line can be named. ``newline`` is that of
+    :func:`open`.
 
     Raises:
         OSError: it cannot be opened.
@@ -181,11 +203,11 @@ def open_text(path: Path, newline: str | None = "") -> TextIO:
 
 
 def encoding_of(head: bytes) -> tuple[str, int]:
-    """The encoding of a file that begins so, and the length of its BOM."""
+    """The encoding of a file that begins with these bytes, and the length of its BOM."""
     for bom, encoding in _BOMS.items():
         if head.startswith(bom):
             return encoding, len(bom)
-    # A file begins with two ASCII characters, such as {": in UTF-16, every other byte of them is 0.
+    # A JSONL file begins with two ASCII characters, such as {" . In UTF-16, every other byte of these is 0.
     nulls = [byte == 0 for byte in head[:4]]
     if nulls == [False, True, False, True]:
         return "utf-16-le", 0
@@ -193,16 +215,21 @@ def encoding_of(head: bytes) -> tuple[str, int]:
 
 
 def _lines(blocks: Iterable[bytes], encoding: str, longest: int) -> Iterator[tuple[bytes | None, int]]:
-    """Each line in UTF-8 with its end, or None where it is too long, and its bytes in the file."""
-    pieces: list[bytes] = []  # of a line that no block has ended yet
-    held = dropped = 0  # bytes: in the pieces; of the same line, not kept, counted as in the file
+    """Split UTF-8 blocks into lines.
+
+    Yields:
+        The line with its line end, or None where it is too long; and how many bytes of the file it takes.
+    """
+    pieces: list[bytes] = []  # the beginning of a line whose end has not been read yet
+    held = 0  # bytes in the pieces
+    dropped = 0  # bytes of the file that belong to the same line, but were not kept because it is too long
     for block in blocks:
         ended = b"\n" in block or b"\r" in block or (pieces and pieces[-1].endswith(b"\r"))
         pieces.append(block)
         held += len(block)
         if ended:
             lines = b"".join(pieces).splitlines(keepends=True)
-            # A CR at the end of a block may be half of a CRLF.
+            # A block that ends with CR may have been cut between CR and LF.
             pieces = [] if lines[-1].endswith(b"\n") else [lines.pop()]
             held = sum(map(len, pieces))
             for line in lines:
@@ -219,23 +246,23 @@ def _lines(blocks: Iterable[bytes], encoding: str, longest: int) -> Iterator[tup
 
 
 def _blocks(file: _File, encoding: str, end: int | None) -> Iterator[bytes]:
-    """What is left of the file up to ``end``, in UTF-8."""
+    """The rest of the file up to the offset ``end``, converted to UTF-8."""
     blocks = _bytes(file, end)
     if encoding == "utf-8":
         yield from blocks
         return
-    # Both ways of bearing errors keep the number of bytes, so that offsets stay true.
+    # Both ways of handling errors keep the number of bytes, so that offsets stay right.
     errors = "surrogatepass" if encoding.startswith("utf-16") else "replace"
     decoder = codecs.getincrementaldecoder(encoding)(errors)
     for block in blocks:
         if text := decoder.decode(block):
             yield text.encode("utf-8", "surrogatepass")
-    if decoder.getstate()[0]:  # half a character is left
+    if decoder.getstate()[0]:  # the file ends in the middle of a character
         yield "\ufffd".encode()
 
 
 def _bytes(file: _File, end: int | None) -> Iterator[bytes]:
-    """read1, not read: what a broken gzip file gave before it broke is not lost."""
+    """The bytes up to ``end``, by ``read1``, which returns what a damaged gzip file holds before the damage."""
     place = 0 if end is None else file.tell()
     while block := file.read1(_BLOCK if end is None else min(_BLOCK, end - place)):
         place += len(block)
@@ -245,7 +272,7 @@ def _bytes(file: _File, end: int | None) -> Iterator[bytes]:
 
 
 def _size(raw: bytes, encoding: str) -> int:
-    """Bytes of the file that this UTF-8 stands for. Additive, wherever a line is cut."""
+    """How many bytes of the file became this UTF-8. The sizes of the pieces of a line add up to the line's."""
     if encoding == "utf-8":
         return len(raw)
     characters = len(raw.translate(None, _CONTINUATION))
@@ -255,7 +282,7 @@ def _size(raw: bytes, encoding: str) -> int:
 
 
 class _DuplicateKey(Exception):
-    """An object has a key twice."""
+    """An object has a key twice; ``args[0]`` is the key."""
 
 
 _BLANK = object()  # the value of a line with nothing on it
@@ -270,11 +297,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _strict = json.JSONDecoder(object_pairs_hook=_object).raw_decode
-_lenient = json.JSONDecoder(object_pairs_hook=_object, strict=False).raw_decode  # bears raw control characters
+_unchecked = json.JSONDecoder(strict=False).raw_decode  # of a line that was read before
+_lenient = json.JSONDecoder(object_pairs_hook=_object, strict=False).raw_decode  # accepts raw control characters
 
 
 def _value(raw: bytes | None, name: str, line: int, longest: int) -> object | Problem:
-    """One line's value. The usual line is parsed once; only a line that fails is looked at closely."""
+    """A line's value, :data:`_BLANK`, or a problem. A good line is parsed once; only a bad one is looked at again."""
     if raw is None or len(raw) > longest:
         message = f"the line is longer than {longest} bytes; is this a file with one JSON value a line?"
         return Problem(name, line, "line-too-long", message, "dropped")
@@ -295,8 +323,12 @@ def _value(raw: bytes | None, name: str, line: int, longest: int) -> object | Pr
 
 
 def _failed(text: str, name: str, line: int) -> object | Problem:
-    """What is wrong with a line; or its value, where only control characters were (row_from removes them)."""
-    text = text.removeprefix("\ufeff")  # files with a BOM, joined
+    """What is wrong with a line that is not strict JSON.
+
+    A line whose only fault is raw control characters is read all the same, and its value returned;
+    :func:`tdro.data.read.rows.row_from` removes them with a note.
+    """
+    text = text.removeprefix("\ufeff")  # a BOM inside the file: several files were joined
     action: Action = "dropped"
     try:
         value, end = _lenient(text)

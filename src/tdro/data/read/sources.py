@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdro.data.read.arrow_rows import is_saved, parquet_rows, parquet_size, saved_files, saved_rows, saved_split
+from tdro.data.read.beir import CORPUS, QUERIES, splits
 from tdro.data.read.beir_rows import beir_files, beir_rows
 from tdro.data.read.file_digest import file_digest, remembered
 from tdro.data.read.folders import files_in
@@ -26,7 +27,7 @@ from tdro.data.read.jsonl import first_member, raw_rows
 from tdro.data.read.rows import Problem, shown_key
 from tdro.data.read.tables import table_rows
 from tdro.errors import UserError
-from tdro.recipe.places import (
+from tdro.recipe.source_kinds import (
     ARCHIVES,
     ENDINGS,
     JSONL,
@@ -125,7 +126,7 @@ def refusal(parts: list[Part]) -> str:
 
 def _folder(path: Path, split: str | None) -> Opened:
     """A folder in BEIR's layout, one that ``save_to_disk`` made, or one of data files."""
-    if (path / "corpus.jsonl").is_file():
+    if (path / CORPUS).is_file():
         return _beir(path, split or "train")
     if (path / "mixture.json").is_file():
         raise UserError(f"{path}: a mixture, not a task's data; in a recipe: data: {{mixture: {path}}}")
@@ -198,12 +199,12 @@ def _part(file: Path) -> Part:
 
 def _beir(folder: Path, split: str) -> Opened:
     files = beir_files(folder, split)
-    others = sorted(f"qrels/{path.name}" for path in folder.glob("qrels/*.tsv") if path != files[-1])
+    others = [f"qrels/{other}.tsv" for other in splits(folder) if other != split]
     read = functools.partial(beir_rows, folder, split)
     return Opened(
         [f"beir {file_digest(file)}" for file in files],
         files,
-        lambda: [Part(str(folder / "queries.jsonl"), lambda position, line: read(position))],
+        lambda: [Part(str(folder / QUERIES), lambda position, line: read(position))],
         [f"{folder}: qrels/{split}.tsv is read; not read: {', '.join(others)}"] if others else [],
     )
 

@@ -1,8 +1,7 @@
-"""Which split of a data set a name belongs to, and which of its splits is trained on.
+"""Which split a file's name belongs to (``dev.jsonl``: validation), and which split of a data set is trained on.
 
 A data set that was cloned from the hub has its training, validation and test rows side by side. ``train`` is trained
-on; what is held out is not, unless it is asked for. Rejected: the hub's own patterns, which take a file that names no
-split for training data even where test data lie beside it.
+on. Validation and test data are not, unless the user names that split. See docs/decisions.md, split-by-name.
 """
 
 from __future__ import annotations
@@ -42,26 +41,26 @@ def words(name: str) -> list[str]:
 
 
 def split_of(name: str) -> str | None:
-    """``train``, ``validation`` or ``test`` where just one of them is among a name's words."""
+    """``train``, ``validation`` or ``test``, if exactly one of them is among a name's words; else None."""
     found = {_WORDS[word] for word in words(name) if word in _WORDS}
     return found.pop() if len(found) == 1 else None
 
 
 def without_split(name: str) -> str:
-    """The words of a name that name no split, joined."""
+    """A name without the words for a split: of ``en-train-00000`` it is ``en``."""
     return "-".join(word for word in words(name) if word not in _WORDS)
 
 
 def split_to_read(names: Sequence[str], wanted: str | None, where: str) -> str:
-    """The split that is trained on: the wanted one, else ``train``, else the only one that is not held out.
+    """The split to train on: the wanted one, else ``train``, else the only one that is neither validation nor test.
 
     Args:
-        names: of the splits.
-        wanted: what the user asked for.
-        where: for the error.
+        names: of all splits of the data set.
+        wanted: the split that the user named; None if they named none.
+        where: begins the error: the data set.
 
     Raises:
-        UserError: there is no such split, or it cannot be told which one is meant.
+        UserError: there is no such split, or several could be meant.
     """
     listed = ", ".join(names)
     if wanted is not None:

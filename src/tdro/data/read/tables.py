@@ -1,9 +1,8 @@
-"""Rows of CSV and TSV files, one at a time, with their lines.
+"""Read CSV and TSV files, one row at a time, with line numbers.
 
-A broken row becomes a problem and does not cost the next, as in :mod:`tdro.data.read.jsonl`; but where a quote is not
-closed, nobody knows where the next row begins, and the file is refused. How cells are parted and quoted is told by
-:mod:`tdro.data.read.dialect`. Rejected: pyarrow's CSV reader (several times faster, but one wrong row ends it, and it
-knows no lines).
+A broken row becomes a problem, and the rows behind it are still read. But where a quote is not closed, nobody knows
+where the next row begins, and the file is refused. :mod:`tdro.data.read.dialect` decides which character separates
+cells, and whether quotes around a cell belong to its text. See docs/decisions.md, tables-by-line.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ from tdro.data.read.dialect import (
 from tdro.data.read.jsonl import LONGEST_LINE, broken_file, open_text
 from tdro.data.read.rows import Problem
 
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python's surrogateescape makes of a byte
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python's surrogateescape reads it
 _UNCLOSED = "a quote is opened here and never closed: is the file cut, or the quote one too many?"
-_FIRST_ROW = 1 << 12  # characters in which it is looked for
-_MOST_WORDS = 5  # of a column's name
+_FIRST_ROW = 1 << 12  # characters behind the header among which the first row is looked for
+_MOST_WORDS = 5  # in a column's name; a header with longer ones may be a row of texts
 
 
 def table_rows(path: Path, delimiter: str, start: int = 0) -> Iterator[tuple[int, int, object]]:
-    """Line, rows so far, and the row as a dict of its header's names or a :class:`Problem`; ``start`` are skipped.
+    """Yield a row's line, how many rows came so far, and the row (column name to cell) or a :class:`Problem`.
 
-    The first line is the header. UTF-8, UTF-16, or UTF-32 with a BOM; gzipped or not. An empty cell is null: a row may
-    have fewer negatives than the table has columns for. Memory: a row, and a window of a million characters where
-    quotes must be told.
+    The first line is the header. The file is in UTF-8, UTF-16, or UTF-32 with a BOM, and may be gzipped. An empty cell
+    is None, for a row may have fewer negatives than the table has columns for them. Memory: a row, and a million
+    characters where it must be found out what quotes mean.
 
     Args:
         path: the file.
-        delimiter: what usually parts its cells; ``;`` and others are told by the header.
-        start: rows to skip.
+        delimiter: what usually separates the cells of such files. If the header shows another one (``;``), that counts.
+        start: how many rows to skip.
     """
-    for number, (line, value) in enumerate(_table(path, delimiter), 1):
-        if number > start:
-            yield line, number, value
+    for count, (line, value) in enumerate(_table(path, delimiter), 1):
+        if count > start:
+            yield line, count, value
 
 
 def _table(path: Path, usual: str) -> Iterator[tuple[int, object]]:
@@ -84,7 +83,7 @@ def _reader(file: TextIO) -> Callable[[], str]:
 
 
 def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
-    """A row or a problem for each record of the table; the record's lines are those that ``lines`` has taken."""
+    """A row or a problem for each record. While one is used, ``lines.taken`` are the lines that it was read from."""
     try:
         delimiter = _delimiter(lines, usual)
         header = [cell.strip() for cell in next(Dialect(delimiter).reader(lines), [])]
@@ -113,9 +112,9 @@ def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
 
 
 def _delimiter(lines: Lines, usual: str) -> str:
-    """What parts the cells; the lines before the header are taken."""
+    """What separates the cells; ``lines`` stands at the header afterwards."""
     for line in lines:
-        if sep := re.fullmatch(r"sep=(.)\s*", line):  # Excel's
+        if sep := re.fullmatch(r"sep=(.)\s*", line):  # Excel writes this line before the header
             lines.forget()
             return sep[1]
         if line.strip():
@@ -136,11 +135,18 @@ def _records(lines: Lines, delimiter: str, quoted: bool, columns: int, name: str
 
 
 def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] | Problem, None, Dialect | None]:
-    """Lines whose quotes, if they have any, are characters. Returns the dialect of the others; None at the end.
+    """Read a TSV file in which quotes are part of the text, as far as it is one.
 
-    Where it was told that they are characters, cells that a program seems to have quoted are counted from there on.
+    Whenever a cell begins with a quote, the next million characters are looked at, to find out what quotes mean there.
+    If they are part of the text, reading goes on, and cells that a program seems to have quoted are counted from then
+    on: too many of them, and the file is refused.
+
+    Returns:
+        The dialect in which the file must be read from the current line on, because quotes enclose cells; None at the
+        end of the file.
     """
-    signs, told_until, told, first = Signs(), 0, "", 0  # first: line with a quote that was read as a character
+    signs, told_until, told = Signs(), 0, ""
+    first = 0  # the first line with a quote that was read as part of the text
     lines.forget()
     for line in lines:
         if lines.number > told_until and '"' in line and (begins_with_quote(line, TAB) or ESCAPED in line):
@@ -168,7 +174,14 @@ def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] 
 
 
 def _problem_of(told: str, first: int, line: int, name: str) -> Problem | None:
-    """What is said of quotes that are told so, where the first of them that was read as a character is in a line."""
+    """The problem to report, if any, where :func:`tdro.data.read.dialect.tell` said ``told`` of the quotes in a line.
+
+    Args:
+        told: what it said.
+        first: the first line with a quote that was read as part of the text; 0 if there was none before.
+        line: where the problem is.
+        name: of the file.
+    """
     if told in ("quotes", "backslash", "unclear"):
         return Problem(name, line, "unclear-quotes", _unclear(first), "refused")
     if told == "cut":
@@ -187,7 +200,7 @@ def _unclear(before: int) -> str:
 
 
 def _quoted(lines: Lines, dialect: Dialect, columns: int, name: str) -> Iterator[list[str] | Problem]:
-    """Records in which quotes count."""
+    """Read records in which quotes enclose cells."""
     reader, escapes_told = dialect.reader(lines), dialect.backslash
     while True:
         lines.forget()
@@ -212,7 +225,7 @@ def _quoted(lines: Lines, dialect: Dialect, columns: int, name: str) -> Iterator
 
 
 def _failed(lines: Lines, dialect: Dialect, error: str, name: str) -> Problem:
-    """What is said of a record that quotes do not explain."""
+    """The problem of a record in which a quote neither closes a cell nor is doubled or escaped."""
     first = lines.number - len(lines.taken) + 1
     if "unexpected end" in error:
         return Problem(name, first, "broken-file", _UNCLOSED, "refused")
@@ -228,7 +241,7 @@ def _failed(lines: Lines, dialect: Dialect, error: str, name: str) -> Problem:
 
 
 def _wrong_header(header: list[str], delimiter: str) -> str:
-    """Why no row can be read by this header; empty where they can."""
+    """Why rows cannot be read with this header; empty if they can."""
     if _NOT_UTF8.search("".join(header)):
         return "the header is not UTF-8; convert the file to UTF-8"
     if len(set(header)) != len(header):
@@ -259,6 +272,6 @@ def _row(header: list[str], cells: list[str], name: str, lines: Lines) -> object
 
 
 def _is_of_another_encoding(lines: Lines) -> bool:
-    """Whether no line from here on, as far as is looked, has a character beyond ASCII that is UTF-8."""
+    """Whether every line among the next million characters that is not ASCII is not UTF-8 either."""
     ahead, _ = lines.ahead(WINDOW)
     return all(_NOT_UTF8.search(line) for line in ahead if not line.isascii())

@@ -1,6 +1,6 @@
 """Test sets: benchmarks by name, mteb's tasks, folders in BEIR's layout.
 
-beir.py        Read a BEIR folder: passages, queries, and which passage is how relevant to which query.
+beir_data.py   Read a BEIR folder: passages, queries, and which passage is how relevant to which query.
 benchmarks.py  The benchmarks by name: which test sets they have, on which split, and where a local copy of each may
                lie.
 find.py        From a name to BEIR folders: a folder, a group of test sets, a task of mteb's; local copies come first.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tdro.data.mixtures.folder import test_folders
+from tdro.data.read.beir import CORPUS, QUERIES, is_beir, qrels_file, splits
 from tdro.data.task import TestSet
 from tdro.data.testsets.benchmarks import GROUPS, Wanted, benchmark
 from tdro.data.testsets.mteb_task import mteb_folder, mteb_is_there, wanted_of
@@ -63,7 +64,7 @@ def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | Non
             raise UserError(f"{path}: no BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), and none in it")
         return parts
     wanted = benchmark(asked)
-    if not wanted and data is not None and _is_beir(data / asked):
+    if not wanted and data is not None and is_beir(data / asked):
         wanted = [Wanted(asked, asked, folders=(asked,))]
     return _all_parts(asked, [_as_in_groups(each) for each in wanted or wanted_of(asked)], data, cache)
 
@@ -84,27 +85,24 @@ def of_split(folder: Path, wanted: Wanted, cache: Path | str | None = None) -> P
     Raises:
         UserError: the split is not there.
     """
-    there = _splits(folder)
+    there = splits(folder)
     if wanted.split == "test" or (there == ["test"] and not wanted.exact_split):
         return folder
     source = wanted.split
     if source not in there:
-        missing = folder / "qrels" / f"{source}.tsv"
         raise UserError(
-            f"{missing}: no such file; {wanted.task or wanted.name} is judged on {source}, and there is only "
-            f"{', '.join(there)}.\nPut that file there, or name the folder itself to read it as it is: {folder}"
+            f"{qrels_file(folder, source)}: no such file; {wanted.task or wanted.name} is judged on "
+            f"{source}, and there is only {', '.join(there)}.\n"
+            f"Put that file there, or name the folder itself to read it as it is: {folder}"
         )
     view = cache_folder(cache) / "benchmarks" / f"{folder.name}-{source}-{fingerprint(str(folder))}"
     if view.is_dir():
         return view
     with whole_folder(view) as made:
         (made / "qrels").mkdir()
-        for name, target in (
-            ("corpus.jsonl", None),
-            ("queries.jsonl", None),
-            ("qrels/test.tsv", f"qrels/{source}.tsv"),
-        ):
-            _link(made / name, folder / (target or name))
+        for name in (CORPUS, QUERIES):
+            _link(made / name, folder / name)
+        _link(qrels_file(made, "test"), qrels_file(folder, source))
     return view
 
 
@@ -131,7 +129,7 @@ def _all_parts(asked: str, wanted: list[Wanted], data: Path | None, cache: Path 
 
 def _is_there(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bool:
     """Whether a test set is at hand without the hub."""
-    if data is not None and any(_is_beir(data / name) for name in wanted.folders):
+    if data is not None and any(is_beir(data / name) for name in wanted.folders):
         return True
     try:
         return mteb_is_there(wanted, data, cache)
@@ -140,7 +138,7 @@ def _is_there(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bo
 
 
 def _part(wanted: Wanted, data: Path | None, cache: Path | str | None) -> Part:
-    local = next((data / name for name in wanted.folders if _is_beir(data / name)), None) if data is not None else None
+    local = next((data / name for name in wanted.folders if is_beir(data / name)), None) if data is not None else None
     if local is not None:
         return Part(wanted, of_split(local.resolve(), wanted, cache))
     return Part(wanted, *mteb_folder(wanted, data, cache))
@@ -154,13 +152,11 @@ def _in_folder(path: Path, cache: Path | str | None) -> Iterator[Part]:
     known = [] if path.name in GROUPS else benchmark(path.name)
     if path.parent.name == "miracl":  # de, fr, … are names of languages only there
         known = [each for each in GROUPS["miracl"] if each.folders[0] == f"miracl/{path.name}"]
-    if _is_beir(path):
+    if is_beir(path):
         yield _alone(path, next((each for each in known if not each.whole), Wanted(path.name, "")), cache)
         return
     forums = [each for each in known if each.whole]
-    there = [
-        (each, path / Path(each.folders[0]).name) for each in forums if _is_beir(path / Path(each.folders[0]).name)
-    ]
+    there = [(each, path / Path(each.folders[0]).name) for each in forums if is_beir(path / Path(each.folders[0]).name)]
     if 0 < len(there) < len(forums):
         _LOG.warning(
             "%s: %d of %d forums (%s); their mean is not the benchmark's %s",
@@ -169,13 +165,13 @@ def _in_folder(path: Path, cache: Path | str | None) -> Iterator[Part]:
     yield from (Part(wanted, forum) for wanted, forum in there)
     if not forums:
         for below in sorted(each for each in path.iterdir() if each.is_dir()):
-            if _is_beir(below) or benchmark(below.name):
+            if is_beir(below) or benchmark(below.name):
                 yield from _in_folder(below, cache)
 
 
 def _alone(path: Path, wanted: Wanted, cache: Path | str | None) -> Part:
     """A folder that was named by its path: the benchmark's split if it is there, else ``test``, under its own name."""
-    there = _splits(path)
+    there = splits(path)
     if wanted.exact_split and wanted.split not in there and "test" in there:
         _LOG.warning(
             "%s: qrels/test.tsv is read, for there is no qrels/%s.tsv, by which the benchmark is judged, with other "
@@ -184,15 +180,6 @@ def _alone(path: Path, wanted: Wanted, cache: Path | str | None) -> Part:
         )
         wanted = replace(wanted, name=f"{wanted.name}-test", split="test")
     return Part(wanted, of_split(path, wanted, cache))
-
-
-def _is_beir(path: Path) -> bool:
-    """Whether it is in BEIR's layout; mteb's repositories may have a corpus.jsonl too, but other judgements."""
-    return (path / "corpus.jsonl").is_file() and bool(_splits(path))
-
-
-def _splits(path: Path) -> list[str]:
-    return sorted(found.stem for found in path.glob("qrels/*.tsv"))
 
 
 def _link(path: Path, target: Path) -> None:

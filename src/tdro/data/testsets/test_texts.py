@@ -8,18 +8,14 @@ evaluation, which takes its whole corpus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tdro.data.read.beir_ids import id_text, judgements, wrong_id
-from tdro.data.read.beir_rows import beir_rows
-from tdro.data.read.jsonl import raw_rows
-from tdro.data.read.rows import Problem
-from tdro.data.read.titled import titled
+from tdro.data.read.beir import CORPUS, QUERIES, entries, judgements, passage_text, qrels_file, strict
 from tdro.data.testsets.find import Part, find_test_sets, in_folder
 from tdro.errors import UserError
-from tdro.recipe.places import looks_like_file
+from tdro.recipe.source_kinds import looks_like_file
 
 MTEB = "mteb:"
 
@@ -91,42 +87,28 @@ def beir_texts(folder: Path, name: str, passages: bool = False) -> TestTexts:
     Raises:
         UserError: a file is missing or broken, named by its line.
     """
-    path = folder / "queries.jsonl"
+    path = folder / QUERIES
     if not path.is_file():
         raise UserError(f"{path}: no such file; a folder of test queries is in BEIR's layout, or has a mixture.json")
-    judged = _judged(folder / "qrels" / "test.tsv")
-    queries = {}
-    for line, _, value in raw_rows(path):
-        if isinstance(value, Problem):
-            raise UserError(f"{path}, line {line}: {value.message}")
-        if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-            raise UserError(f"{path}, line {line}: expected an object with an '_id' and the text 'text'")
-        key = id_text(value.get("_id"))
-        if not key:
-            raise UserError(f"{path}, line {line}: {wrong_id(value.get('_id'))}")
-        if judged is None or key in judged:
-            queries[key] = value["text"]
-    return TestTexts(name, queries, dict(_relevant(folder)) if passages else {})
+    scores = _scores(qrels_file(folder, "test"))
+    queries = {each.id: each.text for each in strict(path, entries(path)) if scores is None or each.id in scores}
+    return TestTexts(name, queries, _relevant(folder / CORPUS, queries, scores or {}) if passages else {})
 
 
-def _judged(path: Path) -> set[str] | None:
-    """The ids of the queries that are tested, or None (all) where nothing says which."""
+def _scores(path: Path) -> dict[str, dict[str, int]] | None:
+    """Query id to passage id to relevance; None where there is no such file, so that every query is tested."""
     if not path.is_file():
         return None
-    judged = set()
-    for found in judgements(path):
-        if isinstance(found, Problem):
-            raise UserError(f"{path}, line {found.line}: {found.message}")
-        judged.add(found.query)
-    return judged
+    scores: dict[str, dict[str, int]] = {}
+    for _, query, passage, score in strict(path, judgements(path)):
+        scores.setdefault(query, {})[passage] = score
+    return scores
 
 
-def _relevant(folder: Path) -> Iterator[tuple[str, str]]:
-    for line, _, value in beir_rows(folder, "test"):
-        if isinstance(value, Problem):
-            if value.kind in ("no-such-id", "duplicate-id"):  # as evaluation takes them
-                continue
-            raise UserError(f"{value.file}, line {line}: {value.message}")
-        for passage in value["positive_passages"] if isinstance(value, dict) else ():
-            title, text = (part if isinstance(part := passage.get(key), str) else "" for key in ("title", "text"))
-            yield passage["docid"], titled(title, text)
+def _relevant(corpus: Path, queries: Iterable[str], scores: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
+    """The passages that are relevant to one of the queries; ids that the corpus lacks are left out."""
+    wanted = dict.fromkeys(
+        passage for query in queries for passage, score in scores.get(query, {}).items() if score > 0
+    )
+    found = {each.id: passage_text(each.value) for each in strict(corpus, entries(corpus)) if each.id in wanted}
+    return {passage: found[passage] for passage in wanted if passage in found}

@@ -18,19 +18,26 @@ if TYPE_CHECKING:
 _UNLIMITED = 10**6  # transformers writes 10^30 where a tokenizer has no limit
 
 
-def positions(model: nn.Module) -> int | None:
-    """The most tokens that a model has positions for; None: as many as one likes, or it does not say.
+def table_positions(model: nn.Module) -> int | None:
+    """The most tokens that a model's tables of position embeddings have rows for; None if it has no such table.
 
-    RoBERTa and its kin count from the padding's number, so that a table of 514 rows is for 512 tokens.
+    RoBERTa and its kin count from the padding's id, so that a table of 514 rows is for 512 tokens.
     """
     from torch.nn import Embedding  # the report, which reads what was cut, needs no torch
 
-    found = []
+    tables = [getattr(module, "position_embeddings", None) for module in model.modules()]
+    rows = [
+        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        for table in tables
+        if isinstance(table, Embedding)
+    ]
+    return min(rows, default=None)
+
+
+def positions(model: nn.Module) -> int | None:
+    """The most tokens that a model has positions for, by its tables and its configuration; None if neither says."""
+    found = [table_positions(model) or 0]
     for module in model.modules():
-        table = getattr(module, "position_embeddings", None)
-        if isinstance(table, Embedding):
-            before = 0 if table.padding_idx is None else table.padding_idx + 1
-            found.append(table.num_embeddings - before)
         config = getattr(module, "config", None)
         text = config.get_text_config() if config is not None and hasattr(config, "get_text_config") else None
         found.append(getattr(text, "max_position_embeddings", None) or 0)

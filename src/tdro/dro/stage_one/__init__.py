@@ -1,7 +1,11 @@
-"""Stage 1 of a run: the reference's scores ahead of training, then the training that learns the weights.
+"""Stage 1: plan the rows, score them with the reference ahead of training, then train the proxy and learn the weights.
 
-learn.py        Stage 1: train the proxy on mixed batches and learn α from the reference's scores.
-scoring.py      The frozen reference's similarities of the planned rows, computed once and kept on disk.
-seen_losses.py  The reference's loss per task, over all planned rows or some: those it was trained on, and those it
-                was not.
+plan.py              The plan of stage 1: which rows the references and the proxy read, and which reference scores which
+                     row.
+scoring.py           The frozen reference's similarities of the planned rows, computed once and kept on disk.
+reference_losses.py  How well the references and the untrained base do on each task: what stage 1 is warned by before
+                     it starts.
+learn.py             Train the proxy on mixed batches and learn α from the reference's scores.
+stage.py             Stage 1 from its inputs to ``weights.json``: score the planned rows, judge the reference, learn the
+                     weights.
 """

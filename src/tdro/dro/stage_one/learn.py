@@ -1,7 +1,8 @@
-"""Stage 1: train the proxy on mixed batches and learn α from the reference's scores.
+"""Train the proxy on mixed batches and learn α from the reference's scores.
 
-The proxy is trained by the stock trainer with :class:`TDROLoss`; the reference is not in memory, its losses are read
-from the similarities that were scored ahead. Dropout is off: with it, α would depend on how the batch was cut.
+The stock trainer trains the proxy with :class:`tdro.TDROLoss`. The reference is not in memory: its losses are computed
+from the similarities that were scored before. Dropout is off, because with it α would depend on how a batch is cut into
+micro-batches.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from tdro.data.plan.row_plans import StepRows
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.dro.callback import TDROCallback
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import infonce_from_similarities
@@ -27,7 +28,7 @@ from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import StepRecord, TDROLoss
 from tdro.files import write_json, write_jsonl
 from tdro.machine import Machine
-from tdro.recipe.schema import Weights
+from tdro.recipe.schema import LearnWeights
 from tdro.training.checkpoints import newest_checkpoint
 from tdro.training.steps import PlannedSteps
 from tdro.training.trainer import PlannedTrainer, ProgressBar, training_log
@@ -44,24 +45,27 @@ def learn(
     load: Callable[[], SentenceTransformer],
     steps: PlannedSteps,
     similarities: NDArray[np.float32] | None,
-    settings: Weights,
+    settings: LearnWeights,
     folder: Path,
     machine: Machine,
     seed: int,
 ) -> tuple[WeightLearner, HealthMonitor]:
-    """Learn the weights, from where an interrupted run was; leaves ``steps.jsonl`` and two logs in ``folder``.
+    """Learn the weights; an interrupted run is continued.
+
+    Leaves ``steps.jsonl`` (α and measures of each step), ``log.jsonl`` and ``training.json`` in ``folder``.
 
     Args:
         load: gives the proxy's base model, fresh, with dropout off.
         steps: the mixed plan and its data; its ``labels`` are replaced.
-        similarities: the reference's, (T, B, 1 + N), from :func:`tdro.dro.stage_one.scoring.score_plan`; None for
-        ``raw``. settings: the recipe's ``weights``.
-        folder: where the results go; checkpoints lie in ``folder/training``, to be removed when the result is kept.
+        similarities: the reference's, (T, B, 1 + N), from :func:`tdro.dro.stage_one.scoring.score_plan`; None for the
+            measure ``raw``, which needs no reference.
+        settings: the recipe's ``weights`` section.
+        folder: where the results go. Checkpoints lie in ``folder/training``; whoever keeps the results removes them.
         machine: device, precision and ranks.
-        seed: of whatever the model draws.
+        seed: of fresh adapters and of the trainer.
 
     Returns:
-        The learner after the last step, and what health has to say.
+        The learner after the last step, and the health of the run.
 
     Raises:
         UserError: a loss that is not finite.
@@ -78,7 +82,7 @@ def learn(
         average,
     )
     steps.labels = reference_labels(similarities, settings.temperature)
-    set_seed(seed)  # of fresh adapters; the trainer sets it too, but after they are made
+    set_seed(seed)  # for fresh adapters; the trainer sets it too, but only after they are made
     model = load()
     loss = TDROLoss(
         model,
@@ -93,7 +97,7 @@ def learn(
     )
     working = folder / "training"
     working.mkdir(parents=True, exist_ok=True)
-    # On one rank only: another could read the log while this one writes it anew.
+    # On the main rank only: it rewrites the log here, which another rank could be reading.
     log = [StepLog(folder / "steps.jsonl", loss, newest_checkpoint(working))] if machine.main else []
     trainer = PlannedTrainer(
         model,
@@ -120,7 +124,11 @@ def learn(
 def reference_labels(
     similarities: NDArray[np.float32] | None, temperature: float
 ) -> Callable[[int, StepRows, StepTexts], NDArray]:
-    """Labels of :class:`TDROLoss`: task, the reference's loss, and the row's number in its task; (B, 3) float64."""
+    """A function that gives the labels of a step for :class:`tdro.TDROLoss`.
+
+    They are (B, 3) float64: the task of each row, the reference's loss (NaN without similarities), and the row's number
+    in its task.
+    """
 
     def labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
         losses = np.full(len(rows), np.nan)
@@ -133,7 +141,14 @@ def reference_labels(
 
 
 class StepLog(TrainerCallback):
-    """One line per step in ``steps.jsonl``, written as it happens; cut back to the checkpoint when a run continues."""
+    """Writes a line to ``steps.jsonl`` after each step.
+
+    Args:
+        path: of the log.
+        loss: whose steps are logged.
+        checkpoint: from which a run goes on; lines of later steps are removed, for those steps come again. None starts
+            an empty log.
+    """
 
     def __init__(self, path: Path, loss: TDROLoss, checkpoint: Path | None) -> None:
         self.path, self.loss = path, loss
@@ -142,14 +157,14 @@ class StepLog(TrainerCallback):
         write_jsonl(path, kept)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write the step that has just been done."""
+        """Write the line of the step that was just done."""
         if self.loss.last is not None:
-            with named(self.path), self.path.open("a", encoding="utf-8") as file:
+            with writing(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(as_line(self.loss.last)) + "\n")
 
 
 def as_line(record: StepRecord) -> dict[str, Any]:
-    """A step's record as JSON-able values; null where a task had no row."""
+    """A step's record as JSON values; null for a task that had no row."""
     return {
         "step": record.step,
         "loss": record.loss,
@@ -164,7 +179,7 @@ def as_line(record: StepRecord) -> dict[str, Any]:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log whose writer may have been killed in the middle of the last one."""
+    """The lines of a log, without a last one that its writer was killed in the middle of."""
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8")

@@ -1,18 +1,19 @@
 """The frozen reference's similarities of the planned rows, computed once and kept on disk.
 
-The plan says ahead which rows stage 1 will read, so the reference scores them before it starts: every distinct text
-of a block once, sorted by length, in bf16 where the device has it. Kept are the cosine similarities (T, B, 1 + N),
-not the losses, so that a sweep over η, τ or the measure pays nothing; the store's name is made of all that the bits
-depend on: the models, the plan, the texts, how they are cut, and the code. Blocks of steps that are done stay done.
-Rejected: the reference beside the proxy in every step (a third of the time and all of its memory), and keeping
-embeddings (larger by their dimension).
+The plan says which rows stage 1 will read, so the reference scores them before it starts. What is kept are cosine
+similarities, (T, B, 1 + N) for T steps of B rows with N hard negatives, in ``scores/<fingerprint>/cosines.npy``. The
+fingerprint is of everything that the numbers depend on: the models, the plan, the texts, how they are cut into
+micro-batches, and this code. So another η, temperature or measure finds its scores done.
+
+Steps are scored in blocks. A block that is done is marked by an empty file ``block-<n>.done`` and is not scored again.
+See docs/decisions.md, scores-ahead-of-training.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from xxhash import xxh3_128_hexdigest
 
 from tdro import __version__
 from tdro.data.plan.row_plans import StepRows
-from tdro.disk import named, reserve
+from tdro.disk import reserve_space, writing
 from tdro.dro.infonce import hard_negative_similarities
 from tdro.files import fingerprint, write_atomic
 from tdro.machine import Machine
@@ -36,53 +37,54 @@ from tdro.training.steps import PlannedSteps
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-# Texts scored before the result is put on disk; embeddings of a block are held in memory.
+# About so many texts make a block. Their embeddings are held in memory until the block is done.
 _TEXTS_PER_BLOCK = 100_000
-_CODE = 1  # to be raised with every change of what this module, or what it calls, makes of a plan
+_CODE = 1  # raise it with every change of this module, or of what it calls, that changes the numbers
+
+ReferenceOf = Callable[[StepRows], NDArray[np.int64]]
 
 
-Choice = Callable[[StepRows], NDArray[np.int64]]
-
-
-def one_reference(rows: StepRows) -> NDArray[np.int64]:
-    """The choice where there is one reference: it scores every row."""
+def only_reference(rows: StepRows) -> NDArray[np.int64]:
+    """Where there is one reference: it scores every row."""
     return np.zeros(len(rows), dtype=np.int64)
 
 
 def score_plan(
-    models: dict[str, Callable[[], SentenceTransformer]],
+    models: Mapping[str, Callable[[], SentenceTransformer]],
     steps: PlannedSteps,
     folder: Path,
     machine: Machine,
-    choose: Choice = one_reference,
+    reference_of: ReferenceOf = only_reference,
     title: str = "scoring the reference",
     chunk_rows: int | None = None,
 ) -> NDArray[np.float32]:
     """Cosine similarities of every planned row, (T, B, 1 + N), the positive first, memory-mapped.
 
     Args:
-        models: the references by fingerprint; loaded only if something is left to score.
+        models: for the fingerprint of each reference, a function that loads it. Called only if something is left to
+            score.
         steps: the plan and its data.
-        folder: where stores lie; this one's subfolder is named by models, plan, texts, precision, by how they are cut
-            into blocks and micro-batches, and by the version of the code.
+        folder: where scores are kept, each in a subfolder of its own.
         machine: device and precision. Every rank scores its share of the blocks.
-        choose: which of the models (position in ``models``) scores each row of a step, shape (B,).
+        reference_of: which of the models, by position, scores each row of a step, shape (B,).
         title: for the progress bar.
-        chunk_rows: score in exactly the micro-batches of so many texts that stage 1 will make, rank by rank, so that a
-            proxy equal to the reference has equal losses to the bit. None is faster; its similarities differ by the
-            rounding that another padding brings: 1e-7 in fp32, 1e-3 in bf16 (which is 0.05 nats at τ = 0.02).
+        chunk_rows: score in exactly the micro-batches of so many texts that stage 1 will make, rank by rank. Then a
+            proxy that equals the reference has equal losses to the bit. None embeds each distinct text of a block once,
+            sorted by length, which is faster; the similarities then differ by rounding, because texts are padded
+            otherwise: by 1e-7 in fp32, by 1e-3 in bf16 (0.05 nats at τ = 0.02).
     """
     cut = None if chunk_rows is None else [chunk_rows, machine.world]
-    # Only blocks that embed each distinct text once gain by being large; what a kill loses is at most a block.
+    # A kill loses at most a block. Large blocks gain only where each distinct text is embedded once.
     texts_per_block = _TEXTS_PER_BLOCK if chunk_rows is None else _TEXTS_PER_BLOCK // 10
     per_block = max(1, texts_per_block // (steps.plan.batch * (2 + steps.negatives)))
     how = [__version__, _CODE, machine.bf16, per_block, cut]
-    store = folder / fingerprint([list(models), _plan_state(steps), how, _digest(choose(steps.rows(0)[0]))])
+    store = folder / fingerprint([list(models), _plan_state(steps), how, _digest(reference_of(steps.rows(0)[0]))])
     shape = (steps.plan.steps, steps.plan.batch, 1 + steps.negatives)
     similarities = _open(store / "cosines.npy", shape)
     blocks = [range(start, min(start + per_block, shape[0])) for start in range(0, shape[0], per_block)]
     missing = [number for number in range(len(blocks)) if not (store / f"block-{number}.done").exists()]
-    # By number, not by what is missing: another rank may have finished a block since this one started to look.
+    # Blocks are dealt out by their number, not by their place among the missing ones: another rank may have finished
+    # one of these since this rank looked.
     mine = [number for number in missing if number % machine.world == machine.rank]
     if mine:
         loaded = [load().eval() for load in models.values()]
@@ -91,18 +93,18 @@ def score_plan(
             for number in mine:
                 block = blocks[number]
                 similarities[block.start : block.stop] = (
-                    _score_block(loaded, choose, steps, block, machine, bar)
+                    _score_distinct_texts(loaded, reference_of, steps, block, machine, bar)
                     if chunk_rows is None
-                    else _score_steps(loaded, choose, steps, block, machine, bar, chunk_rows)
+                    else _score_micro_batches(loaded, reference_of, steps, block, machine, bar, chunk_rows)
                 )
                 similarities.flush()
                 write_atomic(store / f"block-{number}.done", "")
     return similarities
 
 
-def _score_block(
+def _score_distinct_texts(
     models: list[SentenceTransformer],
-    choose: Choice,
+    reference_of: ReferenceOf,
     steps: PlannedSteps,
     block: range,
     machine: Machine,
@@ -110,12 +112,12 @@ def _score_block(
 ) -> NDArray[np.float32]:
     """Similarities of a block of steps, (steps, B, 1 + N): each model embeds each distinct text of its rows once."""
     planned = [steps.rows(step) for step in block]
-    chosen = np.stack([choose(rows) for rows, _ in planned])
+    scored_by = np.stack([reference_of(rows) for rows, _ in planned])
     query = np.stack([texts.query for _, texts in planned])
     passages = np.stack([texts.passages for _, texts in planned])
     result = np.empty(passages.shape, dtype=np.float32)
     for number, model in enumerate(models):
-        here = chosen == number
+        here = scored_by == number
         if not here.any():
             continue
         own_queries, query_place = np.unique(query[here], return_inverse=True)
@@ -128,16 +130,16 @@ def _score_block(
 
         queries = encode_tokens(model, steps.data.queries, own_queries, machine, done=advance)
         found = encode_tokens(model, steps.data.passages, own_passages, machine, done=advance)
-        bar.update(end - bar.n)  # what rounding has left
+        bar.update(end - bar.n)  # what rounding left out
         place = passage_place.reshape(rows, -1)
         for column in range(place.shape[1]):
             result[here, column] = np.einsum("rd,rd->r", queries[query_place], found[place[:, column]])
     return result
 
 
-def _score_steps(
+def _score_micro_batches(
     models: list[SentenceTransformer],
-    choose: Choice,
+    reference_of: ReferenceOf,
     steps: PlannedSteps,
     block: range,
     machine: Machine,
@@ -148,10 +150,10 @@ def _score_steps(
     result = np.empty((len(block), steps.plan.batch, 1 + steps.negatives), dtype=np.float32)
     for place, step in enumerate(block):
         rows, texts = steps.rows(step)
-        chosen = choose(rows)
+        scored_by = reference_of(rows)
         for of_rank in np.split(np.arange(len(rows)), machine.world):
             for number, model in enumerate(models):
-                here = of_rank[chosen[of_rank] == number]
+                here = of_rank[scored_by[of_rank] == number]
                 if len(here):
                     columns = [steps.data.queries.features(texts.query[here])]
                     columns += [steps.data.passages.features(column) for column in texts.passages[here].T]
@@ -171,7 +173,7 @@ def _similarities(
 
 
 def _plan_state(steps: PlannedSteps) -> list[object]:
-    """What the planned texts depend on: the tokens, the rows, and the plan's rule."""
+    """What the planned texts follow from: the tokens, the rows of the tasks, and the plan's settings."""
     data, plan = steps.data, steps.plan
     arrays: list[NDArray] = [
         data.queries.ids,
@@ -188,15 +190,15 @@ def _plan_state(steps: PlannedSteps) -> list[object]:
 
 
 def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap:
-    """A memory-mapped array on disk, made if it is not there yet."""
+    """A memory-mapped array on disk; it is made if it is not there."""
     if not path.exists():
         temporary = path.with_name(f"{os.getpid()}.npy")
-        with named(path):
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
-                reserve(temporary)
-                # A link, unlike a rename, does not replace the array that another rank has made and begun to fill.
+                reserve_space(temporary)
+                # A rename would replace the array that another rank has made and begun to fill. A link fails instead.
                 with contextlib.suppress(FileExistsError):
                     path.hardlink_to(temporary)
             finally:
@@ -205,4 +207,4 @@ def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap:
 
 
 def _digest(array: NDArray) -> str:
-    return xxh3_128_hexdigest(np.ascontiguousarray(array).data)  # as fast as memory is read
+    return xxh3_128_hexdigest(np.ascontiguousarray(array).data)

@@ -1,6 +1,6 @@
 """Test queries that stand in the training data.
 
-leaks.py             Does the training data hold test queries? Near-duplicates of each test set's queries among the
+find_leaks.py        Does the training data hold test queries? Near-duplicates of each test set's queries among the
                      training queries.
 model_leaks.py       Leaks of models that are evaluated on benchmarks: were they trained on the test queries?
 trained_on.py        What was a model trained on? As its run folder says it, or its card; nothing is read or loaded

@@ -13,11 +13,11 @@ from typing import Any
 
 from tdro.data.testsets.test_texts import TestTexts, beir_texts
 from tdro.errors import UserError
-from tdro.evaluation.leaks.leaks import FILE, Memo, look_for_leaks
+from tdro.evaluation.leaks.find_leaks import FILE, Memo, look_for_leaks
 from tdro.evaluation.leaks.trained_on import TrainedOn, trained_on
 from tdro.evaluation.leaks.training_queries import TrainingQueries
 from tdro.evaluation.scoring.evaluate_mkqa import test_name
-from tdro.evaluation.scoring.find_tests import Benchmark
+from tdro.evaluation.scoring.find_benchmark import Benchmark
 from tdro.evaluation.scoring.mkqa import mkqa_file, read_mkqa
 
 
@@ -33,8 +33,8 @@ def find_model_leaks(
         data: local copies of data sets may be there.
 
     Returns:
-        By name, what :func:`tdro.evaluation.leaks.leaks.look_for_leaks` returns, with ``told_by`` and ``not_looked_at``
-        (data set to the reason).
+        By name, what :func:`tdro.evaluation.leaks.find_leaks.look_for_leaks` returns, with ``told_by`` and
+        ``not_looked_at`` (data set to the reason).
 
     Raises:
         UserError: a test set is broken.

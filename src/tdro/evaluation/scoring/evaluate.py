@@ -22,22 +22,22 @@ from numpy.typing import NDArray
 
 from tdro.data.mixtures.folder import beir_sha256
 from tdro.data.task import TestSet
-from tdro.data.testsets.beir import BeirData, read_beir
+from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.tokens.cut_warnings import much_cut
 from tdro.data.tokens.cuts import Cutter, TaskCut
 from tdro.data.tokens.limits import longest_row
 from tdro.data.tokens.tokenize import encoder_of
 from tdro.errors import UserError
-from tdro.evaluation.formats.mteb_format import write_mteb
-from tdro.evaluation.formats.trec import trec_run
+from tdro.evaluation.formats.mteb_results import write_mteb
+from tdro.evaluation.formats.trec_run import trec_run
 from tdro.evaluation.scoring.metrics import gains, judgements, measure
-from tdro.evaluation.scoring.model_prompts import asked, prompts_of, read_prompts
+from tdro.evaluation.scoring.model_prompts import prompts_of, read_prompts, with_prompts
 from tdro.files import fingerprint, read_json, write_atomic, write_json
 from tdro.machine import Machine, join_ranks, this_machine, wait_for_everyone
-from tdro.models.base import load_model
 from tdro.models.fingerprint import model_fingerprint
+from tdro.models.load import load_model
 from tdro.models.own_encode import needs_own_encode
-from tdro.search.embedding_store import Store, Texts
+from tdro.search.embedding_store import EmbeddingStore, TextList
 from tdro.search.exact import search
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """A test set to evaluate: ``checksum`` is that of its files, ``key`` the fingerprint of everything that the result
     depends on, ``model`` that of the model alone."""
 
@@ -63,7 +63,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Found:
+class Ranking:
     """What is found on a test set: places in ``data.passages`` by rank, -1 where there are no more, and their scores by
     the model's ``similarity``; both (queries, ranks)."""
 
@@ -90,7 +90,7 @@ def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = N
     found = _machine(str(model.device), bf16)
     machine = Machine(found.device, found.bf16)
     content = model_fingerprint(model)
-    job = _job(content, asked(test, prompts_of(vars(model))), machine)
+    job = _job(content, with_prompts(test, prompts_of(vars(model))), machine)
     with TemporaryDirectory() as folder:
         (result,) = _search_all(model, content, [job], Path(folder), machine)
     return _result(job, result, "")
@@ -134,7 +134,7 @@ def evaluate_all(
         One dict a test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``,
         ``data`` (the test set's checksum), ``similarity`` (the function that scored), ``prompts`` (the texts before
         ``query`` and ``document``), ``passages`` (how many), ``problems`` (see
-        :class:`tdro.data.testsets.beir.BeirData`; the first 100), ``queries`` (ids), each of :data:`MEASURES` (one
+        :class:`tdro.data.testsets.beir_data.BeirData`; the first 100), ``queries`` (ids), each of :data:`MEASURES` (one
         value a query, in [0, 1]), ``mean`` of each.
 
     Raises:
@@ -146,7 +146,7 @@ def evaluate_all(
     join_ranks(machine)
     content = model_fingerprint(model)
     own = read_prompts(model) if isinstance(model, (str, Path)) else prompts_of(vars(model))
-    jobs = [_job(content, asked(test, own), machine) for test in tests]
+    jobs = [_job(content, with_prompts(test, own), machine) for test in tests]
     folder = Path(out_folder) / model_name
     scratch = folder / ".embeddings"
     missing = [job for job in jobs if not is_current(folder / f"{job.test.name}.json", job.key)]
@@ -174,10 +174,10 @@ def _machine(device: str | None, bf16: bool | None) -> Machine:
     return this_machine(device or "auto", precision)
 
 
-def _job(model: str, test: TestSet, machine: Machine) -> Job:
+def _job(model: str, test: TestSet, machine: Machine) -> ScoringJob:
     checksum = beir_sha256(test.folder)
     settings = [_VERSION, machine.bf16, test.prompt, test.passage_prompt, test.task]
-    return Job(test, checksum, fingerprint([model, checksum, settings]), model)
+    return ScoringJob(test, checksum, fingerprint([model, checksum, settings]), model)
 
 
 def is_current(path: Path, key: str) -> bool:
@@ -192,32 +192,32 @@ def is_current(path: Path, key: str) -> bool:
 def _search_all(
     model: SentenceTransformer,
     content: str,
-    jobs: Sequence[Job],
+    jobs: Sequence[ScoringJob],
     embeddings: Path,
     machine: Machine,
     *,
     tokens_folder: Path | None = None,
     title: str = "evaluating",
     progress: bool = True,
-) -> Iterator[Found]:
+) -> Iterator[Ranking]:
     """Encode the texts of all test sets together, then search one test set after the other."""
     sets = [read_beir(job.test.folder) for job in jobs]
-    lists: list[Texts] = []
+    lists: list[TextList] = []
     for job, data in zip(jobs, sets, strict=True):
-        lists.append(Texts(data.queries, job.test.prompt, "query"))
-        lists.append(Texts(data.passages.texts, job.test.passage_prompt))
+        lists.append(TextList(data.queries, job.test.prompt, "query"))
+        lists.append(TextList(data.passages.texts, job.test.passage_prompt))
     _say_cuts(model, jobs, lists)
-    store = Store(embeddings, lists, model, content, machine)
+    store = EmbeddingStore(embeddings, lists, model, content, machine)
     store.encode(tokens_folder, title, progress)
     wait_for_everyone(machine)
     for number, data in enumerate(sets):
         queries = store.whole(2 * number).to(machine.device)
         passages, similarity = store.blocks(2 * number + 1), store.similarity
         top, scores = search(queries, passages, data, RANKS, machine, similarity.matrix)
-        yield Found(data, top, scores, similarity.name)
+        yield Ranking(data, top, scores, similarity.name)
 
 
-def _say_cuts(model: SentenceTransformer, jobs: Sequence[Job], lists: Sequence[Texts]) -> None:
+def _say_cuts(model: SentenceTransformer, jobs: Sequence[ScoringJob], lists: Sequence[TextList]) -> None:
     """Warn of test sets of which the model reads too little; prompts count here, as they do in its own ``encode``.
 
     Raises:
@@ -238,7 +238,7 @@ def _say_cuts(model: SentenceTransformer, jobs: Sequence[Job], lists: Sequence[T
         logger.warning("evaluation: %s", much)
 
 
-def write_found(folder: Path, job: Job, found: Found, model_name: str) -> None:
+def write_found(folder: Path, job: ScoringJob, found: Ranking, model_name: str) -> None:
     """Write all files of one test set into ``folder``; the one that says that they are there comes last."""
     name, data = job.test.name, found.data
     judged = judgements(data)
@@ -249,7 +249,7 @@ def write_found(folder: Path, job: Job, found: Found, model_name: str) -> None:
     write_json(folder / f"{name}.json", _result(job, found, model_name))
 
 
-def _result(job: Job, found: Found, model_name: str) -> dict[str, Any]:
+def _result(job: ScoringJob, found: Ranking, model_name: str) -> dict[str, Any]:
     test, data = job.test, found.data
     judged = judgements(data)
     gained = gains(found.top, judged)

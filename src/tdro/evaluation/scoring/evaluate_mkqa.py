@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tdro.data.testsets.beir import BeirData
+from tdro.data.testsets.beir_data import BeirData
 from tdro.data.testsets.passages import Passages, read_passages
 from tdro.errors import UserError
-from tdro.evaluation.formats.trec import trec_run
+from tdro.evaluation.formats.trec_run import trec_run
 from tdro.evaluation.scoring.evaluate import RANKS, is_current
 from tdro.evaluation.scoring.mkqa import LANGUAGES, Questions, accuracies, answer_ranks, mkqa_file, read_mkqa
 from tdro.files import fingerprint, read_json, sha256, write_atomic, write_json
 from tdro.machine import join_ranks, this_machine, wait_for_everyone
-from tdro.models.base import load_model
 from tdro.models.fingerprint import model_fingerprint
-from tdro.search.embedding_store import Store, Texts
+from tdro.models.load import load_model
+from tdro.search.embedding_store import EmbeddingStore, TextList
 from tdro.search.exact import search
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def evaluate_mkqa(
             model = load_model(model, device=machine.device, trust_remote_code=trust_remote_code)
         questions = read_mkqa(source, missing)
         passages, problems = read_passages(folder / "corpus.jsonl")
-        lists = [Texts(questions.texts[name], before[name], "query") for name in missing]
+        lists = [TextList(questions.texts[name], before[name], "query") for name in missing]
         scratch = out / ".embeddings"
-        store = Store(scratch, [*lists, Texts(passages.texts, passage_prompt)], model, content, machine)
+        store = EmbeddingStore(scratch, [*lists, TextList(passages.texts, passage_prompt)], model, content, machine)
         store.encode(title=f"evaluating {model_name}", progress=progress)
         wait_for_everyone(machine)
         data = _all_questions(questions, missing, passages)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.data.testsets.beir import BeirData
+from tdro.data.testsets.beir_data import BeirData
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _TASK_TYPE = "Retrieval"  # of every test set, as mteb names it
 
 
 @dataclass(frozen=True)
-class Prompts:
+class ModelPrompts:
     """A model's prompts by name."""
 
     by_name: Mapping[str, str]
@@ -41,15 +41,15 @@ class Instruction:
     symmetric: bool = False
 
 
-def read_prompts(model: Path | str) -> Prompts:
+def read_prompts(model: Path | str) -> ModelPrompts:
     """The prompts of a sentence-transformers folder; none if it has no such file."""
     path = Path(model) / "config_sentence_transformers.json"
-    return prompts_of(read_json(path)) if path.is_file() else Prompts({})
+    return prompts_of(read_json(path)) if path.is_file() else ModelPrompts({})
 
 
-def prompts_of(config: Mapping[str, Any]) -> Prompts:
+def prompts_of(config: Mapping[str, Any]) -> ModelPrompts:
     """The prompts in a model's configuration (or ``vars(model)``)."""
-    return Prompts({name: text for name, text in (config.get("prompts") or {}).items() if isinstance(text, str)})
+    return ModelPrompts({name: text for name, text in (config.get("prompts") or {}).items() if isinstance(text, str)})
 
 
 def read_instructions(given: Sequence[str]) -> dict[str, Instruction]:
@@ -73,8 +73,8 @@ def read_instructions(given: Sequence[str]) -> dict[str, Instruction]:
     return found
 
 
-def sides(
-    names: Sequence[str], benchmark: str, instructions: Mapping[str, Instruction], prompts: Prompts
+def prompts_for(
+    names: Sequence[str], benchmark: str, instructions: Mapping[str, Instruction], prompts: ModelPrompts
 ) -> tuple[str, str]:
     """The texts before queries and before passages.
 
@@ -91,13 +91,13 @@ def sides(
     return _own("query", names, prompts), _own("document", names, prompts)
 
 
-def asked(test: TestSet, prompts: Prompts) -> TestSet:
+def with_prompts(test: TestSet, prompts: ModelPrompts) -> TestSet:
     """A test set with the texts that a model gets before its queries and passages: those that the test set gives, or
     the instruction's, or the model's own."""
     if test.prompts is not None:
         return test
     given = {test.name: Instruction(test.instruction, test.symmetric)} if test.instruction else {}
-    return replace(test, prompts=sides([test.name], "", given, prompts))
+    return replace(test, prompts=prompts_for([test.name], "", given, prompts))
 
 
 def check_used(instructions: Mapping[str, Instruction], names: Iterable[str]) -> None:
@@ -110,7 +110,7 @@ def check_used(instructions: Mapping[str, Instruction], names: Iterable[str]) ->
             raise UserError(f"--instruction: nothing named {name!r} is evaluated; {hint}")
 
 
-def _own(side: str, names: Sequence[str], prompts: Prompts) -> str:
+def _own(side: str, names: Sequence[str], prompts: ModelPrompts) -> str:
     """The model's own prompt before one kind of text."""
     by_name = {**_KINDS, **prompts.by_name}
     wholes = (*(f"{name}-test" for name in names), *names, _TASK_TYPE)

@@ -1,7 +1,12 @@
-"""What a saved adapter is, on which base, and whether it changes anything there.
+"""What `tdro inspect` says of a saved adapter: on which base it belongs, and whether it changes anything there.
 
-Three kinds change nothing: one whose matrices never moved from zero, one whose layers the base does not have, and one
-whose weights have other names than its layers. The first and the last load without an error.
+An adapter changes nothing if
+
+- its matrices were saved before they moved from zero, or
+- the base has none of the layers that it names, or
+- its weights have other names than its layers.
+
+The first and the last load without an error, so the base is loaded, the adapter is put on it, and both are tried.
 """
 
 from __future__ import annotations
@@ -20,21 +25,21 @@ from tdro.models.adapters import (
     last_parts,
     layers_without_weights,
 )
-from tdro.models.base import load_model
 from tdro.models.inspect.embedder import embedder_facts
 from tdro.models.inspect.facts import Adapter, ModelFacts
 from tdro.models.inspect.probes import count_parameters, has_file
+from tdro.models.load import load_model
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
 
 def adapter_facts(source: str, folder: str, trust_remote_code: bool) -> ModelFacts:
-    """What an adapter's base is, and whether the adapter changes anything.
+    """The facts of an adapter's base, and of the adapter on it.
 
     Args:
         source: what the user called it.
-        folder: of the adapter, or its hub id.
+        folder: where the adapter lies, or its hub id.
         trust_remote_code: run code that comes with the base.
 
     Raises:
@@ -51,19 +56,19 @@ def adapter_facts(source: str, folder: str, trust_remote_code: bool) -> ModelFac
         layers=0,
         changes=False,
     )
-    if not _fits(config, model):
+    if not _has_its_layers(config, model):
         finding = f"the adapter changes nothing: {base} has no layer {', '.join(adapter.targets)}"
         return replace(facts, adapter=adapter, trained=0, warnings=(*facts.warnings, finding))
     model = _put_on(source, folder, model, trust_remote_code)
     layers = adapter_layers(model)
     file = Path(folder) / "adapter_model.safetensors"
-    strange = layers_without_weights(model, file) if file.is_file() else []
-    none_fits = len(strange) == len(layers) > 0
+    without = layers_without_weights(model, file) if file.is_file() else []
+    none_fits = len(without) == len(layers) > 0
     similarity, differs = compare_without_adapter(model)
     if none_fits:
         findings = [f"the adapter changes nothing: its weights are for layers that {base} does not have"]
-    elif strange:
-        findings = [f"the adapter has no weights for {len(strange)} of its {len(layers)} layers, as {strange[0]}"]
+    elif without:
+        findings = [f"the adapter has no weights for {len(without)} of its {len(layers)} layers, as {without[0]}"]
     else:
         findings = adapter_findings(model)
     if not differs and not findings:
@@ -90,8 +95,8 @@ def _adapter_config(source: str, folder: str) -> PeftConfig:
         raise UserError(f"{source}: its adapter_config.json cannot be read ({error})") from error
 
 
-def _fits(config: PeftConfig, model: SentenceTransformer) -> bool:
-    """Whether any layer of the model is one that the adapter is for."""
+def _has_its_layers(config: PeftConfig, model: SentenceTransformer) -> bool:
+    """Whether the model has at least one of the layers that the adapter's configuration names."""
     from peft.tuners.tuners_utils import check_target_module_exists
 
     names = [name for name, _ in (model.transformers_model or model).named_modules()]
@@ -101,7 +106,10 @@ def _fits(config: PeftConfig, model: SentenceTransformer) -> bool:
 
 
 def _put_on(source: str, folder: str, model: SentenceTransformer, trust_remote_code: bool) -> SentenceTransformer:
-    """The base with the adapter: as sentence-transformers saved both, or ``model`` with what peft has saved."""
+    """The base with the adapter on it.
+
+    A folder of sentence-transformers says itself how both go together; an adapter that peft saved is put on ``model``.
+    """
     if has_file(folder, "modules.json"):
         return load_model(folder, device="cpu", trust_remote_code=trust_remote_code)
     try:

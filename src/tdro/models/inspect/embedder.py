@@ -1,4 +1,4 @@
-"""What an embedder is that tdro takes as it is: it is loaded and looked at."""
+"""What `tdro inspect` says of an embedding model, which tdro takes as it is (``base.kind: encoder``)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from tdro.errors import UserError
-from tdro.models.fingerprint import check_embedder, token_ids
-from tdro.models.inspect.facts import Form, ModelFacts, Reading, State
-from tdro.models.inspect.probes import attention, count_parameters, dtype_on_disk, is_causal, reading
+from tdro.models.embedder_check import check_embedder, token_ids
+from tdro.models.inspect.facts import Form, ModelFacts, State, Tokenization
+from tdro.models.inspect.probes import attention, count_parameters, dtype_on_disk, is_causal, tokenization
 from tdro.models.own_encode import leaves_out_prompt, needs_own_encode
 from tdro.models.similarity import similarity_of, trained_similarity
 
 
 def embedder_facts(source: str, form: Form, folder: str, model: SentenceTransformer) -> ModelFacts:
-    """What a loaded embedder is; a bare encoder has got mean pooling.
+    """The facts of a loaded embedder. A bare transformer has got a pooling from sentence-transformers.
 
     Args:
         source: what the user called it.
-        form: what lies there.
-        folder: where its weights are.
-        model: read from there.
+        form: the format that was found there.
+        folder: where its weights are, or its hub id.
+        model: the model that was loaded from there.
 
     Raises:
         UserError: it is neither a transformer nor a static model.
@@ -36,12 +36,12 @@ def embedder_facts(source: str, form: Form, folder: str, model: SentenceTransfor
     if not isinstance(first, (Transformer, StaticEmbedding)):
         raise UserError(f"{source}: it {needs_own_encode(model)}; it can be evaluated and mined with, but not trained")
     if inner is not None and config is not None:
-        read = reading(model.tokenizer, model.max_seq_length, lambda text: token_ids(model, text))
+        tokens = tokenization(model.tokenizer, model.max_seq_length, lambda text: token_ids(model, text))
         rows = cast(nn.Embedding, inner.get_input_embeddings()).num_embeddings
-        found = State(read, config.num_hidden_layers, count_parameters(model), rows, dtype, _pooling(model))
+        found = State(tokens, config.num_hidden_layers, count_parameters(model), rows, dtype, _pooling(model))
     else:
-        read = Reading(first.tokenizer.get_vocab_size(), max_tokens=None)
-        found = State(read, None, count_parameters(model), first.embedding.num_embeddings, dtype, "mean")
+        tokens = Tokenization(first.tokenizer.get_vocab_size(), max_tokens=None)
+        found = State(tokens, None, count_parameters(model), first.embedding.num_embeddings, dtype, "mean")
     return ModelFacts(
         source=source,
         form=form,
@@ -62,6 +62,7 @@ def embedder_facts(source: str, form: Form, folder: str, model: SentenceTransfor
 
 
 def _whole_width(model: SentenceTransformer) -> int | None:
+    """The length of the embeddings before ``truncate_dim`` cuts them; None where nothing is cut."""
     if model.truncate_dim is None:
         return None
     with model.truncate_embeddings(None):
@@ -81,7 +82,7 @@ def _embedder_warnings(model: SentenceTransformer, found: State, config: Pretrai
         warnings.append(f"so tdro does not take it as it is{hint}")
     if causal and found.pooling not in (None, "lasttoken"):
         warnings.append(f"{found.pooling} pooling of a causal model takes in tokens that have not seen the later ones")
-    if beyond := sum(number >= found.rows for number in model.tokenizer.get_vocab().values()):
+    if beyond := sum(token_id >= found.rows for token_id in model.tokenizer.get_vocab().values()):
         warnings.append(f"{beyond} tokens have no row of embeddings; a text with one of them cannot be embedded")
     if leaves_out_prompt(model):
         warnings.append(

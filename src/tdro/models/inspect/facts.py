@@ -1,6 +1,6 @@
-"""What :mod:`tdro.models.inspect.look` finds out about a model: plain data, without the model.
+"""What `tdro inspect` finds out about a model, as plain data.
 
-A model has two states, as it was found and as tdro would train it, and the same questions are asked of both.
+Most facts are there twice, as two :class:`State`: the model as it was found, and as tdro would train it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Tokenization:
     """How texts become tokens.
 
     Attributes:
@@ -30,9 +30,9 @@ class Reading:
         padding_side: ``left`` or ``right``; None if nothing is padded.
         pad: the pad token.
         eos: the end-of-sequence token.
-        ends_in_eos: an encoded text does.
-        cut_ends_in_eos: an encoded text that is cut to the maximum length does.
-        chat_template: the tokenizer has one.
+        ends_in_eos: the token ids of a text end in EOS.
+        cut_ends_in_eos: they do so also for a text that is cut to the maximum length.
+        chat_template: the tokenizer has a chat template.
     """
 
     tokens: int
@@ -50,15 +50,15 @@ class State:
     """A model as it was found, or as tdro would train it.
 
     Attributes:
-        reading: how texts become tokens.
-        layers: transformer layers; None for a static model.
-        parameters: all of them, without a head that predicts tokens.
-        rows: of the input embeddings.
-        dtype: of most of the weights; of a GGUF file the name of its quantisation.
-        pooling: sentence-transformers' name for it; None if there is none.
+        tokenization: how texts become tokens.
+        layers: number of transformer layers; None for a static model.
+        parameters: number of parameters, without a head that predicts tokens.
+        rows: rows of the input embeddings; there may be more or fewer than tokens.
+        dtype: the type of most of the weights; for a GGUF file the name of its quantisation.
+        pooling: as sentence-transformers calls it (``mean``, ``lasttoken``); None if there is none.
     """
 
-    reading: Reading
+    tokenization: Tokenization
     layers: int | None
     parameters: int
     rows: int
@@ -68,7 +68,13 @@ class State:
 
 @dataclass(frozen=True)
 class Attention:
-    """Kernels that the architecture has and this machine can use, best first; whether ``flash-attn`` is installed."""
+    """The attention kernels of a model.
+
+    Attributes:
+        kernels: those that the architecture has and this machine can use, best first.
+        taken: the one that training would use.
+        flash_installed: the package ``flash-attn`` is installed.
+    """
 
     kernels: tuple[str, ...]
     taken: str
@@ -80,11 +86,11 @@ class Adapter:
     """A low-rank adapter.
 
     Attributes:
-        r: its rank; None if it is of another kind.
-        alpha: its scale, which is divided by the rank.
-        targets: the last parts of its layers' names.
+        r: its rank; None if the adapter is not of low rank.
+        alpha: its scale; what it adds is multiplied by alpha / r.
+        targets: the last parts of its layers' names, ``q_proj`` and so on.
         layers: how many layers of the base carry it.
-        similarity: cosine between a text's embeddings with and without it; None if there is nothing to compare.
+        similarity: cosine between a text's embeddings with and without it; None if that was not tried.
         changes: the two embeddings differ.
     """
 
@@ -101,24 +107,24 @@ class ModelFacts:
     """What a model is, and what tdro would make of it.
 
     Attributes:
-        source: as it was given.
-        form: what lies there.
-        kind: how tdro reads it, as ``base.kind`` in a recipe: a ``decoder`` is made into an embedder, an ``encoder``
-            is taken as it is.
+        source: what the user called it.
+        form: the format that was found there.
+        kind: how tdro reads it, as ``base.kind`` in a recipe: a ``decoder`` is made into an embedder, an ``encoder`` is
+            taken as it is.
         architecture: name of the model's class.
         width: length of the embeddings.
-        tied: the input embeddings are the output embeddings too; None where the model has none of the latter.
-        found: as it is.
-        built: as tdro would train it.
-        trained: parameters that training changes; of an adapter, its own.
-        trained_with_lora: parameters of adapters of rank 8; None if no layer can carry one.
-        attention: None for a static model.
-        prompts: name → text, those that are not empty.
-        similarity: that the model ranks by; None where it has none yet.
-        trained_similarity: that it would rank by after training.
-        whole_width: length of the embeddings before they are cut to ``width``, where they are.
-        adapter: the one that it has, or would get.
-        warnings: what the user should look at.
+        tied: the input embeddings are the output embeddings too; None where the model has no output embeddings.
+        found: the model as it is.
+        built: the model as tdro would train it.
+        trained: number of parameters that training changes; for an adapter, the adapter's.
+        trained_with_lora: number of parameters of adapters of rank 8; None if no layer can carry one.
+        attention: the attention kernels; None for a static model.
+        prompts: name → text of the model's own prompts that are not empty.
+        similarity: what the model ranks by; None where it has no similarity yet.
+        trained_similarity: what it would rank by after training.
+        whole_width: length of the embeddings before ``truncate_dim`` cuts them to ``width``; None where nothing is cut.
+        adapter: the adapter that it has, or would get.
+        warnings: what the user should look at, one line each.
     """
 
     source: str

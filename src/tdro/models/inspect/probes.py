@@ -1,6 +1,7 @@
-"""Questions to a model or tokenizer, each answered by trying it or by reading its files.
+"""Single questions to a model or tokenizer, each answered by trying it or by reading its files.
 
-Whether EOS is appended is not believed of any configuration: texts are encoded, and the last id is looked at.
+Configurations are often wrong about whether a text ends in the end-of-sequence token, so texts are encoded and the last
+token id is looked at.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from tdro.errors import UserError
 from tdro.machine import this_machine
-from tdro.models.base import flash_attention
-from tdro.models.inspect.facts import Attention, Reading, Token
+from tdro.models.inspect.facts import Attention, Token, Tokenization
+from tdro.models.load import flash_attention
 
 _TEXT = "What is a task?"
 _LONGEST_TRIED = 4096
@@ -29,9 +30,9 @@ _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def is_causal(config: PretrainedConfig) -> bool:
-    """Whether models of this configuration predict the next token: each token sees the ones before it only.
+    """Whether models of this configuration predict the next token, so that each token sees only those before it.
 
-    BERT and its kin can be asked for that too (transformers knows a causal head for them) but are not made for it.
+    BERT and its kin do not count: transformers has a causal head for them too, but they are not made for it.
     """
     return (
         config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -41,20 +42,22 @@ def is_causal(config: PretrainedConfig) -> bool:
     )
 
 
-def reading(tokenizer: Any, max_tokens: int | None, encode: Callable[[str], list[int]] | None = None) -> Reading:
-    """How a tokenizer of transformers reads texts.
+def tokenization(
+    tokenizer: Any, max_tokens: int | None, encode: Callable[[str], list[int]] | None = None
+) -> Tokenization:
+    """How a tokenizer makes tokens of texts.
 
     Args:
-        tokenizer: the tokenizer.
-        max_tokens: where texts are cut; None: where the tokenizer says.
-        encode: gives a text's ids as training sees them; None: what the tokenizer gives.
+        tokenizer: a tokenizer of transformers.
+        max_tokens: where texts are cut; None: where the tokenizer cuts them.
+        encode: gives a text's token ids as training sees them; None: those that the tokenizer gives.
     """
     limit = max_tokens or tokenizer.model_max_length
     cut = min(limit, _LONGEST_TRIED)
     encode = encode or (lambda text: tokenizer(text, truncation=True, max_length=cut).input_ids)
     eos = _token(tokenizer, "eos")
     short, long = (eos is not None and encode(text)[-1:] == [eos.id] for text in (_TEXT, "word " * (cut + 50)))
-    return Reading(
+    return Tokenization(
         tokens=len(tokenizer.get_vocab()),
         max_tokens=limit if limit < _UNLIMITED else None,
         padding_side=tokenizer.padding_side,
@@ -72,7 +75,7 @@ def _token(tokenizer: Any, which: str) -> Token | None:
 
 
 def attention(model: PreTrainedModel) -> Attention:
-    """The attention kernels of an architecture, and which of them training on this machine takes."""
+    """The attention kernels of an architecture, and the one that training on this machine uses."""
     machine = this_machine()
     flash = flash_attention(machine.device, machine.bf16) if model._supports_flash_attn else None
     kernels = [*([flash] if flash else []), *(["sdpa"] if model._supports_sdpa else []), "eager"]
@@ -80,8 +83,8 @@ def attention(model: PreTrainedModel) -> Attention:
     return Attention(tuple(kernels), flash or model.config._attn_implementation, installed)
 
 
-def _numbers_by_type(path: Path) -> Counter[str]:
-    """How many numbers of each type a safetensors file has, from its header. UserError if it is broken."""
+def _weights_by_dtype(path: Path) -> Counter[str]:
+    """How many weights of each type a safetensors file has, from its header. UserError if it is broken."""
     sizes: Counter[str] = Counter()
     try:
         with safe_open(str(path), framework="np") as file:
@@ -94,7 +97,7 @@ def _numbers_by_type(path: Path) -> Counter[str]:
 
 
 def dtype_on_disk(folder: str, gguf_file: str | None, config: PretrainedConfig | None) -> str:
-    """The type of most of a model's weights; what the configuration says where the files are not at hand."""
+    """The type of most of a model's weights, by its files; by its configuration where the files are not here."""
     sizes: Counter[str] = Counter()
     if gguf_file:
         from gguf import GGUFReader
@@ -103,7 +106,7 @@ def dtype_on_disk(folder: str, gguf_file: str | None, config: PretrainedConfig |
             sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     elif Path(folder).is_dir():
         for path in sorted(Path(folder).rglob("*.safetensors")):
-            sizes += _numbers_by_type(path)
+            sizes += _weights_by_dtype(path)
     if not sizes:
         return str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
     name = sizes.most_common(1)[0][0]
@@ -111,12 +114,12 @@ def dtype_on_disk(folder: str, gguf_file: str | None, config: PretrainedConfig |
 
 
 def count_parameters(model: nn.Module) -> int:
-    """All of a model's, trained or not."""
+    """The number of a model's parameters, trained or not."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def has_file(source: str, name: str) -> bool:
-    """Whether a folder, or a model on the hub, has a file of this name; False where that cannot be known."""
+    """Whether a folder or a model on the hub has a file of this name; False also where the hub cannot be asked."""
     if Path(source).exists():
         return (Path(source) / name).exists()
     from huggingface_hub import hf_hub_download

@@ -1,0 +1,133 @@
+"""Read a BEIR folder: passages, queries, and which passage is how relevant to which query.
+
+``corpus.jsonl`` has ``{"_id", "title", "text"}`` a line, ``queries.jsonl`` ``{"_id", "text"}``, and
+``qrels/test.tsv`` query id, passage id and relevance, parted by tabs (ids as in :mod:`tdro.data.read.beir`).
+Everything is checked before a model is loaded. What published test sets have wrong (ArguAna judges a passage that its
+corpus lacks) is taken as BEIR takes it, so that scores stay comparable, but each such line is named in the log and in
+the results; a line that cannot be read is refused. Rejected: the ``beir`` package, which says nothing. The checksum of
+a folder is :func:`tdro.data.mixtures.folder.beir_sha256`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tdro.data.read.beir import CORPUS, QUERIES, entries, judgements, qrels_file, strict
+from tdro.data.testsets.passages import STOPS, Passages, clean, read_passages
+from tdro.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+_SHOWN = 5  # problems that the log names one by one
+
+
+@dataclass(frozen=True)
+class BeirData:
+    """A test set. Queries are in memory, passages on disk.
+
+    Attributes:
+        query_ids: of the queries that have a judgement, in the order of the file.
+        queries: their texts.
+        passages: ids and texts, in the order of the file.
+        qrels: query id to passage id to relevance; relevant is 1 or more. A passage may not be in the corpus.
+        problems: lines that are not as they should be, by file and line, and what was done.
+    """
+
+    query_ids: list[str]
+    queries: list[str]
+    passages: Passages
+    qrels: dict[str, dict[str, int]]
+    problems: list[str] = field(default_factory=list)
+
+
+def read_beir(folder: Path | str) -> BeirData:
+    """Read a BEIR folder.
+
+    As in BEIR: queries without any judgement are left out; a query whose judgements are all 0 counts, with the value
+    0; of lines with one id, and of judgements of one pair, the last counts; a judged passage that is not in the corpus
+    is one that nobody finds. A judgement of a query that is not there is dropped (BEIR stops).
+
+    Raises:
+        UserError: a missing file, a broken line (named by file and line), or nothing relevant to find.
+    """
+    folder = Path(folder)
+    passages, problems = read_passages(folder / CORPUS)
+    queries = _read_queries(folder / QUERIES, problems)
+    qrels_path = qrels_file(folder, "test")
+    qrels, first_lines = _read_qrels(qrels_path, queries, problems)
+    judged = passages.places(passage for scores in qrels.values() for passage in scores)
+    problems += [
+        f"{qrels_path}, line {line}: no passage {passage!r} in corpus.jsonl; it counts as one that is never found, "
+        "as in BEIR"
+        for passage, line in first_lines.items()
+        if passage not in judged
+    ]
+    if not any(score > 0 and passage in judged for scores in qrels.values() for passage, score in scores.items()):
+        raise UserError(f"{qrels_path}: no query has a relevant passage (a score of 1 or more) that is in corpus.jsonl")
+    qrels = {key: qrels[key] for key in queries if key in qrels}
+    _tell(folder, problems)
+    _tell_queries(folder, queries, qrels, judged)
+    return BeirData(list(qrels), [queries[key] for key in qrels], passages, qrels, problems)
+
+
+def _read_queries(path: Path, problems: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for each in strict(path, entries(path), STOPS):
+        if each.id in found:
+            problems.append(
+                f"{path}, line {each.line}: a second line has the _id {each.id!r}; it counts, and line "
+                f"{lines[each.id]} is dropped, as in BEIR"
+            )
+        found[each.id] = clean(each.text).strip()
+        lines[each.id] = each.line
+    if not found:
+        raise UserError(f"{path}: no rows")
+    return found
+
+
+def _read_qrels(
+    path: Path, queries: dict[str, str], problems: list[str]
+) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """The judgements, and the first line of each judged passage."""
+    qrels: dict[str, dict[str, int]] = {}
+    first_lines: dict[str, int] = {}
+    for line, query, passage, relevance in strict(path, judgements(path), STOPS):
+        where = f"{path}, line {line}"
+        if query not in queries:
+            problems.append(f"{where}: no query {query!r} in queries.jsonl; the judgement is dropped")
+            continue
+        before = qrels.setdefault(query, {}).get(passage, relevance)
+        if before != relevance:
+            problems.append(
+                f"{where}: {query!r} and {passage!r} were judged {before} further up; {relevance} counts, as in BEIR"
+            )
+        qrels[query][passage] = relevance
+        first_lines.setdefault(passage, line)
+    return qrels, first_lines
+
+
+def _tell(folder: Path, problems: list[str]) -> None:
+    """Name the first problems in the log; all of them are in the results."""
+    for problem in problems[:_SHOWN]:
+        _LOG.warning("%s", problem)
+    if len(problems) > _SHOWN:
+        _LOG.warning("%s: %d more such lines; the results name the first 100", folder, len(problems) - _SHOWN)
+
+
+def _tell_queries(
+    folder: Path, queries: Collection[str], qrels: dict[str, dict[str, int]], judged: Collection[str]
+) -> None:
+    if without := len(queries) - len(qrels):
+        _LOG.info("%s: %d of %d queries have no judgement and are left out", folder, without, len(queries))
+    if zero := sum(max(scores.values()) < 1 for scores in qrels.values()):
+        _LOG.info("%s: %d queries have no relevant passage; each counts as 0, as in BEIR", folder, zero)
+    if own := sum(scores.get(key, 0) > 0 and key in judged for key, scores in qrels.items()):
+        _LOG.warning(
+            "%s: %d queries have the id of a passage that is relevant to them. A passage with the query's "
+            "own id is never retrieved (BEIR's rule); if ids are alike by chance, rename one kind.",
+            folder,
+            own,
+        )

@@ -1,0 +1,86 @@
+"""Score the models of a fine-tuning group on the test sets, compare them, and print the table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tdro.console import say
+from tdro.evaluation.compare.compare import compare
+from tdro.evaluation.compare.compare_table import comparison_table
+from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
+from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
+from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
+from tdro.evaluation.scoring.evaluate import evaluate_all
+from tdro.files import write_json
+from tdro.recipe.schema import Finetune
+from tdro.report.model_card import write_card
+from tdro.run.checks import evaluation_stage
+from tdro.run.folder import RunFolder
+from tdro.run.stages import Stages
+from tdro.run.training_data import TrainingData
+
+
+def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_leaks: bool) -> None:
+    """Evaluate a group. Leaves ``evaluation/<group>/``, ``comparison/<group>.json`` and the models' cards.
+
+    What is there from the same models and test sets is not computed again.
+
+    Args:
+        folder: the run's folder.
+        stages: the recipe's.
+        group: whose models are compared.
+        look_for_leaks: also look for the test queries in the training data, and say so if there are any.
+    """
+    recipe, data, machine = stages.recipe, stages.workspace.data, stages.workspace.machine
+    started, stage, models = time.monotonic(), evaluation_stage(folder, stages, group), _models(stages, group)
+    results = folder.path / "evaluation" / group.name
+    if not folder.is_done(stage):
+        folder.forget(stage.name)  # the comparison that is there is of other models, until this one is written
+    for name, path in models.items():
+        evaluate_all(
+            path,
+            data.tests,
+            results,
+            model_name=name,
+            bf16=machine.bf16,
+            device=machine.device,
+            tokens_folder=folder.path / "tokens",
+            trust_remote_code=recipe.trust_remote_code,
+        )
+    if not machine.main:
+        return
+    if recipe.evaluate.bm25:
+        evaluate_bm25(data.tests, results)
+    comparison = compare(
+        results,
+        group.name,
+        models=[*models, *(["bm25"] if recipe.evaluate.bm25 else [])],
+        test_sets=[test.name for test in data.tests],
+        permutations=recipe.evaluate.permutations,
+    )
+    write_json(folder.path / "comparison" / f"{group.name}.json", comparison)
+    for name in models.keys() - {"untrained"}:
+        write_card(folder.path, group.name, name)
+    folder.record(stage, round(time.monotonic() - started, 2))
+    say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{comparison_table(comparison)}\n")
+    if look_for_leaks:
+        _say_leaks(data, folder.path)
+
+
+def _models(stages: Stages, group: Finetune) -> dict[str, Path]:
+    """The folders of a group's models by name: the untrained base, then one for each mixture and seed."""
+    trained = {Path(name).name: stages.path / name for name in stages.finetune_names(group)}
+    if not group.untrained:
+        return trained
+    return {"untrained": stages.workspace.models.base(stages.recipe.base_of(group)).path} | trained
+
+
+def _say_leaks(data: TrainingData, folder: Path) -> None:
+    _ = data.facts  # reads the training data, or notes why they cannot be read
+    if data.unreadable:
+        say(f"leaks of test queries were not looked for: {data.unreadable}\n")
+        return
+    found, names = find_leaks(data.unmined, folder), [test.name for test in data.tests]
+    if leak_counts(found, names)[0]:
+        say(f"warning: {leaks_line(found, names)}: see {folder / LEAKS} or the report\n")
