@@ -1,8 +1,8 @@
-"""A mixture folder: ``mixture.json``, a JSONL file a training task, a BEIR folder a test set.
+"""Reads a mixture folder: ``mixture.json``, a JSONL file a training task, a BEIR folder a test set.
 
-Rows are checked while they are read, so that a wrong one is named by file and line before any model is
-loaded, and recorded checksums are compared with the files. Rejected: pyarrow's JSON reader (a few times
-faster, but its errors name neither line nor key, and a quarter of a million rows take seconds).
+The rows are checked strictly (:mod:`tdro.data.mixtures.strict_rows`) and built into memory-mapped files in the cache,
+the first time that they are read. The checksums in ``mixture.json`` are compared with the files each time. See
+docs/decisions.md, arrow-files and strict-mixtures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the paths on the line of a command mean that reads whole tasks: a mixture, a recipe's sources, or a task a file.
+"""The mixture of a command that reads whole tasks: its paths are a mixture folder, a recipe, or a file a task.
 
-Beside :mod:`tdro.data.mixtures.paths`, which gives raw rows to a check.
+A check, which reads raw rows instead, uses :mod:`tdro.data.mixtures.paths`.
 """
 
 from __future__ import annotations
