@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import plain_content
-from tdro.data.mixtures import build, content
+from tdro.data.mixtures import content, row_files
 from tdro.data.mixtures.build import built_task
 from tdro.data.mixtures.content import queries_content, rows_content
 from tdro.data.mixtures.folder import mixture_fingerprint, read_mixture
@@ -76,9 +76,9 @@ def test_it_is_equal_for_equal_rows_only(one: list[dict[str, Any]], other: list[
 def test_whatever_way_rows_come_their_fingerprint_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Built from a source in odd batches, written to a mixture and read, copied through by mining, and mined."""
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
-    for module in (build, content):
+    for module in (row_files, content):
         monkeypatch.setattr(module, "SHARD_ROWS", 10)
-    monkeypatch.setattr(build, "BATCH_CHARACTERS", 70)
+    monkeypatch.setattr(row_files, "BATCH_CHARACTERS", 70)
     write_jsonl(tmp_path / "a.jsonl", ROWS)
     built = built_task(Source(source=str(tmp_path / "a.jsonl")), "a")
     source = Task("a", built.open(), fingerprint=built.fingerprint)

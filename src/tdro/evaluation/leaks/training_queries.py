@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tdro.console import progress_bar
-from tdro.data.mixtures.build import BuiltTask, built_task, read_built
-from tdro.data.mixtures.content import queries_content
-from tdro.data.mixtures.folder import read_rows, task_files
+from tdro.data.mixtures.build import built_file, built_task
+from tdro.data.mixtures.built import BuiltTask, read_built
+from tdro.data.mixtures.folder import task_files
 from tdro.data.read.layout import Layout, layout_of
 from tdro.disk import cache_folder
 from tdro.errors import UserError
@@ -116,8 +116,8 @@ def _of_mixture(data: TrainingData, folder: Path) -> tuple[str, list[str]] | Non
     file = task_files(folder).get(data.name)
     if file is None:
         return None
-    rows = read_rows(file)
-    return fingerprint(queries_content(rows)), rows["query"][:]
+    built = built_file(file, data.name)
+    return fingerprint(built.queries), built.open()["query"][:]
 
 
 def _of_source(data: TrainingData, place: Path) -> tuple[str, list[str]] | None:
