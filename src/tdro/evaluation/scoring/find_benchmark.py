@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tdro.data.testsets.benchmarks import MKQA
-from tdro.data.testsets.find import Part, find_test_sets
+from tdro.data.testsets.find import FoundTestSet, find_test_sets
 from tdro.errors import UserError
 
 
@@ -15,7 +15,7 @@ class Benchmark:
     """What one name stands for: test sets, or MKQA's folder of passages."""
 
     name: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[FoundTestSet, ...] = ()
     mkqa: Path | None = None
 
 
