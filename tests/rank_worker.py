@@ -30,7 +30,7 @@ from tdro.mining.embedder import embedder_of
 from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.load import load_model
-from tdro.recipe.schema import Training, Weights
+from tdro.recipe.schema import LearnWeights, Training
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
@@ -95,7 +95,7 @@ def learned(load, folder, machine, more):
     steps = PlannedSteps(data, plan, 2, lambda *args: None, machine.rank, machine.world)
     similarities = score_plan({"r": lambda: load(seed=5)}, steps, folder / "scores", machine, chunk_rows=5)
     PartialState().wait_for_everyone()
-    settings = Weights(negatives=2, eta=0.5, average_steps=1, **COMMON, **more)
+    settings = LearnWeights(negatives=2, eta=0.5, average_steps=1, **COMMON, **more)
     return learn(load, steps, similarities, settings, folder, machine, 1)[0].weights.values
 
 

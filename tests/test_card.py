@@ -24,7 +24,7 @@ from tdro.models.base import build_base
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.saving import public_base
 from tdro.recipe.schema import Base, Recipe
-from tdro.report.card import cell, public, write_card
+from tdro.report.model_card import cell, public, write_card
 from tdro.run import pipeline, stages
 from tdro.weights import TaskWeights
 

@@ -280,7 +280,7 @@ def test_names_in_the_data_are_neither_paths_nor_terminal_codes(tmp_path, capsys
 
 def test_the_command_line_stays_light():
     code = (
-        "import sys, tdro.cli; tdro.cli._parser(); "
+        "import sys, tdro.commands.parser as commands; commands.command_line(); "
         "print([name for name in ('torch', 'datasets', 'pyarrow', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

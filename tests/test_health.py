@@ -17,8 +17,8 @@ from tdro.dro.health import (
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
 from tdro.files import write_json
-from tdro.report.collect import collect
-from tdro.report.learning import health_view
+from tdro.report.learning_section import health_view
+from tdro.report.run_contents import collect
 from tdro.weights import TaskWeights
 
 NAMES = ("quiz", "news", "code", "dialog")

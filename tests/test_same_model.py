@@ -9,8 +9,8 @@ from tdro.evaluation.compare.compare import compare, compare_places
 from tdro.evaluation.compare.compare_table import comparison_table
 from tdro.evaluation.compare.same_model import same_model_sentences
 from tdro.files import read_json, write_json
-from tdro.report.card import write_card
-from tdro.report.html import write_report
+from tdro.report.model_card import write_card
+from tdro.report.report_page import write_report
 
 
 def write(group, model, shift, weights=None, tests=("aws", "code")):

@@ -14,9 +14,10 @@ from tdro.evaluation.scoring.model_prompts import read_instructions
 from tdro.files import read_json, write_json
 from tdro.planning.plan import make_plan
 from tdro.recipe.schema import load_recipe
-from tdro.report.collect import collect
-from tdro.report.public import public, without_paths
+from tdro.report.hide_paths import public, without_paths
+from tdro.report.run_contents import collect
 from tdro.run import pipeline
+from tdro.run.training_data import mixture_on_disk
 from tdro.weights import TaskWeights
 
 
@@ -123,7 +124,7 @@ def test_paths_become_their_last_part():
 
 def test_a_cap_that_cannot_be_kept_names_its_group(tmp_path):
     recipe = tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.01)
-    for work in (pipeline.run_recipe, make_plan):
+    for work in (pipeline.run_recipe, lambda recipe: make_plan(recipe, mixture_on_disk(recipe))):
         with pytest.raises(UserError, match="finetune 'main', max_epochs: "):
             work(recipe)
 

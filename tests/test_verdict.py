@@ -14,8 +14,8 @@ from tdro.evaluation.compare.compare import compare
 from tdro.evaluation.compare.compare_table import comparison_table
 from tdro.evaluation.compare.verdict import verdict
 from tdro.files import write_json
-from tdro.report.card import write_card
-from tdro.report.html import write_report
+from tdro.report.model_card import write_card
+from tdro.report.report_page import write_report
 
 
 def write_results(folder, model, values, test="aws"):

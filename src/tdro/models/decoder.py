@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from tdro.data.tokens.limits import positions, within
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError, first_line
 from tdro.models.gguf_file import gguf_parsed_once
 
@@ -192,7 +192,7 @@ def _assemble(
     """
     _cover_vocabulary(model, vocabulary_rows(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, named(folder):
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder, writing(folder):
         _unquantised(model).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         _forget_origin(Path(folder) / "config.json")

@@ -18,7 +18,7 @@ from tdro.data.read.beir import entries, judgements, strict
 from tdro.data.same_text import normalise
 from tdro.files import read_json, read_jsonl
 from tdro.quickstart.pairs import Pair, digest
-from tdro.recipe.places import BEIR_FILES
+from tdro.recipe.source_kinds import BEIR_FILES
 
 TEST_SHARE = 0.12  # of the groups
 MAX_QUERIES = 150

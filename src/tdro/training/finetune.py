@@ -20,7 +20,7 @@ from transformers import set_seed
 
 from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.data.plan.task_order import draw_tasks, most_steps
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.machine import Machine
@@ -146,7 +146,7 @@ def _write(
 ) -> None:
     """Write the finished model into ``written``, and rename that to ``folder`` once all of it is there."""
     shutil.rmtree(written, ignore_errors=True)  # a full disk or a kill may have left a part of it
-    with named(folder):
+    with writing(folder):
         write_jsonl(written / "log.jsonl", log)
         write_json(written / "training.json", record)
         save_model(model, written, saving)

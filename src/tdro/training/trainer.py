@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback
 
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.machine import wants_shards
 from tdro.recipe.schema import Training
@@ -163,7 +163,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         written = self._folder / "writing" / name
         self._writing = True
         try:
-            with named(self._folder / name):
+            with writing(self._folder / name):
                 super()._save_checkpoint(model, trial)
         except OSError:  # a full disk: remove the part that was written
             shutil.rmtree(self._folder / "writing", ignore_errors=True)
@@ -173,7 +173,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         # Every rank writes its random state into the checkpoint; rename it only after all have done so.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            with named(self._folder / name):
+            with writing(self._folder / name):
                 checkpoints.finish(written, self._folder / name, _KEPT_CHECKPOINTS)
         self.accelerator.wait_for_everyone()
 

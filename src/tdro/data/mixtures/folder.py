@@ -23,7 +23,7 @@ from tdro.data.read.rows import Problem
 from tdro.data.task import COLUMNS, Mixture, Task, TestSet
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256
-from tdro.recipe.places import BEIR_FILES
+from tdro.recipe.source_kinds import BEIR_FILES
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tdro.data.read.jsonl import raw_rows
 from tdro.data.read.sources import Part, open_source
 from tdro.errors import UserError
-from tdro.recipe.places import looks_like_file
+from tdro.recipe.source_kinds import looks_like_file
 
 if TYPE_CHECKING:
     from tdro.recipe.data_sections import Source

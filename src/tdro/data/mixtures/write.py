@@ -17,7 +17,7 @@ from tdro.data.task import COLUMNS, Mixture, Task, TestSet
 from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256, whole_folder, write_atomic, write_json
-from tdro.recipe.places import BEIR_FILES
+from tdro.recipe.source_kinds import BEIR_FILES
 
 if TYPE_CHECKING:
     from datasets import Dataset

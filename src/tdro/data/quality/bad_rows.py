@@ -17,7 +17,7 @@ from typing import IO
 
 from tdro.data.quality.check import Sink
 from tdro.data.read.rows import Problem
-from tdro.disk import check_writable, named
+from tdro.disk import check_writable, writing
 from tdro.errors import UserError
 
 
@@ -43,7 +43,7 @@ def bad_rows_file(path: Path | None, force: bool = False) -> Iterator[Sink | Non
     if path.exists() and not force:
         raise UserError(f"{path}: is there already; give another name, or --force to overwrite it")
     check_writable(path)
-    with named(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             temporary = Path(file.name)

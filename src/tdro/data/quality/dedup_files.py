@@ -20,7 +20,7 @@ from tdro.data.task import Mixture
 from tdro.data.testsets.test_texts import TestTexts, find_test_texts
 from tdro.disk import check_writable
 from tdro.errors import UserError
-from tdro.files import fingerprint, holds, write_atomic
+from tdro.files import file_holds, fingerprint, write_atomic
 
 _VERSION = 1  # of what is a duplicate: a change of it changes this
 
@@ -97,7 +97,7 @@ def dedup_files(
         raise UserError(f"{out}: not written; no row of any task would be left")
     lines = "".join(json.dumps(duplicate.as_json(), ensure_ascii=False) + "\n" for duplicate in found.audit)
     if audit is not None:
-        if audit.exists() and not force and not written and not holds(audit, lines.encode()):
+        if audit.exists() and not force and not written and not file_holds(audit, lines.encode()):
             raise UserError(f"{audit}: is there already, with other lines; name another file, or use --force")
         write_atomic(audit, lines)
     if out is not None and not written:

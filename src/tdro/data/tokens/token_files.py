@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tdro.data.tokens.stored_texts import Texts
 from tdro.data.tokens.tokenize import Tokens, kind_of, row_lengths, tokenized, tokenizer_state
 from tdro.errors import UserError
-from tdro.files import fingerprint, once, read_json, write_json
+from tdro.files import fingerprint, make_once, read_json, write_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -51,7 +51,7 @@ def kept_tokens(
     rows = row_lengths(model, texts, max_tokens, what)
     key = [FORMAT, tokenizer_state(model), content, *_cuts(texts, rows)]
     place = Path(folder) / fingerprint(key)
-    once(place / "tokens.json", lambda: _write(model, texts, rows, place, what))
+    make_once(place / "tokens.json", lambda: _write(model, texts, rows, place, what))
     try:
         return _open(place)
     except (OSError, ValueError, KeyError) as error:

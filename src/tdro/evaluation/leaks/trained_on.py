@@ -19,8 +19,8 @@ from tdro.data.mixtures.content import queries_content
 from tdro.data.task import Task
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json
-from tdro.recipe.places import hub_file, is_hub_file, is_hub_id, looks_like_file
 from tdro.recipe.rules import exists
+from tdro.recipe.source_kinds import hub_file, is_hub_file, is_hub_id, looks_like_file
 from tdro.recipe.yaml_lines import plain_yaml
 
 CARD_KEY = "tdro"  # of a card's front matter

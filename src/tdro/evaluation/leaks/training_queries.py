@@ -25,7 +25,7 @@ from tdro.errors import UserError
 from tdro.evaluation.leaks.trained_on import TrainingData
 from tdro.files import fingerprint, read_json, write_json
 from tdro.recipe.data_sections import Source
-from tdro.recipe.places import is_hub_file, looks_like_file
+from tdro.recipe.source_kinds import is_hub_file, looks_like_file
 
 HUB_SECONDS = 120  # for all data sets of a command together
 _REQUEST_SECONDS = 10

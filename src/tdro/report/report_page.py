@@ -1,9 +1,9 @@
-"""The report: one HTML file that needs nothing else and can be mailed.
+"""Writes ``report.html``: one file that needs nothing else, so it can be mailed.
 
-Run folder → :mod:`collect` → plain rows (:mod:`tables`, :mod:`learning`) → ``page.html``, a Jinja template
-that escapes everything (task names are other people's text) and formats numbers with the functions of
-:mod:`text`. Only the charts are handed over as markup; they escape their own labels. Rejected: a plotting
-or page framework (megabytes, scripts).
+The run folder is read into plain data (:mod:`tdro.report.run_contents`), each section of the page turns its part into
+plain rows (``*_section.py``), and ``report_page.html``, a Jinja template, formats them with the functions of
+:mod:`tdro.report.words`. The template escapes every text, since names of tasks come from other people. Only the charts
+are handed over as markup; they escape their own labels. See docs/decisions.md, report-without-libraries.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from tdro.evaluation.compare import readable_numbers as figures
 from tdro.evaluation.compare.readable_numbers import nested
 from tdro.files import write_atomic
 from tdro.recipe.yaml_lines import plain_yaml
-from tdro.report import sentences as text
-from tdro.report.collect import Run, Training, collect
-from tdro.report.comparison import comparison_view
-from tdro.report.learning import health_view, learning_view
-from tdro.report.public import public, public_recipe
-from tdro.report.tables import data_view, epochs_view, leaks_view, selection_name, weights_view
+from tdro.report import words
+from tdro.report.comparison_section import comparison_view
+from tdro.report.data_section import data_view, leaks_view
+from tdro.report.hide_paths import public, public_recipe
+from tdro.report.learning_section import health_view, learning_view
+from tdro.report.run_contents import RunContents, TrainedModel, collect
+from tdro.report.weights_section import epochs_view, selection_name, weights_view
 
 HERE = Path(__file__).parent
 
@@ -34,16 +35,18 @@ HERE = Path(__file__).parent
 def write_report(run_folder: Path | str) -> Path:
     """Write ``report.html`` into the run folder, atomically, and return its path.
 
-    Parts that are not on disk yet are one sentence naming the command that makes them. Raises
-    :class:`tdro.errors.UserError` if the folder does not exist or a file in it is broken.
+    For a part that is not there yet the page names the command that makes it.
+
+    Raises:
+        UserError: there is no such folder, or a file in it is broken.
     """
     path = Path(run_folder) / "report.html"
     write_atomic(path, render(collect(run_folder)))
     return path
 
 
-def render(run: Run) -> str:
-    """The page of a run as one string."""
+def render(run: RunContents) -> str:
+    """The page of a run, as HTML."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -53,26 +56,26 @@ def render(run: Run) -> str:
     )
     for module, names in (
         (figures, ("fixed", "points", "signed", "p_value")),
-        (text, ("percent", "count", "epochs", "duration", "describe")),
+        (words, ("percent", "count", "epochs", "duration", "describe")),
     ):
         environment.filters |= {name: getattr(module, name) for name in names}
     environment.filters |= {"svg": Markup, "public": public}
-    found = environment.get_template("page.html").render(
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+    found = environment.get_template("report_page.html").render(
+        style=Markup((HERE / "report_page.css").read_text(encoding="utf-8")),
         **page(run),
     )
     return visible(found)
 
 
-def page(run: Run) -> dict[str, Any]:
-    """Everything that the template reads."""
+def page(run: RunContents) -> dict[str, Any]:
+    """Everything that the template reads, by name."""
     selection = selection_name(run)
     groups = [comparison_view(run, comparison, selection) for comparison in run.comparisons]
     return {
         "run": run,
         "recipe": _recipe(run.recipe),
         "selection": selection,
-        "summary": text.summary([group["word"] for group in groups]),
+        "summary": words.summary([group["word"] for group in groups]),
         "groups": groups,
         "leaks": leaks_view(run),
         "weights": weights_view(run, selection),
@@ -90,7 +93,7 @@ def page(run: Run) -> dict[str, Any]:
 
 
 def _recipe(text: str | None) -> str | None:
-    """The recipe as run, for everybody's eyes; None where it is missing."""
+    """The recipe as run, as it may be shown to everybody; None if it is missing."""
     if text is None:
         return None
     try:
@@ -100,7 +103,7 @@ def _recipe(text: str | None) -> str | None:
     return public_recipe(content) if isinstance(content, dict) else public(text)
 
 
-def _training_row(training: Training) -> dict[str, Any]:
+def _training_row(training: TrainedModel) -> dict[str, Any]:
     keys = ("steps", "batch", "seconds", "first_loss", "last_loss")
     return {
         "group": training.group,

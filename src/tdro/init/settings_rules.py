@@ -1,6 +1,6 @@
-"""Settings for somebody's files on this machine, by rules that fit in a comment of the recipe.
+"""Chooses steps, batch, lengths and the other settings for somebody's files, by rules that fit into a comment.
 
-They are a start that runs, not the best there is: ``tdro plan`` says what they cost. Rejected: a search for settings.
+They are a start that runs on this machine, not the best settings there are. ``tdro plan`` says what they cost.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from dataclasses import dataclass
 from tdro.data.quality.data_card import TaskCard
 from tdro.planning.device import Device
 
-REPEATS = 4  # times that the smallest task is read under uniform
+REPEATS = 4  # how often the smallest task is read if all tasks are drawn equally often
 MOST_STEPS = 1000
 LEAST_STEPS = 10
-LONGEST = 512  # tokens
-NEGATIVES = 4  # hard negatives of a row in stage 1, as the quickstart has them
-OFFSET = 1.0  # nats
-# How far the weights may move in all, times the root of the number of tasks: the paper's 20 for its 25. The measures of
-# a step are scaled to norm 1, so each of a few tasks has more of it, and 20 would leave one or two of five.
+LONGEST = 512  # most tokens of a query or passage
+NEGATIVES = 4  # hard negatives of a row in stage 1, as in the quickstart
+OFFSET = 1.0  # `weights.offset`, in nats
+# `weights.eta_times_steps` is this times the root of the number of tasks, which is the paper's 20 for its 25 tasks. The
+# measures of a step are scaled to norm 1, so with few tasks each gets a larger part of it, and 20 would give all weight
+# to one or two of five tasks.
 MOVE = 4.0
 _CHUNK_ROWS = 32
-_BYTES = 16  # of a trained parameter: float32 weights, gradients, and Adam's two moments
+_BYTES = 16  # memory for a trained parameter: its float32 weight, gradient, and two moments of Adam
 _LEARNING_RATES = {"static": 0.01, "decoder": 1e-4, "encoder": 5e-5}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the recipe sets; named as its keys are.
+class ProposedSettings:
+    """The settings of the recipe, named like its keys.
 
     Attributes:
-        repeats: how often the smallest task is read under uniform.
-        eta_times_steps: of stage 1.
-        mixtures: to compare.
-        mined: rows that lack negatives.
-        longest: what query_tokens and passage_tokens are at most.
+        repeats: how often the smallest task is read if all tasks are drawn equally often.
+        lora: whether to train adapters only.
+        mined: how many rows have no negatives, so that some are mined for them.
+        longest: the limit of query_tokens and passage_tokens.
     """
 
     query_tokens: int
@@ -61,16 +61,16 @@ def settings_for(
     device: Device,
     parameters: int | None,
     longest: int | None = None,
-) -> Settings:
-    """The rules.
+) -> ProposedSettings:
+    """Choose the settings.
 
     Args:
-        tasks: numbers of every task, lengths in tokens of the base.
-        rows: of every task that are trained on.
-        kind: of the base.
-        device: that trains.
-        parameters: of the base; None where they are not known.
-        longest: the most tokens that the base reads of a text; None: all.
+        tasks: the numbers of each task, with lengths in tokens of the base.
+        rows: how many rows of each task are trained on.
+        kind: of the base: static, decoder or encoder.
+        device: the one that trains.
+        parameters: how many the base has; None if that is not known.
+        longest: the most tokens that the base reads of a text; None if it reads all.
     """
     longest = min(longest or LONGEST, LONGEST)
     smallest = min(rows)
@@ -78,7 +78,7 @@ def settings_for(
     steps = min(max(REPEATS * smallest * len(tasks) // batch, LEAST_STEPS), MOST_STEPS)
     mined = sum(task.without_negatives for task in tasks)
     large = parameters is not None and device.memory is not None and _BYTES * parameters > 0.8 * device.memory
-    return Settings(
+    return ProposedSettings(
         query_tokens=_tokens([task.query_lengths.most for task in tasks], longest),
         passage_tokens=_tokens([task.passage_lengths.most for task in tasks], longest),
         batch=batch,
@@ -97,19 +97,23 @@ def settings_for(
 
 
 def largest_batch(kind: str, device: Device) -> int:
-    """Rows of a step that a device does in seconds."""
+    """The rows of a step that the device does in seconds."""
     if not device.cpu:
         return 256
     return 128 if kind == "static" else 32
 
 
 def power_of_two(limit: int) -> int:
-    """The largest that is not above it, and at least 2."""
+    """The largest power of two that is not above a limit, but at least 2."""
     return max(2, 1 << (max(limit, 1).bit_length() - 1))
 
 
 def _mixtures(tasks: int) -> tuple[str, ...]:
-    """The paper's top-70; of fewer than ten tasks the share that keeps the number nearest to it: 4 of 5, not 3."""
+    """The mixtures to compare.
+
+    The selection is the paper's top-70. With fewer than ten tasks its share is chosen so that the number of tasks that
+    it keeps is nearest to 70 %: 4 of 5 tasks, not 3.
+    """
     if tasks < 3:
         return ("uniform", "proportional", "reweight") if tasks == 2 else ("uniform",)
     kept = (7 * tasks + 5) // 10
@@ -118,5 +122,5 @@ def _mixtures(tasks: int) -> tuple[str, ...]:
 
 
 def _tokens(lengths: Sequence[float], longest: int) -> int:
-    """What 95 % of the texts of every task fit in: a multiple of 8, at least 16, but no more than ``longest``."""
+    """A length into which 95 % of the texts of each task fit: a multiple of 8 from 16 on, but at most ``longest``."""
     return min(max(-(-int(max(lengths)) // 8) * 8, 16), longest)

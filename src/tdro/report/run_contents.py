@@ -1,9 +1,8 @@
-"""Read a run folder into plain data.
+"""Reads a run folder into plain data.
 
-Every part is optional: a report can be written after any stage, so a missing file is ``None`` or empty here
-and one sentence on the page. A broken file is an error that names it. Nothing is computed beyond putting
-the lists of ``steps.jsonl`` into arrays; rejected: formatting here, which would tie the reading to one
-page.
+A report can be written after any stage, so every part is optional: a file that is missing is None or empty here, and a
+sentence on the page. A broken file is an error that names it. Nothing is computed here, except that the lists of
+``steps.jsonl`` become arrays.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.files import read_json, read_jsonl
+from tdro.recipe.names import mixture_and_seed, model_name
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.weights import TaskWeights
 
@@ -27,8 +27,8 @@ STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
 
 
 @dataclass(frozen=True)
-class TaskFacts:
-    """What ``run.json`` says of a task; ``rows`` is NaN where the file is missing."""
+class ReportedTask:
+    """What ``run.json`` says of a task. ``rows`` is NaN if there is no such file."""
 
     name: str
     rows: float
@@ -39,8 +39,8 @@ class TaskFacts:
 
 
 @dataclass(frozen=True)
-class Steps:
-    """Stage 1 over T steps and k tasks. Arrays are float64; NaN where a task was absent."""
+class LearningSteps:
+    """Stage 1 over T steps and k tasks, in float64. A task that has no row in a step is NaN there."""
 
     step: np.ndarray  # (T,)
     alpha: np.ndarray  # (T, k), like the four below
@@ -51,8 +51,8 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Training:
-    """One fine-tuning: where its model stands, and its ``training.json``."""
+class TrainedModel:
+    """A fine-tuned model: its group, mixture and seed, and as ``facts`` its ``training.json``."""
 
     group: str
     mixture: str
@@ -60,29 +60,34 @@ class Training:
     facts: dict[str, Any]
 
     @property
+    def name(self) -> str:
+        """The name of the model's folder: ``top-70-seed1``."""
+        return model_name(self.mixture, self.seed)
+
+    @property
     def base(self) -> dict[str, Any] | None:
-        """The recipe's settings of the base that it was really made from."""
+        """The recipe's section of the base that it was made from; None if ``training.json`` does not tell."""
         found = nested(self.facts, "settings", "base")
         return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run folder as plain data; ``tasks`` is the order of every array over tasks."""
+class RunContents:
+    """A run folder as plain data. Arrays over tasks are in the order of ``tasks``."""
 
     name: str
     seed: Any
-    tasks: list[TaskFacts]
+    tasks: list[ReportedTask]
     stages: list[dict[str, Any]]
     recipe: str | None
     versions: dict[str, Any] | None
     weights: TaskWeights | None
-    steps: Steps | None
+    steps: LearningSteps | None
     health: dict[str, Any] | None
-    trainings: list[Training]
+    trainings: list[TrainedModel]
     comparisons: list[dict[str, Any]]
     data: dict[str, Any] | None = None  # the card of tdro.data.quality.data_card
-    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.find_leaks.look_for_leaks
+    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.leaks.look_for_leaks
 
     @property
     def names(self) -> list[str]:
@@ -95,8 +100,12 @@ class Run:
         return np.array([task.rows for task in self.tasks], dtype=float)
 
 
-def collect(folder: Path | str) -> Run:
-    """Read what is in the run folder. Raises :class:`UserError` if it is no folder or a file is broken."""
+def collect(folder: Path | str) -> RunContents:
+    """Read what is in the run folder.
+
+    Raises:
+        UserError: there is no such folder, or a file in it is broken.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
@@ -107,7 +116,7 @@ def collect(folder: Path | str) -> Run:
     path = folder / "recipe.yaml"
     recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     groups = _groups(recipe)
-    return Run(
+    return RunContents(
         name=str(about.get("name") or folder.resolve().name),
         seed=about.get("seed"),
         tasks=tasks,
@@ -118,9 +127,7 @@ def collect(folder: Path | str) -> Run:
         steps=_steps(folder / "weights" / "steps.jsonl", len(tasks)),
         health=_object(folder / "weights" / "health.json"),
         trainings=[
-            one
-            for one in _trainings(folder / "models")
-            if groups is None or f"{one.mixture}-seed{one.seed}" in groups.get(one.group, ())
+            one for one in _trainings(folder / "models") if groups is None or one.name in groups.get(one.group, ())
         ],
         comparisons=[one for one in _comparisons(folder / "comparison") if groups is None or one["group"] in groups],
         data=_object(folder / "data.json"),
@@ -129,8 +136,10 @@ def collect(folder: Path | str) -> Run:
 
 
 def _groups(recipe: str | None) -> dict[str, set[str]] | None:
-    """The recipe's groups and their models: what an earlier recipe made in the folder is none of this one's. None where
-    no group is named."""
+    """The recipe's groups with the names of their models; None if the recipe cannot be read or names no group.
+
+    What an earlier recipe left in the folder is not shown: it is in none of these.
+    """
     try:
         content = plain_yaml(recipe or "", "recipe.yaml")
     except UserError:
@@ -140,7 +149,7 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
         return None
     return {
         str(nested(group, "name")): {
-            f"{mixture}-seed{seed}"
+            model_name(mixture, seed)
             for mixture in nested(group, "mixtures") or ()
             for seed in nested(group, "seeds") or ()
         }
@@ -157,10 +166,10 @@ def _object(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[TaskFacts]:
-    """The tasks of ``run.json``; without it, those of the weights, sizes unknown."""
+def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[ReportedTask]:
+    """The tasks of ``run.json``; without it, those of the weights, whose numbers of rows are not known."""
     facts = [
-        TaskFacts(
+        ReportedTask(
             name=str(task.get("name")),
             rows=as_number(task.get("rows")),
             licence=str(task.get("licence") or ""),
@@ -171,10 +180,10 @@ def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[TaskFacts
         for task in about.get("tasks") or []
         if isinstance(task, dict)
     ]
-    return facts or [TaskFacts(name=name, rows=math.nan) for name in (weights.names if weights else ())]
+    return facts or [ReportedTask(name=name, rows=math.nan) for name in (weights.names if weights else ())]
 
 
-def _steps(path: Path, n_tasks: int) -> Steps | None:
+def _steps(path: Path, n_tasks: int) -> LearningSteps | None:
     lines = read_jsonl(path) if path.is_file() else []
     if not lines:
         return None
@@ -187,36 +196,36 @@ def _steps(path: Path, n_tasks: int) -> Steps | None:
             raise UserError(f"{path}, step line {wrong + 1}: {found} values of {key!r} for {n_tasks} tasks")
         values = np.array([[as_number(value) for value in row] for row in rows], dtype=float)
         series[key] = np.where(np.isfinite(values), values, np.nan)
-    return Steps(step=np.array([as_number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
+    return LearningSteps(step=np.array([as_number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
 
 
-def _seed(path: Path, known: Any, name: str) -> int:
-    """A training's seed, of its file, else of its folder's name."""
-    if known is None:
-        return int(name) if name.isdecimal() else 0
-    if isinstance(known, bool) or not isinstance(known, int):
-        raise UserError(f"{path}: 'seed' is {known!r}, no whole number; run `tdro finetune` again with --force")
-    return known
-
-
-def _trainings(folder: Path) -> list[Training]:
-    found = []
+def _trainings(folder: Path) -> list[TrainedModel]:
+    """The models that were trained. Where ``training.json`` names no mixture or seed, the folder's name tells them."""
+    models = []
     for path in sorted(folder.glob("*/*/training.json")):
         facts = _object(path) or {}
-        mixture, _, seed = path.parent.name.rpartition("-seed")
-        found.append(
-            Training(
+        mixture, seed = mixture_and_seed(path.parent.name)
+        models.append(
+            TrainedModel(
                 group=path.parent.parent.name,
                 mixture=str(facts.get("mixture") or mixture),
-                seed=_seed(path, facts.get("seed"), seed),
+                seed=_seed(path, facts.get("seed"), seed or 0),
                 facts=facts,
             )
         )
-    return found
+    return models
+
+
+def _seed(path: Path, seed: Any, default: int) -> int:
+    if seed is None:
+        return default
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"{path}: 'seed' is {seed!r}, no whole number; run `tdro finetune` again with --force")
+    return seed
 
 
 def _comparisons(folder: Path) -> list[dict[str, Any]]:
-    """Every group's comparison, the one with the most mixtures first."""
+    """The comparison of every group, that with the most mixtures first."""
     found = [_comparison(path) for path in sorted(folder.glob("*.json"))]
     return sorted(found, key=lambda comparison: -len(comparison["rows"]))
 

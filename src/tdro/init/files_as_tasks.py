@@ -1,7 +1,7 @@
-"""Somebody's files, looked at: each is built as a task, and its numbers are taken.
+"""Builds each file as a task, as a run would, and counts its rows, tokens and problems.
 
-The build is the one that a run would do, so nothing is done twice; and sizes, negatives and problems are those of all
-rows, not of the first thousand.
+The run finds what was built here in the cache, so nothing is done twice. And the numbers in the recipe are of all rows,
+not of the first thousand.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from tdro.errors import UserError
 from tdro.init.columns import Columns, columns_of
 from tdro.planning.lengths import Counter
 from tdro.recipe.data_sections import Source
-from tdro.recipe.places import ENDINGS
+from tdro.recipe.source_kinds import ENDINGS
 
-_LENGTH_ROWS = 1_000  # of a task
+_LENGTH_ROWS = 1_000  # rows of a task whose tokens are counted
 
 
 @dataclass(frozen=True)
-class Looked:
+class FileTask:
     """A file as a task.
 
     Attributes:
-        source: as the user gave it.
+        source: the file, folder or hub id as the user wrote it.
         columns: what its columns are.
         built: its rows, and what was wrong with them.
-        card: its numbers; lengths in tokens of the base.
+        card: its numbers, with lengths in tokens of the base.
     """
 
     source: str
@@ -42,44 +42,44 @@ class Looked:
 
     @property
     def name(self) -> str:
-        """Of the task."""
+        """The task's name."""
         return self.card.name
 
-    @property
-    def task(self) -> Task:
-        """The rows."""
+    def to_task(self) -> Task:
+        """The task with its rows."""
         return Task(self.name, self.built.open(), fingerprint=self.built.fingerprint)
 
 
-def look(files: Sequence[str], count: Counter, columns: Mapping[str, Mapping[str, str]]) -> list[Looked]:
-    """Look at files, a task each.
+def files_as_tasks(files: Sequence[str], count: Counter, columns: Mapping[str, Mapping[str, str]]) -> list[FileTask]:
+    """Build a task of each file.
 
     Args:
-        files: what may stand as the source of a task.
-        count: tokens of the base model.
-        columns: what the user said of files' columns.
+        files: files, folders and hub ids: whatever can be the source of a task.
+        count: counts the tokens of texts, with the tokenizer of the base.
+        columns: what the user said of the columns of a file, by file.
 
     Raises:
-        UserError: a file that is not there, has fewer than two usable rows, is given twice, or whose columns cannot be
-            told.
+        UserError: a file is not there, has fewer than two usable rows, is given twice, or it is not clear which of its
+            columns are which.
     """
     for file in files:
-        _is_data(file)
-    told = [columns_of(file, columns.get(file, {})) for file in files]  # all of them before the first is built
-    looked: list[Looked] = []
-    for file, name, found in zip(files, task_names(files), told, strict=True):
+        _check_is_task(file)
+    # The columns of all files are found before the first is built, which takes longer.
+    columns_of_files = [columns_of(file, columns.get(file, {})) for file in files]
+    tasks: list[FileTask] = []
+    for file, name, found in zip(files, task_names(files), columns_of_files, strict=True):
         built = built_task(Source.model_construct(source=file, columns=found.wanted or None), name)
         if built.rows < 2:
             raise UserError(f"{file}: has one usable row, and nothing can be learned from it; leave it out")
-        if same := [one for one in looked if one.built.fingerprint == built.fingerprint]:
+        if same := [task for task in tasks if task.built.fingerprint == built.fingerprint]:
             raise UserError(f"{file}: has the rows of {same[0].source}; leave one of them out")
         card = describe(Mixture([Task(name, built.open())]), count, length_rows=_LENGTH_ROWS).tasks[0]
-        looked.append(Looked(file, replace(found, unread=tuple(built.unread), lists=tuple(built.lists)), built, card))
-    return looked
+        tasks.append(FileTask(file, replace(found, unread=tuple(built.unread), lists=tuple(built.lists)), built, card))
+    return tasks
 
 
-def _is_data(file: str) -> None:
-    """Raise for folders that are something else than a task's rows."""
+def _check_is_task(file: str) -> None:
+    """Raise for a folder that holds something else than the rows of a task: a mixture or a test set."""
     path = Path(file).expanduser()
     if (path / "mixture.json").is_file():
         raise UserError(f"{file}: a mixture, whose tasks are known; in a recipe: data: {{mixture: {file}}}")
@@ -88,8 +88,11 @@ def _is_data(file: str) -> None:
 
 
 def task_names(files: Sequence[str]) -> list[str]:
-    """A name for each file, unique whatever the case: its own without ending, in letters, digits, ``_`` and ``-``;
-    where several files have one name, their folders' names stand before it."""
+    """A name for each file's task: the file's own, without its ending, in letters, digits, ``_`` and ``-``.
+
+    If several files have one name, the names of their folders are put before it, and then numbers behind it. No two
+    names differ in case only.
+    """
     bare = [_plain(_without_ending(Path(file).name)) for file in files]
     names: list[str] = []
     for file, own in zip(files, bare, strict=True):

@@ -1,7 +1,7 @@
-"""How the weights were learned, as plain rows: α over the steps, the losses, and the health of the reference.
+"""How stage 1 went: α over the steps, the losses, and the health of the reference, as plain rows.
 
-Beside the mean of a task's measure stand its spread, its median and the pooled ratio (all proxy loss over
-all reference loss): where they disagree, the weight came from a few heavy steps.
+For each task the mean of its measure M is shown with its spread, its median and the pooled ratio (the sum of all proxy
+losses over the sum of all reference losses). Where these disagree, a few steps with large values made the weight.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tdro.dro.health import weak_reference
 from tdro.dro.measures import FLOOR
 from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.report import charts
-from tdro.report.collect import Run, Steps
+from tdro.report.run_contents import LearningSteps, RunContents
 
 
-def learning_view(run: Run) -> dict[str, Any] | None:
-    """The α chart (wide, narrow) and a loss panel a task, largest final weight first; None without steps."""
+def learning_view(run: RunContents) -> dict[str, Any] | None:
+    """The chart of α, wide and narrow, and a panel of losses a task, largest weight first; None without steps."""
     steps = run.steps
     if steps is None or not run.tasks:
         return None
@@ -50,8 +50,8 @@ def learning_view(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _measure(run: Run, g: int) -> dict[str, float]:
-    """Mean and spread of M (of the health file, else of the steps), its median and the pooled ratio."""
+def _measure(run: RunContents, g: int) -> dict[str, float]:
+    """Mean and spread of a task's M, from ``health.json`` or else the steps, its median and the pooled ratio."""
     facts = nested(run.health, "tasks", run.names[g])
     mean, std = as_number(nested(facts, "measure_mean")), as_number(nested(facts, "measure_std"))
     median = pooled = math.nan
@@ -65,15 +65,15 @@ def _measure(run: Run, g: int) -> dict[str, float]:
     return {"mean": mean, "std": std, "median": median, "pooled": pooled}
 
 
-def _pooled(steps: Steps, g: int) -> float:
+def _pooled(steps: LearningSteps, g: int) -> float:
     proxy, reference, rows = steps.proxy_loss[:, g], steps.reference_loss[:, g], steps.rows[:, g]
     both = np.isfinite(proxy) & np.isfinite(reference) & np.isfinite(rows)
     total = float((rows[both] * reference[both]).sum())
     return float((rows[both] * proxy[both]).sum()) / total if total > 0 else math.nan
 
 
-def health_view(run: Run) -> dict[str, Any] | None:
-    """The warnings, the run-wide figures and a row a task; None without ``health.json``."""
+def health_view(run: RunContents) -> dict[str, Any] | None:
+    """The warnings, the numbers of the whole run and a row for each task; None without ``health.json``."""
     if run.health is None:
         return None
     solved_below = as_number(run.health.get("solved_below", FLOOR))

@@ -1,7 +1,7 @@
-"""What a text names: a data file by its ending, a file on the hub, or a data set there. Nothing is opened.
+"""Tells from its text alone whether a source is a data file, a file on the hub, or a data set there.
 
-The recipe's checks ask here before anything is loaded, and :mod:`tdro.data.read.sources` again when it opens; both mean
-the same by the same text.
+Nothing is opened. The recipe is checked with these functions before anything is loaded, and
+:mod:`tdro.data.read.sources` asks them again when it opens a source, so both take the same text for the same thing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 BEIR_FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 
 JSONL = (".jsonl", ".ndjson", ".json")
-ARCHIVES = (".tar.gz", ".tgz", ".tar")  # one JSONL file in each, as the paper's authors upload them
+ARCHIVES = (".tar.gz", ".tgz", ".tar")  # with one JSONL file inside, as the paper's authors upload their data
 TABLES = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet",)
 ENDINGS = (*JSONL, *(f"{ending}.gz" for ending in JSONL), *ARCHIVES, *PARQUET, *TABLES, *(f"{t}.gz" for t in TABLES))
@@ -20,22 +20,28 @@ _HUB_FILE = re.compile(r"hf://datasets/(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<r
 
 
 def looks_like_file(text: str) -> bool:
-    """Whether a text ends as a data file does, or begins as a path does."""
+    """Whether a text ends like a data file (``.jsonl``) or begins like a path (``./``)."""
     return text.lower().endswith(ENDINGS) or text.startswith(("/", "./", "../", "~"))
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text may be the id of a data set on the hub: ``owner/name``, or ``name`` alone."""
+    """Whether a text has the form of a data set's id on the hub: ``owner/name``, or ``name`` alone."""
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", text) is not None
 
 
 def is_hub_file(text: str) -> bool:
-    """Whether a text names a file in a data set's repository."""
+    """Whether a text names one file of a data set on the hub: ``hf://datasets/OWNER/NAME/FILE``."""
     return _HUB_FILE.fullmatch(text) is not None
 
 
 def hub_file(text: str) -> tuple[str, str | None, str]:
-    """Repository, revision (None: the newest) and file of a text for which :func:`is_hub_file` holds."""
+    """Repository, revision (None: the newest) and file that a text names.
+
+    ``hf://datasets/o/n@v1/a.jsonl`` gives ``("o/n", "v1", "a.jsonl")``.
+
+    Raises:
+        ValueError: :func:`is_hub_file` does not hold for the text.
+    """
     match = _HUB_FILE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} names no file on the hub")

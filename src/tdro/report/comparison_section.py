@@ -1,6 +1,6 @@
-"""The comparison of mixtures as plain rows: verdict, table, interval charts, and the table over test sets.
+"""The comparison of mixtures: verdict, table, interval charts, and the table over test sets, as plain rows.
 
-Only numbers from ``comparison/<group>.json`` stand here, whatever they say; the page formats them.
+All numbers come from ``comparison/<group>.json``; nothing is computed again here.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import Any
 from tdro.evaluation.compare.readable_numbers import as_number, nested, plural, points, signed
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.verdict import seeds_phrase, significant, verdict
+from tdro.recipe.names import BASELINES, in_order
 from tdro.report import charts
-from tdro.report.collect import Run
-from tdro.report.sentences import describe
-from tdro.report.tables import in_order
+from tdro.report.run_contents import RunContents
+from tdro.report.words import describe
 
-BASELINES = ("untrained", "bm25", "uniform")
 PARTS = (
     ("all", "all test sets", "disc"),
     ("trained", "trained tasks", "ring"),
@@ -24,8 +23,14 @@ PARTS = (
 )
 
 
-def comparison_view(run: Run, comparison: dict[str, Any], selection: str) -> dict[str, Any]:
-    """The verdict, the table, the two interval charts and the table over test sets of one group."""
+def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str) -> dict[str, Any]:
+    """All that the page shows of one group.
+
+    Args:
+        run: the run.
+        comparison: of the group, as its file has it.
+        selection: the mixture that the verdict is about, such as ``top-70``.
+    """
     rows = {str(nested(row, "mixture")): row for row in comparison["rows"] if isinstance(row, dict)}
     tests = [test for test in comparison["tests"] if isinstance(test, dict)]
     names = in_order(list(rows))
@@ -92,7 +97,7 @@ def _score(row: Any, measure: str, part: str) -> float:
 
 
 def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
-    """What the verdict leaves out: where it differs, the best mixture, whether training helps at all."""
+    """The sentences after the verdict: seeds needed, new tasks, the best mixture, whether training helps at all."""
     sentences = same_model_sentences([rows[name] for name in rows if name != selection or not is_baseline(rows[name])])
     both = nested(rows.get(selection), "versus", "ndcg@10", "all", "with_seeds")
     if significant(nested(rows.get(selection), "versus", "ndcg@10", "all")) and "needed" in (both or {}):
@@ -115,8 +120,8 @@ def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     return " ".join(sentences)
 
 
-def _setting(run: Run, comparison: dict[str, Any], tests: list[dict[str, Any]]) -> str:
-    """Under which conditions the mixtures were compared; says so if they were not the same."""
+def _setting(run: RunContents, comparison: dict[str, Any], tests: list[dict[str, Any]]) -> str:
+    """What was compared: steps, batch, seeds and test sets; with a warning if the mixtures were not trained alike."""
     trainings = [training for training in run.trainings if training.group == comparison["group"]]
     budgets = {(nested(training.facts, "steps"), nested(training.facts, "batch")) for training in trainings}
     seeds = comparison.get("seeds") or []
@@ -184,7 +189,11 @@ def _test_forest(row: Any, tests: list[dict[str, Any]]) -> dict[str, Any] | None
 
 
 def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[str]) -> list[dict[str, Any]]:
-    """Trained tasks first; a cell a challenger: the difference, Holm's p, and whether it counts."""
+    """The rows of the table over test sets, trained tasks first.
+
+    A challenger's cell has its difference from uniform, the p-value after Holm's correction, and whether that is below
+    0.05.
+    """
     table = []
     for test in sorted(tests, key=lambda test: not test.get("trained")):
         name = str(test.get("name"))

@@ -1,6 +1,6 @@
-"""What a page or card may show to everybody: no path of the machine that made it, and no characters that hide others.
+"""Takes this machine's paths out of whatever is shown.
 
-A report is mailed and a card is pushed to a hub; whose home a data set lay in is nobody's business there.
+A report is mailed and a card is pushed to a hub; in whose home folder a data set was is nobody's business there.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import yaml
 from tdro.console import visible
 from tdro.recipe.yaml_lines import RecipeDumper
 
-# At the start of a text, after a space, quote or bracket, after "file:", or after another word with one slash behind it
-# ("json:/data"); the slashes of other URLs stand after other signs.
+# The folders of an absolute path, without its last part. The path begins the text, or stands after a space, quote or
+# bracket, after "file:", or after another word and a colon if only one slash follows ("json:/data", not "https://…").
 _ABSOLUTE = re.compile(
     r"""(?:\bfile:(?=[/\\])|(?<![^\s"'(\[=,;])|(?<=\w:)(?![/\\]{2}))(?:~|[A-Za-z]:)?[/\\]+(?:[^\s"'/\\]+[/\\]+)*(?=[^\s/\\])"""
 )
-# The same with a folder at least, for texts such as instructions, which may say "and /or".
+# The same, but with at least one folder: an instruction may say "and /or", which is no path.
 _FOLDERS = re.compile(_ABSOLUTE.pattern.replace("[/\\\\]+)*(?=", "[/\\\\]+)+(?="))
 
 
 def public(value: str) -> str:
-    """A text in which absolute paths are cut to their last part.
+    """A text as it may be shown: absolute paths are cut to their last part, and invisible characters are escaped.
 
     Example::
 
@@ -33,13 +33,13 @@ def public(value: str) -> str:
 
 
 def public_recipe(recipe: dict[str, Any]) -> str:
-    """The recipe in YAML without the run's folder and without absolute paths."""
+    """The recipe as YAML, without the run's folder and with absolute paths cut to their last part."""
     shown = without_paths({key: value for key, value in recipe.items() if key != "folder"})
     return yaml.dump(shown, Dumper=RecipeDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def without_paths(value: Any) -> Any:
-    """A value of a recipe with absolute paths, in whatever depth, cut to their last part."""
+    """A value of a recipe, whatever lists and mappings it is made of, with absolute paths cut to their last part."""
     if isinstance(value, dict):
         return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,7 @@
-"""Numbers and names as words, for the page and the card; see also :mod:`tdro.evaluation.compare.readable_numbers`."""
+"""Numbers, mixtures and verdicts as words, for the page and the card.
+
+The numbers that the terminal's tables need too are in :mod:`tdro.evaluation.compare.readable_numbers`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def count(value: Any) -> str:
 
 
 def epochs(value: Any) -> str:
-    """Times that a row is seen on average: ``8.3``, ``0.02``; a plain 0 for a task left out."""
+    """How often a row is seen on average: ``8.30``, ``0.02``; ``0`` for a task that is left out."""
     value = as_number(value)
     if 0 < value < 0.005:
         return "< 0.01"
@@ -46,7 +49,7 @@ def duration(seconds: Any) -> str:
 
 
 def describe(mixture: str) -> str:
-    """What a mixture does, in a few words; empty for a name that tdro did not give."""
+    """What a mixture does, in a few words; empty for a name that is not tdro's."""
     kind, _, share = mixture.partition("-")
     if kind in {"top", "bottom"} and share:
         most = "largest" if kind == "top" else "smallest"
@@ -62,7 +65,7 @@ def describe(mixture: str) -> str:
 
 
 def summary(words: list[str]) -> str:
-    """One sentence over all groups' verdict words."""
+    """The headline of the report: one sentence about the verdicts of all groups."""
     total, wins, losses = len(words), words.count("Yes"), words.count("No")
     if not total:
         return "Whether the selection helped is not known yet."

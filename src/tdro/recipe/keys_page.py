@@ -1,6 +1,7 @@
-"""Every key of a recipe as Markdown, made from the fields of :mod:`tdro.recipe.schema` and so never out of date.
+"""The page of all keys, made from the fields in :mod:`tdro.recipe.schema`, so that it is never out of date.
 
-``docs/recipe.md`` is this text; a test compares them. ``tdro recipe --keys > docs/recipe.md`` renews it.
+``tdro recipe --keys`` prints it and ``docs/recipe.md`` is a copy, which a test compares. To renew the copy:
+``tdro recipe --keys > docs/recipe.md``.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tdro.recipe.data_sections import Data, Negatives, Source, TestFolder
-from tdro.recipe.schema import Base, Evaluate, Finetune, Lora, Recipe, Training, Weights
+from tdro.recipe.schema import Base, Evaluate, Finetune, LearnWeights, Lora, Recipe, Training
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-# Section, the model of its keys, and the model whose keys it has too (listed where that one is).
+# Title of a section, the class of its keys, and the class whose keys it shares, which are not listed again.
 _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("Top level", Recipe, None),
     ("data", Data, None),
@@ -27,7 +28,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("base", Base, None),
     ("base.lora", Lora, None),
     ("reference", Training, None),
-    ("weights", Weights, Training),
+    ("weights", LearnWeights, Training),
     ("finetune", Finetune, Training),
     ("evaluate", Evaluate, None),
 )
@@ -43,7 +44,7 @@ refused with its line.
 
 
 def keys_as_markdown() -> str:
-    """A heading and a table (key, type, default, meaning) for each section of a recipe."""
+    """The page: for each section of a recipe a heading and a table with key, type, default and meaning."""
     parts = [_INTRODUCTION]
     for title, model, shared in _SECTIONS:
         heading = title if title == "Top level" else f"`{title}`"
@@ -68,7 +69,7 @@ def _same(field: FieldInfo, other: FieldInfo | None) -> bool:
 
 def _row(name: str, field: FieldInfo) -> str:
     limits = [
-        f"{sign} {getattr(limit, bound):g}"
+        f"{sign} {value:,}" if isinstance(value := getattr(limit, bound), int) else f"{sign} {value:g}"
         for limit in field.metadata
         for bound, sign in _SIGNS.items()
         if hasattr(limit, bound)
@@ -82,7 +83,7 @@ def _default(name: str, field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     if name == "folder":
-        return "`runs/<name>`"  # made from another key, after the field's own default
+        return "`runs/<name>`"  # the field's own default is replaced by one that is made from the name
     if field.default is PydanticUndefined or isinstance(field.default, BaseModel):
         return "its defaults"
     value = field.default
@@ -94,7 +95,7 @@ def _default(name: str, field: FieldInfo) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """A type in words; a union's null is left to the description."""
+    """A type in words. That a key may be null is said by its description."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"

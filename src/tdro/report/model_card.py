@@ -1,10 +1,9 @@
-"""The model card: ``README.md`` in a fine-tuned model's folder, filled from what the run folder holds.
+"""Writes the model card: ``README.md`` in a fine-tuned model's folder.
 
-Run folder → :mod:`collect` → plain values → ``card.md``, a Jinja template; huggingface_hub writes the part that the hub
-reads. It is written after the training and again after the evaluation, without network, model or date, so the same run
-gives the same card, and without this machine's paths. Rejected: sentence-transformers' own card. It fills itself from
-its trainer's data sets and evaluators, of which we hand it none (rows are planned and tokenized ahead), needs the
-loaded model whenever it is written, and asks the hub for the base.
+The run folder is read into plain data, which fill ``model_card.md``, a Jinja template; huggingface_hub writes the part
+of the card that the hub reads. The card is written after training and again after evaluation. It needs neither the
+network nor the loaded model, and holds no date and no path of this machine, so the same run gives the same card. See
+docs/decisions.md, own-model-card.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
 from tdro.files import read_json, write_atomic
+from tdro.recipe.names import model_name
 from tdro.recipe.rules import exists
 from tdro.recipe.yaml_lines import plain_yaml
-from tdro.report import sentences as text
-from tdro.report.collect import Run, Training, collect
-from tdro.report.public import public, public_recipe, without_paths
+from tdro.report import words
+from tdro.report.hide_paths import public, public_recipe, without_paths
+from tdro.report.run_contents import RunContents, TrainedModel, collect
 
 HERE = Path(__file__).parent
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
 MEASURES = {"ndcg@10": ("ndcg_at_10", "nDCG@10"), "recall@100": ("recall_at_100", "Recall@100")}
-# What the packages on the index hold: the name on the hub, and the licence that its authors give it.
+# The models that come from the package index: their names on the hub, and the licences that their authors give them.
 _PACKAGED = {
     "smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0"),
     "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0"),
 }
 _VERSIONS = ("tdro", "sentence-transformers", "transformers", "torch", "peft", "datasets", "accelerate", "python")
-# An absolute path at the start of a text or after a space, quote or bracket; a URL's slashes stand after other signs.
 
 
 def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool = True) -> Path:
@@ -50,22 +49,23 @@ def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool =
         run_folder: the run's folder.
         group: of the model.
         model: ``<mixture>-seed<k>``.
-        evaluated: show the results in ``evaluation/``, if there are any; False where they may be an older model's.
+        evaluated: show the results in ``evaluation/``, if there are any. False right after training, when they may be
+            those of an older model.
 
     Raises:
         UserError: there is no such model, or a file of the run is broken.
     """
     folder = Path(run_folder) / "models" / group / model
     run = collect(run_folder)
-    found = [one for one in run.trainings if one.group == group and f"{one.mixture}-seed{one.seed}" == model]
+    found = [one for one in run.trainings if one.group == group and one.name == model]
     if not found:
         raise UserError(f"{folder}: no trained model there (no training.json); run `tdro finetune RECIPE`")
     write_atomic(folder / "README.md", render(run, found[0], folder, evaluated))
     return folder / "README.md"
 
 
-def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
-    """The card of one model, in ``folder``, as a string."""
+def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bool) -> str:
+    """The card of one model, as Markdown. ``folder`` is the model's."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=False,  # Markdown; `cell` escapes what is other people's text
@@ -74,18 +74,18 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"fixed": fixed, "points": points, "percent": text.percent, "epochs": text.epochs}
+    environment.filters |= {"fixed": fixed, "points": points, "percent": words.percent, "epochs": words.epochs}
     environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
     recipe = plain_yaml(run.recipe, "recipe.yaml") if run.recipe else {}
     base = _base(recipe, training, folder)
     evaluation = _evaluation(run, training, folder) if evaluated else None
-    name = f"{run.name}-{training.group}-{training.mixture}-seed{training.seed}"
-    card = environment.get_template("card.md").render(
+    name = f"{run.name}-{training.group}-{training.name}"
+    card = environment.get_template("model_card.md").render(
         front_matter=_front_matter(name, base, evaluation, _trained_on(run, training, recipe)),
         name=name,
         training=training,
         facts=training.facts,
-        mixture=text.describe(training.mixture),
+        mixture=words.describe(training.mixture),
         base=base,
         usage=_usage(training, folder),
         data=_data(run, training),
@@ -100,25 +100,33 @@ def render(run: Run, training: Training, folder: Path, evaluated: bool) -> str:
 
 
 def cell(value: Any) -> str:
-    """Other people's text as it may stand in a Markdown table: one line, no markup, no path of this machine."""
+    """Other people's text for a Markdown table: one line, without markup and without paths of this machine."""
     line = " ".join(public(str(value)).split())
     return re.sub(r"([|`*_\[\]<>\\])", r"\\\1", line)
 
 
 def code(value: Any) -> str:
-    """A name or a prompt as it may stand in a Markdown table, every character as it is."""
+    """A name or prompt for a Markdown table, in backticks, with every character as it is."""
     return "`" + str(value).replace("\n", "\\n").replace("|", "\\|").replace("`", "'") + "`"
 
 
 def thousands(value: Any) -> str:
-    """A whole number with commas, or a dash."""
+    """A whole number with commas between thousands; a dash for NaN."""
     value = as_number(value)
     return f"{round(value):,}" if value == value else NOTHING
 
 
 @dataclass(frozen=True)
 class _Base:
-    """What was fine-tuned, in words; ``hub`` is its id on the hub, if it has one."""
+    """The model that was fine-tuned.
+
+    Attributes:
+        hub: its id on the hub, if it has one.
+        name: that id, or the name of its folder.
+        what: a line about it: layers, pooling, adapters.
+        licence: empty if it is not known.
+        adapter: whether the fine-tuned folder holds adapters alone.
+    """
 
     hub: str | None
     name: str
@@ -127,7 +135,7 @@ class _Base:
     adapter: bool
 
 
-def _base(recipe: Any, training: Training, folder: Path) -> _Base:
+def _base(recipe: Any, training: TrainedModel, folder: Path) -> _Base:
     groups = {nested(entry, "name"): entry for entry in nested(recipe, "finetune") or []}
     settings = training.base or nested(groups.get(training.group), "base") or nested(recipe, "base") or {}
     source, kind = str(nested(settings, "source") or "unknown"), nested(settings, "kind")
@@ -150,7 +158,7 @@ def _base(recipe: Any, training: Training, folder: Path) -> _Base:
     return _Base(hub, name, ", ".join(part for part in parts if part), licence, adapter)
 
 
-def _trained_on(run: Run, training: Training, recipe: Any) -> list[TrainingData]:
+def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[TrainingData]:
     tasks = [
         {"name": task.name, "rows": 0 if math.isnan(task.rows) else task.rows, "fingerprint": task.fingerprint}
         for task in run.tasks
@@ -159,7 +167,10 @@ def _trained_on(run: Run, training: Training, recipe: Any) -> list[TrainingData]
 
 
 def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, data: list[TrainingData]) -> str:
-    """What the hub reads, and under a key of our own the data sets, so that leaks can be looked for in them."""
+    """The front matter, which the hub reads.
+
+    A key of our own lists the training data, in which ``tdro evaluate --on`` looks for leaked test queries.
+    """
     hub = [found.hub_id for found in data if found.hub_id]
     own: dict[str, Any] = {CARD_KEY: {"tasks": [for_card(each, without_paths(each.place)) for each in data]}}
     results = [
@@ -191,8 +202,8 @@ def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, dat
     return card.to_yaml()
 
 
-def _usage(training: Training, folder: Path) -> dict[str, Any]:
-    """The prompts as the model has them, and the task to show how they are used with."""
+def _usage(training: TrainedModel, folder: Path) -> dict[str, Any]:
+    """The model's prompts, and the task with the largest weight, for the example of how they are used."""
     config = read_json(folder / "config_sentence_transformers.json")
     prompts = {key: value for key, value in (nested(config, "prompts") or {}).items() if value}
     weights = nested(training.facts, "weights") or {}
@@ -202,7 +213,7 @@ def _usage(training: Training, folder: Path) -> dict[str, Any]:
     return {"prompts": prompts, "task": shown, "symmetric": symmetric, "query": prompts.get("query", "")}
 
 
-def _data(run: Run, training: Training) -> list[dict[str, Any]]:
+def _data(run: RunContents, training: TrainedModel) -> list[dict[str, Any]]:
     drawn = {task.name: as_number(nested(training.facts, "rows_drawn", task.name)) for task in run.tasks}
     total = sum(drawn.values()) or 1
     return [
@@ -212,16 +223,16 @@ def _data(run: Run, training: Training) -> list[dict[str, Any]]:
     ]
 
 
-def _weights(run: Run) -> list[dict[str, Any]]:
-    """Every task's weight, the largest first, and how many times a uniform share it is."""
+def _weights(run: RunContents) -> list[dict[str, Any]]:
+    """The weight of every task, the largest first, and how many times the uniform weight that is."""
     if run.weights is None:
         return []
     ranked = sorted(run.weights.as_dict().items(), key=lambda item: -item[1])
     return [{"name": name, "weight": weight, "times": weight * len(ranked)} for name, weight in ranked]
 
 
-def _origin(run: Run, training: Training, recipe: Any) -> str:
-    """Where the weights came from, and whether this model was trained by them."""
+def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
+    """Where the weights came from, and whether this model's training used them."""
     if run.weights is None:
         return ""
     known, loaded = run.weights.provenance, nested(recipe, "weights", "load")
@@ -238,7 +249,7 @@ def _origin(run: Run, training: Training, recipe: Any) -> str:
 
 
 def _limits(recipe: Any, folder: Path) -> dict[str, Any] | None:
-    """The longest query and passage that training read, in tokens, and how much the model reads by itself."""
+    """Tokens after which training cut queries and passages, and how many the model reads by itself; None if unknown."""
     found = {key: nested(recipe, "data", f"{key}_tokens") for key in ("query", "passage")}
     if None in found.values():
         return None
@@ -249,13 +260,14 @@ def _limits(recipe: Any, folder: Path) -> dict[str, Any] | None:
     return {**found, "longest": longest}
 
 
-def _evaluation(run: Run, training: Training, folder: Path) -> dict[str, Any] | None:
-    """Scores of this model, of uniform with the same seed and of the untrained base, by test set; None before."""
+def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[str, Any] | None:
+    """Scores of this model, of uniform with the same seed and of the untrained base on each test set; None if there are
+    none yet."""
     comparison = next((one for one in run.comparisons if one["group"] == training.group), None)
     if comparison is None:
         return None
     results = folder.parents[2] / "evaluation" / training.group
-    uniform = f"uniform-seed{training.seed}"
+    uniform = model_name("uniform", training.seed)
     models = [name for name in dict.fromkeys([folder.name, uniform, "untrained"]) if (results / name).is_dir()]
     tests = []
     for test in comparison["tests"]:
@@ -279,7 +291,7 @@ def _evaluation(run: Run, training: Training, folder: Path) -> dict[str, Any] | 
 
 
 def _verdict(comparison: dict[str, Any], mixture: str) -> str:
-    """The paired test of this model's mixture against uniform, over all seeds."""
+    """What the paired test of this model's mixture against uniform says, over all seeds."""
     rows = {nested(row, "mixture"): row for row in comparison["rows"]}
     difference = nested(rows.get(mixture), "versus", "ndcg@10", "all")
     if difference is None:
