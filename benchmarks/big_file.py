@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from data import memory
 from tqdm import tqdm
 
-from tdro.data.mixtures.build import SHARD_ROWS
+from tdro.data.mixtures.content import SHARD_ROWS
 from tdro.errors import UserError
 from tdro.files import read_json
 
@@ -106,7 +106,7 @@ def _build_here(file: str, folder: str, shard: str) -> None:
 def _open_here(folder: str) -> None:
     import datasets  # noqa: F401  # its import is not counted
 
-    from tdro.data.mixtures.build import read_built
+    from tdro.data.mixtures.built import read_built
 
     before, started = memory("VmRSS"), time.perf_counter()
     task = read_built(Path(folder))

@@ -28,7 +28,7 @@ from tdro.dro.loss import TDROLoss
 from tdro.dro.stage_one.learn import StepLog, learn, reference_labels
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.machine import this_machine
-from tdro.recipe.schema import Weights
+from tdro.recipe.schema import LearnWeights
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.micro_batches import micro_batches
 from tdro.training.stacking import stack_columns
@@ -138,7 +138,7 @@ def _train(what: str, arguments: argparse.Namespace, steps: int = 4) -> None:
     """A few steps of stage 1 (scoring included), or of the proxy alone on the same rows in the same micro-batches."""
     torch.set_num_threads(arguments.threads)
     made, machine = material(arguments.model, arguments.query_tokens, arguments.passage_tokens), this_machine("cpu")
-    settings = Weights(
+    settings = LearnWeights(
         steps=steps, batch=arguments.batch, negatives=3, chunk_rows=arguments.chunk_rows, temperature=0.02, eta=0.02
     )
     planned: PlannedSteps = made.steps(steps, arguments.batch)

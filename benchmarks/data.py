@@ -89,10 +89,10 @@ def simhash(file: Path, folder: Path) -> None:
 
 def mine(file: Path, folder: Path) -> None:
     """`tdro data mine --by bm25`: one negative a row."""
-    from tdro.mining.mine import mine_task
-    from tdro.mining.settings import Mining
+    from tdro.mining.mine_task import mine_task
+    from tdro.mining.mining_settings import MiningSettings
 
-    mine_task(_task(file), Mining(by="bm25", per_row=1, relative_margin=None))
+    mine_task(_task(file), MiningSettings(by="bm25", per_row=1, relative_margin=None))
 
 
 def bm25s(file: Path, folder: Path) -> None:

@@ -78,7 +78,7 @@ def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from tdro.console import quiet_libraries
     from tdro.machine import this_machine
-    from tdro.search.embedding_store import Store, Texts
+    from tdro.search.embedding_store import EmbeddingStore, TextList
 
     quiet_libraries()
     made, machine = material(arguments.model, 64, 128), this_machine("cpu")
@@ -88,7 +88,7 @@ def encoding(arguments: argparse.Namespace) -> dict[str, Any]:
 
     def ours() -> torch.Tensor:
         with tempfile.TemporaryDirectory() as folder:
-            store = Store(Path(folder), [Texts(texts)], model, "benchmark", machine)
+            store = EmbeddingStore(Path(folder), [TextList(texts)], model, "benchmark", machine)
             store.encode(progress=False)
             return store.whole(0)
 

@@ -13,10 +13,10 @@ from tdro.data.task import Mixture, Task
 from tdro.data.tokens.mixture_index import index_mixture
 from tdro.data.tokens.token_files import kept_tokens
 from tdro.disk import cache_folder
-from tdro.mining.mine import mine_mixture
-from tdro.mining.settings import Mining
+from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mining_settings import MiningSettings
 from tdro.models.base import build_base
-from tdro.models.dropout import set_dropout
+from tdro.models.dropout import disable_dropout
 from tdro.models.load import load_model
 from tdro.quickstart import build_sample
 from tdro.recipe.schema import Base
@@ -42,7 +42,7 @@ class Material:
     def load(self) -> SentenceTransformer:
         """The base, fresh, without dropout."""
         model = load_model(self.base, device="cpu")
-        set_dropout(model, 0.0)
+        disable_dropout(model)
         return model
 
     def steps(self, steps: int, batch: int) -> PlannedSteps:
@@ -66,7 +66,7 @@ def material(model: str, query_tokens: int, passage_tokens: int, tasks: int | No
         build_base(MODELS[model], base, max_tokens=max(query_tokens, passage_tokens))
     mixture = read_mixture(build_sample(cache_folder() / "sample-mixture"))
     mixture = Mixture([_part(task) for task in mixture.tasks])
-    own = mine_mixture(mixture, Mining("bm25", NEGATIVES, random=True), 1, folder / "negatives").tasks
+    own = mine_mixture(mixture, MiningSettings("bm25", NEGATIVES, random=True), 1, folder / "negatives").tasks
     chosen = [replace(own[i % len(own)], name=f"{own[i % len(own)].name}-{i}") for i in range(tasks or len(own))]
     index = index_mixture(chosen)
     tokenizing = load_model(base, device="cpu")

@@ -26,9 +26,9 @@ from tdro.data.task import Task
 from tdro.disk import cache_folder
 from tdro.files import read_json, write_json
 from tdro.machine import Machine
-from tdro.mining.dense import embedder_of
-from tdro.mining.mine import mine_task
-from tdro.mining.settings import Mining
+from tdro.mining.embedder import embedder_of
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
 from tdro.quickstart import build_sample
 
 TASK = "bio_term2def"
@@ -41,7 +41,9 @@ def tdro(task: Task, folder: Path) -> Callable[[], Found]:
     """What `tdro data mine` does."""
     embedder = embedder_of("minilm", folder, Machine("cpu", bf16=False))
     embedder.load()
-    return lambda: _found(mine_task(task, Mining("dense", PER_ROW, (1, DEPTH), None, MARGIN), embedder=embedder))
+    return lambda: _found(
+        mine_task(task, MiningSettings("dense", PER_ROW, (1, DEPTH), None, MARGIN), embedder=embedder)
+    )
 
 
 def sentence_transformers(task: Task, folder: Path) -> Callable[[], Found]:
@@ -74,7 +76,7 @@ def sentence_transformers(task: Task, folder: Path) -> Callable[[], Found]:
 
 def tdro_bm25(task: Task, folder: Path) -> Callable[[], Found]:
     """What `tdro data mine --by bm25` does."""
-    return lambda: _found(mine_task(task, Mining("bm25", PER_ROW, (1, DEPTH), None, MARGIN)))
+    return lambda: _found(mine_task(task, MiningSettings("bm25", PER_ROW, (1, DEPTH), None, MARGIN)))
 
 
 def bm25s(task: Task, folder: Path) -> Callable[[], Found]:

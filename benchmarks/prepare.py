@@ -57,7 +57,7 @@ def own_memory() -> float:
 
 def run_one(folder: Path, result: Path) -> None:
     """What a rank does, in a process of its own."""
-    from tdro.data.mixtures.build import read_built
+    from tdro.data.mixtures.built import read_built
     from tdro.data.plan.row_plans import MixedPlan
     from tdro.data.task import Task
     from tdro.data.tokens.index_files import kept_index

@@ -34,7 +34,7 @@ from tdro.dro.stage_one.learn import learn
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
 from tdro.machine import Machine, this_machine
-from tdro.recipe.schema import Weights
+from tdro.recipe.schema import LearnWeights
 from tdro.training.micro_batches import micro_batches
 from tdro.training.steps import PlannedSteps
 
@@ -103,7 +103,7 @@ class Contest:
     def run(self) -> None:
         """Every round of every contestant."""
         a = self.arguments
-        settings = Weights(
+        settings = LearnWeights(
             steps=self.steps.plan.steps, batch=a.batch, negatives=NEGATIVES, temperature=0.02, chunk_rows=a.chunk_rows
         )
         with tempfile.TemporaryDirectory() as temporary:

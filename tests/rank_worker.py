@@ -26,11 +26,11 @@ from tdro.dro.stage_one.learn import learn
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
 from tdro.machine import Machine, this_machine
-from tdro.mining.dense import embedder_of
-from tdro.mining.mine import mine_mixture
-from tdro.mining.settings import Mining
+from tdro.mining.embedder import embedder_of
+from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mining_settings import MiningSettings
 from tdro.models.load import load_model
-from tdro.recipe.schema import Training, Weights
+from tdro.recipe.schema import LearnWeights, Training
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
@@ -95,7 +95,7 @@ def learned(load, folder, machine, more):
     steps = PlannedSteps(data, plan, 2, lambda *args: None, machine.rank, machine.world)
     similarities = score_plan({"r": lambda: load(seed=5)}, steps, folder / "scores", machine, chunk_rows=5)
     PartialState().wait_for_everyone()
-    settings = Weights(negatives=2, eta=0.5, average_steps=1, **COMMON, **more)
+    settings = LearnWeights(negatives=2, eta=0.5, average_steps=1, **COMMON, **more)
     return learn(load, steps, similarities, settings, folder, machine, 1)[0].weights.values
 
 
@@ -113,7 +113,7 @@ def mine(out: Path, machine: Machine) -> None:
     folder = out / f"mined-{machine.world}"
     embedder = embedder_of(str(out / "static-0"), folder / "embeddings", machine)
     with mock.patch.object(tdro.search.embedding_store, "_TEXTS_PER_GROUP", 4):  # so that every rank encodes some
-        mined = mine_mixture(Mixture(TASKS), Mining("both", 6), 0, folder, embedder=embedder, machine=machine)
+        mined = mine_mixture(Mixture(TASKS), MiningSettings("both", 6), 0, folder, embedder=embedder, machine=machine)
     write_json(out / f"mined-{machine.world}-{machine.rank}.json", [task.rows["negatives"][:] for task in mined.tasks])
 
 

@@ -39,7 +39,7 @@ from tdro.dro.stage_one.learn import learn
 from tdro.files import remove_whole
 from tdro.machine import this_machine
 from tdro.models.load import load_model
-from tdro.recipe.schema import Training, Weights
+from tdro.recipe.schema import LearnWeights, Training
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
@@ -92,7 +92,7 @@ def train(run: Run, models: Path, folder: Path) -> None:
         plan = MixedPlan([len(task) for task in tasks], 8, STEPS, 1, "random")
         steps = PlannedSteps(data, plan, 2, lambda *args: None, machine.rank, machine.world)
         cosines = np.random.default_rng(0).uniform(-0.2, 0.2, (STEPS, 8, 3)).astype(np.float32)
-        settings = Weights(negatives=2, eta=0.5, average_steps=3, **COMMON)
+        settings = LearnWeights(negatives=2, eta=0.5, average_steps=3, **COMMON)
         learner, health = learn(load, steps, cosines, settings, folder, machine, 1)
         result |= {"learner": learner.state_dict(), "health": health.state_dict()}
         files = [folder / "steps.jsonl", folder / "log.jsonl"]

@@ -30,7 +30,7 @@ import tdro.training.finetune
 import tiny
 import tiny_mixture
 from tdro.data.plan.row_plans import HomogeneousPlan, StepRows
-from tdro.evaluation.models import evaluate_models
+from tdro.evaluation.evaluate_models import evaluate_models
 from tdro.files import read_jsonl, write_jsonl
 from tdro.machine import Machine, this_machine
 from tdro.models.load import load_model

@@ -17,8 +17,8 @@ from tdro.data.testsets.find import folder_of_split
 from tdro.data.testsets.mteb_task import mteb_folder, wanted_of, write_folder
 from tdro.data.testsets.test_texts import find_test_texts
 from tdro.errors import UserError
-from tdro.evaluation.formats.mteb_format import write_mteb, write_mteb_whole
-from tdro.evaluation.scoring.find_tests import find_benchmark, without_repeats
+from tdro.evaluation.formats.mteb_results import write_mteb, write_mteb_whole
+from tdro.evaluation.scoring.find_benchmark import find_benchmark, without_repeats
 from tdro.evaluation.scoring.metrics import Judgements
 from tdro.files import read_json
 

@@ -14,10 +14,11 @@ from tdro.data.mixtures.folder import read_mixture
 from tdro.data.task import TestSet
 from tdro.data.testsets.beir_data import read_beir
 from tdro.evaluation.compare.compare import compare
-from tdro.evaluation.scoring import bm25
-from tdro.evaluation.scoring.bm25 import evaluate_bm25, search_words
+from tdro.evaluation.scoring import bm25_baseline as bm25
+from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25, rank_by_bm25
 from tdro.evaluation.scoring.evaluate import MEASURES
 from tdro.files import read_json, write_atomic, write_jsonl
+from tdro.search.bm25 import BM25Index
 
 
 def beir(folder, passages, queries, relevant):
@@ -30,7 +31,7 @@ def beir(folder, passages, queries, relevant):
 
 def found(folder, k=10):
     data = read_beir(folder)
-    top, scores = search_words(data, k)
+    top, scores = rank_by_bm25(data, k)
     ids = data.passages.ids.to_pylist()
     return [[ids[place] for place in row if place >= 0] for row in top], scores
 
@@ -153,3 +154,27 @@ def test_perfect_where_the_words_say_it(tmp_path):
     beir(tmp_path / "t", passages, queries, {f"q{number}": f"d{number}" for number in range(20)})
     (result,) = evaluate_bm25([TestSet("t", str(tmp_path / "t"))], tmp_path / "out")
     assert result["mean"]["ndcg@10"] == 1
+
+
+def test_the_scores_are_those_of_the_bm25s_library():
+    """To the bit: bm25s computes in float64, keeps float32, and adds a query's words up in their order."""
+    import bm25s
+
+    random = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(300)]
+    chance = 1 / np.arange(1, 301)
+    texts = [
+        " ".join(random.choice(words, size=random.integers(0, 60), p=chance / chance.sum())) for number in range(500)
+    ]
+    index = BM25Index(texts)
+    theirs = bm25s.BM25(backend="numpy")
+    theirs.index(([index.word_ids(text) for text in texts], index.vocabulary), show_progress=False)
+    for query in texts[:50]:
+        ids = index.word_ids(query)
+        if ids:
+            np.testing.assert_array_equal(index.score_all(ids), theirs.get_scores_from_ids(ids))
+    with_words = [place for place, text in enumerate(texts) if text][:50]
+    some = [index.word_ids(texts[place]) for place in with_words]
+    many = index.score_many(some).toarray()
+    np.testing.assert_allclose(many, [index.score_all(ids) for ids in some], rtol=1e-5)
+    np.testing.assert_allclose(index.score_pairs(some, with_words), many[np.arange(50), with_words], rtol=1e-5)

@@ -14,9 +14,10 @@ import pytest
 import messy
 import plain_content
 from tdro.cli import main
-from tdro.data.mixtures import build
+from tdro.data.mixtures import build, row_files
 from tdro.data.mixtures import from_recipe as source_mixture
-from tdro.data.mixtures.build import build_task, built_task, read_built
+from tdro.data.mixtures.build import build_task, built_task
+from tdro.data.mixtures.built import read_built
 from tdro.data.mixtures.folder import mixture_fingerprint
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
@@ -32,8 +33,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "SHARD_ROWS", 10)
-    monkeypatch.setattr(build, "BATCH_CHARACTERS", 60)
+    monkeypatch.setattr(row_files, "SHARD_ROWS", 10)
+    monkeypatch.setattr(row_files, "BATCH_CHARACTERS", 60)
 
 
 def source(where: Path | str, **keys: Any) -> Source:
@@ -199,9 +200,9 @@ def test_a_build_that_was_stopped_at_its_limit_reads_no_more(tmp_path: Path, mon
 def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path) -> None:
     path = broken(tmp_path)
     code = f"""import os, signal, sys
-from tdro.data import build
+from tdro.data.mixtures import build, row_files
 from tdro.recipe.data_sections import Source
-build.SHARD_ROWS, build.BATCH_CHARACTERS = 10, 60
+row_files.SHARD_ROWS, row_files.BATCH_CHARACTERS = 10, 60
 clean, seen = build.Reader.row, []
 def dying(*arguments):
     seen.append(1)
@@ -221,8 +222,8 @@ print(len(seen))"""
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "SHARD_ROWS", 500)
-    monkeypatch.setattr(build, "BATCH_CHARACTERS", 200_000)
+    monkeypatch.setattr(row_files, "SHARD_ROWS", 500)
+    monkeypatch.setattr(row_files, "BATCH_CHARACTERS", 200_000)
 
     def peak(rows: int) -> int:
         path = tmp_path / f"{rows}.jsonl"
@@ -253,7 +254,7 @@ def test_opening_reads_no_row(tmp_path: Path) -> None:
 
 
 def test_long_texts_end_a_batch_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "BATCH_CHARACTERS", 1000)
+    monkeypatch.setattr(row_files, "BATCH_CHARACTERS", 1000)
     path = tmp_path / "a.jsonl"
     path.write_bytes(messy.lines(many(9, length=400)))
     assert [len(batch) for batch in built_task(source(path), "a").open().data.to_batches()] == [3, 3, 3]

@@ -126,6 +126,21 @@ def test_another_language_than_the_tasks(tmp_path):
     assert "characters  languages" in check_text(report) and "en / en" in check_text(report)
 
 
+def test_languages_of_a_large_task_are_from_a_sample_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("tdro.data.quality.row_facts.LANGUAGE_ROWS", 100)
+    lines = [
+        row(number, query=f"Where can one read about the {WORDS[number % 10]}, part {number}?") for number in range(300)
+    ]
+    lines[8]["query"] = "Wo kann man etwas über die alte Brücke in der Stadt nachlesen?"  # every fourth row is read
+    lines[9]["query"] = "Wo kann man etwas über die alte Mauer in der Stadt nachlesen?"
+    report = check_files([put(tmp_path / "task.jsonl", lines)])
+    assert problems(report) == [(9, "odd-language", "kept")]
+    assert (report.tasks[0].language_rows, report.tasks[0].kept) == (75, 300)
+    text = check_text(report)
+    assert "odd-language: 1 kept, in a sample of 75 of 300 rows\n" in text
+    assert text.endswith("evenly spread rows a task")
+
+
 def test_mixed_languages_and_short_texts_are_not_odd(tmp_path):
     lines = rows(200)
     for number in range(0, 200, 10):
@@ -265,7 +280,7 @@ def test_names_in_the_data_are_neither_paths_nor_terminal_codes(tmp_path, capsys
 
 def test_the_command_line_stays_light():
     code = (
-        "import sys, tdro.cli; tdro.cli._parser(); "
+        "import sys, tdro.commands.parser as commands; commands.command_line(); "
         "print([name for name in ('torch', 'datasets', 'pyarrow', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

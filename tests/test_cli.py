@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import tdro
-from tdro import cli
 from tdro.cli import main
+from tdro.commands.parser import STAGE_COMMANDS, command_line
 from tdro.errors import UserError
+from tdro.recipe.names import STAGES
 
 ROOT = Path(__file__).parent.parent
 RECIPE = "name: small\nbase: {kind: static, source: smollm2}\n"
@@ -98,7 +99,7 @@ def test_run_calls_the_pipeline(runs) -> None:
     assert runs.made == [("small", None, False), ("small", None, True)]
 
 
-@pytest.mark.parametrize("stage", list(cli.STAGES))
+@pytest.mark.parametrize("stage", list(STAGES))
 def test_each_stage_is_a_command(runs, stage) -> None:
     assert main([stage, "quickstart"]) == 0
     assert runs.made == [("quickstart", (stage,), False)]
@@ -161,12 +162,16 @@ def parsers(parser: argparse.ArgumentParser, name: str = "tdro"):
                 yield from parsers(one, f"{name} {command}")
 
 
-@pytest.mark.parametrize(("name", "parser"), list(parsers(cli._parser())))
+@pytest.mark.parametrize(("name", "parser"), list(parsers(command_line())))
 def test_every_help_says_what_it_does_with_an_example_that_parses(name, parser) -> None:
     assert parser.description
     example = re.search(r"(?:Example|Begin with): (tdro [^.>]*(?:\.\w+[^.>]*)*)", parser.epilog)[1]
     assert example.startswith(name)
-    assert callable(cli._parser().parse_args(example.split()[1:]).function)
+    assert callable(command_line().parse_args(example.split()[1:]).function)
+
+
+def test_the_commands_of_the_stages_are_those_of_the_table() -> None:
+    assert {command.NAME: command.SUMMARY for command in STAGE_COMMANDS} == STAGES
 
 
 def test_an_unknown_command_is_status_2(capsys) -> None:
@@ -251,3 +256,14 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("# Every key of a recipe\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["recipe"], ["recipe", "--keys"], ["weights", "paper"]])
+def test_a_full_output_is_called_the_output(arguments) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "tdro", *arguments]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: the output cannot be written (No space left on device); send it elsewhere\n"

@@ -140,9 +140,9 @@ def test_the_label_says_which_rows_are_read(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("column", [{"label": "is_duplicate"}, {"label": ""}])
 def test_an_answer_is_taken_by_the_recipe_and_on_the_command_line(column: dict[str, str]) -> None:
     assert Source(source="owner/name", columns=column).columns == column
-    from tdro.commands.init import _named
+    from tdro.commands.init import parse_columns
 
-    assert _named("a.csv", [f"label={column['label']}"]) == column
+    assert parse_columns("a.csv", [f"label={column['label']}"]) == column
 
 
 def test_a_judgement_that_only_the_whole_source_shows(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_every_command_says_what_was_not_read(capsys: pytest.CaptureFixture[str]
         assert "not read: 'url', 'lang'" in columns_of(name, {}).summary
 
 
-def test_many_columns_are_all_named() -> None:
+def test_many_columns_are_allparse_columns() -> None:
     rows = [{"query": "q", "positive": "p", **{f"c{n}": "x" for n in range(80)}}]
     assert all(f"'c{n}'" in read(rows)[1][0] for n in range(80))
 

@@ -11,7 +11,7 @@ import pytest
 from tdro import cli
 from tdro.errors import UserError
 from tdro.evaluation.compare.compare import compare, compare_places
-from tdro.evaluation.compare.compare_table import table
+from tdro.evaluation.compare.compare_table import comparison_table
 from tdro.files import write_json
 
 TESTS = {"aws": "aws", "code": "code", "korean": ""}
@@ -92,7 +92,9 @@ def test_equal_models_do_not_differ(tmp_path):
         **{"difference": 0, "low": None, "high": None, "p": 1, "wins": 0, "ties": 120, "losses": 0},
         **{"too_few": "none of 120 queries differ", "one_seed": True, "with_seeds": None},
     }
-    assert "proportional has the result of uniform on every query" in table(compare(tmp_path, "static", **FEW))
+    assert "proportional has the result of uniform on every query" in comparison_table(
+        compare(tmp_path, "static", **FEW)
+    )
 
 
 def test_only_trained_test_sets_and_no_uniform(tmp_path):
@@ -102,7 +104,7 @@ def test_only_trained_test_sets_and_no_uniform(tmp_path):
     assert found["rows"][0]["versus"] is None
     write(tmp_path, "uniform-seed3", [0.1], {"aws": "aws"})
     assert compare(tmp_path, "static", **FEW)["rows"][1]["versus"]["ndcg@10"]["untrained"] is None
-    table(found)
+    comparison_table(found)
 
 
 def test_refuses_other_queries_other_texts_and_missing_files(group):
@@ -125,7 +127,7 @@ def test_table_names_the_best_and_fits_the_terminal(group):
     write(group, "a-mixture-with-a-very-long-name-indeed-seed1", [0.1, 0.1, 0.1])
     for number in range(8):
         write(group, f"top-{10 + number}-seed1", [0.1, 0.1, 0.1])
-    text = table(compare(group, "static", **FEW))
+    text = comparison_table(compare(group, "static", **FEW))
     assert max(map(len, text.splitlines())) <= 100
     assert (
         text.splitlines()[1]
@@ -144,7 +146,7 @@ def test_table_names_the_best_and_fits_the_terminal(group):
 def test_table_says_plainly_if_uniform_is_best(tmp_path):
     write(tmp_path, "uniform-seed1", [0.3, 0.3, 0.3])
     write(tmp_path, "top-70-seed1", [0.2, 0.3, 0.3])
-    said = table(compare(tmp_path, "g", **FEW))
+    said = comparison_table(compare(tmp_path, "g", **FEW))
     assert "Best nDCG@10: uniform (30.0). The others are compared with it." in said
 
 
@@ -155,19 +157,19 @@ def test_table_says_where_the_best_may_be_chance(tmp_path):
     content = json.loads(path.read_text())
     content["ndcg@10"][0] += 0.1
     write_json(path, content)
-    said = table(compare(tmp_path, "g", **FEW))
+    said = comparison_table(compare(tmp_path, "g", **FEW))
     assert "on too few queries to judge: 1 of 120 queries differs." in " ".join(said.split())
     assert re.search(r"\+0.1 too few queries$", said, re.M)
     content["ndcg@10"] = [value + 0.1 * (-1) ** at for at, value in enumerate(content["ndcg@10"])]
     write_json(path, content)
-    assert "too little to tell the two apart" in " ".join(table(compare(tmp_path, "g", **FEW)).split())
+    assert "too little to tell the two apart" in " ".join(comparison_table(compare(tmp_path, "g", **FEW)).split())
 
 
 def test_table_says_where_other_seeds_could_turn_it(tmp_path):
     for seed, (first, second) in enumerate(((0.3, 0.5), (0.5, 0.3)), start=1):
         write(tmp_path, f"uniform-seed{seed}", [first, 0.3, 0.3])
         write(tmp_path, f"top-70-seed{seed}", [second + 0.01, 0.3, 0.3])
-    said = " ".join(table(compare(tmp_path, "g", **FEW)).split())
+    said = " ".join(comparison_table(compare(tmp_path, "g", **FEW)).split())
     assert "Not shown" in said and "another" not in said
 
 
@@ -209,7 +211,7 @@ def test_models_without_uniform_are_compared_with_the_first_or_the_named(tmp_pat
     found = compare_places([tmp_path], "c")
     assert {row["mixture"]: row["baseline"] for row in found["rows"]} == {"a": "c", "b": "c", "c": None}
     assert found["rows"][0]["versus"]["ndcg@10"]["all"]["losses"] == 120
-    assert "Best nDCG@10: c (30.0). The others are compared with it." in table(found)
+    assert "Best nDCG@10: c (30.0). The others are compared with it." in comparison_table(found)
     with pytest.raises(UserError, match="--baseline d: no model of a, b, c"):
         compare_places([tmp_path], "d")
 
@@ -217,7 +219,7 @@ def test_models_without_uniform_are_compared_with_the_first_or_the_named(tmp_pat
 def test_two_models_are_shown_with_every_number_of_every_test_set(tmp_path):
     write(tmp_path, "uniform-seed1", [0.2, 0.2, 0.2])
     write(tmp_path, "top-70-seed1", [0.3, 0.2, 0.1])
-    text = table(compare(tmp_path, "static", **FEW))
+    text = comparison_table(compare(tmp_path, "static", **FEW))
     assert re.search(r"aws\* +20.0 +30.0  \+10.0 \[\+1.\d, \+18.\d\] p 0.005 +0.015 +40 +0$", text, re.M)
     assert re.search(r"korean +20.0 +10.0  -10.0 .* +0 +40$", text, re.M)
     assert "- (one seed)" in text
@@ -227,11 +229,11 @@ def test_other_measures_and_test_sets_that_not_all_have(tmp_path):
     write(tmp_path / "a", "one", [0.1, 0.1, 0.1])
     write(tmp_path / "b", "two", [0.2, 0.2], {"aws": "aws", "code": "code"})
     found = compare_places([tmp_path / "a" / "one", tmp_path / "b"], measure="recall@100")
-    assert "Left out, since not all models were evaluated on them: korean" in table(found)
+    assert "Left out, since not all models were evaluated on them: korean" in comparison_table(found)
     assert [test["name"] for test in found["tests"]] == ["aws", "code"]
     assert found["measures"] == ["recall@100", "ndcg@10"]
     assert found["rows"][1]["versus"]["recall@100"]["all"]["ties"] == 80
-    assert "Recall@100 minus one's" in table(found)
+    assert "Recall@100 minus one's" in comparison_table(found)
     with pytest.raises(UserError, match=r"aws.json: no measure 'mrr@10'; it has ndcg@10, recall@100"):
         compare_places([tmp_path / "a"], measure="mrr@10")
     write(tmp_path / "c", "three", [0.2], {"korean": ""})

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import plain_content
-from tdro.data.mixtures import build, content
+from tdro.data.mixtures import content, row_files
 from tdro.data.mixtures.build import built_task
 from tdro.data.mixtures.content import queries_content, rows_content
 from tdro.data.mixtures.folder import mixture_fingerprint, read_mixture
@@ -21,8 +21,8 @@ from tdro.data.mixtures.write import write_mixture
 from tdro.data.task import Mixture, Task
 from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.files import write_jsonl
-from tdro.mining.mine import mine_mixture
-from tdro.mining.settings import Mining
+from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mining_settings import MiningSettings
 from tdro.recipe.data_sections import Source
 
 ROWS = [
@@ -76,9 +76,9 @@ def test_it_is_equal_for_equal_rows_only(one: list[dict[str, Any]], other: list[
 def test_whatever_way_rows_come_their_fingerprint_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Built from a source in odd batches, written to a mixture and read, copied through by mining, and mined."""
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
-    for module in (build, content):
+    for module in (row_files, content):
         monkeypatch.setattr(module, "SHARD_ROWS", 10)
-    monkeypatch.setattr(build, "BATCH_CHARACTERS", 70)
+    monkeypatch.setattr(row_files, "BATCH_CHARACTERS", 70)
     write_jsonl(tmp_path / "a.jsonl", ROWS)
     built = built_task(Source(source=str(tmp_path / "a.jsonl")), "a")
     source = Task("a", built.open(), fingerprint=built.fingerprint)
@@ -89,11 +89,11 @@ def test_whatever_way_rows_come_their_fingerprint_is_the_same(tmp_path: Path, mo
     assert mixture_fingerprint(Mixture([source])) == mixture_fingerprint(read)
     assert task_fingerprint(source) == task_fingerprint(read.tasks[0])
     folder = tmp_path / "negatives"
-    through = mine_mixture(read, Mining("bm25", 1), 1, folder)
+    through = mine_mixture(read, MiningSettings("bm25", 1), 1, folder)
     assert mixture_fingerprint(through) != mixture_fingerprint(read)  # some rows had none
-    again = mine_mixture(Mixture([source]), Mining("bm25", 1), 1, folder)
+    again = mine_mixture(Mixture([source]), MiningSettings("bm25", 1), 1, folder)
     assert mixture_fingerprint(again) == mixture_fingerprint(through)
     assert task_fingerprint(again.tasks[0]) == task_fingerprint(source)
-    enough = mine_mixture(again, Mining("bm25", 1), 1, tmp_path / "enough")
+    enough = mine_mixture(again, MiningSettings("bm25", 1), 1, tmp_path / "enough")
     assert mixture_fingerprint(enough) == mixture_fingerprint(again)
     assert not (tmp_path / "enough").exists()  # rows that have enough are not copied

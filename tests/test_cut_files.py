@@ -139,7 +139,7 @@ def test_one_broken_file_of_a_folder_is_named(tmp_path: Path) -> None:
 def test_nothing_of_a_broken_build_stays_and_the_whole_file_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tdro.data.mixtures.build.SHARD_ROWS", 5)
+    monkeypatch.setattr("tdro.data.mixtures.row_files.SHARD_ROWS", 5)
     path = tmp_path / "a.jsonl"
     content = messy.lines(list(ROWS))
     path.write_bytes(content[:-9])
@@ -158,17 +158,17 @@ def test_a_limit_before_the_break_is_reached_first(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_when_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tdro.data.mixtures import build
+    from tdro.data.mixtures import row_files
 
     path = tmp_path / "a.jsonl"
     path.write_bytes(messy.lines(list(ROWS)))
-    clean = build._Writer.add
+    clean = row_files.RowWriter.add
 
     def removing(*arguments: Any) -> Any:
         path.unlink(missing_ok=True)
         return clean(*arguments)
 
-    monkeypatch.setattr(build._Writer, "add", removing)
+    monkeypatch.setattr(row_files.RowWriter, "add", removing)
     assert "a.jsonl: changed while it was read" in built_error(path)
 
 

@@ -30,9 +30,9 @@ from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate
 from tdro.files import fingerprint, write_jsonl
 from tdro.machine import Machine
-from tdro.mining.dense import Embedder
-from tdro.mining.mine import mine_task
-from tdro.mining.settings import Mining
+from tdro.mining.embedder import Embedder
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
 from tdro.models.base import build_base
 from tdro.models.base_tokens import base_tokens
 from tdro.models.load import load_model
@@ -441,7 +441,7 @@ def test_mining_and_evaluation_say_what_the_model_does_not_read(
     def embedder(prompts: bool = True) -> Embedder:
         return Embedder(lambda: model, "m", tmp_path / "embeddings", machine, prompts, name="bert")
 
-    settings = Mining("dense", 1, (1, 5), None, None)
+    settings = MiningSettings("dense", 1, (1, 5), None, None)
     long = [f"{LONG} {LONG} w{n}" for n in range(8)]
     with caplog.at_level(logging.WARNING, "tdro"):
         mine_task(task(long), settings, seed=0, embedder=embedder())

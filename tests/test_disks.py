@@ -25,7 +25,7 @@ import tiny
 import tiny_mixture
 from tdro import cli, console
 from tdro.cli import main
-from tdro.disk import DiskError, named, reserve, told
+from tdro.disk import DiskError, disk_error_line, reserve_space, writing
 from tdro.errors import UserError
 from tdro.files import write_atomic
 from tdro.training import trainer
@@ -98,7 +98,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("error", "said"), ERRORS, ids=[str(error)[:40] for error, _ in ERRORS])
 def test_every_library_s_error_becomes_one_line_with_the_path(tmp_path, error, said, monkeypatch, capsys):
-    with pytest.raises(DiskError) as caught, named(tmp_path / "a" / "b.json"):
+    with pytest.raises(DiskError) as caught, writing(tmp_path / "a" / "b.json"):
         try:
             raise error
         except Exception as inner:
@@ -117,9 +117,9 @@ def test_every_library_s_error_becomes_one_line_with_the_path(tmp_path, error, s
               FileNotFoundError(2, "No such file or directory", "x"), OSError("not a GGUF file")],
 )  # fmt: skip
 def test_other_errors_stay_what_they_are(error):
-    with pytest.raises(type(error)) as caught, named("somewhere"):
+    with pytest.raises(type(error)) as caught, writing("somewhere"):
         raise error
-    assert caught.value is error and told(error) is None
+    assert caught.value is error and disk_error_line(error) is None
 
 
 def test_real_writers_at_a_real_limit(tmp_path):
@@ -145,7 +145,7 @@ def test_real_writers_at_a_real_limit(tmp_path):
     source.write_bytes(values.tobytes())
     for name, write in writers.items():
         named_so = pytest.raises(DiskError, match=f"^{tmp_path}/{name}: cannot be")
-        with no_file_above(100_000), named_so, named(tmp_path / name):
+        with no_file_above(100_000), named_so, writing(tmp_path / name):
             write(tmp_path / name)
     assert not (tmp_path / "atomic").exists()
 
@@ -155,7 +155,7 @@ def test_a_memory_map_fails_before_it_is_written_to(tmp_path):
     with (tmp_path / "map").open("wb") as file:
         file.truncate(1 << 20)
     assert (tmp_path / "map").stat().st_blocks == 0
-    reserve(tmp_path / "map")
+    reserve_space(tmp_path / "map")
     assert (tmp_path / "map").stat().st_blocks * 512 >= 1 << 20 and (tmp_path / "map").stat().st_size == 1 << 20
 
 

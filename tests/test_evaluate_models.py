@@ -13,14 +13,14 @@ from tdro.cli import main
 from tdro.data.testsets.mteb_task import write_folder
 from tdro.errors import UserError
 from tdro.evaluation.compare.compare import compare_places
-from tdro.evaluation.compare.compare_table import table
-from tdro.evaluation.models import evaluate_models, model_names
+from tdro.evaluation.compare.compare_table import comparison_table
+from tdro.evaluation.evaluate_models import evaluate_models, model_names
 from tdro.evaluation.results import read_group
+from tdro.evaluation.scoring.combine_results import average_parts, join_parts
 from tdro.evaluation.scoring.evaluate import evaluate_all
-from tdro.evaluation.scoring.find_tests import find_benchmark
-from tdro.evaluation.scoring.joined import averaged, joined
+from tdro.evaluation.scoring.find_benchmark import find_benchmark
 from tdro.evaluation.scoring.mkqa import LANGUAGES
-from tdro.evaluation.scoring.model_prompts import Instruction, Prompts, prompts_of, read_instructions, sides
+from tdro.evaluation.scoring.model_prompts import Instruction, ModelPrompts, prompts_for, prompts_of, read_instructions
 
 
 def beir_rows(seed, queries=8, passages=40):
@@ -59,8 +59,10 @@ def test_the_command_evaluates_models_that_can_then_be_compared(place, capsys):
     comparison = compare_places([place / "evaluation"], "model-one", examples=1)
     (shown,) = [each[key][0] for each in comparison["examples"] for key in ("gained", "lost") if each[key]][:1]
     assert shown["text"] and shown["relevant"][0]["text"]  # the texts are found without a recipe
-    assert "trained" not in table(comparison).split("training data")[0]  # nobody knows, and there are no seeds
-    assert "seed" not in table(comparison)
+    assert (
+        "trained" not in comparison_table(comparison).split("training data")[0]
+    )  # nobody knows, and there are no seeds
+    assert "seed" not in comparison_table(comparison)
 
     # As evaluate_all gives it: the instruction in the template of training, on queries only.
     (part,) = find_benchmark("sets/two").parts
@@ -162,22 +164,22 @@ def test_names_have_as_many_parts_as_tell_them_apart(tmp_path):
 
 
 def test_prompts_are_the_users_or_the_models_own_by_name():
-    e5 = Prompts({"query": "query: ", "document": "passage: "})
-    assert sides(["SciFact"], "beir", {}, e5) == ("query: ", "passage: ")
-    trained = Prompts({"query": "Q", "document": "", "nq": "N", "nq-document": "", "dup": "D", "nq-test": "T"})
-    assert sides(["dup"], "", {}, trained) == ("D", "D")  # symmetric: nothing keeps it off passages
-    assert sides(["nq"], "", {}, trained) == ("T", "T")
-    assert sides(["other"], "", {}, trained) == ("Q", "")
+    e5 = ModelPrompts({"query": "query: ", "document": "passage: "})
+    assert prompts_for(["SciFact"], "beir", {}, e5) == ("query: ", "passage: ")
+    trained = ModelPrompts({"query": "Q", "document": "", "nq": "N", "nq-document": "", "dup": "D", "nq-test": "T"})
+    assert prompts_for(["dup"], "", {}, trained) == ("D", "D")  # symmetric: nothing keeps it off passages
+    assert prompts_for(["nq"], "", {}, trained) == ("T", "T")
+    assert prompts_for(["other"], "", {}, trained) == ("Q", "")
     # encode_document takes "document", which every model has, and no default prompt stands before queries or passages.
-    assert sides(["other"], "", {}, Prompts({"query": "Q", "passage": "P"})) == ("Q", "")
+    assert prompts_for(["other"], "", {}, ModelPrompts({"query": "Q", "passage": "P"})) == ("Q", "")
     assert prompts_of({"prompts": {"mine": "M"}, "default_prompt_name": "mine"}).by_name == {"mine": "M"}
-    assert sides(["other"], "", {}, prompts_of({"prompts": {"mine": "M", "query": None}})) == ("", "")
-    mteb = Prompts({"Retrieval-query": "R", "query": "Q", "document": "D", "SciFact-query": "S"})
-    assert sides(["other"], "", {}, mteb) == ("R", "D")
-    assert sides(["SciFact"], "", {}, mteb) == ("S", "D")
+    assert prompts_for(["other"], "", {}, prompts_of({"prompts": {"mine": "M", "query": None}})) == ("", "")
+    mteb = ModelPrompts({"Retrieval-query": "R", "query": "Q", "document": "D", "SciFact-query": "S"})
+    assert prompts_for(["other"], "", {}, mteb) == ("R", "D")
+    assert prompts_for(["SciFact"], "", {}, mteb) == ("S", "D")
     given = {"beir": Instruction("find"), "QuoraRetrieval": Instruction("same", True)}
-    assert sides(["SciFact"], "beir", given, e5) == ("Instruct: find\nQuery: ", "")
-    assert sides(["QuoraRetrieval"], "beir", given, e5) == ("Instruct: same\nQuery: ",) * 2
+    assert prompts_for(["SciFact"], "beir", given, e5) == ("Instruct: find\nQuery: ", "")
+    assert prompts_for(["QuoraRetrieval"], "beir", given, e5) == ("Instruct: same\nQuery: ",) * 2
 
 
 def test_instructions_from_files_and_text(tmp_path):
@@ -225,7 +227,7 @@ def test_a_question_of_several_languages_has_their_mean():
         {**common, "test": f"mkqa-{name}", "accuracy@10": values, "mean": {"accuracy@10": sum(values) / 2}}
         for name, values in {"de": [1.0, 0.0], "fr": [1.0, 0.0], "ar": [0.0, 0.0], "da": [1.0, 1.0]}.items()
     ]
-    whole = averaged("mkqa", "m", parts)
+    whole = average_parts("mkqa", "m", parts)
     assert whole["accuracy@10"] == [0.75, 0.25]
     assert whole["mean"] == {"accuracy@10": 0.5}
 
@@ -250,7 +252,7 @@ def test_parts_of_a_test_set_count_the_same(place, caplog):
     (query,) = (found["gained"] or found["lost"])[:1]
     assert query["query"].startswith("CQADupstack") and query["text"]
     assert max(query["values"].values()) <= 1  # not times the query's weight
-    assert joined("x", "m", parts)["weights"] == [2.0, 2.0, *[pytest.approx(2 / 3)] * 6]
+    assert join_parts("x", "m", parts)["weights"] == [2.0, 2.0, *[pytest.approx(2 / 3)] * 6]
 
 
 def test_the_same_numbers_as_mteb_on_a_task_in_memory(place, monkeypatch):

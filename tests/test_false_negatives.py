@@ -18,9 +18,9 @@ from tdro.data.task import Task
 from tdro.files import write_jsonl
 from tdro.machine import Machine
 from tdro.mining.corpus import read_corpus
-from tdro.mining.dense import Embedder
-from tdro.mining.mine import mine_task
-from tdro.mining.settings import Mining
+from tdro.mining.embedder import Embedder
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
 
 POSITIVE = "Limpets scrape algae off the rocks with a tongue called the radula."
 WRAPPED = (
@@ -97,7 +97,7 @@ def embedder(tmp_path):
 @pytest.mark.parametrize("settings", [{}, {"ranks": (2, 20)}, {"draw": "random"}])
 @pytest.mark.parametrize("by", ["bm25", "dense", "both"])
 def test_none_is_mined_whatever_the_way(embedder, by, settings, random_ones):
-    mining = Mining(by, 4, relative_margin=None, random=random_ones, **settings)
+    mining = MiningSettings(by, 4, relative_margin=None, random=random_ones, **settings)
     corpus = dict.fromkeys(WRAPPED, "")
     mined = mine_task(rows_of(ROWS), mining, corpus=corpus, embedder=embedder).rows
     assert not set(mined[0]["negatives"]) & {*WRAPPED, POSITIVE}
@@ -109,7 +109,7 @@ def test_none_is_mined_whatever_the_way(embedder, by, settings, random_ones):
 def test_many_wrappings_before_the_first_negative(embedder, by):
     """More than a search looks at: the ranks are counted over what is left."""
     wrapped = [f"Limpet {number}: {POSITIVE}" for number in range(60)]
-    mining = Mining(by, 2, (1, 2), relative_margin=None)
+    mining = MiningSettings(by, 2, (1, 2), relative_margin=None)
     mined = mine_task(rows_of(ROWS), mining, corpus=dict.fromkeys(wrapped, ""), embedder=embedder).rows
     assert len(mined[0]["negatives"]) == 2 and set(mined[0]["negatives"]) <= set(OTHERS)
 
@@ -120,7 +120,7 @@ def test_of_an_equal_query_and_of_any_number_of_answers():
     rows = [("penguins", [text]) for text in texts] + [("What eats mice?", ["Cats chase and eat mice."])]
     rows += [("what eats  MICE", ["Owls hunt mice at night."]), ("cats", ["Dogs chase cats and owls."])]
     corpus = {f"Report. {text}": text for text in texts} | {"Owl facts: owls hunt mice at night": ""}
-    mined = mine_task(rows_of(rows), Mining("bm25", 5, relative_margin=None, random=True), corpus=corpus).rows
+    mined = mine_task(rows_of(rows), MiningSettings("bm25", 5, relative_margin=None, random=True), corpus=corpus).rows
     for row in mined:
         if row["query"] == "penguins":
             assert not any("penguins" in text for text in row["negatives"])
@@ -141,7 +141,7 @@ def test_a_short_answer_is_known_by_the_title_before_it(tmp_path):
     corpus = read_corpus(str(tmp_path))
     assert list(corpus) == ["Capital of France Paris.", "Paris has many bridges.", "The capital of Spain is Madrid."]
     rows = [("capital of france", ["Paris"]), ("capital of peru", ["Lima"])]
-    mined = mine_task(rows_of(rows), Mining("bm25", 3, relative_margin=None), corpus=corpus).rows
+    mined = mine_task(rows_of(rows), MiningSettings("bm25", 3, relative_margin=None), corpus=corpus).rows
     assert mined[0]["negatives"] == ["The capital of Spain is Madrid.", "Paris has many bridges."]
     assert "Capital of France Paris." in mined[1]["negatives"]
 
@@ -157,7 +157,7 @@ def test_the_same_negatives_as_a_look_at_every_pair():
         before, after = rng.choice(["", "Title: ", f"{rng.choice(words)} - "]), rng.choice(["", "…", " end of it"])
         wrapped.append(before + text[start:end] + after)
     rows = [(f"query {number // 2}", [text]) for number, text in enumerate(texts)]
-    mining = Mining("bm25", 200, (1, 200), relative_margin=None, random=True)
+    mining = MiningSettings("bm25", 200, (1, 200), relative_margin=None, random=True)
     mined = mine_task(rows_of(rows), mining, corpus=dict.fromkeys(wrapped, "")).rows
     distinct = {normalise(text): text for text in reversed([*wrapped, *texts]) if text.strip()}
     for number, row in enumerate(mined):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tdro.errors import UserError
-from tdro.files import once, whole_folder
+from tdro.files import make_once, whole_folder
 
 
 def test_a_folder_gets_its_name_when_it_is_whole(tmp_path):
@@ -44,7 +44,7 @@ def test_what_is_made_once_is_waited_for_by_the_others(tmp_path):
         file.write_text("whole")
 
     def ask(_):
-        once(file, make)
+        make_once(file, make)
         return file.read_text()
 
     with ThreadPoolExecutor(4) as pool:
@@ -55,8 +55,8 @@ def test_what_is_made_once_is_waited_for_by_the_others(tmp_path):
 def test_what_cannot_be_made_is_named_and_made_by_the_next(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: cannot be written"):
-        once(tmp_path / "file" / "json", lambda: None)
+        make_once(tmp_path / "file" / "json", lambda: None)
     with pytest.raises(ZeroDivisionError):
-        once(tmp_path / "folder" / "json", lambda: 1 / 0)
-    once(tmp_path / "folder" / "json", (tmp_path / "folder" / "json").touch)
+        make_once(tmp_path / "folder" / "json", lambda: 1 / 0)
+    make_once(tmp_path / "folder" / "json", (tmp_path / "folder" / "json").touch)
     assert (tmp_path / "folder" / "json").exists()

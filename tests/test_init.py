@@ -16,10 +16,10 @@ from tdro.data.task import Task
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
 from tdro.init.columns import columns_of
+from tdro.init.files_as_tasks import task_names
 from tdro.init.hold_out import hold_out
-from tdro.init.look_at_files import task_names
 from tdro.init.recipe_text import scalar
-from tdro.init.rules import settings_for
+from tdro.init.settings_rules import settings_for
 from tdro.planning.device import Device
 from tdro.recipe.schema import load_recipe
 from tdro.weights import TaskWeights

@@ -1,4 +1,4 @@
-"""Languages: as the library has them, in any company, and for any text."""
+"""Languages: for any text, in any company, and of a sample of a long stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data.quality import languages
+from tdro.data.quality.even_sample import EvenSample
 from tdro.data.quality.languages import language_name, languages_of
 from tdro.disk import cache_folder
 from tdro.files import read_jsonl
@@ -50,26 +50,23 @@ def test_shares_count_all_texts() -> None:
 
 
 @settings(max_examples=20)
-@given(st.lists(st.text(max_size=60) | st.sampled_from(list(TEXTS.values())), min_size=1, max_size=12))
-def test_a_batch_is_as_the_library_has_it_one_by_one(texts: list[str]) -> None:
-    model = languages._model()
-    found = languages._probabilities([languages._bytes(text) for text in texts], model)
-    by_name = np.stack([np.bincount(model.name, row, len(model.names)) for row in found])
-    for text, ours in zip(texts, by_name, strict=True):
-        theirs = np.zeros(len(model.names))
-        for code, probability in IDENTIFIER.rank(text):
-            code = languages.UNDETERMINED if code == "zxx" else languages._SAME.get(code, code)
-            theirs[model.names.index(code)] += probability
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+@given(st.lists(st.text(max_size=60) | st.sampled_from(list(TEXTS.values())), max_size=12))
+def test_any_text_has_a_language_or_none_and_is_told_in_any_company(texts: list[str]) -> None:
+    found = languages_of(texts)
+    assert len(found.likely) == len(found.sure) == len(texts)
+    assert told(texts) == [language for text in texts for language in told([text])]
+    assert set(found.sure.tolist()) <= {0, *found.likely.tolist()}
 
 
-def _identifier():
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-IDENTIFIER = _identifier()
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 9))
+def test_an_even_sample_is_every_so_manyth_text(batches: list[int], most: int) -> None:
+    stream = [str(number) for number in range(sum(batches))]
+    sample, start = EvenSample(most), 0
+    for size in batches:
+        sample.add(stream[start : start + size])
+        start += size
+    assert sample.texts == stream[:: sample.step] == [stream[place] for place in sample.places]
+    assert len(sample.texts) <= most and (sample.step == 1 or 2 * len(sample.texts) >= most)
 
 
 @pytest.mark.real

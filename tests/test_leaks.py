@@ -20,8 +20,9 @@ from tdro.data.mixtures.folder import read_mixture
 from tdro.data.testsets.test_texts import TestTexts
 from tdro.errors import UserError
 from tdro.evaluation.compare.examples import find_examples
-from tdro.evaluation.leaks import leaks, training_queries
-from tdro.evaluation.leaks.leaks import count_leaks, counted, find_leaks, known_leaks, leaks_line
+from tdro.evaluation.leaks import find_leaks as leaks
+from tdro.evaluation.leaks import training_queries
+from tdro.evaluation.leaks.find_leaks import count_leaks, find_leaks, known_leaks, leak_counts, leaks_line
 from tdro.evaluation.leaks.trained_on import TrainingData, trained_on
 from tdro.evaluation.leaks.training_queries import TrainingQueries
 from tdro.evaluation.results import read_places
@@ -51,7 +52,7 @@ def test_a_planted_leak_is_found_and_kept(tmp_path, monkeypatch):
     assert (leak["leaked"], leak["queries"], leak["tasks"]) == (1, 10, {"task1": 1})
     example = leak["example"]
     assert (example["query"], example["task"], example["row"]) == (PLANTED, "task1", 7)
-    assert counted(found, ["unseen"]) == (1, 1, 1, 10)
+    assert leak_counts(found, ["unseen"]) == (1, 1, 1, 10)
     assert leaks_line(found, ["unseen"]) == (
         "1 of 1 test set shares queries with the training data, 1 of 10 queries in all"
     )
@@ -64,7 +65,7 @@ def test_a_planted_leak_is_found_and_kept(tmp_path, monkeypatch):
     rows[7]["query"] = "another question"
     write_jsonl(tmp_path / "mixture" / "train" / "task1.jsonl", rows)
     after = find_leaks(read_mixture(tmp_path / "mixture"), tmp_path / "run")
-    assert counted(after, ["unseen"]) == (0, 1, 0, 10)
+    assert leak_counts(after, ["unseen"]) == (0, 1, 0, 10)
     assert read_json(tmp_path / "run" / "leaks.json") == after
 
 
@@ -92,7 +93,7 @@ def test_other_test_sets_stay_and_only_new_ones_are_looked_for(tmp_path, monkeyp
     leaks.look_for_leaks(tmp_path / "leaks.json", train, [leaky], {})
     monkeypatch.setattr(leaks, "count_leaks", lambda train, tests: [test.name for test in tests] == ["clean"] and [])
     found = leaks.look_for_leaks(tmp_path / "leaks.json", train, [leaky, clean], {})
-    assert counted(found, ["leaky", "clean"]) == (1, 2, 1, 2)
+    assert leak_counts(found, ["leaky", "clean"]) == (1, 2, 1, 2)
     assert leaks_line(found, ["clean"], "m") == "no query of 1 test set is in the training data of m"
 
 
@@ -121,7 +122,7 @@ def finished(tmp_path_factory):
 
 def test_the_run_the_comparison_and_the_report_say_it_once(finished, capsys):
     found = read_json(finished / "leaks.json")
-    leaking, tests, leaked, queries = counted(found, found["tests"])
+    leaking, tests, leaked, queries = leak_counts(found, found["tests"])
     line = f"{leaking} of {tests} test sets {'share' if leaking > 1 else 'shares'} queries with the training data, "
     line += f"{leaked} of {queries} queries in all"
     assert (tests, queries) == (5, 50) and leaking and leaked >= leaking

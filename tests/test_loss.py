@@ -17,7 +17,7 @@ from tdro.dro.stage_one.learn import learn, reference_labels
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.errors import UserError
 from tdro.machine import Machine
-from tdro.recipe.schema import Weights
+from tdro.recipe.schema import LearnWeights
 from tdro.training.checkpoints import newest_checkpoint
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.stacking import embed_columns
@@ -365,7 +365,7 @@ def test_flattened_inputs_are_refused():
 def learned(model, folder, machine=Machine(), spoil=lambda x: x, sizes=(20, 20), **settings):  # noqa: B008
     """``learn`` over small tasks, the reference being the untouched model; the lines of its log."""
     tasks = [tiny.task(name, rows=rows) for name, rows in zip(NAMES, sizes, strict=False)]
-    settings = Weights(**{"steps": 6, "batch": 8, "negatives": 2, "chunk_rows": 5, "temperature": TAU} | settings)
+    settings = LearnWeights(**{"steps": 6, "batch": 8, "negatives": 2, "chunk_rows": 5, "temperature": TAU} | settings)
     plan = MixedPlan(sizes, 8, settings.steps, 1)
     steps = PlannedSteps(tiny.tokenized(model, tasks), plan, 2, lambda *args: None)
     load = lambda: copy.deepcopy(model)  # noqa: E731

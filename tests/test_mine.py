@@ -9,8 +9,8 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tdro.mining.dense
-import tdro.mining.mine
+import tdro.mining.dense_candidates
+import tdro.mining.mine_task
 import tdro.search.exact
 import tiny
 import tiny_mixture
@@ -21,12 +21,13 @@ from tdro.data.task import Task
 from tdro.errors import UserError
 from tdro.files import write_jsonl
 from tdro.machine import Machine
+from tdro.mining.choose_negatives import alternate
 from tdro.mining.corpus import read_corpus
-from tdro.mining.dense import Embedder, embedder_of
-from tdro.mining.mine import mine_mixture, mine_task
+from tdro.mining.embedder import Embedder, embedder_of
 from tdro.mining.mine_files import samples_text
-from tdro.mining.pick import alternating
-from tdro.mining.settings import Mining
+from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
 from tdro.run.workspace import Workspace
 
 MACHINE = Machine("cpu", bf16=False)
@@ -111,23 +112,23 @@ def brute_force(task, model, mining, corpus=(), prompt="", passage_prompt=""):
 @pytest.mark.parametrize(
     "mining",
     [
-        Mining("dense", 4),
-        Mining("dense", 4, margin=0.1, relative_margin=None),
-        Mining("dense", 3, ranks=(5, 9), margin=0.02, relative_margin=0.2),
-        Mining("dense", 6, ranks=(1, 6), relative_margin=None),
+        MiningSettings("dense", 4),
+        MiningSettings("dense", 4, margin=0.1, relative_margin=None),
+        MiningSettings("dense", 3, ranks=(5, 9), margin=0.02, relative_margin=0.2),
+        MiningSettings("dense", 6, ranks=(1, 6), relative_margin=None),
     ],
 )
 def test_finds_what_brute_force_finds(mining, embedder, model, monkeypatch):
     monkeypatch.setattr(tdro.search.exact, "_PASSAGES_AT_ONCE", 13)
     monkeypatch.setattr(tdro.search.exact, "_QUERIES_AT_ONCE", 7)
-    monkeypatch.setattr(tdro.mining.mine, "_ROWS_AT_ONCE", 17)
-    monkeypatch.setattr(tdro.mining.dense, "_PAIRS_AT_ONCE", 5)
+    monkeypatch.setattr(tdro.mining.mine_task, "_ROWS_AT_ONCE", 17)
+    monkeypatch.setattr(tdro.mining.dense_candidates, "_PAIRS_AT_ONCE", 5)
     task = built()
     assert mine_task(task, mining, embedder=embedder).rows["negatives"][:] == brute_force(task, model, mining)
 
 
 def test_finds_what_brute_force_finds_in_a_corpus(embedder, model):
-    task, mining = built(20), Mining("dense", 5)
+    task, mining = built(20), MiningSettings("dense", 5)
     corpus = [" ".join(np.random.default_rng(number).choice(tiny.WORDS[:40], 4)) for number in range(80)]
     corpus += [task.rows[0]["positives"][0], task.rows[0]["query"]]
     mined = mine_task(task, mining, corpus=dict.fromkeys(corpus, ""), embedder=embedder).rows["negatives"][:]
@@ -139,7 +140,7 @@ def test_finds_what_brute_force_finds_in_a_corpus(embedder, model):
 def test_no_answer_is_ever_mined(seed, per_row, margin, tmp_path_factory, model):
     task = built(12, seed)
     embedder = Embedder(lambda: model, "tiny", tmp_path_factory.mktemp("embeddings"), MACHINE)
-    mining = Mining("both", per_row, relative_margin=margin, random=bool(seed % 2))
+    mining = MiningSettings("both", per_row, relative_margin=margin, random=bool(seed % 2))
     mined = mine_task(task, mining, embedder=embedder).rows
     for row, answers in zip(mined, answers_of(task), strict=True):
         found = list(map(normalise, row["negatives"]))
@@ -151,7 +152,7 @@ def test_a_candidate_stays_below_every_positive(embedder, model):
     texts = ["w1 w9", "w1", "w1 w3", "w7 w8"]
     scores = cosines(model, "w1 w2", texts)
     best, *between, last = sorted(texts, key=lambda text: -scores[texts.index(text)])
-    mining, others = Mining("dense", 2, relative_margin=0.0), ("other", between, [])
+    mining, others = MiningSettings("dense", 2, relative_margin=0.0), ("other", between, [])
 
     def mined(*rows):
         return mine_task(rows_of([*rows, others]), mining, embedder=embedder).rows[0]["negatives"]
@@ -170,7 +171,7 @@ def test_equal_scores_come_in_the_passages_order(tmp_path):
         vector[draw.choice(16, 4, replace=False)] = 0.5
     rows = [(f"w{number}", [f"w{number + 100}"], []) for number in range(60)]
     rows += [(f"w{number + 60}", [text], []) for number, text in enumerate(["zz", "yy", "xx", "vv"])]  # unknown words
-    task, mining = rows_of(rows), Mining("dense", 20, ranks=(3, 30), relative_margin=None)
+    task, mining = rows_of(rows), MiningSettings("dense", 20, ranks=(3, 30), relative_margin=None)
     embedder = Embedder(lambda: model, "exact", tmp_path, MACHINE)
     assert mine_task(task, mining, embedder=embedder).rows["negatives"][:] == brute_force(task, model, mining)
 
@@ -178,13 +179,13 @@ def test_equal_scores_come_in_the_passages_order(tmp_path):
 def test_bm25_candidates_stay_below_the_models_limit_too(embedder, model):
     task, settings = built(40), {"per_row": 6, "relative_margin": 0.1}
     dense, words, both = (
-        mine_task(task, Mining(by, **settings), embedder=embedder).rows["negatives"][:]
+        mine_task(task, MiningSettings(by, **settings), embedder=embedder).rows["negatives"][:]
         for by in ("dense", "bm25", "both")
     )
     above = 0
     for number, answers in enumerate(answers_of(task)):
         query, given = task.rows[number]["query"], task.rows[number]["negatives"]
-        limit = limit_of(Mining("dense", **settings), cosines(model, query, list(answers))) + 1e-5
+        limit = limit_of(MiningSettings("dense", **settings), cosines(model, query, list(answers))) + 1e-5
         above += sum(score > limit for score in cosines(model, query, words[number]))
         assert all(score <= limit for score in cosines(model, query, both[number][len(given) :]))
         assert both[number][: len(given) + 1] == dense[number][: len(given) + 1] or len(dense[number]) == len(given)
@@ -197,12 +198,12 @@ def cosines(model, query, texts):
 
 
 def test_alternating():
-    assert alternating([1, 2, 3], [2, 4]) == [1, 2, 4, 3]
-    assert alternating([], [5, 6]) == [5, 6]
+    assert alternate([1, 2, 3], [2, 4]) == [1, 2, 4, 3]
+    assert alternate([], [5, 6]) == [5, 6]
 
 
 def test_prompts_stand_where_training_puts_them(embedder, model):
-    task, mining = replace(built(20), instruction="w3 w9"), Mining("dense", 3)
+    task, mining = replace(built(20), instruction="w3 w9"), MiningSettings("dense", 3)
     prompted = replace(embedder, prompts=True, folder=embedder.folder / "prompted")
     bare, with_prompts, symmetric = (
         mine_task(one, mining, embedder=by).rows["negatives"][:]
@@ -216,7 +217,7 @@ def test_prompts_stand_where_training_puts_them(embedder, model):
 
 def test_row_independent_of_the_others_embeddings_are_removed(embedder, tmp_path):
     mixture = read_mixture(tiny_mixture.mixture(tmp_path / "mixture"))
-    mining = Mining("dense", 3)
+    mining = MiningSettings("dense", 3)
     mined = mine_mixture(mixture, mining, 0, tmp_path / "kept", embedder=embedder, machine=MACHINE)
     assert not embedder.folder.exists()
     alone = mine_task(mixture.tasks[1], mining, embedder=embedder).rows["negatives"][:]
@@ -224,7 +225,7 @@ def test_row_independent_of_the_others_embeddings_are_removed(embedder, tmp_path
 
 
 def test_a_killed_run_goes_on(embedder, tmp_path, monkeypatch):
-    mixture, mining = read_mixture(tiny_mixture.mixture(tmp_path / "mixture")), Mining("dense", 3)
+    mixture, mining = read_mixture(tiny_mixture.mixture(tmp_path / "mixture")), MiningSettings("dense", 3)
     whole = mine_mixture(mixture, mining, 0, tmp_path / "whole", embedder=embedder)
     real, names = mine_task, []
 
@@ -234,7 +235,7 @@ def test_a_killed_run_goes_on(embedder, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(task, *arguments, **more)
 
-    monkeypatch.setattr("tdro.mining.mine.mine_task", until_third)
+    monkeypatch.setattr("tdro.mining.mine_mixture.mine_task", until_third)
     with pytest.raises(KeyboardInterrupt):
         mine_mixture(mixture, mining, 0, tmp_path / "again", embedder=embedder)
     done = mine_mixture(mixture, mining, 0, tmp_path / "again", embedder=embedder)
@@ -324,7 +325,7 @@ def test_recipe_mines_with_a_model(tmp_path, model_folder, model):
     recipe = tiny_mixture.recipe(tmp_path, negatives={"per_row": 3, "mine": "dense", "model": str(model_folder)})
     mixture = Workspace(recipe, tmp_path / "run", MACHINE).data.mixture
     for task, bare in zip(mixture.tasks, read_mixture(tmp_path / "mixture").tasks, strict=True):
-        hardest = brute_force(bare, model, Mining("dense", 2))
+        hardest = brute_force(bare, model, MiningSettings("dense", 2))
         assert all(len(own) == 3 for own in task.rows["negatives"])
         assert [own[: len(best)] for own, best in zip(task.rows["negatives"], hardest, strict=True)] == hardest
 

@@ -7,9 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data.mixtures.folder import beir_sha256, mixture_fingerprint, read_mixture, read_rows
+from tdro.data.mixtures.build import built_file
+from tdro.data.mixtures.folder import beir_sha256, mixture_fingerprint, read_mixture
 from tdro.errors import UserError
 from tdro.files import sha256, write_json, write_jsonl
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory):
+    """Built tasks are not left in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TDRO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
 
 ROWS = [
     {"id": "a", "query": "wie?", "positives": ["so", "oder so"], "negatives": []},
@@ -149,7 +159,7 @@ def is_read_or_named(path, lines, encoding, packed):
     path.write_bytes(gzip.compress(content) if packed else content)
     good = [number for number, line in enumerate(lines, 1) if line.startswith('{"query": "')]
     try:
-        rows = read_rows(path).to_list()
+        rows = built_file(path, "task").open().to_list()
     except UserError as error:
         assert str(error).startswith(str(path)) and "\n" not in str(error)
         assert not any(f"line {number}:" in str(error) for number in good)

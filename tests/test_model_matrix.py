@@ -22,9 +22,9 @@ from tdro.data.task import Task, TestSet, prompt_of
 from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate, evaluate_all
 from tdro.machine import Machine
-from tdro.mining.dense import embedder_of
-from tdro.mining.mine import mine_task
-from tdro.mining.settings import Mining
+from tdro.mining.embedder import embedder_of
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.saving import save_model
 from tdro.models.similarity import similarity_of
@@ -33,7 +33,7 @@ from tdro.recipe.schema import Recipe
 from tdro.run import pipeline
 from tdro.run.training_data import mixture_on_disk
 from tdro.run.workspace import Workspace
-from tdro.search.embedding_store import Store, Texts
+from tdro.search.embedding_store import EmbeddingStore, TextList
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.stacking import embed_columns
 from tiny_stacks import NOT_FROM_TOKENS, STACKS, bare
@@ -117,7 +117,7 @@ def test_mining_finds_what_the_model_scores_highest(name, made, tmp_path):
     ]
     mined = mine_task(
         Task("toy", Dataset.from_list(rows)),
-        Mining("dense", 4, relative_margin=0.1),
+        MiningSettings("dense", 4, relative_margin=0.1),
         corpus={text: text for text in PASSAGES},  # each with what it is without its title
         embedder=embedder_of(str(path), tmp_path, MACHINE, trust_remote_code=True),
     )
@@ -190,14 +190,14 @@ def test_embeddings_are_kept_by_side_prompt_and_width(made, tmp_path):
         _, stock = made(name)
         for prompt in ("", "w9 "):
             for side, encode in (("query", stock.encode_query), ("document", stock.encode_document)):
-                store = Store(folder, [Texts(QUERIES, prompt, side)], stock, name, MACHINE)
+                store = EmbeddingStore(folder, [TextList(QUERIES, prompt, side)], stock, name, MACHINE)
                 store.encode(progress=False)
                 expected = encode(QUERIES, prompt=prompt, normalize_embeddings=True)
                 np.testing.assert_allclose(store.whole(0).numpy(), expected, atol=1e-6)
     _, stock = made("dense-dot")
     for similarity, width in (("dot", None), ("cosine", None), ("dot", 3), ("euclidean", 3)):
         stock.similarity_fn_name, stock.truncate_dim = similarity, width
-        store = Store(folder, [Texts(QUERIES)], stock, "one", MACHINE)
+        store = EmbeddingStore(folder, [TextList(QUERIES)], stock, "one", MACHINE)
         store.encode(progress=False)
         expected = stock.encode(QUERIES, normalize_embeddings=similarity == "cosine")
         np.testing.assert_allclose(store.whole(0).numpy(), expected, atol=1e-6)

@@ -9,13 +9,15 @@ from datasets import Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tdro.data.same_answer import same_answer
 from tdro.data.same_text import normalise
 from tdro.data.search_words import tokens
 from tdro.data.task import Mixture, Task
 from tdro.errors import UserError
-from tdro.mining.bm25 import Searcher
-from tdro.mining.mine import mine_mixture, mine_task
-from tdro.mining.settings import Mining
+from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
+from tdro.search.bm25 import BM25Index
 
 TEXTS = List(Value("string"))
 FEATURES = Features({"id": Value("string"), "query": Value("string"), "positives": TEXTS, "negatives": TEXTS})
@@ -37,7 +39,7 @@ def task(rows, name="toy"):
 
 def mine_bm25(task, per_row, *, seed, **settings):
     """As a recipe mines: half of what a row lacks by chance."""
-    return mine_task(task, Mining("bm25", per_row, **{"random": True, **settings}), seed=seed)
+    return mine_task(task, MiningSettings("bm25", per_row, **{"random": True, **settings}), seed=seed)
 
 
 def slow_bm25(documents, query):
@@ -68,15 +70,15 @@ CORPUS = [
 
 
 def test_scores_are_bm25():
-    searcher = Searcher(CORPUS)
+    index = BM25Index(CORPUS)
     documents = [tokens(text) for text in CORPUS]
     queries = ["volume of a lamp", "dim room zone", "set the lamp", "nothing here"]
-    ids = [[searcher.vocabulary[t] for t in dict.fromkeys(tokens(q)) if t in searcher.vocabulary] for q in queries]
-    scores = searcher.scores(ids).toarray()
+    ids = [[index.vocabulary[t] for t in dict.fromkeys(tokens(q)) if t in index.vocabulary] for q in queries]
+    scores = index.score_many(ids).toarray()
     for row, query in zip(scores, queries, strict=True):
         np.testing.assert_allclose(row, slow_bm25(documents, set(tokens(query))), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
-        searcher.own_scores(ids, [0, 3, 1, 2]),
+        index.score_pairs(ids, [0, 3, 1, 2]),
         [scores[0, 0], scores[1, 3], scores[2, 1], scores[3, 2]],
         rtol=1e-6,
     )
@@ -109,7 +111,7 @@ def test_finds_what_brute_force_finds_on_a_built_corpus():
     ]
     documents = list({normalise(text): tokens(text) for _, own in rows for text in own}.values())
     texts = [" ".join(document) for document in documents]
-    settings = Mining("bm25", 4, ranks=(2, 9), margin=0.1, relative_margin=0.2)
+    settings = MiningSettings("bm25", 4, ranks=(2, 9), margin=0.1, relative_margin=0.2)
     for row, (query, own) in zip(mine_task(task(rows), settings).rows, rows, strict=True):
         scores = slow_bm25(documents, {*tokens(query), *tokens(own[0])})
         positive = scores[texts.index(own[0])]
@@ -250,12 +252,12 @@ def test_passages_without_any_word():
 )
 def test_impossible_settings(wrong):
     with pytest.raises(UserError, match="mining negatives"):
-        Mining("bm25", **{"per_row": 2, **wrong})
+        MiningSettings("bm25", **{"per_row": 2, **wrong})
 
 
 def test_ranks_that_cannot_give_a_rows_negatives():
     with pytest.raises(UserError, match="ranks 10-12 are fewer than a row's 4 negatives"):
-        Mining("bm25", 4, ranks=(10, 12))
+        MiningSettings("bm25", 4, ranks=(10, 12))
 
 
 def test_without_chance_short_lists_stay_short():
@@ -278,7 +280,7 @@ def test_drawn_from_the_ranks_by_chance():
 def test_a_corpus_gives_more_passages():
     rows = [("a", ["red lamp"], ["Red lamp shade!"]), ("b", ["blue door"])]
     corpus = dict.fromkeys(["red lamp shade", "red lamp bulb", "RED LAMP", "a", "blue door key"], "")
-    mined = mine_task(task(rows), Mining("bm25", 3, relative_margin=None), corpus=corpus).rows["negatives"][:]
+    mined = mine_task(task(rows), MiningSettings("bm25", 3, relative_margin=None), corpus=corpus).rows["negatives"][:]
     assert mined == [["Red lamp shade!", "red lamp bulb"], ["blue door key"]]
 
 
@@ -306,7 +308,8 @@ def test_any_rows_get_distinct_passages_that_are_no_answer(rows, per_row, seed):
         answers.setdefault(query, set()).update(map(normalise, own))
     for row in mine_bm25(task(rows), per_row, seed=seed).rows:
         found = [normalise(text) for text in row["negatives"]]
-        barred = answers[row["query"]] | {row["query"]}
+        own = answers[row["query"]]
+        barred = {text for text in passages if any(same_answer(text, answer) for answer in own)} | {row["query"]}
         assert not barred & set(found)
         assert len(found) == len(set(found)) == min(per_row, len(passages - barred))
 
@@ -314,14 +317,16 @@ def test_any_rows_get_distinct_passages_that_are_no_answer(rows, per_row, seed):
 def test_mixture_is_kept_and_resumed(tmp_path, monkeypatch):
     rows = [(f"query {i}", [f"passage {i} about {i % 5}"]) for i in range(20)]
     mixture = Mixture([task(rows, "one"), task(rows[:10], "two")])
-    three, four = (Mining("bm25", per_row, random=True) for per_row in (3, 4))
+    three, four = (MiningSettings("bm25", per_row, random=True) for per_row in (3, 4))
     first = mine_mixture(mixture, three, 7, tmp_path)
     assert first.names == ["one", "two"]
     lines = [json.loads(line) for line in (tmp_path / "two.jsonl").read_text("utf-8").splitlines()]
     assert lines == list(first.tasks[1].rows)
 
     calls = []
-    monkeypatch.setattr("tdro.mining.mine.mine_task", lambda t, *a, **k: calls.append(t.name) or mine_task(t, *a, **k))
+    monkeypatch.setattr(
+        "tdro.mining.mine_mixture.mine_task", lambda t, *a, **k: calls.append(t.name) or mine_task(t, *a, **k)
+    )
     again = mine_mixture(mixture, three, 7, tmp_path)
     assert calls == []
     assert [t.rows[:] for t in again.tasks] == [t.rows[:] for t in first.tasks]

@@ -15,8 +15,8 @@ from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate
 from tdro.files import write_atomic, write_jsonl
 from tdro.machine import this_machine
-from tdro.mining.mine import mine_task
-from tdro.mining.settings import Mining
+from tdro.mining.mine_task import mine_task
+from tdro.mining.mining_settings import MiningSettings
 from tdro.models.encode import encode_tokens
 from tdro.models.prompts import GENERIC_INSTRUCTION, saved_prompts
 from tdro.models.saving import Saving, save_model
@@ -121,6 +121,6 @@ def test_evaluation_puts_the_prompt_where_training_did(symmetric, tmp_path: Path
 def test_negatives_are_mined_from_bare_texts():
     bare = replace(tiny.task("a", rows=30, negatives=0))
     prompted = replace(bare, instruction="w1 w2", symmetric=True)
-    settings = Mining("bm25", 3, random=True)
+    settings = MiningSettings("bm25", 3, random=True)
     mined = [mine_task(one, settings, seed=1).rows["negatives"][:] for one in (bare, prompted)]
     assert mined[0] == mined[1]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tdro.errors import UserError
 from tdro.recipe.builtin import built_in, find
-from tdro.recipe.explain import keys_as_markdown
+from tdro.recipe.keys_page import keys_as_markdown
 from tdro.recipe.schema import Recipe, load_recipe
 
 ROOT = Path(__file__).parent.parent

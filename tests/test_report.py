@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 
 from fake_run_folder import MIXTURES, NAMES, fake_run, names_for
 from tdro.errors import UserError
-from tdro.evaluation.compare import figures
+from tdro.evaluation.compare import readable_numbers as figures
 from tdro.evaluation.compare.verdict import verdict
 from tdro.files import read_json, write_json
-from tdro.report import charts
-from tdro.report import sentences as text
-from tdro.report.collect import collect
-from tdro.report.html import write_report
-from tdro.report.tables import kept_tasks, selection_name
+from tdro.report import charts, words
+from tdro.report.report_page import write_report
+from tdro.report.run_contents import read_run_folder
+from tdro.report.weights_section import kept_tasks, selection_name
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 
@@ -97,7 +96,7 @@ def edit(path, change):
     path.write_text(json.dumps(value))
 
 
-def words(checker):
+def visible_text(checker):
     return " ".join(" ".join(checker.words).split())
 
 
@@ -105,7 +104,7 @@ def test_whole_page(folder):
     path = write_report(folder)
     assert path == folder / "report.html"
     _, checker = read(path)
-    said = words(checker)
+    said = visible_text(checker)
     for name in NAMES + MIXTURES:
         assert name in said
     assert "tDRO’s selection beat uniform sampling with 1 of 2 models." in said, "the other group has one seed"
@@ -122,7 +121,7 @@ def test_whole_page(folder):
 
 
 def test_needs_no_torch():
-    code = "import sys, tdro.report.html; sys.exit('torch' in sys.modules)"
+    code = "import sys, tdro.report.report_page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -167,7 +166,7 @@ def test_verdict_is_plain_either_way(copy, gain, interval, p, word, says):
         }
 
     edit(copy / "comparison" / "static.json", change)
-    said = words(read(write_report(copy))[1])
+    said = visible_text(read(write_report(copy))[1])
     assert (
         f"static {word} {'' if word == 'Unknown' else 'top-70 '}" in said.replace(" top-70 has", " has")
         or word == "Unknown"
@@ -193,7 +192,7 @@ def test_verdict_is_plain_either_way(copy, gain, interval, p, word, says):
     ],
 )
 def test_summary_counts_losses(found, says):
-    assert says in text.summary(found)
+    assert says in words.headline(found)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +216,7 @@ def test_a_missing_part_names_its_command(copy, gone, command):
 
 
 def test_an_empty_folder_is_a_page_of_commands(tmp_path):
-    said = words(read(write_report(tmp_path))[1])
+    said = visible_text(read(write_report(tmp_path))[1])
     for command in ("run", "learn", "finetune", "evaluate"):
         assert f"tdro {command} RECIPE makes it." in said
     assert "not known yet" in said
@@ -260,9 +259,9 @@ def test_hostile_names_stay_text(tmp_path):
     edit(folder / "comparison" / "other.json", lambda value: value.update(group=HOSTILE))
     page, checker = read(write_report(folder))
     assert "<script" not in page
-    assert "1 of 1 test set shares queries with the training data, 1 of 3 queries in all" in words(checker)
-    assert HOSTILE in words(checker), "the name is still shown, as text"
-    assert "{{ run }}" in words(checker)
+    assert "1 of 1 test set shares queries with the training data, 1 of 3 queries in all" in visible_text(checker)
+    assert HOSTILE in visible_text(checker), "the name is still shown, as text"
+    assert "{{ run }}" in visible_text(checker)
 
 
 def test_nothing_known_is_a_dash(copy):
@@ -291,11 +290,11 @@ def test_few_and_many_tasks(tmp_path, n, steps):
     else:
         folder = fake_run(tmp_path / "run", names=names, steps=steps)
     _, checker = read(write_report(folder))
-    assert all(name in words(checker) for name in names)
+    assert all(name in visible_text(checker) for name in names)
 
 
 def test_selection_as_trained_wins_over_the_computed_one(copy):
-    run = collect(copy)
+    run = read_run_folder(copy)
     assert selection_name(run) == "top-70"
     assert sum(kept_tasks(run, "top-70")) == 11
     first = sorted(copy.glob("models/*/top-70-seed1/training.json"))[0]
@@ -305,22 +304,22 @@ def test_selection_as_trained_wins_over_the_computed_one(copy):
             value["weights"].update({name: 0.0 for name in NAMES[1:]}) or value["weights"].update(cli_aws=1.0)
         ),
     )
-    assert kept_tasks(collect(copy), "top-70") == [name == "cli_aws" for name in NAMES]
+    assert kept_tasks(read_run_folder(copy), "top-70") == [name == "cli_aws" for name in NAMES]
     shutil.rmtree(copy / "models")
-    kept = kept_tasks(collect(copy), "top-70")
-    weights = collect(copy).weights.on(NAMES)
+    kept = kept_tasks(read_run_folder(copy), "top-70")
+    weights = read_run_folder(copy).weights.on(NAMES)
     assert sum(kept) == 11 and min(weights[kept]) >= max(weights[~np.array(kept)])
 
 
 def test_unequal_budgets_are_said(copy):
     edit(copy / "models/static/top-70-seed2/training.json", lambda value: value.update(steps=4000))
-    assert "not trained for the same steps" in words(read(write_report(copy))[1])
+    assert "not trained for the same steps" in visible_text(read(write_report(copy))[1])
 
 
 def test_collapse_is_said(copy):
     collapsed = {name: 0.985 if at == 4 else 0.001 for at, name in enumerate(NAMES)}
     edit(copy / "weights/weights.json", lambda value: value.update(weights=collapsed))
-    said = words(read(write_report(copy))[1])
+    said = visible_text(read(write_report(copy))[1])
     assert "That is a collapse" in said and "98.5 % of the batches from ui_title2desc_en" in said
 
 
@@ -334,18 +333,18 @@ def test_collapse_is_said(copy):
         (figures.p_value(0.00002), "< 0.001"),
         (figures.p_value(0.034), "0.034"),
         (figures.p_phrase(None), "p unknown"),
-        (text.percent(0.00001), "< 0.1 %"),
-        (text.count(433120), "433\u202f120"),
-        (text.duration(7.06), "7.1 s"),
-        (text.duration(125), "2 min 05 s"),
-        (text.duration(3780), "1 h 03 min"),
-        (text.epochs(0.0), "0"),
-        (text.epochs(8.31), "8.31"),
+        (words.percent(0.00001), "< 0.1 %"),
+        (words.count(433120), "433\u202f120"),
+        (words.duration(7.06), "7.1 s"),
+        (words.duration(125), "2 min 05 s"),
+        (words.duration(3780), "1 h 03 min"),
+        (words.epochs(0.0), "0"),
+        (words.epochs(8.31), "8.31"),
         (figures.fixed(None), "–"),
         (figures.fixed(True), "–"),
         (figures.fixed(math.inf), "–"),
-        (text.describe("top-70"), "the 70 % of tasks with the largest α, equally often"),
-        (text.describe("mine"), ""),
+        (words.mixture_in_words("top-70"), "the 70 % of tasks with the largest α, equally often"),
+        (words.mixture_in_words("mine"), ""),
     ],
 )
 def test_formats(formatted, expected):

@@ -25,10 +25,10 @@ from tdro import cli
 from tdro.data.mixtures import write as write_mixture
 from tdro.data.quality import dedup_files
 from tdro.dro.stage_one import learn, stage
-from tdro.evaluation import models as evaluate_models
+from tdro.evaluation import evaluate_models
 from tdro.evaluation.scoring import evaluate
 from tdro.files import read_json
-from tdro.mining import mine, mine_files
+from tdro.mining import mine_files, mine_mixture
 from tdro.run import compare_models, describe_data, pipeline, stages, training_data, workspace
 from tdro.run import folder as run_folder
 from tdro.training import finetune as train
@@ -139,7 +139,12 @@ class Stopper:
 
 
 SEAMS: list[tuple[Any, str]] = [
-    *((training_data, "mine_mixture"), (mine, "mine_task"), (mine, "write_json"), (training_data, "kept_index")),
+    *(
+        (training_data, "mine_mixture"),
+        (mine_mixture, "mine_task"),
+        (mine_mixture, "write_json"),
+        (training_data, "kept_index"),
+    ),
     *((workspace, "kept_tokens"), (stages, "finetune"), (train, "save_model"), (stage, "score_plan")),
     *((stage, "learn"), (stages, "learn_weights"), (compare_models, "evaluate_all"), (evaluate, "write_found")),
     *(
@@ -252,7 +257,12 @@ def test_data_mine(
         tiny.static_model().save(str(tmp_path / "miner"))
         command += ["--model", str(tmp_path / "miner")]
     with monkeypatch.context() as patch:
-        seams = [(mine_files, "mine_mixture"), (mine, "mine_task"), (mine, "write_json"), (mine_files, "write_mixture")]
+        seams = [
+            (mine_files, "mine_mixture"),
+            (mine_mixture, "mine_task"),
+            (mine_mixture, "write_json"),
+            (mine_files, "write_mixture"),
+        ]
         stops = Stopper(patch, [*seams, (write_mixture, "write_json")]).run(*command)
     assert stops >= 6
     capsys.readouterr()

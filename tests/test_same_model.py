@@ -6,11 +6,11 @@ from safetensors.numpy import save_file
 
 from fake_run_folder import fake_run
 from tdro.evaluation.compare.compare import compare, compare_places
-from tdro.evaluation.compare.compare_table import table
-from tdro.evaluation.compare.same_model import said
+from tdro.evaluation.compare.compare_table import comparison_table
+from tdro.evaluation.compare.same_model import same_model_sentences
 from tdro.files import read_json, write_json
-from tdro.report.card import write_card
-from tdro.report.html import write_report
+from tdro.report.model_card import write_card
+from tdro.report.report_page import write_report
 
 
 def write(group, model, shift, weights=None, tests=("aws", "code")):
@@ -33,7 +33,7 @@ def group(tmp_path):
 
 def same(group):
     found = compare(group, "g")
-    return {row["mixture"]: row["same"] for row in found["rows"]}, table(found)
+    return {row["mixture"]: row["same"] for row in found["rows"]}, comparison_table(found)
 
 
 def test_the_same_weights_are_the_same_model(group):
@@ -97,7 +97,7 @@ def test_models_of_several_places(tmp_path):
     for run in ("one", "two"):
         write(tmp_path / run / "evaluation" / "g", "uniform-seed1", 0, weights=3)
     found = compare_places([tmp_path / "one", tmp_path / "two"], baseline="one:uniform")
-    assert said(found["rows"]) == [
+    assert same_model_sentences(found["rows"]) == [
         "two:uniform is the same model as one:uniform, weight for weight: nothing was compared."
     ]
 

@@ -21,7 +21,7 @@ from tdro.data.testsets.passages import Passages
 from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import MEASURES, evaluate, evaluate_all
 from tdro.evaluation.scoring.metrics import gains, judgements, measure
-from tdro.search.embedding_store import Store
+from tdro.search.embedding_store import EmbeddingStore
 from tdro.search.exact import search
 
 WORDS = [f"w{number}" for number in range(60)]
@@ -151,9 +151,9 @@ def test_evaluate_all_skips_what_is_there_and_unchanged(tmp_path, monkeypatch):
     assert [json.loads(path.read_text()) for path in paths] == first
     assert len(list(tokens.iterdir())) == 1
     encoded = []
-    inner = Store.encode
+    inner = EmbeddingStore.encode
     monkeypatch.setattr(
-        Store, "encode", lambda store, *a, **k: (encoded.append(len(store._lists)), inner(store, *a, **k))[1]
+        EmbeddingStore, "encode", lambda store, *a, **k: (encoded.append(len(store._lists)), inner(store, *a, **k))[1]
     )
     again = {"model_name": "uniform-seed1", "progress": False}
     assert evaluate_all(model, tests, out, **again) == first
@@ -211,7 +211,7 @@ def test_the_run_file_gives_the_same_measures(tmp_path):
 
 
 def test_the_run_file_has_no_columns_too_many(tmp_path):
-    from tdro.evaluation.formats.trec import trec_run
+    from tdro.evaluation.formats.trec_run import trec_run
 
     data = BeirData(["a b"], [""], Passages.of(["c\td", "e"], ["", ""]), {"a b": {"e": 1}})
     run = trec_run(data, np.array([[0, -1]]), np.array([[1 / 3, -np.inf]], dtype=np.float32), "")

@@ -18,7 +18,7 @@ import tiny
 from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.machine import Machine, this_machine
-from tdro.search.embedding_store import Store, Texts
+from tdro.search.embedding_store import EmbeddingStore, TextList
 from test_search import write_test
 
 TEXTS = ["w1 w2", "w3", "w1 w2", "w4 w5 w6 w7", "", "w9 w3", "w8"]
@@ -37,7 +37,7 @@ def texts_seen(model, monkeypatch) -> list[str]:
     return seen
 
 
-def all_blocks(store: Store, number: int) -> torch.Tensor:
+def all_blocks(store: EmbeddingStore, number: int) -> torch.Tensor:
     found = list(store.blocks(number))
     assert [start for start, _ in found] == np.cumsum([0, *(len(block) for _, block in found[:-1])]).tolist()
     return torch.cat([block for _, block in found])
@@ -50,7 +50,9 @@ def test_gives_what_encode_gives_and_each_text_of_a_group_once(tmp_path, monkeyp
     expected = model.encode([f"w5 {text}" for text in TEXTS], normalize_embeddings=True)
     others = model.encode(["w3", "w11"], normalize_embeddings=True)
     seen = texts_seen(model, monkeypatch)
-    store = Store(tmp_path, [Texts(TEXTS, "w5 "), Texts(["w3", "w11"]), Texts([])], model, "m", Machine(bf16=True))
+    store = EmbeddingStore(
+        tmp_path, [TextList(TEXTS, "w5 "), TextList(["w3", "w11"]), TextList([])], model, "m", Machine(bf16=True)
+    )
     store.encode(progress=False)
     for found in (all_blocks(store, 0), store.whole(0)):
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
@@ -63,20 +65,20 @@ def test_gives_what_encode_gives_and_each_text_of_a_group_once(tmp_path, monkeyp
 def test_found_again_by_model_settings_and_text(tmp_path, monkeypatch):
     model = tiny.encoder(tmp_path / "model")
     seen = texts_seen(model, monkeypatch)
-    Store(tmp_path / "e", [Texts(TEXTS)], model, "m", Machine()).encode(progress=False)
+    EmbeddingStore(tmp_path / "e", [TextList(TEXTS)], model, "m", Machine()).encode(progress=False)
     del seen[:]
-    again = Store(tmp_path / "e", [Texts(["w20"]), Texts(tuple(TEXTS))], model, "m", Machine())
+    again = EmbeddingStore(tmp_path / "e", [TextList(["w20"]), TextList(tuple(TEXTS))], model, "m", Machine())
     again.encode(progress=False)
     assert seen == ["w20"]
     for lists, fingerprint, machine, limit in [
-        ([Texts(TEXTS, "w1 ")], "m", Machine(), 32),
-        ([Texts(TEXTS)], "other", Machine(), 32),
-        ([Texts(TEXTS)], "m", Machine(bf16=True), 32),
-        ([Texts(TEXTS)], "m", Machine(), 3),
+        ([TextList(TEXTS, "w1 ")], "m", Machine(), 32),
+        ([TextList(TEXTS)], "other", Machine(), 32),
+        ([TextList(TEXTS)], "m", Machine(bf16=True), 32),
+        ([TextList(TEXTS)], "m", Machine(), 3),
     ]:
         del seen[:]
         model.max_seq_length = limit
-        store = Store(tmp_path / "e", lists, model, fingerprint, machine)
+        store = EmbeddingStore(tmp_path / "e", lists, model, fingerprint, machine)
         store.encode(progress=False)
         assert len(seen) == 6
     settings = json.loads((store.folder / "settings.json").read_text())
@@ -87,8 +89,8 @@ def test_found_again_by_model_settings_and_text(tmp_path, monkeypatch):
 def test_an_interrupted_encoding_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(tdro.search.embedding_store, "_TEXTS_PER_GROUP", 2)
     model = tiny.static_model()
-    store = Store(tmp_path, [Texts(TEXTS)], model, "m", Machine())
-    inner, calls = Store._vectors, []
+    store = EmbeddingStore(tmp_path, [TextList(TEXTS)], model, "m", Machine())
+    inner, calls = EmbeddingStore._vectors, []
 
     def stopped(*arguments):
         calls.append(1)
@@ -97,12 +99,12 @@ def test_an_interrupted_encoding_goes_on(tmp_path, monkeypatch):
         return inner(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_vectors", stopped)
+        patch.setattr(EmbeddingStore, "_vectors", stopped)
         with pytest.raises(KeyboardInterrupt):
             store.encode(progress=False)
     assert len(list(store.folder.glob("*.npy"))) == 2
     seen = texts_seen(model, monkeypatch)
-    Store(tmp_path, [Texts(TEXTS)], model, "m", Machine()).encode(progress=False)
+    EmbeddingStore(tmp_path, [TextList(TEXTS)], model, "m", Machine()).encode(progress=False)
     assert sorted(seen) == sorted(TEXTS[4:])
     np.testing.assert_allclose(all_blocks(store, 0).numpy(), model.encode(TEXTS, normalize_embeddings=True), atol=1e-6)
     assert not list(store.folder.glob(".*"))
@@ -112,7 +114,7 @@ def test_tokens_are_kept_for_the_next_model(tmp_path, monkeypatch):
     for seed in (0, 1):
         model = tiny.static_model(seed=seed)
         seen = texts_seen(model, monkeypatch)
-        store = Store(tmp_path / "e", [Texts(TEXTS)], model, f"m{seed}", Machine())
+        store = EmbeddingStore(tmp_path / "e", [TextList(TEXTS)], model, f"m{seed}", Machine())
         store.encode(tmp_path / "tokens", progress=False)
         assert len(seen) == (0 if seed else 6)
 
@@ -120,14 +122,14 @@ def test_tokens_are_kept_for_the_next_model(tmp_path, monkeypatch):
 def test_a_model_that_gives_nan_is_refused(tmp_path):
     model = tiny.static_model()
     model[0].embedding.weight.data[:] = torch.nan
-    store = Store(tmp_path, [Texts(["w1"])], model, "m", Machine())
+    store = EmbeddingStore(tmp_path, [TextList(["w1"])], model, "m", Machine())
     with pytest.raises(UserError, match=r"evaluating x: .* not all finite"):
         store.encode(title="evaluating x", progress=False)
     assert not list(store.folder.glob("*.npy"))
 
 
 def test_a_broken_file_is_named(tmp_path):
-    store = Store(tmp_path, [Texts(["w1"])], tiny.static_model(), "m", Machine())
+    store = EmbeddingStore(tmp_path, [TextList(["w1"])], tiny.static_model(), "m", Machine())
     store.encode(progress=False)
     (path,) = store.folder.glob("*.npy")
     path.write_bytes(path.read_bytes()[:-4])
@@ -143,8 +145,10 @@ def test_two_ranks_give_what_one_gives(tmp_path, monkeypatch):
 
     def evaluated(machine: Machine) -> None:
         encoded = []
-        inner = Store._vectors
-        monkeypatch.setattr(Store, "_vectors", lambda store, *more: (encoded.append(1), inner(store, *more))[1])
+        inner = EmbeddingStore._vectors
+        monkeypatch.setattr(
+            EmbeddingStore, "_vectors", lambda store, *more: (encoded.append(1), inner(store, *more))[1]
+        )
         folder = tmp_path / f"results-{machine.world}"
         found = evaluate_all(tmp_path / "model", tests, folder, model_name="m", device="cpu", bf16=False)
         name = f"{machine.world}-{machine.rank}.json"

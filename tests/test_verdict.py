@@ -11,11 +11,11 @@ import pytest
 
 from tdro import cli
 from tdro.evaluation.compare.compare import compare
-from tdro.evaluation.compare.compare_table import table
+from tdro.evaluation.compare.compare_table import comparison_table
 from tdro.evaluation.compare.verdict import verdict
 from tdro.files import write_json
-from tdro.report.card import write_card
-from tdro.report.html import write_report
+from tdro.report.model_card import write_card
+from tdro.report.report_page import write_report
 
 
 def write_results(folder, model, values, test="aws"):
@@ -63,7 +63,7 @@ def said_everywhere(folder, seed=1):
     comparison = json.loads((folder / "comparison" / "static.json").read_text())
     page = re.sub(r"<[^>]+>", " ", write_report(folder).read_text(encoding="utf-8"))
     card = write_card(folder, "static", f"top-70-seed{seed}").read_text(encoding="utf-8")
-    return [" ".join(html.unescape(text).split()) for text in (table(comparison), page, card)]
+    return [" ".join(html.unescape(text).split()) for text in (comparison_table(comparison), page, card)]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_models_without_seeds_are_judged_by_their_queries(tmp_path):
     values = random.uniform(0.2, 0.6, 50)
     write_results(tmp_path, "theirs", values)
     write_results(tmp_path, "ours", values + random.normal(0.05, 0.02, 50))
-    said = table(compare(tmp_path, "g", "theirs", permutations=2000))
+    said = comparison_table(compare(tmp_path, "g", "theirs", permutations=2000))
     assert "Yes: ours beat theirs by 4." in " ".join(said.split()) and "seed" not in said.split("x 100.")[0]
 
 
@@ -175,3 +175,12 @@ def test_the_table_says_how_many_seeds_each_difference_needs_and_fits(tmp_path, 
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
     assert re.search(r"To show differences of these sizes takes: top-70 (about \d+ seeds|more queries)", said)
+
+
+def test_thousands_of_queries_have_a_verdict_too(tmp_path):
+    """The smallest p of sign flips over 1,024 queries and more was computed by a power that no float holds."""
+    mixtures(tmp_path, (1, 2, 3), queries=3000)
+    comparison = compare(tmp_path, "static", permutations=200)
+    assert "top-70" in comparison_table(comparison)
+    (row,) = [row for row in comparison["rows"] if row["mixture"] == "top-70"]
+    assert verdict("top-70", row["versus"]["ndcg@10"]["all"], 0.5, 0.45, 1)[0] == "Yes"

@@ -1,7 +1,7 @@
-"""What a run says: progress bars and plain lines on the terminal, everything also in ``run.log``.
+"""What a command prints: lines and progress bars on the terminal, and in a run all lines in ``run.log`` too.
 
-Only rank 0 speaks. Libraries are asked to keep their own bars and chatter to themselves: a user should see the run's,
-not that a model of 20 tensors was loaded for the tenth time.
+Only the first rank prints. The libraries' own bars and messages are turned off: a user should see how the run goes, not
+that a model of 20 tensors was loaded for the tenth time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from tdro.disk import named
+from tdro.disk import writing
 
 _SECONDS_BEFORE_BAR = 5
-# What turns the order of the text behind it (U+202E and its kind, direction marks), ends a line or controls a terminal,
-# writes in characters that nobody sees (tags), or cannot be written at all (halves of a pair); not tab and newline.
-_UNSEEN = {
+# Characters that hide others: they turn the direction of the text behind them (U+202E and its kind), end a line or
+# control a terminal, are invisible letters (tags), or cannot be written at all (halves of a surrogate pair). Tab and
+# newline are not among them.
+_INVISIBLE = {
     code: f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     for part in (
         *(range(0x09), range(0x0B, 0x20), range(0x7F, 0xA0), range(0x061C, 0x061D), range(0x200E, 0x2010)),
@@ -31,7 +32,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Terminal(logging.Handler):
-    """Warnings above the progress bars, not through them; each once, however many models it is said for."""
+    """Prints warnings above the progress bars, and each text once, even if it comes for every model."""
 
     def __init__(self) -> None:
         super().__init__(level=logging.WARNING)
@@ -45,11 +46,11 @@ class _Terminal(logging.Handler):
 
 
 class _File(logging.FileHandler):
-    """A log that says when its disk is full, as all that writes does; Python's prints a traceback a line."""
+    """A log file that raises a :class:`tdro.disk.DiskError` if the disk is full, where Python's prints tracebacks."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Go on with the error, which names the file."""
-        with named(self.baseFilename):
+        """Raise the error, with the name of the file."""
+        with writing(self.baseFilename):
             raise
 
 
@@ -66,7 +67,12 @@ def quiet_libraries() -> None:
 
 
 def log_to(folder: Path | None, main: bool) -> None:
-    """Send tdro's warnings to the terminal and, in a run, all its messages to ``folder/run.log``; from rank 0 only."""
+    """Send tdro's warnings to the terminal, and all its messages to ``folder/run.log``.
+
+    Args:
+        folder: of the run; None outside a run.
+        main: whether this is the first rank; the others are silent.
+    """
     logger = logging.getLogger("tdro")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -84,33 +90,33 @@ def log_to(folder: Path | None, main: bool) -> None:
 
 
 def progress_bar(iterable: Any = None, title: str = "", **options: Any) -> tqdm:
-    """tqdm's bar for what may take long: there after 5 seconds, and gone when it is done."""
+    """tqdm's progress bar for what may take long: it appears after 5 seconds and is gone when all is done."""
     return tqdm(iterable, title, delay=_SECONDS_BEFORE_BAR, leave=False, **options)
 
 
 def end_bars() -> None:
-    """Leave the line of a bar that an error has stopped, so that what is said of it has a line of its own."""
+    """Close the progress bars that an error has stopped, so that its message has a line of its own."""
     for bar in list(getattr(tqdm, "_instances", ())):
         bar.close()
 
 
 def visible(text: str) -> str:
-    """Other people's text as it may be shown: what would turn or hide the text around it is written as its escape.
+    """Other people's text as it may be printed: characters that would hide or turn the text around them are escaped.
 
     Example::
 
         visible("a\\u202eb")  # 'a\\\\u202eb': the reader sees the character's name, not its effect
     """
-    return text.translate(_UNSEEN)
+    return text.translate(_INVISIBLE)
 
 
 def show(text: str) -> None:
-    """Print what a command has found, such as a table with texts of the user's data."""
+    """Print what a command found, such as a table with texts from the user's data."""
     print(visible(text))
 
 
 def say(message: str, main: bool = True) -> None:
-    """Print a line of the run, and log it."""
+    """Print a line about the run (on the first rank, ``main``), and log it."""
     message = visible(message)
     if main:
         tqdm.write(message)

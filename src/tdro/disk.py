@@ -1,8 +1,8 @@
-"""A disk that is full, read-only or somebody else's: what is said of it, whoever was writing.
+"""A disk that is full, read-only or somebody else's: one kind of error, whoever was writing.
 
-An ``OSError`` says why, but one of ``write`` has no name of a file; safetensors, torch, NumPy and shutil raise errors
-of their own. :func:`named` makes one :class:`DiskError` out of all of these. Rejected: a ``try`` around each place that
-writes, of which there are a hundred.
+An ``OSError`` of ``write`` says why but not which file, and safetensors, torch, NumPy and shutil raise errors of their
+own. ``with writing(path):`` turns all of these into a :class:`DiskError`, which names the path, the reason and what to
+do. See docs/decisions.md, writing-block.
 """
 
 from __future__ import annotations
@@ -35,23 +35,28 @@ _ADVICE = {
     errno.ELOOP: "its links lead in a circle",
     errno.EIO: "the disk, or the network to it, fails",
 }
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # whose file is the one written, whatever they name
-_NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)  # safetensors; shutil, Arrow
-# torch and NumPy, which do not say why
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # errors that no other file is to blame for
+# The error number in a message of safetensors, or of shutil and Arrow.
+_NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
+# Messages of torch and NumPy when a write failed; they do not say why.
 _UNNUMBERED = re.compile(
     r"PytorchStreamWriter failed|file write failed|unexpected pos \d+ vs|basic_ios::clear|\d+ requested and \d+ written"
 )
-_UNOPENED = re.compile(r"^File \S* cannot be opened|open file failed", re.IGNORECASE)  # torch
+# Messages of torch when a file could not be opened.
+_UNOPENED = re.compile(r"^File \S* cannot be opened|open file failed", re.IGNORECASE)
 
 
 def disk_error(error: BaseException) -> int | None:
-    """The error number of a failure to write, wherever it is in the chain of causes; None if it is something else."""
-    seen: BaseException | None = error
-    while seen is not None:
-        number = _number(seen)
+    """The number (``errno``) of an error if it is a failure to write, else None.
+
+    The failure may be the error itself or anywhere in the chain of its causes.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        number = _number(cause)
         if number in _ADVICE:
             return number
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return None
 
 
@@ -70,9 +75,9 @@ class DiskError(OSError, UserError):
     """Something could not be written. Its text is a line with the path, the reason and what to do.
 
     Args:
-        number: the error's.
-        path: of what could not be written, if that is known.
-        other: in the way of it, such as a file in the place of its folder.
+        number: of the error, such as ``errno.ENOSPC``.
+        path: what could not be written, if that is known.
+        other: what is in the way, such as a file where a folder should be.
     """
 
     def __init__(self, number: int, path: Path | str | None, other: Path | str | None = None) -> None:
@@ -90,17 +95,20 @@ class DiskError(OSError, UserError):
 
 
 def cache_folder(cache: Path | str | None = None) -> Path:
-    """``cache``, or ``$TDRO_CACHE``, or ``$XDG_CACHE_HOME/tdro``, or ``~/.cache/tdro`` (not made here)."""
+    """The folder of the cache: ``cache``, else ``$TDRO_CACHE``, else ``$XDG_CACHE_HOME/tdro``, else ``~/.cache/tdro``.
+
+    It need not be there.
+    """
     if cache or (cache := os.environ.get("TDRO_CACHE")):
         return Path(cache).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tdro"
 
 
 @contextlib.contextmanager
-def named(path: Path | str) -> Iterator[None]:
-    """What fails to be written in this block fails as a :class:`DiskError` with the name of ``path``.
+def writing(path: Path | str) -> Iterator[None]:
+    """Raise a :class:`DiskError` that names ``path`` for whatever cannot be written in this block.
 
-    A file in the way is named, too: one that is where a folder should be, or may not be read.
+    It also names a file that is in the way, such as one where a folder should be.
     """
     try:
         yield
@@ -114,12 +122,12 @@ def named(path: Path | str) -> Iterator[None]:
 
 
 def _beside(one: Path | str, path: Path | str) -> bool:
-    """Whether a path is in the folder of another, or below: a temporary file, then."""
+    """Whether ``one`` is in the folder of ``path`` or below it, as a temporary file is."""
     return Path(path).absolute().parent in Path(one).absolute().parents
 
 
-def told(error: Exception) -> str | None:
-    """A line about a failure to write that nobody has named, as far as it is known; None if it is something else."""
+def disk_error_line(error: Exception) -> str | None:
+    """The message for a failure to write that happened in no :func:`writing` block; None if the error is another."""
     if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
         return "no folder for temporary files can be written; set TMPDIR to one that can"
     number = disk_error(error)
@@ -130,9 +138,13 @@ def told(error: Exception) -> str | None:
 
 
 def check_writable(path: Path | str, *, folder: bool = False) -> None:
-    """Raise where a file, or files in a folder, cannot be written: before the work whose result they are.
+    """Raise if a file, or files in a folder, cannot be written. Called before the work whose result they are.
 
-    Nothing is made and nothing is left.
+    Nothing is left of the attempt.
+
+    Args:
+        path: of the file, or of the folder.
+        folder: it is a folder.
 
     Raises:
         UserError: nothing can be written there, or a folder is where the file should be, or the reverse.
@@ -145,13 +157,14 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
         place = place.parent
     if not place.is_dir():
         raise DiskError(errno.ENOTDIR, path, None if place == path.absolute() else place)
-    with named(path), tempfile.TemporaryFile(dir=place) as file:
+    with writing(path), tempfile.TemporaryFile(dir=place) as file:
         file.write(bytes(4096))
 
 
-def reserve(path: Path) -> None:
-    """Let a sparse file take up its room on the disk: a full disk is an error then, and not a signal that ends the
-    process when a page of its memory map is written.
+def reserve_space(path: Path) -> None:
+    """Let a sparse file take up its whole room on the disk, before it is written through a memory map.
+
+    Otherwise a full disk would not be an error, but a signal that ends the process when a page of the map is written.
 
     Raises:
         OSError: there is no room.

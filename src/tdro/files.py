@@ -1,8 +1,8 @@
-"""Files that are whole or not there: atomic writes, JSON, and fingerprints by content.
+"""Files that are there whole or not at all: atomic writes, JSON, and fingerprints of contents.
 
-Every file is written beside its destination and renamed, so a kill leaves the old file or the new one. JSON keeps
-Python's shortest round-trip of a float, so a float64 read back is the same to the bit. Rejected: pickle (runs code
-when it is read) and modification times as fingerprints (they change with a copy).
+Every file is written under another name beside its destination and then renamed, so a kill leaves the old file or the
+new one, never half of one. JSON has enough digits of a float64 that it is the same to the bit when it is read. See
+docs/decisions.md, no-pickle.
 """
 
 from __future__ import annotations
@@ -17,25 +17,29 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 
-_NAME = 200  # bytes at most of a name are 255, and a temporary file's has more than its destination's
+_NAME = 200  # characters of a name that its temporary file takes over; file systems allow 255 bytes in all
 
 
 def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], object]) -> None:
-    """Write ``content``, or what it writes itself, to ``path`` (folders are made): temporary file, fsync and rename.
+    """Write a file by a temporary file, fsync and rename.
 
-    A file that holds the content already stays as it is, so that a command that is repeated changes nothing.
+    A file that holds the content already is left alone, so that a command that is repeated changes nothing.
+
+    Args:
+        path: of the file; its folder is made.
+        content: a text, bytes, or a function that writes to the open file.
 
     Raises:
         DiskError: it cannot be written.
     """
     path = Path(path)
     content = content.encode("utf-8") if isinstance(content, str) else content
-    if isinstance(content, bytes) and holds(path, content):
+    if isinstance(content, bytes) and file_holds(path, content):
         return
-    with named(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_NAME]}.", suffix=".tmp")
         try:
@@ -53,8 +57,8 @@ def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], o
             raise
 
 
-def holds(path: Path, content: bytes) -> bool:
-    """Whether a file is there and holds just this."""
+def file_holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and has exactly this content."""
     try:
         return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
     except OSError:
@@ -63,13 +67,22 @@ def holds(path: Path, content: bytes) -> bool:
 
 @contextlib.contextmanager
 def whole_folder(folder: Path | str) -> Iterator[Path]:
-    """A new folder to fill. It gets its name, in place of an older one, when the block ends without an error.
+    """A new folder for the block to fill.
+
+    When the block ends without an error, the folder gets its name and replaces an older one; after an error, nothing of
+    it is left.
+
+    Example::
+
+        with whole_folder("out") as folder:
+            write_json(folder / "a.json", a)
+            write_json(folder / "b.json", b)  # "out" is there with both files, or not at all
 
     Raises:
         DiskError: it, or what the block writes, cannot be written.
     """
     folder = Path(folder)
-    with named(folder), _beside(folder) as temporary:
+    with writing(folder), _beside(folder) as temporary:
         made = Path(temporary) / "made"
         made.mkdir()
         yield made
@@ -80,13 +93,18 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
 
 def _beside(folder: Path) -> tempfile.TemporaryDirectory[str]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # What cannot be removed again must not hide why the folder could not be written.
+    # Without ignore_cleanup_errors, a failure to remove it would hide the error for which it is removed.
     return tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:_NAME]}.", ignore_cleanup_errors=True)
 
 
-def once(path: Path | str, make: Callable[[], None]) -> None:
-    """Call ``make``, which writes ``path`` last of all, unless it is there: one process at a time, the others wait for
-    it and find what it made.
+def make_once(path: Path | str, make: Callable[[], None]) -> None:
+    """Call ``make`` unless the file is there, even if several processes come here at once.
+
+    One process makes it; the others wait and then find what it made.
+
+    Args:
+        path: the file that ``make`` writes last of all.
+        make: writes it, and whatever else belongs to it.
 
     Raises:
         DiskError: it cannot be written there.
@@ -96,7 +114,7 @@ def once(path: Path | str, make: Callable[[], None]) -> None:
         return
     from filelock import FileLock
 
-    with named(path.parent):
+    with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / "lock"):
             if not path.exists():
@@ -104,7 +122,10 @@ def once(path: Path | str, make: Callable[[], None]) -> None:
 
 
 def remove_whole(folder: Path) -> None:
-    """Remove a folder, if it is there, so that a kill leaves no half of it under its name, to be continued from."""
+    """Remove a folder if it is there.
+
+    It is renamed first: a kill in the middle leaves no half of it under its name, which a later run would continue.
+    """
     removed = folder.with_name(folder.name + ".removed")
     shutil.rmtree(removed, ignore_errors=True)
     if folder.exists():
@@ -113,13 +134,13 @@ def remove_whole(folder: Path) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write ``value`` as indented UTF-8 JSON, atomically."""
+    """Write a value as indented JSON, atomically."""
     write_atomic(path, _as_json(value))
 
 
 def holds_json(path: Path | str, value: Any) -> bool:
-    """Whether a file is what :func:`write_json` would write."""
-    return holds(Path(path), _as_json(value).encode())
+    """Whether a file has exactly the content that :func:`write_json` would write."""
+    return file_holds(Path(path), _as_json(value).encode())
 
 
 def _as_json(value: Any) -> str:
@@ -127,14 +148,22 @@ def _as_json(value: Any) -> str:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read JSON. Raises :class:`UserError` naming the file (and line) if it is missing, broken, or has a key twice."""
+    """Read JSON.
+
+    Raises:
+        UserError: the file is missing or broken, or has a key twice; with file and line.
+    """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_each_key_once)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
-    except (OSError, RecursionError, ValueError) as error:  # nested too deep; a number with thousands of digits
+    except (
+        OSError,
+        RecursionError,
+        ValueError,
+    ) as error:  # ValueError: not UTF-8, or a number with thousands of digits
         raise UserError(f"{path}: cannot be read ({error})") from error
 
 
@@ -147,12 +176,16 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def write_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write JSONL, an object a line, atomically."""
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
-    """Read one JSON object a line. Raises :class:`UserError` naming file and line of the first broken one."""
+    """Read JSONL, an object a line; blank lines are skipped.
+
+    Raises:
+        UserError: the file is missing, or a line is broken; with file and line.
+    """
     rows: list[dict[str, Any]] = []
     try:
         with Path(path).open(encoding="utf-8") as file:
@@ -183,6 +216,6 @@ def sha256(path: Path | str) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """A 16-digit hex digest of any JSON-able value, independent of the order of keys."""
+    """16 hex digits of the SHA-256 of a value as JSON, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]

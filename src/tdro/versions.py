@@ -1,4 +1,4 @@
-"""Which versions of Python and of the libraries a result came from."""
+"""The versions of Python and of the libraries that a run was made with."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ _PACKAGES = (
     "accelerate",
     "peft",
     "numpy",
-    "bm25s",
 )
 
 
 def versions() -> dict[str, str]:
-    """What the run ran with."""
+    """The version of Python, of the platform and of each library that is installed, by name."""
     found = {"python": sys.version.split()[0], "platform": platform.platform()}
     for package in _PACKAGES:
         try:

@@ -5,39 +5,43 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tdro.commands.arguments import whole_number
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    text = "compare evaluated models: differences, intervals, p-values, and queries to read"
-    parser = commands.add_parser(
-        "compare", help=text, description=text, epilog="Example: tdro compare runs/quickstart --examples 3"
-    )
+NAME = "compare"
+SUMMARY = "compare evaluated models: differences, intervals, p-values, and queries to read"
+EXAMPLE = "tdro compare runs/quickstart --examples 3"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "places",
         metavar="PLACE",
         nargs="+",
         type=Path,
-        help="a run folder (all its groups), a folder evaluation/GROUP of one, or the folder of one model's results",
+        help="a run folder (all its groups), its folder evaluation/GROUP, or the folder with one model's results",
     )
     parser.add_argument(
         "--baseline",
         metavar="NAME",
-        help="what all are compared with (default: uniform of the same group; without one, the first model)",
+        help="the model that all others are compared with (default: uniform of the same group, else the first model)",
     )
-    parser.add_argument("--measure", metavar="NAME", default="ndcg@10", help="what is tested (default: ndcg@10)")
+    parser.add_argument(
+        "--measure", metavar="NAME", default="ndcg@10", help="the measure to compare by (default: ndcg@10)"
+    )
     parser.add_argument(
         "--examples",
         metavar="N",
-        type=_count,
+        type=whole_number("queries", least=0),
         default=0,
-        help="show the N queries that gained most and that lost most (default: 0)",
+        help="show the N queries that gained most and the N that lost most (default: 0)",
     )
-    parser.add_argument("--out", metavar="FILE.json", type=Path, help="write every number to this file")
-    parser.add_argument("--force", action="store_true", help="replace the file that is there")
-    parser.set_defaults(function=_compare)
+    parser.add_argument("--out", metavar="FILE.json", type=Path, help="write every number to this file too")
+    parser.add_argument("--force", action="store_true", help="overwrite that file")
 
 
-def _compare(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Compare the models and print the table."""
     from tdro.console import show
     from tdro.disk import check_writable
     from tdro.errors import UserError
@@ -45,21 +49,16 @@ def _compare(options: argparse.Namespace) -> None:
     if options.out is not None:
         check_writable(options.out)
     from tdro.evaluation.compare.compare import compare_places
-    from tdro.evaluation.compare.compare_table import examples_text, table
+    from tdro.evaluation.compare.compare_table import comparison_table
+    from tdro.evaluation.compare.examples import examples_text
     from tdro.files import holds_json, write_json
 
     comparison = compare_places(options.places, options.baseline, options.measure, options.examples)
     if options.out is not None and options.out.exists() and not (options.force or holds_json(options.out, comparison)):
         raise UserError(f"{options.out} is there already and holds something else; name another file, or use --force")
-    show(table(comparison))
+    show(comparison_table(comparison))
     if options.examples:
         show(f"\n{examples_text(comparison['examples'])}")
     if options.out is not None:
         write_json(options.out, comparison)
         print(options.out)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number of queries, found {text!r}")
-    return int(text)

@@ -1,19 +1,23 @@
-"""``tdro data build RECIPE``: build a recipe's sources, and nothing else."""
+"""``tdro data build RECIPE``: builds a recipe's sources and nothing else."""
 
 from __future__ import annotations
 
 import argparse
 
+from tdro.commands.arguments import add_recipe
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    text = "build a recipe's data.sources into the cache, and print their rows and problems"
-    parser = commands.add_parser("build", help=text, description=text, epilog="Example: tdro data build recipe.yaml")
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of a built-in recipe")
-    parser.set_defaults(function=_build)
+NAME = "build"
+SUMMARY = "build a recipe's data.sources into the cache, and print their rows and problems"
+EXAMPLE = "tdro data build recipe.yaml"
 
 
-def _build(options: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_recipe(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Build the sources and print their table."""
     from tdro.console import show
     from tdro.data.mixtures.from_recipe import build_sources, sources_table
     from tdro.errors import UserError

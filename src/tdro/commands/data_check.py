@@ -5,34 +5,39 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tdro.commands.arguments import whole_number
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    text = "what is wrong with training data, by file and line, and what is done about it"
-    parser = commands.add_parser(
-        "check", help=text, description=text, epilog="Example: tdro data check mine.jsonl --bad-rows bad.jsonl"
-    )
+NAME = "check"
+SUMMARY = "say what is wrong with training data, by file and line, and what a run does about it"
+EXAMPLE = "tdro data check mine.jsonl --bad-rows bad.jsonl"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "paths",
         metavar="FILE",
         nargs="+",
-        help="a data file, a folder of them or in BEIR's layout, a hub id, a mixture folder, or a recipe",
+        help="a data file, a folder of them or in BEIR's layout, a hub id, the folder of a mixture, or a recipe",
     )
     parser.add_argument(
-        "--batch", metavar="N", type=_count, help="tell tasks with fewer rows (default: the recipe's batch)"
+        "--batch",
+        metavar="N",
+        type=whole_number("rows"),
+        help="name the tasks that have fewer rows than a batch of N (default: the recipe's batch)",
     )
     parser.add_argument(
         "--bad-rows",
         metavar="FILE",
         type=Path,
-        help="write every problem, with its row, to this JSONL (default: the first ones are printed)",
+        help="write every problem, with its row, to this JSONL file (default: print the first ones only)",
     )
-    parser.add_argument("--force", action="store_true", help="overwrite the file of bad rows")
-    parser.add_argument("--strict", action="store_true", help="exit status 1 if anything is found")
-    parser.set_defaults(function=_check)
+    parser.add_argument("--force", action="store_true", help="overwrite that file")
+    parser.add_argument("--strict", action="store_true", help="end with exit status 1 if anything is found")
 
 
-def _check(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Check the files and print what was found."""
     from tdro.console import show
     from tdro.data.quality.bad_rows import bad_rows_file, not_the_data
     from tdro.data.quality.check import check_files
@@ -43,9 +48,3 @@ def _check(options: argparse.Namespace) -> int:
         report = check_files(options.paths, options.batch, sink)
     show(check_text(report, options.bad_rows))
     return 1 if options.strict and not report.clean else 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of rows, at least 1, found {text!r}")
-    return int(text)

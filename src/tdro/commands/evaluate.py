@@ -1,52 +1,78 @@
-"""``tdro evaluate``: the stage of a run, or with ``--on`` any models on benchmarks."""
+"""``tdro evaluate RECIPE``: scores the models of a run. With ``--on``: any models on benchmarks."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from tdro.commands.arguments import add_trust_remote_code
+from tdro.commands.recipe_stages import run_stages
 from tdro.errors import UserError
+from tdro.launch import takes_processes
+from tdro.recipe.names import STAGES
+
+NAME = "evaluate"
+SUMMARY = STAGES[NAME]
+EXAMPLE = "tdro evaluate MODEL --on nano-beir"
+
+_OUT = Path("evaluation")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "recipe",
         metavar="RECIPE|MODEL",
         nargs="+",
-        help="a recipe; with --on, models: folders or ids of the hub, and bm25",
+        help="a recipe; with --on, models instead: folders, ids of the hub, or bm25",
     )
     parser.add_argument(
         "--on",
         metavar="NAME",
         nargs="+",
-        help="BEIR folders, beir, miracl, nano-beir, mkqa:FOLDER (passages and mkqa.jsonl.gz), or tasks of mteb",
+        help="evaluate on these: BEIR folders, beir, miracl, nano-beir, mkqa:FOLDER (which holds the passages and "
+        "mkqa.jsonl.gz), or tasks of mteb",
     )
-    parser.add_argument("--data", metavar="FOLDER", type=Path, help="look here first, in BEIR's or mteb's layout")
+    parser.add_argument(
+        "--data", metavar="FOLDER", type=Path, help="look for the benchmarks here first, in BEIR's or mteb's layout"
+    )
     parser.add_argument(
         "--instruction",
         metavar="NAME=TEXT",
         action="append",
         default=[],
-        help="of a test set, task or benchmark, or a file of them (.yaml, .json); else the model's own prompts",
+        help="what a query asks for, by test set, task or benchmark; or a file of such lines (.yaml, .json). Default: "
+        "the model's own prompts",
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, default=Path("evaluation"), help="a folder a model (default: evaluation)"
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        default=_OUT,
+        help="with --on, write the results here, a folder for each model (default: evaluation)",
     )
     parser.add_argument(
         "--force",
         action="store_true",
-        help="do it anew, over what others have made there too; with --on, replace another model's results",
+        help="overwrite results that other settings or another recipe made; with --on, those of another model",
     )
-    parser.add_argument(
-        "--trust-remote-code", action="store_true", help="with --on, run code that comes with a model (default: no)"
-    )
+    add_trust_remote_code(parser, note="with --on, ")
+    takes_processes(parser)
 
 
-def recipe_of(options: argparse.Namespace) -> str:
-    """The one recipe of a call without ``--on``. Raises :class:`UserError` for what only ``--on`` takes."""
-    only_on = options.data or options.instruction or options.trust_remote_code or options.out != Path("evaluation")
-    if len(options.recipe) > 1 or only_on:
+def run(options: argparse.Namespace) -> None:
+    """Evaluate the recipe's models, or with ``--on`` the models that are named."""
+    if options.on:
+        _evaluate_models(options)
+    else:
+        options.recipe = _only_recipe(options)
+        run_stages(options, (NAME,))
+
+
+def _only_recipe(options: argparse.Namespace) -> str:
+    """The recipe of a call without ``--on``. Raises :class:`UserError` for what only ``--on`` takes."""
+    needs_on = options.data or options.instruction or options.trust_remote_code or options.out != _OUT
+    if len(options.recipe) > 1 or needs_on:
         raise UserError(
             "tdro evaluate RECIPE is a stage of a run and takes one recipe; to evaluate models, say --on what"
         )
@@ -55,22 +81,21 @@ def recipe_of(options: argparse.Namespace) -> str:
     return str(options.recipe[0])
 
 
-def evaluate_on(options: argparse.Namespace) -> None:
-    """Evaluate the models and print their table."""
+def _evaluate_models(options: argparse.Namespace) -> None:
     if options.data is not None and not options.data.is_dir():
         raise UserError(f"--data {options.data}: no such folder")
     from tdro.evaluation.scoring.model_prompts import read_instructions
 
     instructions = read_instructions(options.instruction)
     from tdro.console import log_to, quiet_libraries, say
-    from tdro.evaluation.models import evaluate_models
-    from tdro.evaluation.models_table import evaluated_table
+    from tdro.evaluation.evaluate_models import evaluate_models
+    from tdro.evaluation.results_table import evaluated_table
     from tdro.machine import this_machine
 
     quiet_libraries()
     main = this_machine().main
     log_to(None, main)
-    found = evaluate_models(
+    results = evaluate_models(
         options.recipe,
         options.on,
         options.out,
@@ -79,4 +104,4 @@ def evaluate_on(options: argparse.Namespace) -> None:
         force=options.force,
         trust_remote_code=options.trust_remote_code,
     )
-    say(evaluated_table(found), main)
+    say(evaluated_table(results), main)

@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from tdro.commands.arguments import whole_number
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    text = "look at your files and write a commented recipe for them, which runs as it is"
-    parser = commands.add_parser(
-        "init", help=text, description=text, epilog="Example: tdro init mine.jsonl --base minilm --hold-out 200"
-    )
+NAME = "init"
+SUMMARY = "look at your files and write a commented recipe for them, which runs as it is"
+EXAMPLE = "tdro init mine.jsonl --base minilm --hold-out 200"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "files",
         metavar="FILE",
         nargs="+",
-        help="a data file, a folder of a task's parts or in BEIR's layout, or a hub id; a task each",
+        help="a data file, a folder with the parts of a task or in BEIR's layout, or a hub id; each is a task",
     )
     parser.add_argument(
-        "--base", metavar="MODEL", required=True, help='a model folder, a .gguf file, a hub id, "smollm2" or "minilm"'
+        "--base",
+        metavar="MODEL",
+        required=True,
+        help='the model to fine-tune: a folder, a .gguf file, a hub id, "smollm2" or "minilm"',
     )
-    parser.add_argument("--out", metavar="FILE", type=Path, default=Path("recipe.yaml"), help="default: recipe.yaml")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        default=Path("recipe.yaml"),
+        help="write the recipe to this file (default: recipe.yaml)",
+    )
     parser.add_argument(
         "--columns",
         metavar=("FILE", "query=NAME"),
         nargs="+",
         action="append",
         default=[],
-        help="which columns of a file are the query, positives, negatives and id, where their names do not tell; and "
-        "the label: only rows with 1 or true there are read",
+        help="say which columns of a file are query, positives, negatives and id, where their names do not tell; and "
+        "which is the label: only rows with 1 or true there are read",
     )
     parser.add_argument(
         "--tests", metavar="FOLDER", nargs="+", default=[], help="test sets in BEIR's layout, to compare mixtures by"
@@ -37,36 +49,31 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--hold-out",
         metavar="N",
-        type=_count,
+        type=whole_number("queries"),
         default=0,
-        help="make a test set of each task: N queries (at most a fifth), which leave its training rows",
+        help="make a test set of each task: N of its queries (at most a fifth), which are not trained on then",
     )
     parser.add_argument("--force", action="store_true", help="overwrite the recipe and what was held out")
-    parser.set_defaults(function=_init)
 
 
-def _init(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Write the recipe and print what was found in the files."""
     from tdro.console import quiet_libraries
 
     quiet_libraries()
     from tdro.init.write_recipe import init_recipe
 
-    columns = {file: _named(file, names) for file, *names in options.columns}
+    columns = {file: parse_columns(file, words) for file, *words in options.columns}
     print(
         init_recipe(options.files, options.base, options.out, columns, options.tests, options.hold_out, options.force)
     )
 
 
-def _named(file: str, names: list[str]) -> dict[str, str]:
+def parse_columns(file: str, words: Sequence[str]) -> dict[str, str]:
+    """``{"query": "question"}`` of the words ``query=question`` that stand after ``--columns FILE``."""
     from tdro.errors import UserError
 
-    pairs = [name.partition("=")[::2] for name in names]
-    if not pairs or not all(what and "=" in name for name, (what, _) in zip(names, pairs, strict=True)):
-        raise UserError(f"--columns {file}: expected query=NAME positives=NAME, found {' '.join(names) or 'nothing'}")
-    return dict(pairs)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of queries, at least 1, found {text!r}")
-    return int(text)
+    pairs = [word.partition("=") for word in words]
+    if not pairs or not all(role and equals for role, equals, _ in pairs):
+        raise UserError(f"--columns {file}: expected query=NAME positives=NAME, found {' '.join(words) or 'nothing'}")
+    return {role: column for role, _, column in pairs}

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import argparse
 
+from tdro.commands.arguments import add_trust_remote_code
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    text = "what a model is, and what tdro would make of it"
-    parser = commands.add_parser(
-        "inspect", help=text, description=text, epilog="Example: tdro inspect smollm2 --layers 6"
-    )
+NAME = "inspect"
+SUMMARY = "say what a model is, and what tdro would make of it"
+EXAMPLE = "tdro inspect smollm2 --layers 6"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help='a model folder, an adapter\'s folder, a .gguf file, a hub id, "smollm2" or "minilm"',
+        help='the folder of a model or of an adapter, a .gguf file, a hub id, "smollm2" or "minilm"',
     )
     parser.add_argument(
         "--kind",
         choices=("decoder", "encoder"),
-        help="how to read it, as base.kind in a recipe (default: by what it is)",
+        help="read it as this, like base.kind in a recipe (default: what the model itself is)",
     )
     parser.add_argument("--layers", metavar="N", type=int, help="keep the first N layers of a decoder (default: all)")
     parser.add_argument("--lora", action="store_true", help="train low-rank adapters instead of all weights")
-    parser.add_argument(
-        "--trust-remote-code", action="store_true", help="run code that comes with the model (default: no)"
-    )
-    parser.set_defaults(function=_inspect)
+    add_trust_remote_code(parser)
 
 
-def _inspect(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Look at the model and print its table."""
     from tdro.console import log_to, quiet_libraries
     from tdro.models.inspect.facts_table import facts_table
     from tdro.models.inspect.look import inspect_model

@@ -5,18 +5,26 @@ from __future__ import annotations
 import argparse
 import math
 
+from tdro.commands.arguments import add_recipe, real_number, whole_number
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    text = "say what a recipe will read, need and take, before anything runs"
-    parser = commands.add_parser("plan", help=text, description=text, epilog="Example: tdro plan quickstart")
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of a built-in recipe")
-    parser.add_argument("--tflops", metavar="X", type=_speed, help="peak TFLOP/s of a device (default: tell no time)")
-    parser.add_argument("--ranks", metavar="N", type=_count, default=1, help="processes, one a device (default: 1)")
-    parser.set_defaults(function=_plan)
+NAME = "plan"
+SUMMARY = "say what a recipe will read, how much memory it needs and how long it takes, before anything runs"
+EXAMPLE = "tdro plan quickstart"
 
 
-def _plan(options: argparse.Namespace) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_recipe(parser)
+    parser.add_argument(
+        "--tflops", metavar="X", type=_speed, help="peak TFLOP/s of a device (default: estimate no time)"
+    )
+    parser.add_argument(
+        "--ranks", metavar="N", type=whole_number("processes"), default=1, help="processes, one a device (default: 1)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the plan and print it."""
     from tdro.recipe.builtin import find
     from tdro.recipe.schema import load_recipe
 
@@ -32,16 +40,7 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _speed(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = real_number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected TFLOP/s above 0, found {text!r}")
     return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of processes, at least 1, found {text!r}")
-    return int(text)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+NAME = "weights"
+SUMMARY = "print learned weights as a table"
+EXAMPLE = "tdro weights runs/quickstart/weights/weights.json --top 70"
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register the command."""
-    text = "print learned weights as a table"
-    example = "Example: tdro weights runs/quickstart/weights/weights.json --top 70"
-    parser = commands.add_parser("weights", help=text, description=text, epilog=example)
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("file", metavar="FILE", help='a weights file, or "paper"')
     parser.add_argument(
-        "--top", metavar="P", type=float, help="the selection of the P %% largest instead (default: all)"
+        "--top", metavar="P", type=float, help="show which tasks the selection of the P %% largest keeps (default: all)"
     )
-    parser.set_defaults(function=_weights)
 
 
-def _weights(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Print the table."""
     from tdro.console import show
     from tdro.dro.weights_table import sizes_beside, weights_table
     from tdro.weights import TaskWeights

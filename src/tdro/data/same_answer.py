@@ -1,22 +1,21 @@
-"""When two passages are one answer in two wrappings, so that the one is no negative where the other is a positive.
+"""When two passages are the same answer in another wrapping, so that one cannot be a negative where the other is a
+positive.
 
-An answer meets us again with its title before it, cut at either end, inside a longer passage, or with other spaces and
-quotation marks. For the positive ``Limpets scrape algae off the rocks.`` these all are the same answer:
+The same answer may come with its title before it, cut at either end, inside a longer passage, or with other spaces and
+quotation marks. For the positive ``Limpets scrape algae off the rocks.`` all of these are the same answer:
 
     Patella vulgata: Limpets scrape algae off the rocks.     one stands in the other
     limpets scrape  algae off the ro                         … cut short
     Patella vulgata - Limpets scrape algae off th…           the end of one is the start of the other
 
-What they share needs a minimum, or each passage with "Paris" in it would be an answer wherever "Paris" is one:
+The two must share a minimum, or every passage with "Paris" in it would be an answer wherever "Paris" is one:
 
 - a text of 1 or 2 words, or of fewer than 12 letters ("the red lamp"), is the same answer as an equal text only;
 - one of 3 to 5 words must stand in the other word for word;
 - from 6 words on spaces do not count, the last word may be cut, and the end of one may be the start of the other if
   that is at least half of the shorter one (and 12 letters).
 
-Two neighbouring characters count as a word in scripts without spaces, whose texts need 6 of them. Rejected: counting
-the words that two texts share, which takes ``Save the file as PDF`` for the same as ``Save the file as CSV``, the best
-negative there is.
+In scripts without spaces, two neighbouring characters count as a word. See docs/decisions.md, same-answer.
 """
 
 from __future__ import annotations

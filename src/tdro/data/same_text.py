@@ -1,6 +1,6 @@
-"""When two texts count as the same: for leaks between training and test, and for negatives that are answers.
+"""When two texts count as the same, for leaks between training and test and for negatives that are answers.
 
-Rejected: comparing raw strings (a capital or a full stop hides a leak), and stemming (it makes different texts equal).
+See docs/decisions.md, normalised-texts.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import unicodedata
 
 
 def normalise(text: str) -> str:
-    """The form in which two texts count as the same: NFKC, case folded, single spaces, bare ends."""
+    """The form by which texts are compared: NFKC, lower case, single spaces, no punctuation at the ends."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     text = " ".join(text.casefold().split())
-    start, end = 0, len(text)  # millions of calls: a regular expression takes three times as long
+    start, end = 0, len(text)  # called for millions of texts; a regular expression takes three times as long
     while start < end and not text[start].isalnum():
         start += 1
     while start < end and not text[end - 1].isalnum():

@@ -1,14 +1,14 @@
-"""The words that BM25 counts, in hard-negative mining and as a baseline alike; one rule for every language.
+"""The words of a text that BM25 counts, by one rule for every language.
 
-Rejected: stop words and stemmers (one language each) and word segmenters (a model a language).
+Mining of hard negatives and the BM25 baseline both use it. See docs/decisions.md, search-words.
 """
 
 from __future__ import annotations
 
 import re
 
-# Scripts that put no spaces between words (Hangul does, but inflects the words): pairs of neighbours stand
-# for them.
+# Scripts without spaces between words (and Hangul, whose words have endings). Pairs of neighbouring characters are
+# counted in place of their words.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -32,5 +32,5 @@ def tokens(text: str) -> list[str]:
 
 
 def unspaced(character: str) -> bool:
-    """Whether a character is of a script whose words are not parted by spaces."""
+    """Whether a character belongs to a script that is written without spaces between words."""
     return _OF_UNSPACED.match(character) is not None

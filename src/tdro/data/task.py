@@ -1,8 +1,8 @@
-"""A task: one training data set, and the mixture of them.
+"""A task (one training data set), a test set, and a mixture of both.
 
-A row is a query, the passages that answer it (at least one), and hard negatives (possibly none yet). Rows stay in a
-``datasets.Dataset`` (Arrow, memory-mapped) so that a large task costs no memory. Rejected: a class per format; every
-source is brought to these four columns once, when it is read.
+A row is a query, the passages that answer it (at least one), and hard negatives (possibly none yet). The rows are a
+``datasets.Dataset`` that is memory-mapped from Arrow files, so a large task takes no memory. Whatever format they came
+in, they have the four columns :data:`COLUMNS`. See docs/decisions.md, four-columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COLUMNS = ("id", "query", "positives", "negatives")
 
 
 def prompt_of(instruction: str) -> str:
-    """The paper's template around an instruction; nothing where there is none."""
+    """The text before a query, by the paper's template: ``Instruct: …\\nQuery: ``; empty without an instruction."""
     return f"Instruct: {instruction}\nQuery: " if instruction else ""
 
 
@@ -32,14 +32,13 @@ class Task:
         rows: columns ``id`` (str), ``query`` (str), ``positives`` (list of str, at least one) and ``negatives``
             (list of str, hard negatives, possibly empty).
         instruction: what the query asks for, for the prompt ``Instruct: {instruction}\\nQuery: ``; empty for none.
-        symmetric: both sides are of one kind (duplicates, paraphrase, NLI): the prompt stands on both.
-        in_batch_negatives: whether other rows' passages may be its rows' negatives. Not where one answer fits many
-            queries, a class label for instance.
-        licence: of the texts, as the source states it.
+        symmetric: queries and passages are of one kind (duplicates, paraphrases, NLI), so both get the prompt.
+        in_batch_negatives: whether the passages of other rows serve as negatives. They should not if one answer fits
+            many queries, a class label for instance.
+        licence: the licence of the texts, as the source states it.
         source: where the texts come from, for people.
-        fingerprint: of the rows' content, where it is known (see :mod:`tdro.data.mixtures.content`); whoever changes
-        the rows
-            empties it.
+        fingerprint: the digest of the rows' content (see :mod:`tdro.data.mixtures.content`), empty if it is not known.
+            Code that changes the rows must empty it.
     """
 
     name: str
@@ -70,9 +69,9 @@ class TestSet:
         task: the training task it is the held-out part of, or empty where training never sees its task.
         instruction: as in training.
         symmetric: as in training.
-        prompts: the texts before queries and before passages, where a model has its own; in place of the instruction's.
-        wanted: which test set of a benchmark it is, None for another.
-        revision: the hub's, of its data, where these come from there.
+        prompts: the texts before queries and before passages, if the model has its own; they replace the instruction.
+        wanted: which test set of a benchmark it is; None if it is of none.
+        revision: the hub's revision of its data; empty if they do not come from there.
     """
 
     __test__ = False  # pytest: not a test class
@@ -123,5 +122,5 @@ class Mixture:
 
     @property
     def hard_negatives_only(self) -> tuple[int, ...]:
-        """Numbers of the tasks whose rows take no other row's passages as negatives."""
+        """The tasks, by their place in :attr:`tasks`, whose rows use no other row's passages as negatives."""
         return tuple(number for number, task in enumerate(self.tasks) if not task.in_batch_negatives)

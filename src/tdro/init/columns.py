@@ -1,9 +1,8 @@
-"""Which columns of a file are the query, the positives and the negatives, as a recipe must say it.
+"""Decides which columns of a file are the query, the positives and the negatives, or asks.
 
-The rule is that of every command (:mod:`tdro.data.read.layout`). Names that everybody knows need nothing; others that
-mean
-the same to everybody ("Question Text", "headline") are written down, for the user to see. Everything else is asked for:
-a wrong guess would train a model on rubbish, and nobody would see it.
+All commands have the same rule (:mod:`tdro.data.read.layout`). Columns named ``query`` or ``positive`` need no word in
+the recipe. Names that mean the same to everybody ("Question Text", "headline") are written into the recipe, where the
+user sees them. For all others the command asks: a wrong guess would train a model on rubbish, and nobody would notice.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ class Columns:
     """What a file's columns are.
 
     Attributes:
-        wanted: what the recipe must say; empty where the names are known.
-        read: the columns of the query, the positives and the negatives (possibly none).
-        unread: the others.
-        lists: of those that are read, the ones whose cells are the texts of lists.
-        guessed: whether ``wanted`` was told by the names' meaning, not by the user.
+        wanted: what the recipe must say of them; empty if their names are known.
+        read: the columns of the query, of the positives, and of the negatives (possibly none).
+        unread: the other columns.
+        lists: those of the columns in ``read`` whose cells are lists written as text, such as ``["a", "b"]``.
+        guessed: whether ``wanted`` was guessed from the meaning of the names, not said by the user.
     """
 
     wanted: dict[str, str]
@@ -41,22 +40,22 @@ class Columns:
 
     @property
     def summary(self) -> str:
-        """Which is which, in a line."""
+        """A line that says which column is which."""
         parts = zip(("query", "positives", "negatives"), self.read, strict=True)
-        told = [f"{what}: {listed(names, 5)}" for what, names in parts]
-        return "; ".join([*told, *notes(self.unread, self.lists)])
+        roles = [f"{role}: {listed(names, 5)}" for role, names in parts]
+        return "; ".join([*roles, *notes(self.unread, self.lists)])
 
 
 def columns_of(source: str, given: Mapping[str, str]) -> Columns:
-    """The columns of a source, by its first rows.
+    """The columns of a source, found from its first rows.
 
     Args:
         source: a file, a folder or a hub id.
-        given: what the user said of them.
+        given: what the user said of the columns, such as ``{"query": "question"}``.
 
     Raises:
-        UserError: there are no rows, it cannot be told which columns are the query and the positives, or a folder's
-            files have different ones.
+        UserError: there are no rows; it is not clear which columns are the query and the positives; or the files of a
+            folder have different columns.
     """
     for what in given:
         if what not in COLUMNS:
@@ -87,7 +86,7 @@ def columns_of(source: str, given: Mapping[str, str]) -> Columns:
 
 
 def _question(source: str, keys: tuple[str, ...], unclear: Unclear | None) -> UserError:
-    """What is asked, with an answer that is likely right."""
+    """The question to the user which column is which, with the answer that is most likely right."""
     if unclear is None or not unclear.answer:
         return UserError(f"{source}: {unclear.problem if unclear else 'its columns cannot be told'}")
     label = next((key for key in keys if is_judgement(key)), None)

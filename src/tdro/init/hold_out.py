@@ -1,7 +1,8 @@
-"""A test set from a task's own rows: some of its queries leave training and are searched for among its passages.
+"""Makes a test set of some of a task's queries, for ``--hold-out``.
 
-All rows with a query that is held out leave, so that no test query is trained on; near-duplicates may stay, and
-``tdro data dedup`` finds them. Their passages may still be answers to other queries in training, as in any collection.
+All rows with such a query are taken out of training, so that no test query is trained on. Near-duplicates of it may
+stay; ``tdro data dedup`` finds them. The passages of a test query may still be answers to other queries in training, as
+in any collection.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from tdro.data.task import Task
 from tdro.errors import UserError
 from tdro.files import fingerprint, whole_folder, write_atomic, write_json, write_jsonl
 
-_SHARE = 5  # at most one query in so many
-_PASSAGES = 50_000  # of a test set: its answers, and others of the task by chance
-_MARK = "held-out.json"  # says that a folder is one of these
+_SHARE = 5  # at most every fifth query is held out
+_PASSAGES = 50_000  # most passages of a test set: its answers, and other passages of the task drawn by chance
+_MARK = "held-out.json"  # the file by which a folder is known as made here
 
 
 def hold_out(tasks: Sequence[Task], queries: int, folder: Path, force: bool = False) -> dict[str, int]:
-    """Write ``train/<task>.jsonl`` and ``tests/<task>/`` (BEIR) for every task; the folder is there whole or not.
+    """Write ``train/<task>.jsonl`` and the test set ``tests/<task>/``, in BEIR's layout, for every task.
 
     Args:
-        tasks: at least a row each.
-        queries: to hold out of each task; at most a fifth of its distinct ones, and at least one.
-        folder: a new one.
+        tasks: each with at least a row.
+        queries: how many to hold out of each task. At least one is, and at most a fifth of its different queries.
+        folder: a new one; after an error, nothing of it is there.
         force: replace what an earlier call wrote.
 
     Returns:
-        how many rows each task has left.
+        how many rows each task has left for training.
 
     Raises:
-        UserError: the folder is there, or a task has only one query.
+        UserError: the folder is there already, or a task has only one query.
     """
     if folder.exists() and not (force and (folder / _MARK).is_file()):
         raise UserError(f"{folder}: is there already; remove it, or name another recipe with --out")
@@ -54,7 +55,7 @@ def _split(task: Task, wanted: int, folder: Path) -> int:
     if len(rows_of) < 2:
         raise UserError(f"task '{task.name}' has one query; nothing can be held out of it")
     size = min(wanted, max(len(rows_of) // _SHARE, 1))
-    held = sorted(rows_of, key=lambda query: fingerprint([task.name, query]))[:size]  # by chance, always the same
+    held = sorted(rows_of, key=lambda query: fingerprint([task.name, query]))[:size]  # random, but always the same
     away = {row for query in held for row in rows_of[query]}
     kept = task.rows.select([row for row in range(len(task)) if row not in away])
     (folder / "train").mkdir(exist_ok=True)
@@ -64,7 +65,13 @@ def _split(task: Task, wanted: int, folder: Path) -> int:
 
 
 def _write_test(task: Task, held: Sequence[Sequence[int]], folder: Path) -> None:
-    """The held rows' queries, judged by their positives; the corpus is their answers and the task's other passages."""
+    """Write a test set in BEIR's layout.
+
+    Args:
+        task: the task.
+        held: for each query the numbers of its rows; their positives are its answers.
+        folder: of the test set. Its corpus has these answers and other passages of the task.
+    """
     answers: dict[str, str] = {}
     queries: list[dict[str, Any]] = []
     qrels = ["query-id\tcorpus-id\tscore"]
@@ -81,7 +88,10 @@ def _write_test(task: Task, held: Sequence[Sequence[int]], folder: Path) -> None
 
 
 def _sample(texts: Iterable[str], size: int) -> dict[str, str]:
-    """``size`` of the distinct texts by their identities, or all: by chance, always the same, in constant memory."""
+    """Draw ``size`` different texts, always the same ones, as a mapping from identity to text; all if there are fewer.
+
+    Those with the smallest identities are taken, so never more than twice ``size`` are in memory.
+    """
     found: dict[str, str] = {}
     for text in texts:
         found.setdefault(_identity(text), text)
@@ -91,7 +101,7 @@ def _sample(texts: Iterable[str], size: int) -> dict[str, str]:
 
 
 def _identity(text: str) -> str:
-    """Equal texts have one; their order is chance."""
+    """The id of a passage: a hash, so equal texts have the same one and their order is random."""
     return fingerprint(normalise(text))
 
 

@@ -1,4 +1,4 @@
-"""The recipe as text: YAML with a comment wherever the reader may want to change something."""
+"""Writes the recipe's YAML, with a comment wherever the reader may want to change something."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tdro.data.quality.data_card_table import languages
 from tdro.init.columns import Columns
-from tdro.init.look_at_files import Looked
-from tdro.init.rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, Settings
+from tdro.init.files_as_tasks import FileTask
+from tdro.init.settings_rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, ProposedSettings
 from tdro.recipe.schema import Base
 
 _WIDTH = 110
@@ -19,8 +19,8 @@ _EXAMPLE = "Given a question, find the passage that answers it"
 
 
 @dataclass(frozen=True)
-class Test:
-    """A test set: its name, folder, and the task that it is the held-out part of, or empty."""
+class TestSetEntry:
+    """A test set in the recipe. ``task`` is the training task that it is a held-out part of; empty if there is none."""
 
     __test__ = False  # pytest: not a test class
 
@@ -30,26 +30,31 @@ class Test:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A task as the recipe has it: what was looked at, and the file that it is trained on with its rows."""
+class TaskEntry:
+    """A task in the recipe: the user's file, and the file and number of rows that are trained on."""
 
-    looked: Looked
+    task: FileTask
     file: str
     rows: int
 
 
 def recipe_text(
-    name: str, sources: Sequence[Source], tests: Sequence[Test], base: Base, settings: Settings, device: str
+    name: str,
+    sources: Sequence[TaskEntry],
+    tests: Sequence[TestSetEntry],
+    base: Base,
+    settings: ProposedSettings,
+    device: str,
 ) -> str:
-    """The recipe's YAML.
+    """The YAML of the recipe.
 
     Args:
         name: of the run.
-        sources: a task each.
-        tests: test sets, possibly none.
-        base: the model.
-        settings: what :func:`tdro.init.rules.settings_for` says.
-        device: what they are for, for people: ``cpu``, ``cuda``.
+        sources: the tasks.
+        tests: the test sets, possibly none.
+        base: the model to fine-tune.
+        settings: from :func:`tdro.init.settings_rules.settings_for`.
+        device: what the settings are for, such as ``cpu``; stands in the first comment.
     """
     parts = [
         _head(name, device),
@@ -77,7 +82,7 @@ def _head(name: str, device: str) -> list[str]:
     ]
 
 
-def _data(sources: Sequence[Source], tests: Sequence[Test], settings: Settings) -> list[str]:
+def _data(sources: Sequence[TaskEntry], tests: Sequence[TestSetEntry], settings: ProposedSettings) -> list[str]:
     lines = ["data:", "  sources:"]
     for source in sources:
         lines += [f"    {line}" for line in _source(source)]
@@ -92,7 +97,7 @@ def _data(sources: Sequence[Source], tests: Sequence[Test], settings: Settings) 
             "qrels/test.tsv) go here, one line each; or `tdro init --hold-out 100` makes them of your own rows.",
             "  ",
         )
-        name = scalar(sources[0].looked.name)
+        name = scalar(sources[0].task.name)
         lines.append(f"  # test_sets: {{{name}: {{folder: FOLDER, task: {name}}}}}")
     longest = settings.longest
     return [
@@ -103,19 +108,19 @@ def _data(sources: Sequence[Source], tests: Sequence[Test], settings: Settings) 
     ]
 
 
-def _source(source: Source) -> list[str]:
-    looked, card = source.looked, source.looked.card
-    lines = [f"{scalar(looked.name)}:", f"  source: {scalar(source.file)}"]
+def _source(source: TaskEntry) -> list[str]:
+    task, card = source.task, source.task.card
+    lines = [f"{scalar(task.name)}:", f"  source: {scalar(source.file)}"]
     away = f", {card.rows - source.rows:,} held out" if source.rows != card.rows else ""
     facts = [f"{source.rows:,} rows{away}"]
-    if looked.built.dropped:
-        facts.append(f"{looked.built.dropped:,} dropped")
+    if task.built.dropped:
+        facts.append(f"{task.built.dropped:,} dropped")
     if card.same_query:
         facts.append(f"{card.same_query:,} with the query of another")
     facts.append(f"languages {languages(card.query_languages)} / {languages(card.passage_languages)}")
     lines += _comment(", ".join(facts), "  ")
-    if source.file == looked.source:
-        lines += _columns(looked.columns)
+    if source.file == task.source:
+        lines += _columns(task.columns)
     lines.append(f'  instruction: ""   # what a query asks for, e.g. "{_EXAMPLE}"')
     lines.append('  licence: ""       # of the texts; shown in the report')
     return lines
@@ -129,7 +134,7 @@ def _columns(columns: Columns) -> list[str]:
     return [*_comment(guess + columns.summary, "  "), f"  columns: {{{inner}}}"]
 
 
-def _negatives(settings: Settings) -> list[str]:
+def _negatives(settings: ProposedSettings) -> list[str]:
     if not settings.mined:
         return [
             "negatives:",
@@ -143,7 +148,7 @@ def _negatives(settings: Settings) -> list[str]:
     ]
 
 
-def _base(base: Base, settings: Settings) -> list[str]:
+def _base(base: Base, settings: ProposedSettings) -> list[str]:
     lines = [
         *_comment(
             "The model that learns the weights of the tasks, and that is fine-tuned. A smaller one learns them faster: "
@@ -164,11 +169,11 @@ def _base(base: Base, settings: Settings) -> list[str]:
     return lines
 
 
-def _stages(base: Base, settings: Settings, sources: Sequence[Source]) -> list[str]:
+def _stages(base: Base, settings: ProposedSettings, sources: Sequence[TaskEntry]) -> list[str]:
     smallest = min(sources, key=lambda source: source.rows)
     times = "once" if round(settings.repeats, 1) == 1 else f"{settings.repeats:.1f} times"
     why = (
-        f"Steps: so many that the smallest task ({smallest.looked.name}, {smallest.rows:,} rows) is read at most "
+        f"Steps: so many that the smallest task ({smallest.task.name}, {smallest.rows:,} rows) is read at most "
         f"{REPEATS} times (here: {times}) if all are drawn equally, but from {LEAST_STEPS} to {MOST_STEPS}. Batch: "
         "a power of two that the device does in seconds, no larger than that task."
     )
@@ -190,7 +195,7 @@ def _stages(base: Base, settings: Settings, sources: Sequence[Source]) -> list[s
     ]
 
 
-def _training(base: Base, settings: Settings, indent: str, negatives: int) -> list[str]:
+def _training(base: Base, settings: ProposedSettings, indent: str, negatives: int) -> list[str]:
     lines = [
         f"steps: {settings.steps}",
         f"batch: {settings.batch}",
@@ -206,7 +211,7 @@ def _training(base: Base, settings: Settings, indent: str, negatives: int) -> li
     return [indent + line for line in lines]
 
 
-def _finetune(base: Base, settings: Settings, compared: bool) -> list[str]:
+def _finetune(base: Base, settings: ProposedSettings, compared: bool) -> list[str]:
     seeds = "[1, 2, 3]" if base.kind == "static" else "[1]"
     lines = [
         "# The same steps, batch and seeds for every mixture, so that only the mixture differs.",
@@ -228,7 +233,7 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def scalar(text: str) -> str:
-    """A text as YAML: bare where every reader takes it for a text, else in double quotes."""
+    """A text as YAML: without quotes if every version of YAML takes it for a text, else in double quotes."""
     plain = re.fullmatch(r"[A-Za-z_./][\w./@-]*", text, re.ASCII)
     if plain and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "."):
         return text

@@ -1,4 +1,4 @@
-"""``tdro init``: files looked at, settings by rules, and a recipe that is known to load before it is written."""
+"""``tdro init`` from beginning to end: build the files as tasks, choose settings, write a recipe that loads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic_core import PydanticCustomError
@@ -14,15 +15,15 @@ from pydantic_core import PydanticCustomError
 from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import write_atomic
+from tdro.init.files_as_tasks import FileTask, files_as_tasks, task_names
 from tdro.init.hold_out import hold_out
-from tdro.init.look_at_files import Looked, look, task_names
-from tdro.init.recipe_text import Source, Test, recipe_text
-from tdro.init.rules import Settings, settings_for
+from tdro.init.recipe_text import TaskEntry, TestSetEntry, recipe_text
+from tdro.init.settings_rules import ProposedSettings, settings_for
 from tdro.models.base_tokens import base_tokens
 from tdro.planning.base_kind import base_of
 from tdro.planning.device import planned_device
 from tdro.planning.shape import read_shape
-from tdro.recipe.rules import beir_folder
+from tdro.recipe.rules import check_beir_folder
 from tdro.recipe.schema import Base, load_recipe
 
 
@@ -35,97 +36,110 @@ def init_recipe(
     held: int = 0,
     force: bool = False,
 ) -> str:
-    """Write a recipe for files, and say in a few lines what was found.
+    """Write a recipe for somebody's files.
 
     Args:
-        files: data files, folders or hub ids; a task each.
-        model: the base.
-        out: the recipe's file.
-        columns: a file's columns, by file.
-        tests: folders in BEIR's layout.
-        held: queries of each task to make a test set of, in the folder ``<recipe>-held-out`` beside the recipe.
+        files: data files, folders or hub ids; each is a task.
+        model: the base to fine-tune.
+        out: the file of the recipe.
+        columns: what the user said of the columns of a file, by file.
+        tests: folders of test sets in BEIR's layout.
+        held: how many queries of each task become a test set, in the folder ``<recipe>-held-out`` beside the recipe.
         force: overwrite the recipe and that folder.
 
+    Returns:
+        a few lines about what was found and what to do next.
+
     Raises:
-        UserError: a file, a model or a test set that is not there or cannot be understood, or ``out`` is there.
+        UserError: a file, the model or a test set is not there or cannot be understood; or ``out`` is there already.
     """
     check_writable(out)
     if out.exists() and not force:
         raise UserError(f"{out}: is there already; name another one with --out, or overwrite it with --force")
     if stray := sorted(set(columns or {}) - set(files)):
         raise UserError(f"--columns {stray[0]}: is none of the files; write it as it stands among them")
-    named = _tests(tests)
+    test_sets = _test_sets(tests)
     base = base_of(model)
     tokens = base_tokens(base)
-    looked = look(files, tokens.count, columns or {})
-    sources = [Source(one, one.source, one.card.rows) for one in looked]
+    tasks = files_as_tasks(files, tokens.count, columns or {})
+    sources = [TaskEntry(task, task.source, task.card.rows) for task in tasks]
     folder = out.with_name(f"{out.stem}-held-out")
     if held:
-        left = hold_out([one.task for one in looked], held, folder, force)
-        sources = [Source(one, str(folder / "train" / f"{one.name}.jsonl"), left[one.name]) for one in looked]
-        named = [Test(one.name, str(folder / "tests" / one.name), one.name) for one in looked] + named
-    names = {one.name for one in looked}
-    named = [Test(test.name, test.folder, test.task or (test.name if test.name in names else "")) for test in named]
-    if twice := [test for place, test in enumerate(named) if test.name in {other.name for other in named[:place]}]:
-        raise UserError(
-            f"--tests {twice[0].folder}: a second test set would be named {twice[0].name!r}; rename the folder"
-        )
+        left = hold_out([task.to_task() for task in tasks], held, folder, force)
+        sources = [TaskEntry(task, str(folder / "train" / f"{task.name}.jsonl"), left[task.name]) for task in tasks]
+        held_out = [TestSetEntry(task.name, str(folder / "tests" / task.name)) for task in tasks]
+        test_sets = held_out + test_sets
+    test_sets = _with_their_tasks(test_sets, {task.name for task in tasks})
     device = planned_device("auto", "auto")
     settings = settings_for(
-        [one.card for one in looked],
-        [one.rows for one in sources],
+        [task.card for task in tasks],
+        [source.rows for source in sources],
         base.kind,
         device,
         _parameters(base),
         tokens.longest,
     )
     name = re.sub(r"[^\w-]+", "-", out.stem).strip("-")[:80] or "recipe"
-    text = recipe_text(name, sources, named, base, settings, device.kind)
-    _loads(text)
+    text = recipe_text(name, sources, test_sets, base, settings, device.kind)
+    _check_loads(text)
     try:
         write_atomic(out, text)
     except BaseException:
-        if held and not force:  # else the same command would find it there
+        if held and not force:  # else the same command would refuse to overwrite it
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    return _said(looked, sources, named, settings, out)
+    return _summary(tasks, sources, test_sets, settings, out)
 
 
-def _tests(folders: Sequence[str]) -> list[Test]:
+def _test_sets(folders: Sequence[str]) -> list[TestSetEntry]:
     for folder in folders:
         try:
-            beir_folder(folder)
+            check_beir_folder(folder)
         except PydanticCustomError as error:
             raise UserError(f"--tests: {error.message()}") from None
-    return [Test(name, folder) for name, folder in zip(task_names(folders), folders, strict=True)]
+    return [TestSetEntry(name, folder) for name, folder in zip(task_names(folders), folders, strict=True)]
+
+
+def _with_their_tasks(test_sets: Sequence[TestSetEntry], tasks: Collection[str]) -> list[TestSetEntry]:
+    """The test sets, each as a part of the task that has its name. Raises if two have one name."""
+    names: set[str] = set()
+    for test in test_sets:
+        if test.name in names:
+            raise UserError(f"--tests {test.folder}: a second test set would be named {test.name!r}; rename the folder")
+        names.add(test.name)
+    return [replace(test, task=test.name if test.name in tasks else "") for test in test_sets]
 
 
 def _parameters(base: Base) -> int | None:
     try:
         return read_shape(base).parameters
-    except UserError:  # of an unusual make; nothing but a rule about memory depends on it
+    except UserError:  # of an unusual architecture; only the rule about memory needs the number
         return None
 
 
-def _loads(text: str) -> None:
-    """Raise what a run would say of the recipe."""
+def _check_loads(text: str) -> None:
+    """Raise the error that a run would stop with, if the recipe does not load."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.yaml"
         path.write_text(text, encoding="utf-8")
         load_recipe(path)
 
 
-def _said(
-    looked: Sequence[Looked], sources: Sequence[Source], tests: Sequence[Test], settings: Settings, out: Path
+def _summary(
+    tasks: Sequence[FileTask],
+    sources: Sequence[TaskEntry],
+    tests: Sequence[TestSetEntry],
+    settings: ProposedSettings,
+    out: Path,
 ) -> str:
     lines = []
-    for one, source in zip(looked, sources, strict=True):
-        lines += [*one.built.beside, one.built.numbers(one.name), f"  {one.columns.summary}"]
-        if one.columns.guessed:
+    for task, source in zip(tasks, sources, strict=True):
+        lines += [*task.built.beside, task.built.row_counts(task.name), f"  {task.columns.summary}"]
+        if task.columns.guessed:
             lines.append("  taken for what their names mean; see that it is right")
-        if source.rows != one.card.rows:
-            lines.append(f"  {one.card.rows - source.rows:,} rows held out for the test set, {source.rows:,} left")
-    lines += _parts([one.name for one in looked])
+        if source.rows != task.card.rows:
+            lines.append(f"  {task.card.rows - source.rows:,} rows held out for the test set, {source.rows:,} left")
+    lines += _parts_of_one_task([task.name for task in tasks])
     lines.append(
         f"{settings.steps} steps of {settings.batch} rows; {len(tests)} test sets"
         + ("" if tests else ": models will be trained and not compared; see --hold-out")
@@ -134,8 +148,8 @@ def _said(
     return "\n".join(lines)
 
 
-def _parts(names: Sequence[str]) -> list[str]:
-    """A line for tasks whose names differ in numbers only."""
+def _parts_of_one_task(names: Sequence[str]) -> list[str]:
+    """A line for tasks whose names differ in numbers only, which may be parts of one task."""
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(re.sub(r"\d+", "", name), []).append(name)

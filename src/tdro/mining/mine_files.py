@@ -1,7 +1,7 @@
-"""``tdro data mine``: a mixture or data files in, a new mixture with hard negatives and samples of them out.
+"""``tdro data mine``: reads a mixture or data files, writes a new mixture with hard negatives and samples of them.
 
-Nothing is changed in place. While it works, finished tasks and embeddings lie beside the output, in a hidden folder
-that the same command goes on with after a kill.
+The input is not changed. Until the output is whole, finished tasks and embeddings are in a hidden folder beside it;
+after a kill, the same command continues from there.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from tdro.data.task import Mixture, Task
 from tdro.files import fingerprint
 from tdro.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.mining.corpus import read_corpus
-from tdro.mining.dense import Embedder, embedder_of
-from tdro.mining.mine import VERSION, corpus_digest, mine_mixture
-from tdro.mining.settings import Mining
+from tdro.mining.embedder import Embedder, embedder_of
+from tdro.mining.mine_mixture import corpus_digest, mine_mixture
+from tdro.mining.mine_task import VERSION
+from tdro.mining.mining_settings import MiningSettings
+from tdro.terminal_table import terminal_table
 
 SAMPLES_FILE = "samples.txt"
-_SHOWN = 160  # characters of a text in a sample
+_TEXT_LENGTH = 160  # characters of a text that a sample shows
 
 
 @dataclass(frozen=True)
-class Options:
-    """What to mine with.
+class MiningOptions:
+    """The options of ``tdro data mine``.
 
     Attributes:
         settings: how negatives are chosen.
-        model: an embedding model's folder or hub id, or ``minilm``.
-        corpus: of more passages, see :func:`tdro.mining.corpus.read_corpus`.
+        model: the folder or hub id of an embedding model, or ``minilm``.
+        corpus: where more passages are, see :func:`tdro.mining.corpus.read_corpus`.
         prompts: put the tasks' prompts before queries.
-        samples: rows of each task in ``samples.txt``.
+        samples: how many rows of each task are shown in ``samples.txt``.
         trust_remote_code: run code that comes with the model.
     """
 
-    settings: Mining
+    settings: MiningSettings
     model: str = "minilm"
     corpus: str | None = None
     prompts: bool = False
@@ -48,20 +50,21 @@ class Options:
     trust_remote_code: bool = False
 
 
-def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = False) -> str | None:
+def mine_files(paths: Sequence[str], options: MiningOptions, out: Path, force: bool = False) -> str | None:
     """Mine hard negatives into a new mixture folder. Under torchrun every rank calls this.
 
     Args:
-        paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each.
-        options: what to mine with.
-        out: a new folder.
-        force: replace a mixture that is there.
+        paths: a mixture folder; a recipe, for its sources; or any number of sources, each becoming a task.
+        options: how to mine.
+        out: the new mixture folder.
+        force: replace a mixture that is in ``out`` already.
 
     Returns:
-        A table, and samples of each task, or that the same command has done it before; None on all ranks but the first.
+        A table and samples of each task, or "done before" if the same command made the output before; None on all ranks
+        but the first.
 
     Raises:
-        UserError: an input that is not there or broken, or an output that is there.
+        UserError: an input is missing or broken, or there is something else in ``out``.
     """
     machine = this_machine()
     join_ranks(machine)
@@ -88,7 +91,7 @@ def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = 
     if made_before(out, key, [path for path in inputs if path.exists()], force):
         wait_for_everyone(machine)
         if machine.main:
-            shutil.rmtree(scratch, ignore_errors=True)  # if a kill came before
+            shutil.rmtree(scratch, ignore_errors=True)  # left by a kill after the output was whole
         return "done before" if machine.main else None
     mixture, corpus, embedder = read()
     mined = mine_mixture(mixture, options.settings, 0, scratch, corpus=corpus, embedder=embedder, machine=machine)
@@ -105,22 +108,22 @@ def mine_files(paths: Sequence[str], options: Options, out: Path, force: bool = 
 
 
 class _Inputs(NamedTuple):
-    """What is mined: a mixture, more passages, and a model if there is one."""
+    """The mixture to mine, the corpus if there is one, and the model if one is needed."""
 
     mixture: Mixture
     corpus: dict[str, str] | None
     embedder: Embedder | None
 
 
-def _key(inputs: _Inputs, options: Options, machine: Machine) -> str:
-    """The fingerprint of everything that the output depends on."""
+def _key(inputs: _Inputs, options: MiningOptions, machine: Machine) -> str:
+    """The fingerprint of everything that decides what the output is."""
     model = inputs.embedder and [inputs.embedder.fingerprint, machine.bf16, options.prompts]
     settings = [asdict(options.settings), options.samples, model]
     return fingerprint(["mine", VERSION, mixture_key(inputs.mixture), corpus_digest(inputs.corpus or {}), settings])
 
 
 def samples_text(before: Task, after: Task, count: int) -> str:
-    """``count`` rows from everywhere among those that got negatives: query, positives, and what was mined."""
+    """Query, positives and mined negatives of ``count`` rows, evenly spaced among those that got negatives."""
     had = [len(own) for own in before.rows["negatives"]]
     mined = [row for row, own in enumerate(after.rows["negatives"]) if len(own) > had[row]]
     chosen = [mined[place * len(mined) // count] for place in range(count)] if count < len(mined) else mined
@@ -136,23 +139,19 @@ def samples_text(before: Task, after: Task, count: int) -> str:
 
 
 def _shown(text: str) -> str:
-    """A line that can be printed: control characters in data must not reach a terminal."""
-    line = " ".join(text[: 4 * _SHOWN].split())
-    line = line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
+    """The start of a text on one line, safe to print: control characters in data must not reach a terminal."""
+    line = " ".join(text[: 4 * _TEXT_LENGTH].split())
+    line = line if len(line) <= _TEXT_LENGTH else f"{line[: _TEXT_LENGTH - 3]}..."
     return "".join(char if char.isprintable() else "\ufffd" for char in line)
 
 
 def _table(before: Mixture, after: Mixture, per_row: int) -> str:
-    """Each task's rows, those that got negatives, the negatives mined, and rows that have fewer than asked for."""
-    table: list[tuple[str, ...]] = [("task", "rows", "mined for", "negatives", "short")]
+    """For each task: its rows, those that got negatives, the negatives mined, and the rows that still have too few."""
+    lines = []
     for task, mined in zip(before.tasks, after.tasks, strict=True):
         had = [len(own) for own in task.rows["negatives"]]
         have = [len(own) for own in mined.rows["negatives"]]
         gained = [now - then for now, then in zip(have, had, strict=True)]
-        numbers = (len(task), sum(map(bool, gained)), sum(gained), sum(own < per_row for own in have))
-        table.append((task.name, *(f"{number:,}" for number in numbers)))
-    name, *others = (max(map(len, column)) for column in zip(*table, strict=True))
-    return "\n".join(
-        f"{row[0]:{name}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], others, strict=True))
-        for row in table
-    )
+        counts = (len(task), sum(map(bool, gained)), sum(gained), sum(own < per_row for own in have))
+        lines.append((task.name, *(f"{count:,}" for count in counts)))
+    return terminal_table(("task", "rows", "mined for", "negatives", "short"), lines)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.files import sha256
 
@@ -36,7 +36,7 @@ def model_fingerprint(model: SentenceTransformer | Path | str) -> str:
         UserError: not a model folder.
     """
     if isinstance(model, SentenceTransformer):
-        with TemporaryDirectory(ignore_cleanup_errors=True) as temporary, named(temporary):
+        with TemporaryDirectory(ignore_cleanup_errors=True) as temporary, writing(temporary):
             model.save_pretrained(temporary, create_model_card=False)
             return model_fingerprint(temporary)
     folder = Path(model)

@@ -16,7 +16,7 @@ from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one
 from tdro.errors import UserError
 from tdro.recipe.names import NO_WEIGHTS_NEEDED
-from tdro.recipe.schema import Base, Finetune, Recipe, Training, Weights
+from tdro.recipe.schema import Base, Finetune, LearnWeights, Recipe, Training
 from tdro.weights import TaskWeights
 
 Ints = NDArray[np.int64]
@@ -65,7 +65,7 @@ class PlannedTraining:
     @property
     def mixed(self) -> bool:
         """Whether a step has rows of all tasks (stage 1), and not of one."""
-        return isinstance(self.settings, Weights)
+        return isinstance(self.settings, LearnWeights)
 
     @property
     def title(self) -> str:

@@ -1,6 +1,6 @@
 """The sample mixture: real text of twenty kinds, read out of ten packages, without a hub.
 
-One module a family of sources (:mod:`aws`, :mod:`homeassistant`, …) turns an archive into pairs; :mod:`text`
+One module a family of sources (:mod:`aws`, :mod:`homeassistant`, …) turns an archive into pairs; :mod:`pairs`
 cleans them, :mod:`split` takes training and tests apart, :mod:`tasks` is the table of all of it, :mod:`build`
 writes it.
 

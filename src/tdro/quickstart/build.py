@@ -23,6 +23,7 @@ from tdro.quickstart.pairs import Pair, cleaned, digest
 from tdro.quickstart.split import Bench, bench, sides, without
 from tdro.quickstart.tasks import PACKAGES, TASKS, SourceTask
 from tdro.quickstart.wheels import PINNED, fetch_wheels
+from tdro.terminal_table import terminal_table
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +61,13 @@ def build_sample(folder: Path | str, cache: Path | str | None = None) -> Path:
 
 def licence_table() -> str:
     """A table for people: each package with its version, licence, source, and the tasks made of it."""
-    rows = [("package", "version", "licence", "texts", "tasks")]
+    head = ("package", "version", "licence", "texts", "tasks")
+    rows = []
     for name, package in PACKAGES.items():
         made = ", ".join(task.name for task in TASKS if task.package == name)
         version = PINNED[name].version if name else ".".join(map(str, sys.version_info[:3]))
         rows.append((name or "Python", version, package.licence, package.source, made))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join("  ".join([*map(str.ljust, row[:4], widths), row[4]]) for row in rows)
+    return terminal_table(head, rows, left=head)
 
 
 def _build(folder: Path, wheels: dict[str, Path]) -> None:

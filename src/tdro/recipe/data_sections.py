@@ -1,6 +1,6 @@
-"""The recipe's sections about texts: tasks and test sets from files, the mixture, and hard negatives.
+"""The recipe's sections ``data`` and ``negatives``: training tasks, test sets, and the mining of hard negatives.
 
-Apart from :mod:`tdro.recipe.schema` only because that page would be too long; the rules are the same.
+The other sections are in :mod:`tdro.recipe.schema`.
 """
 
 from __future__ import annotations
@@ -11,39 +11,48 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tdro.recipe import rules as check
+from tdro.recipe import rules
 from tdro.recipe.builtin import sources_file
 from tdro.recipe.messages import nearest, short, wrong
-from tdro.recipe.places import is_hub_file
 from tdro.recipe.rules import exists
-from tdro.recipe.types import Settings, Several
+from tdro.recipe.section import Section, Several
+from tdro.recipe.source_kinds import is_hub_file
 from tdro.recipe.yaml_lines import read_yaml
 
 
-class Source(Settings):
-    """The data of one training task, under the task's name. Where no other key is needed, the `source` alone."""
+class Source(Section):
+    """The data of one training task, under the task's name. If only `source` is needed: `name: SOURCE`."""
 
-    source: Annotated[str, AfterValidator(check.data_source)] = Field(
-        description="a file (JSONL, Parquet, CSV, TSV; .gz too, and JSONL in a .tar.gz), a folder of such files, in "
-        "BEIR's layout or of save_to_disk, hf://datasets/OWNER/NAME/FILE, or the id of a data set on the hub"
+    source: Annotated[str, AfterValidator(rules.check_data_source)] = Field(
+        description="a file (JSONL, Parquet, CSV, TSV; .gz too, and JSONL in a .tar.gz); a folder of such files, "
+        "in BEIR's layout, or of save_to_disk; hf://datasets/OWNER/NAME/FILE; or the id of a data "
+        "set on the hub"
     )
-    subset: str | None = Field(default=None, description="of a data set on the hub (null: its default)")
+    subset: str | None = Field(default=None, description="which subset of a data set on the hub (null: its default)")
     split: str | None = Field(
         default=None,
-        description="of a data set on the hub or a folder with splits, or which qrels of a BEIR folder (null: train)",
+        description="which split of a data set on the hub or of a folder with splits, or which qrels of a BEIR "
+        "folder (null: train)",
     )
-    columns: Annotated[dict[str, str], AfterValidator(check.columns)] | None = Field(
+    columns: Annotated[dict[str, str], AfterValidator(rules.check_columns)] | None = Field(
         default=None,
-        description="which column is the id, query, positives or negatives, and which is the label: only rows with 1 "
-        "or true there are read (null: known by their names; an empty name: no column is)",
+        description="which column is the id, query, positives and negatives, for instance {query: question}; and "
+        "which is the label: only rows with 1 or true there are read (null: told by the columns' "
+        "names; an empty name: there is none)",
     )
-    limit: int | None = Field(default=None, ge=1, description="the first n rows only (null: all)")
-    instruction: str = Field(default="", description="what a query asks for; stands before it where prompts is true")
-    symmetric: bool = Field(default=False, description="both sides are of one kind: the prompt stands on both")
+    limit: int | None = Field(default=None, ge=1, description="read only so many of the first rows (null: all)")
+    instruction: str = Field(
+        default="", description="what a query asks for; is put before the queries if data.prompts is true"
+    )
+    symmetric: bool = Field(
+        default=False, description="queries and passages are texts of one kind, so the prompt is put before both"
+    )
     in_batch_negatives: bool = Field(
-        default=True, description="false: its rows never take other rows' passages as negatives (class labels)"
+        default=True,
+        description="false: a row never takes other rows' passages as negatives, for instance because they are "
+        "class labels",
     )
-    licence: str = Field(default="", description="of the texts; for people, shown in the report")
+    licence: str = Field(default="", description="licence of the texts; is shown in the report and the model cards")
 
     @model_validator(mode="before")
     @classmethod
@@ -60,19 +69,19 @@ class Source(Settings):
         return self
 
 
-class TestFolder(Settings):
-    """One test set in BEIR's layout, under its name. Where no other key is needed, the `folder` alone."""
+class TestFolder(Section):
+    """One test set in BEIR's layout, under its name. If only `folder` is needed: `name: FOLDER`."""
 
     __test__ = False  # pytest: not a test class
 
-    folder: Annotated[str, AfterValidator(check.beir_folder)] = Field(
-        description="holds corpus.jsonl, queries.jsonl and qrels/test.tsv"
+    folder: Annotated[str, AfterValidator(rules.check_beir_folder)] = Field(
+        description="a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv"
     )
     task: str | None = Field(
-        default=None, description="the training task that it is the held-out part of (null: training never sees it)"
+        default=None, description="the training task that it is a held-out part of (null: it is of no task in training)"
     )
-    instruction: str | None = Field(default=None, description="what a query asks for (null: its task's)")
-    symmetric: bool | None = Field(default=None, description="as of a task (null: its task's)")
+    instruction: str | None = Field(default=None, description="what a query asks for (null: as its task has it)")
+    symmetric: bool | None = Field(default=None, description="as in a task (null: as its task has it)")
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +90,7 @@ class TestFolder(Settings):
 
 
 def _from_file(value: Any) -> Any:
-    """The sources that a YAML file holds, where its name is given instead of them."""
+    """The value of ``data.sources``: read from a YAML file if the name of one is given instead of the sources."""
     if not isinstance(value, str):
         return value
     path = sources_file(value)
@@ -90,40 +99,44 @@ def _from_file(value: Any) -> Any:
     return read_yaml(path)[0]
 
 
-class Data(Settings):
-    """What is trained on and judged by."""
+class Data(Section):
+    """The training data and the test sets."""
 
-    mixture: Annotated[str, AfterValidator(check.mixture)] | None = Field(
+    mixture: Annotated[str, AfterValidator(rules.check_mixture)] | None = Field(
         default="sample",
-        description='"sample" (built from packages of the index) or the folder of a mixture.json; null with sources',
+        description='"sample" (built from packages of the index) or a folder with a mixture.json; null if there '
+        "are sources",
     )
     sources: (
         Annotated[
-            dict[str, Source], Field(min_length=1), BeforeValidator(_from_file), AfterValidator(check.names_of_folders)
+            dict[str, Source],
+            Field(min_length=1),
+            BeforeValidator(_from_file),
+            AfterValidator(rules.check_keys_name_folders),
         ]
         | None
     ) = Field(
         default=None,
-        description="the training tasks by name, instead of a mixture: see `data.sources.<name>`; or a YAML file of "
-        'them; or "paper": the 25 of the paper',
+        description="the training tasks by name, instead of a mixture: see `data.sources.<name>`; or a YAML file with "
+        'them; or "paper": the 25 tasks of the paper',
     )
-    test_sets: Annotated[dict[str, TestFolder], AfterValidator(check.names_of_folders)] | None = Field(
-        default=None, description="the test sets by name, beside sources: see `data.test_sets.<name>`"
+    test_sets: Annotated[dict[str, TestFolder], AfterValidator(rules.check_keys_name_folders)] | None = Field(
+        default=None, description="the test sets by name, if there are sources: see `data.test_sets.<name>`"
     )
     tasks: Several[str] | None = Field(default=None, description="train on these tasks only (null: all)")
     tests: Several[str] | None = Field(default=None, description="evaluate these test sets only (null: all)")
     hard_negatives_only: Several[str] | None = Field(
         default=None,
-        description="tasks whose rows never take other rows' passages as negatives, for instance because one answer "
-        "fits many queries (class labels)",
+        description="tasks whose rows never take other rows' passages as negatives, for instance because one "
+        "answer fits many queries (class labels)",
     )
     query_tokens: int = Field(
-        default=64, gt=1, description="longest query, in tokens, its instruction not counted (the paper: 128)"
+        default=64, gt=1, description="tokens after which a query is cut, its instruction not counted (the paper: 128)"
     )
-    passage_tokens: int = Field(default=128, gt=1, description="the same of a passage (the paper: 512)")
+    passage_tokens: int = Field(default=128, gt=1, description="tokens after which a passage is cut (the paper: 512)")
     prompts: bool = Field(
         default=False,
-        description="put `Instruct: {instruction}\\nQuery: ` before the queries (the paper: true)",
+        description="put `Instruct: {instruction}\\nQuery: ` before each query (the paper: true)",
     )
 
     @model_validator(mode="before")
@@ -141,13 +154,13 @@ class Data(Settings):
         if self.sources is None and self.test_sets is not None:
             raise wrong("a mixture has its own test sets; these stand beside data.sources only", "test_sets")
         if self.mixture is not None:
-            check.names_in_mixture(self.mixture, chosen)
+            rules.check_names_in_mixture(self.mixture, chosen)
         else:
             self._names_in_sources(chosen)
         return self
 
     def _names_in_sources(self, chosen: Mapping[str, Sequence[str] | None]) -> None:
-        """Chosen tasks and tests, and the tests' tasks, are among the sources and test sets."""
+        """Raise for a chosen task or test set, or a test set's task, that is not among the sources and test sets."""
         tasks, tests = list(self.sources or {}), list(self.test_sets or {})
         for kind, names in chosen.items():
             known = tests if kind == "tests" else tasks
@@ -162,24 +175,31 @@ class Data(Settings):
                 )
 
 
-class Negatives(Settings):
-    """Hard negatives, mined once before training for the rows that lack them."""
+class Negatives(Section):
+    """Hard negatives. They are mined once, before training, for the rows that have too few."""
 
     per_row: int = Field(default=8, ge=1, description="hard negatives that each row has after mining")
     mine: Literal["bm25", "dense", "both", "none"] = Field(
         default="bm25",
-        description="how to fill rows that have fewer: half of what they lack by BM25, an embedding model, or both in "
-        "turn, the rest by chance; none: do not",
+        description="how rows that have fewer are filled: half of what they lack is searched by BM25, by an "
+        "embedding model (dense), or by both in turn, the other half is drawn by chance; none: they "
+        "are not",
     )
-    model: Annotated[str, AfterValidator(check.embedder)] = Field(
-        default="minilm", description='the embedding model (dense and both): "minilm", a folder or a hub id'
+    model: Annotated[str, AfterValidator(rules.check_embedding_model)] = Field(
+        default="minilm", description='the embedding model, for dense and both: "minilm", a folder or a hub id'
     )
-    ranks: Annotated[tuple[int, int], Field(strict=False), AfterValidator(check.ranks)] = Field(
-        default=(1, 50), description="first and last rank to take from, of what is no answer and below the margins"
+    ranks: Annotated[tuple[int, int], Field(strict=False), AfterValidator(rules.check_ranks)] = Field(
+        default=(1, 50),
+        description="first and last rank to take from; answers of the row and passages above the margins are not "
+        "counted",
     )
     margin: float | None = Field(
-        default=None, ge=0, description="leave out what scores above the row's positive less this (null: no such limit)"
+        default=None,
+        ge=0,
+        description="leave out a passage that scores above the row's positive less this (null: no such limit)",
     )
     relative_margin: float | None = Field(
-        default=0.05, ge=0, description="leave out what scores above the row's positive less this share of it"
+        default=0.05,
+        ge=0,
+        description="leave out a passage that scores above the row's positive less this share of that score",
     )

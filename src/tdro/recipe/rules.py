@@ -1,8 +1,9 @@
-"""Rules of the recipe that types cannot say: each takes a value, and returns it or raises with what to do.
+"""The checks of a value that types cannot express, such as "this folder exists".
 
-A rule that looks at several keys says which key its message is about, so that the message gets that key's
-line. A rule may look whether a file exists, and read the list of names in a mixture.json; nothing else is
-loaded.
+A check takes the value of a key and returns it, or raises an error that says what to do. The sections of the recipe
+name the checks of their keys (``AfterValidator(rules.check_device)``). A check that looks at several keys names the one
+that its message is about, so that the message gets that key's line. Checks look whether files exist and read the names
+in a mixture.json; they load nothing else, so a recipe is checked in an instant.
 """
 
 from __future__ import annotations
@@ -18,53 +19,53 @@ from pydantic_core import PydanticCustomError
 
 from tdro.files import read_json
 from tdro.recipe.messages import nearest, short, wrong
-from tdro.recipe.places import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
+from tdro.recipe.names import MIXTURES
+from tdro.recipe.source_kinds import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
 
 Items = TypeVar("Items", bound=Sequence[Hashable])
 Named = TypeVar("Named", bound=Mapping[str, Any])
-COLUMNS = ("id", "query", "positives", "negatives", "label")  # that a file may have other names for
-MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight")  # besides top-P and bottom-P
-PACKAGED = {"smollm2": "decoder", "minilm": "encoder"}  # models on the package index, and what they are
+COLUMNS = ("id", "query", "positives", "negatives", "label")  # what a row is made of; a file may use other names
+PACKAGED = {"smollm2": "decoder", "minilm": "encoder"}  # models that come from the package index, and their kind
 
 
-def name(value: str) -> str:
-    """A name that is also a folder's."""
+def check_folder_name(value: str) -> str:
+    """A name that becomes the name of a folder."""
     if not re.fullmatch(r"\w[\w.-]{0,99}", value):
         rule = "at most 100 characters" if len(value) > 100 else "letters, digits, '_', '-' and '.' only, no '.' first"
         raise wrong(f"{short(value)} cannot name a folder; use {rule}")
     return value
 
 
-def trains(info: ValidationInfo) -> bool:
-    """Whether the recipe is read to train, so that its training data must be there."""
+def _needs_training_data(info: ValidationInfo) -> bool:
+    """Whether the recipe is read in order to train; to evaluate or report, its training data may be gone."""
     return not (info.context and info.context.get("data_may_be_gone"))
 
 
 def exists(value: str) -> bool:
-    """Whether there is such a file or folder; False too for what cannot be a path."""
+    """Whether there is a file or folder of that name. A text that cannot be a path at all is False, no error."""
     try:
         return bool(value) and Path(value).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
         return False
 
 
-def folder(value: Path) -> Path:
-    """A run folder: not the current folder itself, which a run would fill with its files."""
+def check_run_folder(value: Path) -> Path:
+    """The folder of a run. The current folder itself is refused, since a run would fill it with its files."""
     if value.expanduser().resolve() == Path.cwd().resolve() or "\0" in str(value):
         raise wrong("cannot be the current folder; give a folder of its own, for instance runs/first")
     return value
 
 
-def no_duplicates(values: Items) -> Items:
-    """A list without repeated items."""
+def check_no_duplicates(values: Items) -> Items:
+    """A list in which no item stands twice."""
     for index, value in enumerate(values):
         if value in values[:index]:
             raise wrong(f"{value!r} is listed twice", index)
     return values
 
 
-def mixture(value: str) -> str:
-    """The built-in mixture, or a folder with a mixture.json."""
+def check_mixture(value: str) -> str:
+    """``sample``, the built-in mixture, or a folder with a mixture.json."""
     if value == "sample":
         return value
     if not exists(value):
@@ -74,8 +75,11 @@ def mixture(value: str) -> str:
     return value
 
 
-def names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -> None:
-    """Chosen tasks and tests exist, as far as a mixture on disk can tell before it is loaded."""
+def check_names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -> None:
+    """Raise for a task or test set in ``data.tasks``, ``data.tests`` … that the mixture on disk does not have.
+
+    A mixture.json that is not as it should be is left for the loading of the mixture to complain about.
+    """
     if mixture == "sample":
         return
     content = read_json(Path(mixture).expanduser() / "mixture.json")
@@ -90,22 +94,25 @@ def names_in_mixture(mixture: str, chosen: Mapping[str, Sequence[str] | None]) -
                 raise wrong(f"the mixture has no {what} {short(wanted)}{nearest(wanted, known)}", kind, index)
 
 
-def names_of_folders(values: Named) -> Named:
-    """A mapping whose keys are names that may also be folders'."""
+def check_keys_name_folders(values: Named) -> Named:
+    """A mapping whose keys become names of folders: valid names, and different on disks that ignore case."""
     folded: dict[str, str] = {}
     for key in values:
         try:
-            name(key)
+            check_folder_name(key)
         except PydanticCustomError as error:
             raise wrong(error.message(), key) from None
-        if (other := folded.setdefault(key.casefold(), key)) != key:  # on many a disk, they are one file
+        if (other := folded.setdefault(key.casefold(), key)) != key:
             raise wrong(f"{short(key)} and {short(other)} differ in case only; rename one", key)
     return values
 
 
-def data_source(value: str, info: ValidationInfo) -> str:
-    """A file or folder that exists, a file on the hub, or the id of a data set there (which is not looked for)."""
-    if exists(value) or is_hub_file(value) or not trains(info):
+def check_data_source(value: str, info: ValidationInfo) -> str:
+    """The source of a task: a file or folder that exists, a file on the hub, or the id of a data set there.
+
+    Nothing is asked of the hub.
+    """
+    if exists(value) or is_hub_file(value) or not _needs_training_data(info):
         return value
     if value.startswith("hf://"):
         raise wrong(f"{short(value)} names no file of a data set; expected hf://datasets/OWNER/NAME/FILE")
@@ -114,16 +121,16 @@ def data_source(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def columns(values: dict[str, str]) -> dict[str, str]:
-    """A row's columns under the names that a file has for them."""
+def check_columns(values: dict[str, str]) -> dict[str, str]:
+    """A mapping from the parts of a row (``query``, ``positives`` …) to the columns of a file."""
     for key in values:
         if key not in COLUMNS:
             raise wrong(f"unknown column{nearest(key, COLUMNS) or '; known: ' + ', '.join(COLUMNS)}", key)
     return values
 
 
-def beir_folder(value: str) -> str:
-    """A folder with the files of a test set."""
+def check_beir_folder(value: str) -> str:
+    """A folder with the three files of a test set in BEIR's layout."""
     if not exists(value):
         raise wrong(f"no such folder: {short(value)}")
     for file in BEIR_FILES:
@@ -132,8 +139,8 @@ def beir_folder(value: str) -> str:
     return value
 
 
-def source(value: str) -> str:
-    """A packaged model, a folder that exists, or a hub id."""
+def check_model(value: str) -> str:
+    """A base model: a packaged one, a folder that exists, or a hub id."""
     if value in PACKAGED or exists(value):
         return value
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", value):
@@ -144,22 +151,22 @@ def source(value: str) -> str:
     return value
 
 
-def embedder(value: str) -> str:
-    """A model to mine with: a packaged embedding model, a folder that exists, or a hub id."""
+def check_embedding_model(value: str) -> str:
+    """A model that hard negatives are mined with: as :func:`check_model`, but it must embed texts."""
     if PACKAGED.get(value) == "decoder" or value.endswith(".gguf"):
         raise wrong(f"{short(value)} is a language model, not an embedding model; take minilm or a model you trained")
-    return source(value)
+    return check_model(value)
 
 
-def ranks(value: tuple[int, int]) -> tuple[int, int]:
-    """The first and the last of some ranks."""
+def check_ranks(value: tuple[int, int]) -> tuple[int, int]:
+    """The first and the last rank of a range."""
     if not 1 <= value[0] <= value[1]:
         raise wrong(f"expected [FROM, TO] with 1 <= FROM <= TO, found {list(value)}")
     return value
 
 
-def at_least_a_row_per_rank(value: int) -> int:
-    """A batch that every process of a torchrun has a part in."""
+def check_batch_fits_ranks(value: int) -> int:
+    """A batch that the processes of a torchrun can share equally. Their number is in the environment."""
     ranks = os.environ.get("WORLD_SIZE", "1")
     if ranks.isdecimal() and value < int(ranks):
         raise wrong(f"a batch of {value} is smaller than the {ranks} ranks of this run")
@@ -168,31 +175,31 @@ def at_least_a_row_per_rank(value: int) -> int:
     return value
 
 
-def warmup_fits(warmup: float, steps: int) -> None:
-    """Warm-up is a share, or a whole number of steps, and ends before the training does."""
+def check_warmup(warmup: float, steps: int) -> None:
+    """Raise unless the warm-up is a share below 1, or a whole number of steps that end before the training does."""
     if warmup >= 1 and warmup != int(warmup):
         raise wrong(f"expected a share below 1 or a whole number of steps, found {warmup:g}", "warmup_steps")
     if warmup >= max(steps, 1) and warmup >= 1:
         raise wrong(f"a warm-up of {warmup:g} steps does not end within the {steps} steps of training", "warmup_steps")
 
 
-def weights_source(value: str) -> str:
-    """The paper's weights, or a weights file."""
+def check_weights_source(value: str) -> str:
+    """``paper``, the weights that the paper's authors released, or a weights file."""
     if value != "paper" and not (exists(value) and Path(value).expanduser().is_file()):
         raise wrong(f"no such file: {short(value)}{nearest(value, ['paper'])}")
     return value
 
 
-def count_or_auto(value: Any) -> Any:
-    """A whole number above 0, or the word auto."""
+def check_count_or_auto(value: Any) -> Any:
+    """A whole number above 0, or the word ``auto``."""
     if value == "auto" or (type(value) is int and value >= 1):
         return value
     found = short(value) if isinstance(value, str) else repr(value)
     raise wrong(f"expected 'auto' or a whole number of at least 1, found {found[:60]}")
 
 
-def mixture_name(value: str) -> str:
-    """A word that says what a fine-tuning is trained on."""
+def check_mixture_name(value: str) -> str:
+    """A mixture that a model is fine-tuned on: ``uniform``, ``top-70`` …"""
     if value in MIXTURES:
         return value
     selection = re.fullmatch(r"(top|bottom)[-_ ]?(\d{1,9})\s*%?", value)
@@ -207,8 +214,8 @@ def mixture_name(value: str) -> str:
     return value
 
 
-def device(value: str) -> str:
-    """A device that torch knows by this name; whether it is there shows when it is used."""
+def check_device(value: str) -> str:
+    """A device by torch's name for it. Whether this machine has it shows when it is used."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):
         suggestion = nearest(value, ["auto", "cpu", "mps", "cuda"])
         raise wrong(f"unknown device {short(value)}{suggestion or '; known: auto, cpu, mps, cuda, cuda:N'}")

@@ -1,11 +1,9 @@
-"""The recipe: every setting of a run, typed and documented once, here. YAML in, YAML out.
+"""The recipe's sections with all keys, defaults and descriptions, and :func:`load_recipe`, which reads a file.
 
-``load_recipe`` reads a file and refuses what cannot work (an unknown key, a wrong type, a missing file, an
-impossible value) by file, line and key before anything heavy is imported. The descriptions below are the
-documentation: ``docs/recipe.md`` and ``tdro recipe --keys`` are made from them. Defaults are the paper's
-(arXiv 2408.10613) unless the description says otherwise. Rejected: dataclasses with hand-written checks (the
-same rules twice) and unions of shapes for one key (their error messages name alternatives that nobody
-wrote).
+A recipe that cannot work (an unknown key, a wrong type, a missing file, an impossible value) is refused by file, line
+and key before anything heavy is imported. The descriptions below are the documentation: ``docs/recipe.md`` and
+``tdro recipe --keys`` are made from them. Defaults are the paper's (arXiv 2408.10613) unless the description says
+otherwise. See docs/decisions.md, pydantic-schema.
 """
 
 from __future__ import annotations
@@ -18,16 +16,17 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tdro.errors import UserError
-from tdro.recipe import rules as check
+from tdro.recipe import rules
 from tdro.recipe.data_sections import Data, Negatives
+from tdro.recipe.explain_errors import explain_errors
 from tdro.recipe.messages import wrong
-from tdro.recipe.types import Name, Seed, Settings, Several
-from tdro.recipe.yaml_lines import RecipeDumper, explain, read_yaml
+from tdro.recipe.section import Name, Section, Seed, Several
+from tdro.recipe.yaml_lines import RecipeDumper, read_yaml
 
-MixtureName = Annotated[str, AfterValidator(check.mixture_name)]
+MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
 
 
-class Lora(Settings):
+class Lora(Section):
     """Low-rank adapters: train these instead of all the model's weights."""
 
     r: int = Field(default=8, ge=1, description="rank of the adapters")
@@ -35,23 +34,25 @@ class Lora(Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout before the adapters")
 
 
-class Base(Settings):
+class Base(Section):
     """The model that a training starts from."""
 
     kind: Literal["static", "decoder", "encoder"] = Field(
-        description="static: a vector a token, random start, mean; decoder: LLM, last token; encoder: mean"
+        description="static: a vector for each token, random at first, and a text is their mean; "
+        "decoder: a language model, read at the last token; encoder: a model of sentence-transformers with its own "
+        "pooling, or a bare one, which gets mean pooling"
     )
-    source: Annotated[str, AfterValidator(check.source)] = Field(
+    source: Annotated[str, AfterValidator(rules.check_model)] = Field(
         description='"smollm2", "minilm", a folder or a hub id; for static: whose tokenizer to take'
     )
-    dimension: int | None = Field(
-        default=None, ge=1, description="length of the vectors (static only; 256 if not given)"
+    dimension: int | None = Field(default=None, ge=1, description="length of the vectors (static only; null: 256)")
+    layers: int | None = Field(
+        default=None, ge=1, description="keep only this many of the first layers (decoder only; null: all)"
     )
-    layers: int | None = Field(default=None, ge=1, description="keep this many first layers (decoder only; null: all)")
-    lora: Lora | None = Field(default=None, description="train adapters only (null: train every weight)")
+    lora: Lora | None = Field(default=None, description="train low-rank adapters only (null: train every weight)")
     gradient_checkpointing: bool = Field(
         default=False,
-        description="recompute activations in the backward pass: less memory, slower; same result",
+        description="compute activations again in the backward pass: less memory, slower, same result",
     )
 
     @model_validator(mode="before")
@@ -71,73 +72,79 @@ class Base(Settings):
             raise wrong("a static model has no layers for adapters; remove lora", "lora")
         if self.kind == "static" and self.gradient_checkpointing:
             raise wrong("a static model has no activations to recompute; remove it", "gradient_checkpointing")
-        packaged = check.PACKAGED.get(self.source, self.kind)
+        packaged = rules.PACKAGED.get(self.source, self.kind)
         if self.kind != "static" and self.kind != packaged:
             raise wrong(f"{self.source!r} is of kind {packaged!r}, not {self.kind!r}", "kind")
         return self
 
 
-class Training(Settings):
+class Training(Section):
     """Settings that every training has: the reference, the proxy and the fine-tunings."""
 
     steps: int = Field(default=1000, ge=1, description="optimizer steps")
-    batch: Annotated[int, AfterValidator(check.at_least_a_row_per_rank)] = Field(
+    batch: Annotated[int, AfterValidator(rules.check_batch_fits_ranks)] = Field(
         default=2048, ge=2, description="rows in a step, over all ranks together"
     )
-    negatives: int = Field(default=1, ge=0, description="hard negatives used of each row")
+    negatives: int = Field(default=1, ge=0, description="how many of a row's hard negatives are used")
     temperature: float = Field(default=0.002, gt=0, description="what cosine similarities are divided by")
     learning_rate: float = Field(default=1e-4, gt=0, description="peak learning rate (AdamW)")
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="how it falls after warm-up"
+        default="cosine", description="how the learning rate falls after the warm-up"
     )
     warmup_steps: float = Field(
         default=0.1,
         ge=0,
-        description="steps over which it rises; below 1: the share of all steps that this takes",
+        description="steps in which the learning rate rises; a number below 1 is a share of all steps",
     )
-    floor: float = Field(default=0.1, ge=0, le=1, description="where it ends, as a share of the peak")
-    weight_decay: float = Field(default=0.1, ge=0, description="of AdamW")
+    floor: float = Field(default=0.1, ge=0, le=1, description="the learning rate at the end, as a share of the peak")
+    weight_decay: float = Field(default=0.1, ge=0, description="weight decay of AdamW")
     chunk_rows: int = Field(
         default=32,
         ge=1,
-        description="rows through the model at a time: for memory and speed; does not change the result",
+        description="rows that go through the model at a time: a matter of memory and speed, not of the result",
     )
     gradient_caching: bool = Field(
         default=False,
-        description="one more forward pass, so that a batch of any size fits in memory; same result",
+        description="make one more forward pass, so that a batch of any size fits in memory; same result",
     )
     checkpoint_steps: int = Field(
-        default=0, ge=0, description="save a checkpoint to resume from each n steps (0: never)"
+        default=0,
+        ge=0,
+        description="save a checkpoint every so many steps, from which a stopped training goes on (0: never)",
     )
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Training:
-        check.warmup_fits(self.warmup_steps, self.steps)
+        rules.check_warmup(self.warmup_steps, self.steps)
         return self
 
     @property
     def warmup(self) -> int:
-        """Warm-up in steps, also where the recipe gives a share."""
+        """The warm-up in whole steps, whether the recipe gives steps or a share."""
         return int(self.warmup_steps) if self.warmup_steps >= 1 else int(self.warmup_steps * self.steps)
 
 
-class Weights(Training):
+class LearnWeights(Training):
     """Stage 1: the proxy is trained, and the weights of the tasks are learned."""
 
-    negatives: int = Field(default=7, ge=1, description="hard negatives used of each row; stage 1 has no others")
-    load: Annotated[str, AfterValidator(check.weights_source)] | None = Field(
+    negatives: int = Field(
+        default=7, ge=1, description="how many of a row's hard negatives are used; stage 1 has no other negatives"
+    )
+    load: Annotated[str, AfterValidator(rules.check_weights_source)] | None = Field(
         default=None, description='"paper" or a weights file: skip stages 0 and 1 and use these weights'
     )
     eta: float | None = Field(
-        default=None, gt=0, description="step size of the weights (the paper: 0.02). Or give the next"
+        default=None, gt=0, description="step size of the weights (the paper: 0.02); or give eta_times_steps"
     )
     eta_times_steps: float | None = Field(
         default=None,
         gt=0,
-        description="how far the weights may move in all: eta is this / steps (20 if neither is given)",
+        description="how far the weights may move in all: eta is this divided by steps (20 if neither is given)",
     )
     max_norm: float | None = Field(
-        default=1.0, gt=0, description="the measures of a step are scaled down to this 2-norm (null: never)"
+        default=1.0,
+        gt=0,
+        description="the measures of all tasks in a step are scaled down to this 2-norm (null: never)",
     )
     measure: Literal["relative", "excess", "raw", "relative_per_row"] = Field(
         default="relative",
@@ -145,31 +152,38 @@ class Weights(Training):
         "difference; raw: the proxy loss; relative_per_row: as the released code has it",
     )
     offset: float = Field(
-        default=0.0, ge=0, description="nats added to both mean losses before dividing; damps a collapse"
+        default=0.0,
+        ge=0,
+        description="nats that are added to both mean losses before they are divided, so that a nearly solved "
+        "task does not take all weight",
     )
     solved_below: float = Field(
-        default=1e-3, gt=0, description="both mean losses below it (nats): solved, its measure is 1"
+        default=1e-3,
+        gt=0,
+        description="where both mean losses are below it (nats), the task counts as solved: its measure is 1",
     )
-    average_steps: Annotated[int | Literal["auto"], BeforeValidator(check.count_or_auto)] = Field(
+    average_steps: Annotated[int | Literal["auto"], BeforeValidator(rules.check_count_or_auto)] = Field(
         default="auto",
-        description="average both mean losses over this many last steps before dividing (the paper: 1). "
-        "auto: as many as give 16 rows a task",
+        description="both mean losses are averaged over this many of the last steps before they are divided (the "
+        "paper: 1). auto: as many steps as have 16 rows of each task",
     )
     absent: Literal["last", "zero"] = Field(
         default="last",
-        description="measure of a task without a row in the step: its last one, or 0 as in the released code",
+        description="measure of a task that has no row in the step: its last one, or 0 as in the released code",
     )
     sampling: Literal["stratified", "random"] = Field(
         default="stratified",
-        description="tasks of a step's rows: equally many of each (less noise), or drawn (the paper)",
+        description="which tasks a step's rows are from. stratified: equally many of each, which has less noise; "
+        "random: drawn (the paper)",
     )
     stage1_rows: Literal["all", "held_out", "cross_fit"] = Field(
         default="all",
-        description="all: rows the reference was trained on too (the paper); held_out: a share of each task "
-        "is kept from it; cross_fit: two references, each scores the rows the other was trained on",
+        description="rows that stage 1 reads. all: those that the reference was trained on too (the paper); "
+        "held_out: a share of each task that the reference does not see; cross_fit: all, with two "
+        "references, each of which scores the rows that the other was trained on",
     )
     held_out_share: float = Field(
-        default=0.2, gt=0, lt=1, description="share of each task for stage 1 alone (held_out only)"
+        default=0.2, gt=0, lt=1, description="share of each task that is for stage 1 alone (held_out only)"
     )
 
     @model_validator(mode="before")
@@ -180,18 +194,18 @@ class Weights(Training):
         return data
 
     @model_validator(mode="after")
-    def _one_eta(self) -> Weights:
+    def _one_eta(self) -> LearnWeights:
         if self.eta is not None and self.eta_times_steps is not None:
             raise wrong("give eta or eta_times_steps, not both", "eta")
         return self
 
     @property
     def eta_value(self) -> float:
-        """Step size of the weights, whichever of the two keys gave it."""
+        """The step size of the weights, whether ``eta`` or ``eta_times_steps`` is given."""
         return self.eta if self.eta is not None else (self.eta_times_steps or 0.0) / self.steps
 
     def averaged_steps(self, n_tasks: int) -> int:
-        """Steps that the mean losses are averaged over: as given, or enough for 16 rows a task."""
+        """Steps that the mean losses are averaged over; ``auto``: enough for 16 rows of each task."""
         if self.average_steps == "auto":
             return max(1, math.ceil(16 * n_tasks / self.batch))
         return self.average_steps
@@ -200,64 +214,77 @@ class Weights(Training):
 class Finetune(Training):
     """Stage 2: a group of fine-tunings that differ in mixture and seed only, and are compared."""
 
-    name: Name = Field(description="of the group; its models lie in models/<name>/ of the run folder")
-    base: Base | None = Field(default=None, description="model to fine-tune (null: the recipe's base)")
+    name: Name = Field(description="name of the group; its models are in models/<name>/ of the run folder")
+    base: Base | None = Field(default=None, description="the model to fine-tune (null: the recipe's base)")
     mixtures: Several[MixtureName] = Field(
         default=("uniform", "top-70"),
-        description="what to train on: uniform; proportional (to rows); reweight (the weights are the "
-        "sampling ratios); top-P or bottom-P (the P % of the tasks with the largest or smallest weights); "
-        "loss-reweight (uniform, each step's gradient, after clipping, times tasks x weight)",
+        description="what to train on. uniform: every task equally often; proportional: by the tasks' rows; "
+        "reweight: by the learned weights; top-P or bottom-P: the P % of the tasks with the largest "
+        "or smallest weights, equally often; loss-reweight: uniform, and each step's gradient, after "
+        "clipping, is multiplied by number of tasks x weight",
     )
-    seeds: Several[Seed] = Field(default=(1,), description="each mixture is trained once with each seed")
+    seeds: Several[Seed] = Field(default=(1,), description="every mixture is trained once with each seed")
     draw: Literal["systematic", "random"] = Field(
         default="systematic",
-        description="tasks of the batches: each its exact share of the steps (less noise), or drawn",
+        description="which task a batch is from. systematic: each task gets its exact share of the steps, which "
+        "has less noise; random: drawn",
     )
     max_epochs: float | None = Field(
-        default=None, gt=0, description="no task is seen more often; the others take its share (null: no cap)"
+        default=None,
+        gt=0,
+        description="no row is seen more often than this; the other tasks take over the rest of the task's share "
+        "(null: no cap)",
     )
-    untrained: bool = Field(default=True, description="also evaluate the base as it is")
+    untrained: bool = Field(default=True, description="also evaluate the base before any training")
     merge: bool = Field(
         default=False,
-        description="save LoRA adapters merged into the base's weights, not alone. Always so where nobody else has the "
-        "base: cut to its first layers, from GGUF, from a package, or with a row more for a new pad token",
+        description="save LoRA adapters merged into the base's weights instead of alone. They are always merged "
+        "if the base is nowhere to be had: cut to its first layers, from GGUF, from a package, or "
+        "with a row more for a new pad token",
     )
 
 
-class Evaluate(Settings):
+class Evaluate(Section):
     """The comparison of the mixtures on the test sets."""
 
-    permutations: int = Field(default=10000, ge=1, description="sign flips of the paired test between two mixtures")
+    permutations: int = Field(default=10000, ge=1, description="random sign flips in the paired test of two mixtures")
     bootstrap: int = Field(default=2000, ge=1, description="has no effect: the intervals are computed, not drawn")
-    bm25: bool = Field(default=True, description="also score BM25, what matching words alone gives")
+    bm25: bool = Field(default=True, description="also score BM25, a search by matching words alone")
 
 
-class Recipe(Settings):
+class Recipe(Section):
     """All settings of a run."""
 
-    name: Name = Field(description="of the run: letters, digits, '_', '-' and '.'")
-    folder: Annotated[Path, Field(strict=False), AfterValidator(check.folder)] = Field(
+    name: Name = Field(description="name of the run: letters, digits, '_', '-' and '.'")
+    folder: Annotated[Path, Field(strict=False), AfterValidator(rules.check_run_folder)] = Field(
         default=Path(),
-        description="where everything of the run goes, relative to the current folder (default: runs/<name>)",
+        description="folder that everything of the run is written to, relative to the current folder",
     )
-    seed: Seed = Field(default=13, description="of everything random but the fine-tunings, which have their own")
+    seed: Seed = Field(
+        default=13, description="seed of everything random, except in the fine-tunings, which have their own seeds"
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        default="auto", description="auto: bf16 where the device computes in it, else fp32"
+        default="auto", description="auto: bf16 if the device computes in it, else fp32"
     )
-    device: Annotated[str, AfterValidator(check.device)] = Field(
-        default="auto", description="auto, cpu, mps, cuda or cuda:N; auto: the best there is"
+    device: Annotated[str, AfterValidator(rules.check_device)] = Field(
+        default="auto", description="auto, cpu, mps, cuda or cuda:N; auto: the best device of this machine"
     )
-    trust_remote_code: bool = Field(default=False, description="let a model's hub repository run its own code here")
-    data: Data = Field(default_factory=Data, description="what is trained on and judged by")
+    trust_remote_code: bool = Field(default=False, description="run code that comes with a model from the hub")
+    data: Data = Field(default_factory=Data, description="the training data and the test sets")
     negatives: Negatives = Field(default_factory=Negatives, description="mining of hard negatives")
-    base: Base = Field(description="the proxy and the reference; also the default of the fine-tunings")
-    reference: Training = Field(default_factory=Training, description="stage 0: the reference, uniform weights")
-    weights: Weights = Field(default_factory=Weights, description="stage 1: learning the weights")
+    base: Base = Field(
+        description="the model of the reference and the proxy; fine-tunings start from it too unless they name "
+        "their own"
+    )
+    reference: Training = Field(
+        default_factory=Training, description="stage 0: training the reference, with uniform weights"
+    )
+    weights: LearnWeights = Field(default_factory=LearnWeights, description="stage 1: learning the weights")
     finetune: Annotated[tuple[Finetune, ...], Field(strict=False, min_length=1)] = Field(
         default_factory=lambda: (Finetune(name="main"),),
         description='stage 2: groups of fine-tunings (default: one, "main", with the defaults)',
     )
-    evaluate: Evaluate = Field(default_factory=Evaluate, description="the comparison")
+    evaluate: Evaluate = Field(default_factory=Evaluate, description="comparing the fine-tuned models")
 
     @model_validator(mode="before")
     @classmethod
@@ -273,13 +300,16 @@ class Recipe(Settings):
         return self
 
     def _groups_differ(self) -> None:
-        """Groups have different names (each is a folder)."""
+        """Raise if two groups have one name: each is a folder."""
         for index, group in enumerate(self.finetune):
             if any(group.name == other.name for other in self.finetune[:index]):
                 raise wrong(f"another group is named {group.name!r} too", "finetune", index, "name")
 
     def _enough_negatives(self) -> None:
-        """No training uses more hard negatives than mining leaves in a row, or none where a task has no others."""
+        """Raise if a training wants more hard negatives than a row has after mining, or none where a task needs some.
+
+        A task without in-batch negatives needs at least one hard negative in each row.
+        """
         stages: list[tuple[tuple[str | int, ...], int]] = [
             (("reference",), self.reference.negatives),
             (("weights",), self.weights.negatives),
@@ -306,12 +336,12 @@ class Recipe(Settings):
         return group.base or self.base
 
     def merged(self) -> Recipe:
-        """The recipe with ``merge`` in every group."""
+        """The recipe with ``merge: true`` in every group, as ``tdro run --merge`` wants it."""
         groups = tuple(group.model_copy(update={"merge": True}) for group in self.finetune)
         return self.model_copy(update={"finetune": groups})
 
     def to_yaml(self) -> str:
-        """The recipe with every default written out; ``load_recipe`` of it gives an equal recipe."""
+        """The recipe as YAML with every default written out. :func:`load_recipe` of it gives an equal recipe."""
         data = self.model_dump(mode="json")
         data["finetune"] = [{"name": group["name"], **group} for group in data["finetune"]]
         return yaml.dump(data, Dumper=RecipeDumper, sort_keys=False, allow_unicode=True, width=110)
@@ -321,15 +351,21 @@ def load_recipe(path: Path | str, data_may_be_gone: bool = False) -> Recipe:
     """Read a recipe from a YAML file.
 
     Args:
-        path: of the file.
-        data_may_be_gone: do not ask whether the sources' files are there; to evaluate and report needs none.
+        path: of the file; of a built-in recipe, what :func:`tdro.recipe.builtin.find` returns.
+        data_may_be_gone: do not check whether the files of the training data are there. ``evaluate`` and ``report`` do
+            not need them.
 
     Raises:
-        UserError: the file is missing, is not YAML, or holds an unknown key, a wrong type, a missing file or
-            an impossible value; a line for each of the first three, by file, line and key.
+        UserError: the file is missing, is not YAML, or has an unknown key, a wrong type, a missing file or an
+            impossible value. The message has file, line and key of the first three problems.
+
+    Example::
+
+        recipe = load_recipe("recipe.yaml")
+        recipe.weights.steps  # 1000
     """
     data, node = read_yaml(path)
     try:
         return Recipe.model_validate(data, context={"data_may_be_gone": data_may_be_gone})
     except ValidationError as error:
-        raise UserError(explain(error, path, node, Recipe)) from None
+        raise UserError(explain_errors(error, path, node, Recipe)) from None

@@ -1,16 +1,15 @@
-"""The report that a run leaves behind.
+"""What a run leaves for people to read: ``report.html``, and a model card in each fine-tuned model's folder.
 
-card.py        The model card: ``README.md`` in a fine-tuned model's folder, filled from what the run folder holds.
-charts.py      Charts as inline SVG: pure functions from numbers to strings.
-collect.py     Read a run folder into plain data.
-comparison.py  The comparison of mixtures as plain rows: verdict, table, interval charts, and the table over test
-               sets.
-html.py        The report: one HTML file that needs nothing else and can be mailed.
-learning.py    How the weights were learned, as plain rows: α over the steps, the losses, and the health of the
-               reference.
-public.py      What a page or card may show to everybody: no path of the machine that made it, and no characters that
-               hide others.
-sentences.py   Numbers and names as words: what the page and the card say, beside
-               :mod:`tdro.evaluation.compare.figures`.
-tables.py      The weights and the epochs as plain rows, and the order and selection that all sections share.
+Both are filled from the files of the run folder alone, so either can be written again at any time.
+
+run_contents.py        Reads a run folder into plain data; a file that is not there yet is None.
+report_page.py         Writes ``report.html``: collects the sections below and fills ``report_page.html``.
+comparison_section.py  The comparison of mixtures: verdict, table, interval charts, table over test sets.
+weights_section.py     The learned weights, what the selection keeps, and the epochs of each task.
+learning_section.py    How stage 1 went: α over the steps, the losses, the health of the reference.
+data_section.py        What the tasks hold, and the test queries that were found in the training data.
+charts.py              The charts, as SVG inside the page.
+words.py               Numbers, mixtures and verdicts as words: ``18.2 %``, ``2 min 05 s``.
+hide_paths.py          Takes this machine's paths out of whatever is shown.
+model_card.py          Writes a model's ``README.md`` by filling ``model_card.md``.
 """

@@ -1,11 +1,10 @@
-"""Charts as inline SVG: pure functions from numbers to strings.
+"""The charts, as SVG inside the page: functions from numbers to strings.
 
-Two kinds. *Row charts* (weights, intervals) are one small SVG a row, laid out by the page's grid; their
-coordinates are percentages, so they stretch to any width while text and marks keep their size. *Line
-charts* have a fixed viewBox; the page holds a wide and a narrow drawing and shows one. Series differ by
-form (fill, outline, dash) before they differ by colour. Colours are the page's CSS classes, so dark mode
-needs no second drawing. Rejected: a plotting library (its SVG is heavy, does not adapt to the theme, and
-tdro does not need one otherwise).
+There are two kinds. A *row chart* (weights, intervals) has a small SVG for each row, which the page's grid lays out.
+Its coordinates are percentages, so it stretches to any width while text and marks keep their size. A *line chart* has a
+fixed viewBox; the page holds a wide and a narrow drawing of it and shows one. What is drawn differs in form (filled,
+hollow, dashed) before it differs in colour, for readers who cannot tell the colours apart. Colours are CSS classes of
+the page, so dark mode needs no second drawing. See docs/decisions.md, report-without-libraries.
 """
 
 from __future__ import annotations
@@ -22,11 +21,14 @@ MARKS = {
     "diamond": '<path class="mark hollow" d="M0-5.6 5.6 0 0 5.6-5.6 0Z"/>',
     "arrow": '<path class="mark hollow" d="M-7-4.5 0 0-7 4.5Z"/>',
 }
-LABEL = 20  # characters of a task's name in a drawing; the whole name is in its <title>
+LABEL = 20  # longest name of a task in a drawing, in characters; its <title> has the whole name
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) within [low, high], at most about ``most``."""
+    """Round numbers within [low, high] to mark an axis with: at most about ``most``, and 1, 2 or 5 times 10^n apart.
+
+    ``ticks(0, 1, 5)`` gives 0, 0.2, 0.4, 0.6, 0.8, 1.
+    """
     span = high - low
     if not (math.isfinite(span) and span > 0):
         return [low] if math.isfinite(low) else []
@@ -36,10 +38,19 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions near ``wanted``, in its order, that keep ``gap`` between neighbours and stay in [low, high].
+    """Move labels apart so that they do not overlap.
 
-    Neighbours that touch form a block around the mean of what they want (isotonic regression on
-    ``wanted - i * gap``). If the labels cannot fit, the gap shrinks to what fits.
+    Labels that would overlap are put one after another around the mean of where they should be: an isotonic regression
+    on ``wanted - i * gap``.
+
+    Args:
+        wanted: where each label should be.
+        gap: least distance of two labels; less if they would not fit otherwise.
+        low: least position.
+        high: largest position.
+
+    Returns:
+        a position for each label, in the order of ``wanted``.
     """
     n = len(wanted)
     gap = min(gap, (high - low) / max(n - 1, 1))
@@ -59,7 +70,10 @@ def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) 
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred moving mean over axis 0, shape kept; NaN is left out, and stays where nothing is near."""
+    """The mean of ``window`` steps around each step, along axis 0, in the shape of ``values``.
+
+    A NaN is left out of the mean; where all values around a step are NaN, so is the result.
+    """
     known = np.isfinite(values)
     totals = np.cumsum(np.pad(np.where(known, values, 0.0), [(1, 0)] + [(0, 0)] * (values.ndim - 1)), axis=0)
     counts = np.cumsum(np.pad(known.astype(float), [(1, 0)] + [(0, 0)] * (values.ndim - 1)), axis=0)
@@ -69,8 +83,8 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.where(seen > 0, (totals[last] - totals[first]) / np.maximum(seen, 1), np.nan)
 
 
-def short(name: str, most: int = LABEL) -> str:
-    """``name`` cut to ``most`` characters, escaped."""
+def short_name(name: str, most: int = LABEL) -> str:
+    """A name cut to ``most`` characters and escaped for HTML."""
     return escape(name if len(name) <= most else f"{name[: most - 1]}…")
 
 
@@ -87,13 +101,13 @@ def _mark(kind: str, at: float, y: float) -> str:
 
 
 def _place(value: float, domain: tuple[float, float]) -> float:
-    """Percent from the left, with 3 % of air on both sides; values outside stop at the edge."""
+    """Where a value is in percent from the left: 3 % are free on both sides, and values beyond stop at the edge."""
     low, high = domain
     return min(max(3 + 94 * (value - low) / (high - low), 0.0), 100.0)
 
 
 def weight_row(weight: float, by_size: float, uniform: float, top: float, kept: bool, label: str) -> str:
-    """A bar for the weight, a dashed tick for uniform, a ring (off scale: an arrow) for the share of rows."""
+    """A bar for a task's weight, a dashed line at uniform, a ring (beyond ``top``: an arrow) at its share of rows."""
     middle = f"{100 * uniform / top:.2f}%"
     body = f'<line class="tick" x1="{middle}" x2="{middle}" y1="0" y2="100%"/>'
     css = "bar" if kept else "bar out"
@@ -104,7 +118,7 @@ def weight_row(weight: float, by_size: float, uniform: float, top: float, kept: 
 
 
 def interval_row(value: float, low: float, high: float, domain: tuple[float, float], mark: str, label: str) -> str:
-    """A mark at ``value`` on a line from ``low`` to ``high``, with the zero line behind; empty if NaN."""
+    """A mark at ``value`` on a line from ``low`` to ``high``, and a line at zero. What is NaN is not drawn."""
     zero = f"{_place(0.0, domain):.2f}%"
     body = f'<line class="zero" x1="{zero}" x2="{zero}" y1="0" y2="100%"/>'
     if math.isfinite(low) and math.isfinite(high):
@@ -117,7 +131,7 @@ def interval_row(value: float, low: float, high: float, domain: tuple[float, flo
 
 
 def axis_row(domain: tuple[float, float], labels: dict[float, str], pad: bool = True) -> str:
-    """The numbers under a row chart; ``pad`` for :func:`interval_row`, else the domain fills the width."""
+    """The numbers below a row chart. ``pad``: with the free 3 % of :func:`interval_row`, else over the whole width."""
     body = ""
     for value, text in labels.items():
         at = _place(value, domain) if pad else 100 * (value - domain[0]) / (domain[1] - domain[0])
@@ -128,7 +142,7 @@ def axis_row(domain: tuple[float, float], labels: dict[float, str], pad: bool = 
 
 
 def domain_of(values: Sequence[float]) -> tuple[float, float]:
-    """The range of the finite values and zero, rounded outwards to whole ticks; never empty."""
+    """The range that holds zero and all finite values, rounded outwards to whole ticks; never empty."""
     known = [value for value in values if math.isfinite(value)] + [0.0]
     low, high = min(known), max(known)
     marks = ticks(low, high, 6)
@@ -142,7 +156,7 @@ def domain_of(values: Sequence[float]) -> tuple[float, float]:
 
 
 def path(xs: Sequence[float], ys: Sequence[float]) -> str:
-    """The ``d`` of a polyline; a NaN lifts the pen. A lone point becomes a short dash so that it is seen."""
+    """The ``d`` of a line through the points. A NaN leaves a gap; a point alone becomes a short dash, to be seen."""
     out, down = [], False
     for at, (x, y) in enumerate(zip(xs, ys, strict=True)):
         if not math.isfinite(y):
@@ -156,21 +170,22 @@ def path(xs: Sequence[float], ys: Sequence[float]) -> str:
 
 
 def _thin(n: int, most: int) -> np.ndarray:
-    """At most ``most`` indices spread over range(n), both ends included."""
+    """At most ``most`` of the indices 0 to n - 1, evenly spread and with both ends."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
 def alpha_chart(
     step: np.ndarray, alpha: np.ndarray, names: Sequence[str], marked: Sequence[int], width: int, height: int
 ) -> str:
-    """α of every task over the steps; the ``marked`` tasks stand out and are named at their line's end.
+    """α of every task over the steps. The marked tasks have a colour and a name at the end of their line.
 
     Args:
         step: (T,) step numbers.
         alpha: (T, k) weights, NaN where unknown.
         names: k names.
-        marked: indices of tasks, in the order in which they take the styles ``s0``, ``s1``, ... of the page.
-        width: of the drawing in px, as is the height; text is 12 px.
+        marked: indices of the marked tasks; the first takes the page's style ``s0``, the next ``s1`` and so on.
+        width: of the drawing, in px, where text is 12 px high.
+        height: of the drawing, in px.
     """
     left, top, bottom = 44, 10, 38
     values = width > 600  # room for the last value beside the name
@@ -209,7 +224,7 @@ def alpha_chart(
     for (css, name, value), place in zip(ends, places, strict=True):
         lead = f"M{edge + 1:.1f} {y(value):.1f}L{edge + 10:.1f} {place:.1f}h5"
         body += f'<path class="lead {css}" d="{lead}"/>'
-        text = short(name, LABEL if values else int((right - 20) / 6.6))
+        text = short_name(name, LABEL if values else int((right - 20) / 6.6))
         text += f' <tspan class="soft">{100 * value:.1f} %</tspan>' if values else ""
         body += f'<text x="{edge + 18:.1f}" y="{place + 4:.1f}">{text}<title>{escape(name)}</title></text>'
     label = f"Weights of {len(names)} tasks over steps {first:g} to {last:g}"
@@ -217,7 +232,7 @@ def alpha_chart(
 
 
 def loss_panel(step: np.ndarray, proxy: np.ndarray, reference: np.ndarray, high: float, name: str) -> str:
-    """A task's proxy (solid) and reference (dashed) loss over the steps; ``high`` nats at the top."""
+    """A task's proxy loss (solid) and reference loss (dashed) over the steps, on a scale from 0 to ``high`` nats."""
     width, height, left, top, bottom = 160, 84, 26, 6, 16
     keep = _thin(len(step), 70)
     first, last = float(step[0]), float(step[-1])

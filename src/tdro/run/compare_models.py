@@ -7,18 +7,18 @@ from pathlib import Path
 
 from tdro.console import say
 from tdro.evaluation.compare.compare import compare
-from tdro.evaluation.compare.compare_table import table
-from tdro.evaluation.leaks.leaks import FILE as LEAKS
-from tdro.evaluation.leaks.leaks import counted, find_leaks, leaks_line
-from tdro.evaluation.scoring.bm25 import evaluate_bm25
+from tdro.evaluation.compare.compare_table import comparison_table
+from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
+from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
+from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.files import write_json
 from tdro.recipe.schema import Finetune
-from tdro.report.card import write_card
+from tdro.report.model_card import write_card
 from tdro.run.checks import evaluation_stage
 from tdro.run.folder import RunFolder
 from tdro.run.stages import Stages
-from tdro.run.training_data import TrainingData
+from tdro.run.training_data import RunData
 
 
 def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_leaks: bool) -> None:
@@ -63,7 +63,7 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
     for name in models.keys() - {"untrained"}:
         write_card(folder.path, group.name, name)
     folder.record(stage, round(time.monotonic() - started, 2))
-    say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{table(comparison)}\n")
+    say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{comparison_table(comparison)}\n")
     if look_for_leaks:
         _say_leaks(data, folder.path)
 
@@ -76,11 +76,11 @@ def _models(stages: Stages, group: Finetune) -> dict[str, Path]:
     return {"untrained": stages.workspace.models.base(stages.recipe.base_of(group)).path} | trained
 
 
-def _say_leaks(data: TrainingData, folder: Path) -> None:
+def _say_leaks(data: RunData, folder: Path) -> None:
     _ = data.facts  # reads the training data, or notes why they cannot be read
     if data.unreadable:
         say(f"leaks of test queries were not looked for: {data.unreadable}\n")
         return
     found, names = find_leaks(data.unmined, folder), [test.name for test in data.tests]
-    if counted(found, names)[0]:
+    if leak_counts(found, names)[0]:
         say(f"warning: {leaks_line(found, names)}: see {folder / LEAKS} or the report\n")

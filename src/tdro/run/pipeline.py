@@ -21,8 +21,8 @@ from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.recipe.names import STAGES
 from tdro.recipe.schema import Finetune, Recipe
-from tdro.report.card import write_card
-from tdro.report.html import write_report
+from tdro.report.model_card import write_card
+from tdro.report.report_page import write_report
 from tdro.run.checks import check_inputs, check_report, require_records
 from tdro.run.compare_models import compare_models
 from tdro.run.describe_data import say_cuts, write_data_card

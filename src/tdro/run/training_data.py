@@ -26,10 +26,11 @@ from tdro.data.tokens.stored_texts import negative_counts
 from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.machine import Machine, in_turn
-from tdro.mining.dense import Embedder, embedder_of
-from tdro.mining.mine import VERSION as MINING_VERSION
-from tdro.mining.mine import check_minable, mine_mixture
-from tdro.mining.settings import Mining
+from tdro.mining.embedder import Embedder, embedder_of
+from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mine_task import VERSION as MINING_VERSION
+from tdro.mining.mine_task import check_minable
+from tdro.mining.mining_settings import MiningSettings
 from tdro.models.prompts import neutral_prompt
 from tdro.models.sources import source_content
 from tdro.quickstart import build_sample
@@ -45,10 +46,10 @@ _SAY_WHICH_ROWS = {"mixture", "sources", "tasks", "test_sets", "tests", "hard_ne
 
 def mixture_on_disk(recipe: Recipe) -> Mixture:
     """A recipe's tasks as they are on disk, without mined negatives, and its test sets. Nothing is written."""
-    return TrainingData(recipe, recipe.folder, Machine()).unmined
+    return RunData(recipe, recipe.folder, Machine()).unmined
 
 
-class TrainingData:
+class RunData:
     """The data of a recipe, each part made when it is first asked for.
 
     Args:
@@ -102,12 +103,12 @@ class TrainingData:
         return dict(zip(self.facts.names, self.facts.sizes, strict=True))
 
     @functools.cached_property
-    def mining(self) -> Mining | None:
+    def mining(self) -> MiningSettings | None:
         """How hard negatives are mined; None where every row has enough, or the recipe mines none."""
         keys = self.recipe.negatives
         if keys.mine == "none" or self.facts.fewest_negatives >= keys.per_row:
             return None
-        return Mining(keys.mine, keys.per_row, keys.ranks, keys.margin, keys.relative_margin, random=True)
+        return MiningSettings(keys.mine, keys.per_row, keys.ranks, keys.margin, keys.relative_margin, random=True)
 
     @functools.cached_property
     def mixture(self) -> Mixture:

@@ -1,125 +1,51 @@
-"""A source becomes rows on disk: checked once, written as Arrow files that are memory-mapped from then on.
+"""Builds a task: its source's rows are checked once and written as Arrow files into the cache.
 
-A source is read as a stream, its rows are cleaned by :mod:`tdro.data.read.rows`, and every ``SHARD_ROWS`` of them
-become a
-file that is whole or not there (10 M rows are 100 open files); beside it stands how far the source is read, so that a
-build of 20 GB goes on where a kill left it. Memory is a batch of rows, whatever the source. The folder is named by the
-source's content and the settings that change the rows, so equal data is built once, wherever it lies, and an open
-folder is never stale.
+A source is read as a stream, and its rows are cleaned by :mod:`tdro.data.read.rows`. After each Arrow file
+(:mod:`tdro.data.mixtures.row_files`), ``state.json`` says how far the source was read, so a build of 20 GB that was
+killed goes on from there. Memory is a batch of rows, however large the source.
 
-Every row that was dropped or changed stands in ``problems.jsonl`` with file and line, and their number in
-``task.json``: nothing is dropped silently. Rejected: ``Dataset.from_generator`` (no row numbers, and a kill begins it
-anew), and Parquet (it must be decoded into memory to be read).
+The folder's name is a fingerprint of the source's content and of the settings that change its rows. So equal data are
+built once, wherever they lie, and what is in a folder is never out of date. Nothing is dropped silently: every row that
+was dropped or changed is in ``problems.jsonl`` with file and line, and how many there were is in ``task.json``.
+
+See docs/decisions.md, arrow-files and build-resumes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from tdro.data.mixtures.content import SHARD_ROWS, ShardContent, of_shards
+from tdro.data.mixtures.built import FORMAT, BuiltTask, read_built
+from tdro.data.mixtures.content import of_shards
+from tdro.data.mixtures.row_files import RowWriter, shard_name
+from tdro.data.mixtures.strict_rows import StrictReader
+from tdro.data.read.file_digest import file_digest
 from tdro.data.read.layout import Unclear
-from tdro.data.read.reader import Reader, notes
+from tdro.data.read.reader import Reader
 from tdro.data.read.rows import Problem, Row
 from tdro.data.read.sources import Opened, Part, open_source
-from tdro.data.task import COLUMNS
 from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, write_json
+from tdro.recipe.data_sections import Source
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from tdro.recipe.data_sections import Source
-
-FORMAT = "tdro-task/2"
-BATCH_CHARACTERS = 64 << 20  # in memory at once. Opening reads something of each batch, so small ones are opened late
-_OPENED_AT_ONCE = 32  # files; it is the disk that is waited for
 _BAR_STEP = 1_000  # rows
 _VERSION = 5  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
 
 
-@dataclass(frozen=True)
-class BuiltTask:
-    """A folder that a source was built into.
-
-    Attributes:
-        folder: with ``task.json``, ``problems.jsonl`` and the Arrow files.
-        rows: how many there are.
-        read: how many values the source had, or were read before its limit.
-        fingerprint: of the rows' content, in their order; the same from whatever format they came.
-        queries: of the queries' alone.
-        problems: kind to action (``dropped``, ``repaired``, ``kept``, ``refused``) to how many.
-        shards: names of the Arrow files.
-        unread: columns that were not read.
-        lists: columns whose cells were read as the lists that they are the texts of.
-        beside: what lies beside the source's files and is not read, a line each.
-    """
-
-    folder: Path
-    rows: int
-    read: int
-    fingerprint: str
-    queries: str
-    problems: dict[str, dict[str, int]]
-    shards: list[str]
-    unread: list[str]
-    lists: list[str]
-    beside: list[str] = field(default_factory=list)
-
-    def open(self) -> Dataset:
-        """The rows, memory-mapped: no row is read before it is asked for."""
-        from datasets import Dataset
-        from datasets.table import MemoryMappedTable, concat_tables
-
-        files = [str(self.folder / shard) for shard in self.shards]
-        with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:  # a Dataset of each file takes three times as long
-            tables = list(pool.map(MemoryMappedTable.from_file, files))
-        return Dataset(concat_tables(tables), fingerprint=self.fingerprint[:16])
-
-    @property
-    def dropped(self) -> int:
-        """Values of the source that are no rows."""
-        return self.read - self.rows
-
-    @property
-    def told(self) -> bool:
-        """Whether there is something that the user should know."""
-        return bool(self.problems or self.unread or self.lists or self.beside)
-
-    def summary(self, name: str) -> str:
-        """What became of the source's rows, in a line, and which columns were not read, in another."""
-        return "\n".join([self.numbers(name), *self.not_read(name)])
-
-    def not_read(self, name: str) -> list[str]:
-        """What of the source was not read as it is, files and columns, a line each."""
-        return [*self.beside, *(f"{name}: {line}" for line in notes(self.unread, self.lists))]
-
-    def numbers(self, name: str) -> str:
-        """What became of the source's rows, in a line."""
-        text = f"{name}: {self.rows:,} rows"
-        if self.dropped:
-            text += f", {self.dropped:,} dropped"
-        if self.problems:
-            kinds = ", ".join(f"{sum(actions.values()):,} {kind}" for kind, actions in sorted(self.problems.items()))
-            text += f" ({kinds}: {self.folder / 'problems.jsonl'})"
-        return text
-
-
 def built_task(source: Source, name: str, cache: Path | str | None = None) -> BuiltTask:
-    """The task of a source in the user's cache, built now if its content was not built before.
+    """The task of a recipe's source in the user's cache, built now unless its content was built before.
 
     Args:
         source: a recipe's entry.
-        name: of the task, for the progress bar and errors.
+        name: the task's name, for the progress bar and errors.
         cache: the cache folder; see :func:`tdro.disk.cache_folder`.
 
     Raises:
@@ -131,10 +57,44 @@ def built_task(source: Source, name: str, cache: Path | str | None = None) -> Bu
     return replace(built, beside=opened.beside)
 
 
-def build_task(source: Source, folder: Path | str, name: str, opened: Opened | None = None) -> BuiltTask:
-    """Build a source into a folder, or go on with it; what is there whole is read. Raises as :func:`built_task`.
+def built_file(path: Path, name: str) -> BuiltTask:
+    """The task of a mixture folder's file in the user's cache, built now unless its content was built before.
 
-    One process builds at a time; the others wait for it and find the task.
+    Args:
+        path: the JSONL file, which is read by :class:`tdro.data.mixtures.strict_rows.StrictReader`.
+        name: the task's name, for the progress bar and errors.
+
+    Raises:
+        UserError: the file cannot be opened, a row is wrong, there is none, or the file changes while it is read.
+    """
+    try:
+        path.open("rb").close()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise UserError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    reader = StrictReader(path)
+    opened = Opened([f"mixture {file_digest(path)}"], [path], lambda: [reader.part()])
+    key = fingerprint([_VERSION, opened.content])
+    source = Source.model_construct(source=str(path))
+    return build_task(source, cache_folder() / "tasks" / key, name, opened, reader)
+
+
+def build_task(
+    source: Source,
+    folder: Path | str,
+    name: str,
+    opened: Opened | None = None,
+    strict: StrictReader | None = None,
+) -> BuiltTask:
+    """Build a source into a folder, or go on with a build that was stopped. A folder that is whole is only read.
+
+    One process builds at a time; the others wait for it and find the task. Raises as :func:`built_task`.
+
+    Args:
+        source: a recipe's entry.
+        folder: where to build.
+        name: the task's name.
+        opened: the opened source, if it is at hand.
+        strict: reads the source's rows, instead of a reader that repairs and drops rows. Its builds begin anew.
     """
     folder = Path(folder)
     if not (folder / "task.json").exists():
@@ -143,23 +103,11 @@ def build_task(source: Source, folder: Path | str, name: str, opened: Opened | N
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / "lock"):
                 if not (folder / "task.json").exists():
-                    _build(source, folder, name, opened)
+                    _build(source, folder, name, opened, strict)
         except OSError as error:  # of writing: what cannot be read is a problem of its row, or a UserError
             reason = f"{error.strerror or error}; $TDRO_CACHE moves the cache"
             raise UserError(f"{folder}: task '{name}' cannot be built there ({reason})") from error
     return read_built(folder)
-
-
-def read_built(folder: Path) -> BuiltTask:
-    """What ``task.json`` says. Raises :class:`UserError` if it is broken or of another version."""
-    content = read_json(folder / "task.json")
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{folder / 'task.json'}: not of the format {FORMAT}; delete the folder, it is built again")
-    missing = [shard for shard in content["shards"] if not (folder / shard).is_file()]
-    if missing:
-        raise UserError(f"{folder / missing[0]}: no such file; delete the folder, it is built again")
-    known = ("rows", "read", "fingerprint", "queries", "problems", "shards", "unread", "lists")
-    return BuiltTask(folder, *(content[key] for key in known))
 
 
 @dataclass
@@ -183,41 +131,42 @@ class _State:
         actions[problem.action] = actions.get(problem.action, 0) + 1
 
 
-def _shard_name(number: int) -> str:
-    return f"rows-{number:05d}.arrow"
-
-
-def _build(source: Source, folder: Path, name: str, opened: Opened) -> None:
+def _build(source: Source, folder: Path, name: str, opened: Opened, strict: StrictReader | None) -> None:
     before = [_stamp(file) for file in opened.files]
-    state = _State(**read_json(folder / "state.json")) if (folder / "state.json").exists() else _State()
+    stopped = folder / "state.json"
+    state = _State(**read_json(stopped)) if stopped.exists() and not strict else _State()
     parts = opened.parts()
-    reader = Reader(source.columns, state.unread)
+    reader = strict or Reader(source.columns, state.unread)
     with (
         _problem_file(folder, state) as problems,
         _bar(parts, state, name) as bar,
     ):
-        writer = _Writer(folder, state)
+        writer = RowWriter(folder, len(state.shards))
+        done = state.shards, state.queries
         for row, found in _cleaned(parts, reader, source.limit, state, bar, name):
             if row is None and found[0].action == "refused":
                 _refuse(found[0], folder, name, state)
             for problem in found:
                 state.count(problem)
                 problems.write(json.dumps(asdict(problem), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            state.rows += row is not None
             if row is not None and writer.add(row):
                 problems.flush()
+                state.shards, state.queries = done[0] + writer.rows, done[1] + writer.queries
                 state.problem_bytes = problems.tell()
                 state.unread = reader.unread.seen
-                write_json(folder / "state.json", asdict(state))
+                write_json(stopped, asdict(state))
                 bar.set_postfix_str(f"{state.rows:,} rows", refresh=False)
         writer.close()
+        state.shards, state.queries = done[0] + writer.rows, done[1] + writer.queries
     if unclear := reader.end():
-        (folder / "state.json").unlink(missing_ok=True)
+        stopped.unlink(missing_ok=True)
         raise _asked(name, source.source, unclear)
     if not state.rows:
         raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder, opened)}")
     for file, stamp in zip(opened.files, before, strict=True):
         if _stamp(file) != stamp:
-            (folder / "state.json").unlink(missing_ok=True)
+            stopped.unlink(missing_ok=True)
             raise UserError(f"task '{name}', {file}: changed while it was read; run the command again")
     _finish(source, folder, opened, state, reader)
 
@@ -238,7 +187,7 @@ def _refuse(problem: Problem, folder: Path, name: str, state: _State) -> None:
     raise UserError(f"task '{name}', {where}: {problem.message}{read}")
 
 
-def _finish(source: Source, folder: Path, opened: Opened, state: _State, reader: Reader) -> None:
+def _finish(source: Source, folder: Path, opened: Opened, state: _State, reader: Reader | StrictReader) -> None:
     """Write ``task.json``, which says that all is there."""
     content = {
         "format": FORMAT,
@@ -252,14 +201,14 @@ def _finish(source: Source, folder: Path, opened: Opened, state: _State, reader:
         "source": source.source,
         "settings": {key: getattr(source, key) for key in ("subset", "split", "columns", "limit")},
         "content": opened.content,
-        "shards": [_shard_name(number) for number in range(len(state.shards))],
+        "shards": [shard_name(number) for number in range(len(state.shards))],
     }
     write_json(folder / "task.json", content)
     (folder / "state.json").unlink(missing_ok=True)
 
 
 def _cleaned(
-    parts: list[Part], reader: Reader, limit: int | None, state: _State, bar: tqdm[Any], name: str
+    parts: list[Part], reader: Reader | StrictReader, limit: int | None, state: _State, bar: tqdm[Any], name: str
 ) -> Iterator[tuple[Row | None, list[Problem]]]:
     """Every value from the state up to the limit: its row or None, and its problems. Keeps the state's place."""
     for number, part in enumerate(parts):
@@ -284,69 +233,6 @@ def _cleaned(
                 state.read += 1
                 yield reader.row(value, line)
         bar.update(state.position - shown)
-
-
-class _Writer:
-    """Writes rows as batches, batches as shards, and keeps the state's rows and digests."""
-
-    def __init__(self, folder: Path, state: _State) -> None:
-        import pyarrow
-
-        text = pyarrow.large_string()  # 64-bit offsets: the passages of 3 M rows are more than 2 GiB
-        texts = pyarrow.list_(text)
-        self.schema = pyarrow.schema(list(zip(COLUMNS, (text, text, texts, texts), strict=True)))
-        self.folder, self.state = folder, state
-        self.rows: list[Row] = []
-        self.characters = 0
-        self.stream: Any = None
-        for stale in folder.glob("rows-*"):
-            if stale.name not in {_shard_name(number) for number in range(len(state.shards))}:
-                stale.unlink()
-
-    def add(self, row: Row) -> bool:
-        """Take a row; True if a shard is whole now."""
-        self.rows.append(row)
-        self.characters += sum(map(len, (row.query, *row.positives, *row.negatives)))
-        self.state.rows += 1
-        whole = self.state.rows % SHARD_ROWS == 0
-        if whole or self.characters >= BATCH_CHARACTERS:
-            self._write_batch()
-        if whole:
-            self._end_shard()
-        return whole
-
-    def close(self) -> None:
-        """Write what is left."""
-        if self.rows:
-            self._write_batch()
-        if self.stream is not None:
-            self._end_shard()
-
-    def _write_batch(self) -> None:
-        import pyarrow
-
-        if self.stream is None:
-            self.path = self.folder / f"{_shard_name(len(self.state.shards))}.part"
-            self.file = self.path.open("wb")
-            self.stream = pyarrow.ipc.new_stream(self.file, self.schema)
-            self.content = ShardContent()
-        columns = zip(*self.rows, strict=True)
-        arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, self.schema.types, strict=True)]
-        batch = pyarrow.record_batch(arrays, schema=self.schema)
-        self.stream.write_batch(batch)
-        self.content.add(batch)
-        self.rows = []
-        self.characters = 0
-
-    def _end_shard(self) -> None:
-        self.stream.close()
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        self.path.replace(self.path.with_suffix(""))
-        self.state.shards.append(self.content.rows())
-        self.state.queries.append(self.content.queries())
-        self.stream = None
 
 
 def _problem_file(folder: Path, state: _State) -> Any:

@@ -1,9 +1,8 @@
-"""What a task's rows hold, as a digest: equal rows have an equal one, whoever made them and however they lie on disk.
+"""The digest of a task's rows: equal rows have an equal one, wherever they come from.
 
-The keys of a run hang on it, so it must not matter whether rows were built from a source, read from a mixture, mined or
-copied through, nor in which batches they were written. It is of Arrow's buffers, some 1 GB a second: for each column
-how many texts each list has, how many bytes each text, and the bytes. Rejected: the digest of a JSONL file of the rows
-(ten times as slow), and that of the Arrow file, which another version of Arrow may lay out in another way.
+Whether a stage of a run is done depends on it. So it must not matter whether the rows were built from a source, read
+from a mixture, mined or copied, nor in which batches they were written. For each column the digest covers how many
+texts each row has, how many bytes each text, and the bytes. See docs/decisions.md, content-digest.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from tdro.data.task import COLUMNS, Task
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SHARD_ROWS = 100_000  # that have a digest of their own: a build that was interrupted goes on after them
+SHARD_ROWS = 100_000  # rows of an Arrow file, which have a digest of their own; a stopped build goes on after them
 
 
 class ShardContent:
-    """The digests of the next :data:`SHARD_ROWS` rows or fewer, which may come in any number of parts.
+    """The digests of one shard of rows (:data:`SHARD_ROWS` or fewer), which may come in any number of parts.
 
     Args:
-        columns: that are looked at.
+        columns: the columns that are digested.
     """
 
     def __init__(self, columns: Sequence[str] = COLUMNS) -> None:
@@ -32,7 +31,7 @@ class ShardContent:
         self._of = {(column, what): hashlib.sha256() for column in columns for what in ("lists", "lengths", "texts")}
 
     def add(self, rows: Any) -> None:
-        """Take the next rows: a table or a record batch of Arrow, with :data:`tdro.data.task.COLUMNS`."""
+        """Take the next rows: an Arrow table or record batch with the columns of :data:`tdro.data.task.COLUMNS`."""
         for name in self._columns:
             column = rows.column(name)
             for array in getattr(column, "chunks", [column]):
@@ -56,26 +55,26 @@ class ShardContent:
             self._of[name, "texts"].update(memoryview(texts)[start : start + int(lengths.sum())])
 
     def rows(self) -> str:
-        """Of all these columns."""
+        """The digest of all these columns."""
         return _joined(digest.hexdigest() for digest in self._of.values())
 
     def queries(self) -> str:
-        """Of the queries alone."""
+        """The digest of the queries alone."""
         return _joined(digest.hexdigest() for (column, _), digest in self._of.items() if column == "query")
 
 
 def of_shards(shards: Iterable[str]) -> str:
-    """The digest of rows by those of their shards, in order."""
+    """The digest of all rows, from the digests of their shards in order."""
     return _joined(shards)
 
 
 def rows_content(task: Task) -> str:
-    """The digest of a task's rows, which are read unless it is known."""
+    """The digest of a task's rows: the known one, else they are read for it."""
     return task.fingerprint or of_shards(shard.rows() for shard in _shards(task.rows))
 
 
 def queries_content(rows: Dataset) -> str:
-    """The digest of rows' queries alone, which mining does not change."""
+    """The digest of the queries alone. Mining hard negatives does not change it."""
     return of_shards(shard.queries() for shard in _shards(rows, ["query"]))
 
 

@@ -1,7 +1,7 @@
-"""What the keys of a run need to know of its training data: a few values, which outlive the data in ``run.json``.
+"""The few facts of the training data on which the stages of a run depend; they are kept in ``run.json``.
 
-So whether a stage is done, and whether a model is of the recipe's inputs, shows before anything is mined or tokenized,
-and models can be evaluated when the data that they were trained on are gone.
+With them tdro can say whether a stage is done, or whether a model belongs to a recipe, before it mines or tokenizes
+anything; and models can be evaluated after their training data are gone.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tdro.data.tokens.stored_texts import negative_counts
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Facts of training tasks as they are on disk, before anything is mined.
+    """Facts of the training tasks as they are on disk, before hard negatives are mined.
 
     Attributes:
-        names: of the tasks, in order.
-        sizes: rows of each.
+        names: the tasks' names, in order.
+        sizes: how many rows each has.
         mixture: the fingerprint of their content.
-        hard_negatives_only: numbers of the tasks whose rows take no other row's passages as negatives.
-        fewest_negatives: that any row has.
+        hard_negatives_only: the places of the tasks whose rows use no other row's passages as negatives.
+        fewest_negatives: the number of hard negatives of the row that has fewest.
     """
 
     names: list[str]
@@ -33,7 +33,7 @@ class DataFacts:
 
 
 def facts_of(mixture: Mixture) -> DataFacts:
-    """The facts of a mixture's tasks; its test sets are none of them."""
+    """The facts of a mixture's training tasks. Its test sets do not count."""
     return DataFacts(
         mixture.names,
         mixture.sizes,

@@ -1,8 +1,8 @@
-"""A mixture folder: ``mixture.json``, a JSONL file a training task, a BEIR folder a test set.
+"""Reads a mixture folder: ``mixture.json``, a JSONL file a training task, a BEIR folder a test set.
 
-Rows are checked while they are read, so that a wrong one is named by file and line before any model is
-loaded, and recorded checksums are compared with the files. Rejected: pyarrow's JSON reader (a few times
-faster, but its errors name neither line nor key, and a quarter of a million rows take seconds).
+The rows are checked strictly (:mod:`tdro.data.mixtures.strict_rows`) and built into memory-mapped files in the cache,
+the first time that they are read. The checksums in ``mixture.json`` are compared with the files each time. See
+docs/decisions.md, arrow-files and strict-mixtures.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ import difflib
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdro.data.mixtures.build import built_file
 from tdro.data.mixtures.content import rows_content
-from tdro.data.read.column_names import is_negative, listed, shown_key
-from tdro.data.read.jsonl import raw_rows
-from tdro.data.read.judgements import Unread
-from tdro.data.read.rows import Problem
-from tdro.data.task import COLUMNS, Mixture, Task, TestSet
+from tdro.data.read.column_names import listed
+from tdro.data.read.file_digest import file_digest
+from tdro.data.task import Mixture, Task, TestSet
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256
-from tdro.recipe.places import BEIR_FILES
+from tdro.recipe.source_kinds import BEIR_FILES
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
 FORMAT = "tdro-mixture/1"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -172,23 +170,23 @@ def _chosen(content: dict[str, Any], tasks: Sequence[str] | None, path: Path) ->
 
 def _task(folder: Path, entry: dict[str, Any], say: Callable[[str], None]) -> Task:
     path = folder / entry["file"]
-    unread = Unread()
-    rows = read_rows(path, unread)
-    if unread.seen:
-        say(f"{entry['name']}: not read: {listed(list(unread.seen), None)}")
-    if entry["rows"] not in (None, len(rows)):
-        raise UserError(f"{path}: {len(rows)} rows, but mixture.json says {entry['rows']}; restore or rebuild the file")
-    _same(path, entry["sha256"], sha256(path))
-    task = Task(
+    built = built_file(path, entry["name"])
+    if built.unread:
+        say(f"{entry['name']}: not read: {listed(built.unread, None)}")
+    if entry["rows"] not in (None, built.rows):
+        expected = f"but mixture.json says {entry['rows']}; restore or rebuild the file"
+        raise UserError(f"{path}: {built.rows} rows, {expected}")
+    _same(path, entry["sha256"], file_digest(path))
+    return Task(
         entry["name"],
-        rows,
+        built.open(),
         entry["instruction"],
         entry["symmetric"],
         entry["in_batch_negatives"],
         licence=entry["licence"],
         source=entry["source"],
+        fingerprint=built.fingerprint,
     )
-    return replace(task, fingerprint=rows_content(task))
 
 
 def _test(folder: Path, entry: dict[str, Any], trained: set[str]) -> TestSet:
@@ -207,75 +205,3 @@ def _same(path: Path, recorded: str, found: str) -> None:
             f"{path}: its content is not the one that mixture.json has the checksum of.\n"
             "Restore or rebuild it; if the change is meant, remove 'sha256' from its entry in mixture.json."
         )
-
-
-def read_rows(path: Path | str, unread: Unread | None = None) -> Dataset:
-    """The rows of one task's JSONL file, columns in the order of :data:`tdro.data.task.COLUMNS`.
-
-    ``id`` may be missing (then the line's number) and so may ``negatives`` (then none); other keys are not read.
-
-    Args:
-        path: the file.
-        unread: is told the other keys.
-
-    Raises:
-        UserError: naming file and line of the first row that is wrong, or the file if it has none or cannot be opened,
-            or if another key judges its rows.
-    """
-    import pyarrow as pa
-    from datasets import Dataset
-
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    unread = Unread() if unread is None else unread
-    for line, _, value in raw_rows(path):
-        if isinstance(value, Problem):
-            where = str(path) if value.line is None else f"{path}, line {line}"
-            raise UserError(f"{where}: {value.message}")
-        for name, cell in zip(COLUMNS, _row(value, f"{path}, line {line}", line), strict=True):
-            columns[name].append(cell)
-        if isinstance(value, dict) and (others := [key for key in value if key not in COLUMNS]):
-            unread.add(value, others)
-    if judges := unread.judges(bool(any(columns["negatives"]))):
-        raise UserError(
-            f"{path}: key {shown_key(judges)} judges the rows; keep those whose positives are answers, without it"
-        )
-    if not columns["id"]:
-        raise UserError(f"{path}: no rows")
-    texts = pa.list_(pa.string())
-    kinds = {"id": pa.string(), "query": pa.string(), "positives": texts, "negatives": texts}
-    return Dataset(pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()}))
-
-
-def _row(row: object, where: str, line: int) -> tuple[str, str, list[str], list[str]]:
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-    for name in ("query", "positives"):
-        if name not in row:
-            near = difflib.get_close_matches(name, row, 1)
-            raise UserError(f"{where}: no key {name!r}" + (f"; did you mean it by {near[0]!r}?" if near else ""))
-    for name in ("positives", "negatives"):
-        if not isinstance(row.get(name, []), list):
-            found = type(row[name]).__name__
-            raise UserError(f"{where}: key {name!r} must be a list of strings, found {found}")
-    if "negatives" not in row and (others := [key for key in row if is_negative(key)]):
-        raise UserError(f"{where}: no key 'negatives'; did you mean it by {shown_key(others[0])}?")
-    if not row["positives"]:
-        raise UserError(f"{where}: 'positives' is empty; a row needs at least one")
-    return (
-        _text(row.get("id", str(line)), "key 'id'", where, empty=True),
-        _text(row["query"], "key 'query'", where),
-        [_text(text, "a text in 'positives'", where) for text in row["positives"]],
-        [_text(text, "a text in 'negatives'", where) for text in row.get("negatives", [])],
-    )
-
-
-def _text(value: Any, what: str, where: str, empty: bool = False) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{where}: {what} must be a string, found {type(value).__name__}")
-    if not empty and not value.strip():
-        raise UserError(f"{where}: {what} is empty")
-    if not value.isascii() and _SURROGATE.search(value):
-        raise UserError(
-            f"{where}: {what} has half of a surrogate pair (\\ud800 to \\udfff), which is not text; remove it"
-        )
-    return value

@@ -1,6 +1,6 @@
-"""What the paths on the line of a command mean that reads whole tasks: a mixture, a recipe's sources, or a task a file.
+"""The mixture of a command that reads whole tasks: its paths are a mixture folder, a recipe, or a file a task.
 
-Beside :mod:`tdro.data.mixtures.paths`, which gives raw rows to a check.
+A check, which reads raw rows instead, uses :mod:`tdro.data.mixtures.paths`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _built(paths: Sequence[str]) -> list[Task]:
         if name in tasks:
             raise UserError(f"{path}: a second task would be named {name!r}; rename the file, or write a recipe")
         built = built_task(Source.model_construct(source=path), name)
-        if built.told:
+        if built.notable:
             print(built.summary(name))
         tasks[name] = Task(name, built.open(), source=path, fingerprint=built.fingerprint)
     return list(tasks.values())

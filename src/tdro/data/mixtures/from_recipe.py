@@ -1,4 +1,4 @@
-"""The mixture that a recipe's sources and test sets make: every source built, every test set's files there."""
+"""The mixture of a recipe with sources: every source is built, and every test set is there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdro.data.mixtures.build import BuiltTask, built_task
+from tdro.data.mixtures.build import built_task
+from tdro.data.mixtures.built import BuiltTask
 from tdro.data.task import Mixture, Task, TestSet
+from tdro.terminal_table import terminal_table
 
 if TYPE_CHECKING:
     from tdro.recipe.data_sections import Data, Source
@@ -18,7 +20,7 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
 
     Args:
         data: a recipe's section with ``sources``.
-        say: told of every task in which rows were dropped or changed, or columns were not read.
+        say: is given a line for each task of which rows were dropped or changed, or columns were not read.
 
     Raises:
         UserError: as :func:`tdro.data.mixtures.build.built_task`, for the first source that cannot be built.
@@ -27,19 +29,19 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
     for name, source in (data.sources or {}).items():
         if data.tasks is None or name in data.tasks:
             built[name] = built_task(source, name)
-            if built[name].told:
+            if built[name].notable:
                 say(built[name].summary(name))
     return built
 
 
 def sources_table(built: Mapping[str, BuiltTask]) -> str:
     """Rows and problems of built tasks, a line each, and the files where every problem stands."""
-    width = max(len(name) for name in [*built, "task"])
-    lines = [f"{'task':<{width}}  {'rows':>11}  {'dropped':>9}  problems"]
+    rows = []
     for name, task in built.items():
         kinds = ", ".join(f"{sum(counts.values()):,} {kind}" for kind, counts in sorted(task.problems.items()))
-        lines.append(f"{name:<{width}}  {task.rows:>11,}  {task.dropped:>9,}  {kinds or '-'}")
-    lines.append(f"{'all':<{width}}  {sum(t.rows for t in built.values()):>11,}")
+        rows.append([name, f"{task.rows:,}", f"{task.dropped:,}", kinds or "-"])
+    rows.append(["all", f"{sum(task.rows for task in built.values()):,}"])
+    lines = [terminal_table(["task", "rows", "dropped", "problems"], rows, left=["problems"])]
     lines += [line for name, task in built.items() for line in task.not_read(name)]
     lines += [f"{name}: {task.folder / 'problems.jsonl'}" for name, task in built.items() if task.problems]
     return "\n".join(lines)
@@ -66,8 +68,11 @@ def _task(name: str, source: Source, built: BuiltTask) -> Task:
 
 
 def source_tests(data: Data) -> list[TestSet]:
-    """The test sets beside the sources, none of which is read. What they do not say themselves is as of their task,
-    trained in this run or not."""
+    """The recipe's test sets; their files are not read.
+
+    A test set that has no instruction, or does not say whether it is symmetric, is taken to be like the task that it
+    belongs to, whether that task is trained in this run or not.
+    """
     trained = set(data.sources or {}) if data.tasks is None else set(data.tasks)
     tests = []
     for name, test in (data.test_sets or {}).items():

@@ -1,6 +1,7 @@
-"""What a path on a data command's line means: a mixture folder, a recipe, or a source of one task.
+"""The raw rows that a data command's paths name: a mixture folder's, a recipe's, or one source's.
 
-Rejected: an option for each kind; a folder with a ``mixture.json`` and a YAML file are nothing else.
+A folder with a ``mixture.json`` is a mixture, a YAML file is a recipe, everything else a source. Commands that need
+whole tasks use :mod:`tdro.data.mixtures.from_paths`. See docs/decisions.md, paths-without-options.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from tdro.data.read.jsonl import raw_rows
 from tdro.data.read.sources import Part, open_source
 from tdro.errors import UserError
-from tdro.recipe.places import looks_like_file
+from tdro.recipe.source_kinds import looks_like_file
 
 if TYPE_CHECKING:
     from tdro.recipe.data_sections import Source

@@ -1,7 +1,7 @@
-"""A mixture written to a new folder: what :mod:`tdro.data.mixtures.folder` reads.
+"""Writes a mixture to a new folder, which :mod:`tdro.data.mixtures.folder` reads.
 
-Written beside its place and renamed, so there is a whole mixture or none; rows are streamed, so a large task costs no
-memory. Rejected: links to the test sets instead of copies (a mixture is one folder that can be moved).
+It is written beside its place and then renamed, so there is a whole mixture or none. Rows are streamed, so a large task
+takes no memory. Test sets are copied. See docs/decisions.md, copied-tests.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tdro.data.task import COLUMNS, Mixture, Task, TestSet
 from tdro.disk import check_writable
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256, whole_folder, write_atomic, write_json
-from tdro.recipe.places import BEIR_FILES
+from tdro.recipe.source_kinds import BEIR_FILES
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 def check_new_folder(folder: Path, read: Iterable[Path], force: bool = False) -> None:
-    """Raise where :func:`write_mixture` would: before anything long has been done."""
+    """Raise what :func:`write_mixture` would raise, so that it is known before anything long is done."""
     place = folder.resolve()
     for path in read:
         if path.resolve() == place or place in path.resolve().parents:
@@ -69,7 +69,7 @@ def _made_from(folder: Path) -> str:
 
 
 def mixture_key(mixture: Mixture) -> str:
-    """A fingerprint of everything of a mixture that a copy of it would have."""
+    """A fingerprint of all that is written of a mixture: its content, and licences and sources too."""
     about = [[task.in_batch_negatives, task.licence, task.source] for task in mixture.tasks]
     return fingerprint([mixture_fingerprint(mixture), about])
 

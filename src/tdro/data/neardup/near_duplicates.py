@@ -1,14 +1,11 @@
-"""Near-duplicates among many short texts: the same question written twice, and not another question of the same form.
+"""Finds the near-duplicates among many short texts: the same question written twice, not another one of the same form.
 
-Two texts are near-duplicates if they have the same words, but for their order, slips of the pen, spacing and added
-function words (:mod:`tdro.data.neardup.same_words` says which), and ``threshold`` of their letters agree. A similarity
-of
-n-grams alone cannot tell "captial of France" from "capital of Greece"; looking at the words that differ can. Comparing
-all pairs is out of the question: :mod:`tdro.data.neardup.shared_keys` finds those that may be.
+Two texts are near-duplicates if they have the same words, apart from their order, single typing errors, spacing and
+added function words, and if at least ``threshold`` of their letters agree. "captial of France" is a near-duplicate of
+"capital of France"; "capital of Greece" is not. :mod:`tdro.data.neardup.same_words` compares two texts, and
+:mod:`tdro.data.neardup.shared_keys` finds the pairs that are worth comparing.
 
-Rejected, each measured by ``benchmarks/dedup.py``: SimHash (one typo in a short text moves more than two of its bits, a
-changed number in a long one does not), and MinHash with LSH by datasketch or rensa (it finds changed names with the
-typos, and takes longer).
+See docs/decisions.md, near-duplicates.
 """
 
 from __future__ import annotations

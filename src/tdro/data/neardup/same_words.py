@@ -1,7 +1,7 @@
-"""How the words of two texts differ, and whether that makes another question of one.
+"""Decides whether the words in which two texts differ make two questions of them.
 
-A similarity of letters says 0.9 to "capital of Iran" and "capital of Iraq" as to a typing error. So the words are
-paired, and what is left over on either side decides:
+The letters alone cannot say it: "capital of Iran" and "capital of Iraq" agree as much as a text and its typing error.
+So the words of the texts are paired, and those that are left over decide:
 
 - a word against one that is a single slip away (a letter more, less, other, or two exchanged) may be a typing error.
   It is one if hardly anybody else writes it: both words known means two words (:func:`is_slip`);
@@ -15,8 +15,7 @@ paired, and what is left over on either side decides:
   but no katakana, Thai, Khmer, …) another; one Han character for another is another word.
 
 Letters are compared decomposed (NFD), so that an accent, or one of the letters in a Korean syllable, is one slip.
-Rejected: lists of stop words and names (languages without end), a language model (another model's mistakes, and
-minutes), rapidfuzz's token ratios (they weigh a changed name by its letters).
+See docs/decisions.md, same-words.
 """
 
 from __future__ import annotations
@@ -31,13 +30,15 @@ from rapidfuzz.distance import OSA
 
 from tdro.data.neardup.words import unspaced
 
-_RARE, _SURE = 2, 100  # texts that have a slip, at most, if so many times as many have the right word; else one
-_SHORTEST_SURE = 3  # letters of such a word, at least;
-_SHORTEST = 5  # of another one: too many words are a slip away from a shorter one
-_KNOWN = 4  # texts that have a word, for it to be known
-_COMMON, _COMMON_TEXTS = 0.005, 20  # the share of texts that have a function word, at least, and how many
-_FUNCTION_LETTERS = 4  # of a function word, at most
-_LONGEST_EXCHANGED = 8  # words (characters of a script without spaces) that change places with others
+# A word is a typing error of another one if at most _RARE texts have it, _SURE times as many have the other, and the
+# longer of the two has at least _SHORTEST_SURE letters. Otherwise only one text may have it, and the longer must have
+# at least _SHORTEST letters, for many words are one letter away from a shorter one.
+_RARE, _SURE, _SHORTEST_SURE = 2, 100, 3
+_SHORTEST = 5
+_KNOWN = 4  # a word that so many texts have is known: a rare word may be its slip even in the first letter
+_COMMON, _COMMON_TEXTS = 0.005, 20  # a function word is in at least this share of the texts, and in so many of them
+_FUNCTION_LETTERS = 4  # a function word has at most so many letters
+_LONGEST_EXCHANGED = 8  # runs of at most so many words are recognised when they change places
 
 
 def _set(words: str) -> frozenset[str]:

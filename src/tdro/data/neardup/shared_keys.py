@@ -1,4 +1,4 @@
-"""Which of many texts may be near-duplicates: those that share a key, found without comparing all pairs.
+"""Finds the pairs of texts that may be near-duplicates: those that share a key. Not all pairs are compared.
 
 The keys of a text are hashes of
 
@@ -17,8 +17,7 @@ Time and memory grow with the texts, not with their square, whatever the texts: 
 meets a few of them only, and of all that a text meets, it is compared with the closest. Among 200,000 real queries this
 last rule loses no near-duplicate.
 
-Rejected: a sparse product of n-grams (common n-grams make it quadratic), and bands of MinHash values (to meet a text
-with a typo in one of four words they must meet half of everything).
+See docs/decisions.md, shared-keys.
 """
 
 from __future__ import annotations
@@ -35,11 +34,13 @@ from tdro.data.neardup.words import HashedTexts, Hashes, Ints
 
 _LOG = logging.getLogger(__name__)
 
-_FROM_ENDS = 4  # letters of a word with keys from its ends, at least; of one with a key without it, at most
-_LONGEST = 32  # words; a longer text has no keys of all words but one
-_CROWD = 50  # texts that share a key: of more, a template most likely,
-_FEW = 5  # each meets so many only
-_MOST = 12  # texts that a text is compared with
+# A word of at least so many letters is replaced by its first or last two letters in a key; a word of at most so many
+# is left out of a key.
+_FROM_ENDS = 4
+_LONGEST = 32  # a text of more words has no keys of all words but one
+_CROWD = 50  # if more texts than that share a key, they are most likely from one template:
+_FEW = 5  # each of them then meets so many only
+_MOST = 12  # a text is compared with at most so many others
 _ODD = np.uint64(0xD6E8FEB86659FD93)  # makes another hash of a hash
 _PAIRS_AT_ONCE = 1 << 22
 Owners = NDArray[np.int32]

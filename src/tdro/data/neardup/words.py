@@ -1,11 +1,10 @@
-"""Texts as words, for comparing them: as strings where two texts are compared, as 64-bit hashes where millions are.
+"""The words of a text: as strings to compare two texts, as 64-bit hashes to find pairs among millions.
 
 Both ways read the normalised text (:mod:`tdro.data.same_text`). Letters, marks, numbers and the symbols of
-mathematics and money make words ("c++", "a <= b", "$5"), everything else parts them. In a script without spaces every
-character is a word of its own, since only a dictionary of the language says where a word ends. A text without any
-letter ("???") has the numbers of its characters for words, so that it has some. Rejected: scikit-learn's
-HashingVectorizer (its analyzer is Python, and takes longer than all that is done here) and word segmenters (a model a
-language).
+mathematics and money make words ("c++", "a <= b", "$5"); everything else separates them. In a script without spaces
+every character is a word of its own, since only a dictionary of the language says where a word ends. A text without any
+letter ("???") has the numbers of its characters for words, so that it has some.
+See docs/decisions.md, hashed-words.
 """
 
 from __future__ import annotations

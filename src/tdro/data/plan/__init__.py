@@ -1,8 +1,7 @@
-"""Which rows a step reads: a pure function of (seed, step).
+"""Which rows each step reads. A plan is a pure function of (seed, step): it has no state to save.
 
-holdout.py     Which rows stage 0 may read and which stage 1, so that the reference is judged on rows it has not
-               memorised.
-permute.py     Random permutations that are evaluated point by point, so that a plan needs no memory.
-row_plans.py   Which rows step t reads: a pure function of (seed, step).
-task_order.py  Which task each batch is drawn from, so that batches are homogeneous and the weights are kept.
+row_plans.py   The rows of step t: of all tasks (stage 1), or of one task (stages 0 and 2).
+task_order.py  Which task each step of stages 0 and 2 reads, so that over the run the tasks get their weights.
+permute.py     Random permutations that take no memory: the place of any row is computed by itself.
+holdout.py     Which rows train the reference and which are kept for stage 1.
 """

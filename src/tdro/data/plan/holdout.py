@@ -1,7 +1,7 @@
-"""Which rows stage 0 may read and which stage 1, so that the reference is judged on rows it has not memorised.
+"""Which rows train the reference (stage 0) and which are kept for stage 1.
 
-A reference that has learned a small task by heart has almost no loss on it, and the ratio then up-weights the task
-for being small. ``held_out`` keeps a share of every task for stage 1 alone; ``cross_fit`` trains two references on
+A reference that has learned a small task by heart has almost no loss on its rows, and tDRO would then up-weight the
+task for being small. ``held_out`` keeps a share of every task for stage 1 alone; ``cross_fit`` trains two references on
 halves, and each scores the other's rows. The split is a pure function of (seed, task, row).
 """
 

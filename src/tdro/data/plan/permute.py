@@ -1,10 +1,9 @@
-"""Random permutations that are evaluated point by point, so that a plan needs no memory.
+"""Random permutations that take no memory: the place of any row is computed by itself.
 
-``permute(i, n, key)`` is a bijection of 0…n-1 for each key: a four-round Feistel network on the smallest even number
-of bits that covers n, walked until it lands below n (at most four steps in expectation). A thousand tasks of a
-million rows are shuffled without storing one index, and any step can be read without the ones before it. Rejected:
-``rng.permutation``, which costs 8 bytes a row and has to be replayed or stored to resume; NumPy's generators, whose
-streams may change between versions.
+``permute(i, n, key)`` is a permutation of 0…n-1 for each key. It is a four-round Feistel network on the smallest even
+number of bits that covers n, applied again until the result is below n (at most four times on average). So a thousand
+tasks of a million rows are shuffled without storing an index, and any step can be read without those before it. See
+docs/decisions.md, computed-permutations.
 """
 
 from __future__ import annotations

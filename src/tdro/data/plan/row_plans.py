@@ -1,12 +1,11 @@
-"""Which rows step t reads: a pure function of (seed, step).
+"""The rows of step t: a pure function of (seed, step).
 
-A plan has no state to save: resuming is starting at step t, ranks take slices of the same step, the reference can be
-scored ahead, and two runs that differ in η read the same rows. A row is not read again before its task is exhausted,
-and each pass over a task is shuffled anew. Rejected: samplers with iterators, which must be replayed to resume and
-drift apart between ranks.
+A plan has no state to save. To resume, start at step t; each rank takes a slice of the step; the reference can be
+scored ahead; two runs that differ only in η read the same rows. A row is not read again before all rows of its task
+were read, and each pass over a task has another order. See docs/decisions.md, plans-without-state.
 
-Two plans: :class:`MixedPlan` (stage 1: rows of all tasks in a step) and :class:`HomogeneousPlan` (stages 0 and 2: all
-rows of a step from one task).
+:class:`MixedPlan` has rows of all tasks in a step (stage 1), :class:`HomogeneousPlan` rows of one task (stages 0 and
+2).
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class StepRows:
 
 
 class Plan(Protocol):
-    """What the trainer and the reference read: the rows of any step, in any order of asking."""
+    """A plan, as the trainer and the reference use it: the rows of any step, asked for in any order."""
 
     seed: int
     steps: int
@@ -62,7 +61,7 @@ class Plan(Protocol):
 
 
 def _rows(seed: int, stream: int, task: Ints, ordinal: Ints, sizes: Ints) -> StepRows:
-    """The ``ordinal``-th row that each task gives: its pass, and its place in that pass's shuffle."""
+    """The ``ordinal``-th row that each task gives, counted from the start: which pass over the task, and which row."""
     size = sizes[task]
     visit = ordinal // size
     row = permute(ordinal % size, size, mix(seed, stream, task, visit))
@@ -118,7 +117,7 @@ class MixedPlan:
     ) -> None:
         self.sizes = _checked(sizes, batch, steps)
         self.batch, self.steps, self.seed, self.sampling = batch, steps, seed, sampling
-        # Only ``random`` counts: how many rows each task gave before the step that was asked for last.
+        # For ``random`` only: the step that was asked for last, and how many rows each task gave before it.
         self._counted: tuple[int, Ints] = (0, np.zeros(len(self.sizes), dtype=np.int64))
 
     def step(self, step: int) -> StepRows:

@@ -1,9 +1,9 @@
-"""Which task each batch is drawn from, so that batches are homogeneous and the weights are kept.
+"""Which task each step of stages 0 and 2 reads, so that over the run the tasks get their weights.
 
-``systematic`` gives each task its largest-remainder share of the steps, spread evenly over the run from a random
-phase: the realised counts never stray from ``weight × steps`` by more than one, and two runs that differ in weights
-differ in nothing else. ``random`` draws each step independently, as the paper does; at 400 steps and a weight of 1/16
-that leaves 25 ± 5 steps, noise that a comparison of mixtures does not need.
+``systematic`` gives each task its share of the steps (rounded by largest remainders), spread evenly over the run from a
+random start. The counts are never more than one off ``weight × steps``, and two runs that differ in weights differ in
+nothing else. ``random`` draws each step by itself, as the paper does: at 400 steps and a weight of 1/16 that is 25 ± 5
+steps, noise that a comparison of mixtures does not need.
 """
 
 from __future__ import annotations

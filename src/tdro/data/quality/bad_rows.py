@@ -1,7 +1,6 @@
-"""Every problem that a check finds, with the row that has it, as a line of JSON.
+"""Writes every problem that a check finds, with the row that has it, as a line of JSON.
 
-Written while the check runs, for there may be millions, into a file beside the destination that takes its name in the
-end.
+There may be millions, so they are written while the check runs: to a temporary file that gets its name in the end.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import IO
 
 from tdro.data.quality.check import Sink
 from tdro.data.read.rows import Problem
-from tdro.disk import check_writable, named
+from tdro.disk import check_writable, writing
 from tdro.errors import UserError
 
 
@@ -43,7 +42,7 @@ def bad_rows_file(path: Path | None, force: bool = False) -> Iterator[Sink | Non
     if path.exists() and not force:
         raise UserError(f"{path}: is there already; give another name, or --force to overwrite it")
     check_writable(path)
-    with named(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
             temporary = Path(file.name)

@@ -1,8 +1,8 @@
 """Checks training data: finds what is wrong, by file and line, and says what a run would do about it.
 
-Nothing is changed. Every row is read by :class:`tdro.data.read.reader.Reader`, exactly as for training, so that a check
-tells what a run does. Rows are streamed: a few bytes of each are kept (:mod:`tdro.data.quality.row_facts`) to compare it
-with the rest of its task in the end.
+Nothing is changed. Every row is read by :class:`tdro.data.read.reader.Reader`, exactly as for training, so that a
+check tells what a run does. Rows are streamed: a few bytes of each are kept (:mod:`tdro.data.quality.row_facts`) to
+compare it with the rest of its task in the end.
 """
 
 from __future__ import annotations
@@ -81,19 +81,12 @@ def _check_task(task: Input, report: CheckReport, batch: int | None, sink: Sink 
         if row is not None and row.negatives:
             has_negatives = True
             problems = [*problems, *_false_negatives(row, file, line)]
-        lost = False
-        if problems:
-            for problem in problems:
-                tell(problem, raw)
-            if isinstance(raw, Problem) and raw.action != "dropped":  # about the file, not about a row
-                continue
-            actions = {problem.action for problem in problems}
-            lost = "dropped" in actions or "refused" in actions
-            numbers.repaired += "repaired" in actions and not lost
-        numbers.read += 1
-        numbers.dropped += lost
-        numbers.kept += not lost
-        if row is not None and not lost:
+        for problem in problems:
+            tell(problem, raw)
+        if isinstance(raw, Problem) and raw.action != "dropped":  # about the file, not about a row
+            continue
+        kept = numbers.count_row({problem.action for problem in problems})
+        if kept and row is not None:
             facts.add(row, file, line)
     facts.end()
 
@@ -164,9 +157,9 @@ def _false_negatives(row: Row, file: str, line: int) -> Iterator[Problem]:
 
 def _of_the_whole_task(facts: TaskFacts, numbers: TaskReport, batch: int | None, file: str) -> Iterator[Problem]:
     """The problems that only the whole task shows. Fills in the numbers that only the whole task has."""
-    again = repeated_queries(facts)
-    numbers.duplicates = len(again)
-    yield from again
+    for problem in repeated_queries(facts):
+        numbers.duplicates += 1
+        yield problem
     for what in ("query", "positive"):
         yield from misfits(facts, what)
     if len(facts):

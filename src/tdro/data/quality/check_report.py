@@ -43,6 +43,15 @@ class TaskReport:
     positive_languages: dict[str, float] = field(default_factory=dict)
     language_rows: int = 0
 
+    def count_row(self, actions: set[Action]) -> bool:
+        """Count a row by what is done about its problems. Whether it is kept."""
+        lost = "dropped" in actions or "refused" in actions
+        self.read += 1
+        self.dropped += lost
+        self.kept += not lost
+        self.repaired += not lost and "repaired" in actions
+        return not lost
+
 
 @dataclass
 class CheckReport:

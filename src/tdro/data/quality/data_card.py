@@ -1,7 +1,8 @@
-"""A data card: what the tasks of a mixture hold, in numbers and samples.
+"""Makes a data card: what the tasks of a mixture hold, in numbers and a few samples.
 
-Rows, negatives and duplicates are counted over all rows, a batch at a time, keeping 8 bytes of each text. Lengths and
-languages come from rows spread evenly over the task, since tokenizing 10 M rows would take hours and change no digit.
+Rows, negatives and duplicates are counted over all rows, a batch at a time, keeping 8 bytes of each text. Lengths come
+from at most ``LENGTH_ROWS`` and languages from at most ``LANGUAGE_ROWS`` rows, spread evenly over the task: tokenizing
+10 M rows would take hours and change no digit.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from tdro.console import progress_bar
-from tdro.data.quality.languages import languages_of
+from tdro.data.quality.languages import LANGUAGE_ROWS, Languages, languages_of
 from tdro.data.quality.outliers import repeated
 from tdro.data.same_text import normalise
 from tdro.data.task import Mixture, Task
 from tdro.data.tokens.cuts import Cutter, TaskCut
 from tdro.files import write_json
 
-TokenCounter = Callable[[list[str]], NDArray[np.int64]]  # texts to their numbers of tokens
+TokenCounter = Callable[[list[str]], NDArray[np.int64]]  # gives each text's number of tokens
 FORMAT = "tdro-data-card/1"
-LENGTH_ROWS = 20_000  # of a task: their lengths and languages are told
-_SAMPLES = 3
-_BATCH = 5_000
-_AT_ONCE = 2_000  # texts to the tokenizer
+LENGTH_ROWS = 20_000  # at most so many rows of a task are measured
+_SAMPLES = 3  # rows of a task that are shown
+_BATCH = 5_000  # rows that are counted at once
+_AT_ONCE = 2_000  # texts that are tokenized at once
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of the texts of a task: the median, and what 95 % of them do not exceed."""
+    """The median length of a task's texts, and the length that 95 % of them do not exceed."""
 
     median: float
     most: float
@@ -42,7 +43,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of texts a row."""
+    """How many positives, or negatives, the rows have: the least, the mean and the most."""
 
     least: int
     mean: float
@@ -55,21 +56,22 @@ class TaskCard:
 
     Attributes:
         name: of the task.
-        rows: how many.
+        rows: how many rows it has.
         instruction: what a query asks for.
-        licence: of the texts.
-        source: where they come from.
-        query_languages: shares of the queries by ISO 639 code, largest first; ``und`` where none can be told.
-        passage_languages: of the first positives.
-        query_lengths: in the card's unit.
-        passage_lengths: of positives and hard negatives.
-        positives: a row.
-        negatives: a row.
-        without_negatives: rows that have none.
-        same_query: rows whose query an earlier row has, after normalisation.
-        same_positive: rows of which a positive is also an earlier row's.
+        licence: the licence of the texts.
+        source: where the texts come from.
+        query_languages: the share of the queries in each language, by ISO 639 code, largest first; ``und`` if it is
+            not known.
+        passage_languages: the same of the first positives.
+        query_lengths: lengths of the queries, in the card's unit.
+        passage_lengths: lengths of the positives and hard negatives.
+        positives: how many positives a row has.
+        negatives: how many hard negatives a row has.
+        without_negatives: rows that have no hard negative.
+        same_query: rows whose query, after normalisation, an earlier row has too.
+        same_positive: rows of which a positive is also a positive of an earlier row.
         samples: query, first positive and first hard negative (or None) of three rows.
-        cut: what training does not read of the texts; None where no tokens are counted.
+        cut: how much of the texts training does not read; None if no tokens are counted.
     """
 
     name: str
@@ -95,13 +97,14 @@ class DataCard:
     """What a mixture holds.
 
     Attributes:
-        unit: of lengths: ``tokens`` (special ones included) or ``characters``.
+        unit: what lengths count: ``tokens`` (special ones included) or ``characters``.
         tokenizer: the model whose tokens are counted, or empty.
-        length_rows: at most so many rows of a task were looked at for lengths and languages.
-        tasks: a card each.
-        query_tokens: the limit of a recipe; None without one.
-        passage_tokens: the same.
-        longest: the most tokens that the model reads, prompt included; None: all, or no tokens are counted.
+        length_rows: at most so many rows of a task were measured.
+        tasks: a card for each task.
+        query_tokens: tokens after which the recipe cuts a query; None without a recipe.
+        passage_tokens: tokens after which the recipe cuts a passage; None without a recipe.
+        longest: the most tokens that the model reads, prompt included; None if it has no limit, or no tokens are
+            counted.
     """
 
     unit: str
@@ -113,7 +116,7 @@ class DataCard:
     longest: int | None = None
 
     def save(self, path: Path | str, fingerprint: str = "") -> None:
-        """Write it as JSON, with a fingerprint of what it was made of."""
+        """Write the card as JSON, with the fingerprint of the data and settings that it was made from."""
         write_json(path, {"format": FORMAT, "fingerprint": fingerprint, **asdict(self)})
 
 
@@ -124,17 +127,17 @@ def describe(
     length_rows: int = LENGTH_ROWS,
     cutter: Cutter | None = None,
 ) -> DataCard:
-    """Look at every task of a mixture.
+    """Make the data card of a mixture.
 
     Args:
-        mixture: tasks with at least a row.
-        count: numbers of tokens of texts; None: lengths are in characters.
-        tokenizer: the name of the model whose tokens they are.
-        length_rows: rows of a task whose lengths and languages are told.
-        cutter: cuts as training does; None: what is cut is not told.
+        mixture: tasks that have rows.
+        count: gives each text's number of tokens. None: lengths are in characters.
+        tokenizer: the name of the model whose tokens are counted.
+        length_rows: at most so many rows of a task are measured.
+        cutter: cuts texts as training does. None: the card does not say how much is cut.
 
     Raises:
-        UserError: an instruction leaves nothing of its task's texts.
+        UserError: an instruction is so long that nothing of its task's texts is read.
     """
     with progress_bar(total=sum(mixture.sizes), title="describing", unit=" rows", unit_scale=True) as bar:
         tasks = [_task_card(task, count or _characters, length_rows, cutter, bar) for task in mixture.tasks]
@@ -153,8 +156,8 @@ def _task_card(task: Task, count: TokenCounter, length_rows: int, cutter: Cutter
     positives, negatives, same_query, same_positive = _all_rows(task, bar)
     return TaskCard(
         *(task.name, len(task), task.instruction, task.licence, task.source),
-        query_languages=languages_of(sampled["query"]).shares(),
-        passage_languages=languages_of([texts[0] for texts in sampled["positives"]]).shares(),
+        query_languages=_languages(sampled["query"]).shares(),
+        passage_languages=_languages([texts[0] for texts in sampled["positives"]]).shares(),
         query_lengths=query_lengths,
         passage_lengths=passage_lengths,
         positives=_counts(positives),
@@ -167,13 +170,22 @@ def _task_card(task: Task, count: TokenCounter, length_rows: int, cutter: Cutter
     )
 
 
+def _languages(texts: list[str]) -> Languages:
+    return languages_of([texts[place] for place in spread(len(texts), LANGUAGE_ROWS)])
+
+
 def spread(size: int, wanted: int) -> list[int]:
     """At most ``wanted`` of ``size`` places, evenly from the first to the last."""
     return np.unique(np.linspace(0, max(size - 1, 0), min(wanted, size)).astype(int)).tolist()
 
 
 def _all_rows(task: Task, bar: tqdm[Any]) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Positives and negatives of each row, (rows,) each; rows with an earlier row's query, and with its positive."""
+    """Numbers from a pass over all rows of a task.
+
+    Returns:
+        how many positives each row has, int64 [n_rows]; how many negatives, int64 [n_rows]; how many rows have the
+        query of an earlier row; how many have a positive of an earlier row.
+    """
     import pyarrow.compute as compute
 
     queries, answers = array("q"), array("q")

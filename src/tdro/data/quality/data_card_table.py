@@ -1,4 +1,4 @@
-"""A data card as text for a terminal: a line a task, licences and sources, and samples cut to the terminal's width."""
+"""Prints a data card: a line a task, licences and sources, and samples cut to the terminal's width."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import shutil
 import unicodedata
 
 from tdro.data.quality.data_card import Counts, DataCard, Lengths, TaskCard
-from tdro.data.quality.languages import UNDETERMINED
+from tdro.data.quality.languages import LANGUAGE_ROWS, UNDETERMINED
 from tdro.data.tokens.cuts import percent
+from tdro.terminal_table import terminal_table
 
 _HEAD = ("task", "rows", "queries", "passages")
 _CUT = "cut"
 _TAIL = ("positives", "negatives", "none", "same query", "same positive", "languages")
-_LEFT = ("task", "languages")
-_FEW = 0.1  # share of texts of a known language below which the others' is not guessed
+_FEW = 0.1  # if the language of fewer texts is known, they say nothing about the others
 SHARES = "shares of the texts whose language can be told; –: fewer than a tenth"
 
 
 def describe_text(card: DataCard, width: int | None = None) -> str:
-    """The card, with samples of at most ``width`` columns (None: the terminal's)."""
+    """The card as text for a terminal of ``width`` columns (None: of this one), at which samples are cut."""
     width = width or shutil.get_terminal_size((100, 24)).columns
-    lines = [*_table(card), *_legend(card), *_equal(card), ""]
+    lines = [_table(card), *_legend(card), *_equal(card), ""]
     lines += [
         f"{task.name}: {task.licence or 'no licence given'}; {task.source or 'no source given'}" for task in card.tasks
     ]
@@ -29,17 +29,9 @@ def describe_text(card: DataCard, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _table(card: DataCard) -> list[str]:
+def _table(card: DataCard) -> str:
     head = (*_HEAD, *([_CUT] if _has_cuts(card) else []), *_TAIL)
-    rows = [head, *map(_cells, card.tasks)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return [
-        "  ".join(
-            cell.ljust(width) if name in _LEFT else cell.rjust(width)
-            for cell, width, name in zip(row, widths, head, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+    return terminal_table(head, [_cells(task) for task in card.tasks], left=["languages"])
 
 
 def _has_cuts(card: DataCard) -> bool:
@@ -60,6 +52,7 @@ def _cells(task: TaskCard) -> tuple[str, ...]:
 def _legend(card: DataCard) -> list[str]:
     unit = f"tokens of {card.tokenizer}" if card.tokenizer else card.unit
     looked = max((task.rows for task in card.tasks), default=0) > card.length_rows
+    sampled = max((task.rows for task in card.tasks), default=0) > LANGUAGE_ROWS
     return [
         f"queries, passages: median / 95 % of the lengths in {unit}"
         + (f", from {card.length_rows:,} rows a task" if looked else ""),
@@ -70,12 +63,13 @@ def _legend(card: DataCard) -> list[str]:
         ),
         "positives, negatives: a row, on average (least to most); none: rows without a negative",
         "same query, same positive: rows that share it with an earlier row",
-        f"languages: of queries / first positives; {SHARES}",
+        f"languages: of queries / first positives; {SHARES}"
+        + (f"; from {LANGUAGE_ROWS:,} rows a task" if sampled else ""),
     ]
 
 
 def cut_at(card: DataCard) -> str:
-    """Where texts are cut: ``20 / 40 tokens, instructions not counted``."""
+    """After how many tokens queries and passages are cut, such as ``20 / 40 tokens, instructions not counted``."""
     limits = [
         card.longest if wanted is None else wanted if card.longest is None else min(wanted, card.longest)
         for wanted in (card.query_tokens, card.passage_tokens)
@@ -87,7 +81,7 @@ def cut_at(card: DataCard) -> str:
 
 
 def _equal(card: DataCard) -> list[str]:
-    """A line for each task that has less room than that, or texts that become equal."""
+    """A warning for each task whose texts are cut earlier than the recipe says, or become equal once they are cut."""
     lines = []
     for task in card.tasks:
         for what, side, wanted in (
@@ -116,7 +110,7 @@ def _counts(counts: Counts) -> str:
 
 
 def languages(shares: dict[str, float]) -> str:
-    """The two largest of those that are told: ``de 98 %, en 2 %``, or the only one; a dash for too few."""
+    """The two most frequent known languages, such as ``de 98 %, en 2 %``; a dash if too few are known."""
     known = {language: share for language, share in shares.items() if language != UNDETERMINED}
     total = sum(known.values())
     if total < _FEW:
@@ -137,7 +131,7 @@ def _samples(task: TaskCard) -> list[str]:
 
 
 def _cut(line: str, width: int) -> str:
-    """A line of printable characters of at most so many columns; Chinese and Japanese ones take two."""
+    """The beginning of a line that fits into so many columns; Chinese and Japanese characters take two."""
     shown = "".join(character if character.isprintable() else " " for character in line)
     taken = 0
     for place, character in enumerate(shown):

@@ -1,10 +1,9 @@
-"""Near-duplicates leave the training rows: first those of test queries, then those of other training rows.
+"""Decides which rows to remove because a test query, or another row, has nearly the same text.
 
-A benchmark whose queries stand in the training data measures memory. A query that stands in it twice counts twice, and
-makes false negatives in a batch. Which texts are near-duplicates says :mod:`tdro.data.neardup.near_duplicates`; here it
-is decided which row leaves, and every row that leaves has its reason in the audit: the text, and the text that it is a
-duplicate of. Rejected: removing the test query instead (results would not be comparable any more), and keeping one row
-of every *chain* of near-duplicates (a chain ends far from where it began; every row is compared with rows that stay).
+A test query that stands in the training data measures memory. A query that stands there twice counts twice, and makes
+false negatives in a batch. First rows go that are near-duplicates of test texts, then rows that are near-duplicates of
+rows that stay. For each the audit says why: its text, and the text that it is a duplicate of. Which texts are
+near-duplicates is decided in :mod:`tdro.data.neardup.near_duplicates`. See docs/decisions.md, remove-training-rows.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""``tdro data dedup``: a mixture folder or data files in, a new mixture folder and an audit out.
+"""``tdro data dedup``: reads a mixture or data files, writes a new mixture of what is left, and an audit.
 
-Nothing is changed in place. Without an output folder nothing is written: a look at what would leave.
+Nothing is changed in place. Without an output folder no mixture is written: one sees what would be removed.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +19,13 @@ from tdro.data.task import Mixture
 from tdro.data.testsets.test_texts import TestTexts, find_test_texts
 from tdro.disk import check_writable
 from tdro.errors import UserError
-from tdro.files import fingerprint, holds, write_atomic
+from tdro.files import file_holds, fingerprint, write_atomic
 
-_VERSION = 1  # of what is a duplicate: a change of it changes this
+_VERSION = 1  # raise it when the rules of what is a duplicate change: outputs are then made anew
 
 
 @dataclass(frozen=True)
-class Options:
+class DedupOptions:
     """What is compared with what; see :func:`tdro.data.quality.dedup.deduplicate` and, for ``against`` and ``data``,
     :func:`tdro.data.testsets.test_texts.find_test_texts`."""
 
@@ -39,8 +38,14 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What was read, what stays of it, and the mixture that was or would be written (without empty tasks)."""
+class DedupResult:
+    """What a deduplication found.
+
+    Attributes:
+        mixture: what was read.
+        found: which rows stay, and why the others do not.
+        left: the mixture that was or would be written, without tasks of which no row is left.
+    """
 
     mixture: Mixture
     found: Deduplicated
@@ -48,19 +53,19 @@ class Result:
 
 
 def dedup_files(
-    paths: Sequence[str], options: Options, out: Path | None = None, audit: Path | None = None, force: bool = False
-) -> Result | None:
+    paths: Sequence[str], options: DedupOptions, out: Path | None = None, audit: Path | None = None, force: bool = False
+) -> DedupResult | None:
     """Deduplicate a mixture or data files, and write what is left.
 
     Args:
         paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each.
-        options: what is compared.
-        out: a new folder for the mixture that is left. None: none is written.
-        audit: a JSONL file, a line for each :class:`tdro.data.quality.dedup.Duplicate`.
+        options: what is compared with what.
+        out: a new folder for the mixture that is left. None: it is not written.
+        audit: a JSONL file that gets a line for each :class:`tdro.data.quality.dedup.Duplicate`.
         force: replace the mixture or the audit that is there.
 
     Returns:
-        What became of it; None where the same command has written everything before.
+        What was found; None if the same command has written everything before.
 
     Raises:
         UserError: an input that is not there or broken, nothing to compare with, or an output of other inputs that is
@@ -97,44 +102,16 @@ def dedup_files(
         raise UserError(f"{out}: not written; no row of any task would be left")
     lines = "".join(json.dumps(duplicate.as_json(), ensure_ascii=False) + "\n" for duplicate in found.audit)
     if audit is not None:
-        if audit.exists() and not force and not written and not holds(audit, lines.encode()):
+        if audit.exists() and not force and not written and not file_holds(audit, lines.encode()):
             raise UserError(f"{audit}: is there already, with other lines; name another file, or use --force")
         write_atomic(audit, lines)
     if out is not None and not written:
         write_mixture(left, out, force, key())
-    return Result(mixture, found, left)
+    return DedupResult(mixture, found, left)
 
 
-def _key(mixture: Mixture, tests: Sequence[TestTexts], options: Options) -> str:
-    """The fingerprint of everything that the output depends on."""
+def _key(mixture: Mixture, tests: Sequence[TestTexts], options: DedupOptions) -> str:
+    """The fingerprint of all that the output depends on: the texts that are read, and the options."""
     against = [[test.name, test.queries, test.passages] for test in tests]
     settings = [options.by, options.within, options.across, options.threshold]
     return fingerprint(["dedup", _VERSION, mixture_key(mixture), against, settings])
-
-
-def dedup_text(result: Result) -> str:
-    """A table: each task's rows before, exact and near duplicates among them, and rows after; and what to look at."""
-    table: list[tuple[str, ...]] = [("task", "rows", "exact", "near", "left")]
-    total = [0, 0, 0, 0]
-    for task, kept in zip(result.mixture.tasks, result.found.kept, strict=True):
-        removed = result.found.removed(task.name)
-        numbers = [len(task), removed["exact"], removed["near"], len(kept)]
-        total = [one + other for one, other in zip(total, numbers, strict=True)]
-        table.append((task.name, *(f"{number:,}" for number in numbers)))
-    table.append(("all", *(f"{number:,}" for number in total)))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in table
-    ]
-    answers = Counter(found.task for found in result.found.audit if (found.by, found.of) == ("positive", "train"))
-    lines += [
-        f"{task.name}: {answers[task.name]:,} rows leave because a row that stays has their positive, not their query"
-        for task in result.mixture.tasks
-        if answers[task.name] * 2 > len(task)
-    ]
-    left = {task.name for task in result.left.tasks}
-    lines += [f"{task.name}: no row is left" for task in result.mixture.tasks if task.name not in left]
-    return "\n".join(lines)

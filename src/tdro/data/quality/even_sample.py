@@ -1,8 +1,8 @@
 """A sample of a stream of texts, evenly spread from its first to its last, without knowing its length before.
 
-Every text is kept until there are ``most`` of them; then every second one is dropped and from there on only every second
-one is kept, then every fourth, and so on. So the sample has between half of ``most`` and ``most`` texts, is the same
-every time, and holds all texts of a short stream.
+Every text is kept until there are ``most`` of them. Then every second one is dropped, and from there on only every
+second text is kept; then every fourth, and so on. So the sample has between half of ``most`` and ``most`` texts, is
+the same every time, and holds all texts of a short stream.
 """
 
 from __future__ import annotations

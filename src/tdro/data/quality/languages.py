@@ -47,7 +47,7 @@ class Languages:
     sure: NDArray[np.uint8]
 
     def shares(self) -> dict[str, float]:
-        """The share of the texts in each language, by its code, largest first; ``und`` for those of unknown language."""
+        """The share of the texts in each language, by its code, largest first; ``und`` if it is not known."""
         counts = np.bincount(self.likely)
         found = np.flatnonzero(counts)
         order = found[np.argsort(-counts[found], kind="stable")]

@@ -16,15 +16,13 @@ from tdro.data.quality.row_facts import TaskFacts
 from tdro.data.read.rows import Problem
 
 
-def repeated_queries(facts: TaskFacts) -> list[Problem]:
+def repeated_queries(facts: TaskFacts) -> Iterator[Problem]:
     """A problem for each row whose query, after normalisation, an earlier row has too."""
-    problems = []
     rows, firsts = repeated(np.array(facts.query_hash, dtype=np.int64))
     for row, first in zip(rows.tolist(), firsts.tolist(), strict=True):
         (file, line), (first_file, first_line) = facts.place(row), facts.place(first)
         where = f"line {first_line}" if first_file == file else f"{first_file}, line {first_line}"
-        problems.append(Problem(file, line, "duplicate-query", f"the same query as {where}", "kept"))
-    return problems
+        yield Problem(file, line, "duplicate-query", f"the same query as {where}", "kept")
 
 
 def misfits(facts: TaskFacts, what: str) -> Iterator[Problem]:

@@ -1,20 +1,18 @@
-"""Rows that do not fit their task: the same query again, another script or language, a length of another order.
+"""Decides which rows do not fit their task: a repeated query, another script or language, or an extreme length.
 
-Works on one number a row, in arrays, after the last row was read: medians of the whole task are exact, and a million
-rows take a fraction of a second. Rules are conservative, for a row that fits should not have to be looked at. Rejected:
-standard deviations (one text of a megabyte moves them), and deciding while rows are read (the first thousand rows of a
-sorted file say nothing about it).
+It works on arrays with one number a row, after the last row was read. The rules are cautious: nobody should have to
+look at rows that are right. See docs/decisions.md, outliers-at-the-end.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-_MAJORITY = 0.98  # share of a task's texts in one script or language, for the others to be odd
-_DEVIATIONS = 8.0  # robust standard deviations of the logarithm, and
-_FACTOR = 8.0  # times longer or shorter than the median, both
-_ENOUGH = 50  # rows below which nothing is odd
-_MAD_TO_DEVIATION = 1.4826  # of a normal distribution
+_MAJORITY = 0.98  # others are odd if this share of the task's texts is in one script or language
+_DEVIATIONS = 8.0  # a length is odd if its logarithm is so many robust standard deviations from the median,
+_FACTOR = 8.0  # and it is also so many times longer or shorter than the median
+_ENOUGH = 50  # in fewer rows nothing is odd
+_MAD_TO_DEVIATION = 1.4826  # the standard deviation of a normal distribution / its median absolute deviation
 
 
 def repeated(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

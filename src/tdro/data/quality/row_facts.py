@@ -1,6 +1,6 @@
 """What a check keeps of every row of a task, to find after the last row those that do not fit the others.
 
-That is 34 bytes a row (where it stands, a hash of its query, and the length and script of its query and its first
+That is 28 bytes a row (where it stands, a hash of its query, and the length and script of its query and its first
 positive), and the texts of a sample, whose languages are identified in the end.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from array import array
+from bisect import bisect
 
 import numpy as np
 
@@ -44,9 +45,9 @@ class TaskFacts:
     """What is kept of every row of a task.
 
     Attributes:
-        files: the task's files.
-        file: each row's file, by its place in ``files``.
-        line: each row's line there.
+        files: the task's files, in the order in which they were read.
+        first_rows: the number of each file's first row.
+        line: each row's line in its file.
         query_hash: a hash of each row's query, equal where the normalised queries are.
         script_names: the scripts found; a script's number is its place here, 0 stands for none.
         texts: the facts of the ``query`` and of the first ``positive``.
@@ -54,10 +55,12 @@ class TaskFacts:
 
     def __init__(self) -> None:
         self.files: list[str] = []
-        self.file, self.line, self.query_hash = array("I"), array("Q"), array("q")
+        self.first_rows: list[int] = []
+        self.line, self.query_hash = array("Q"), array("q")
         self.script_names = [""]
         self.texts = {"query": TextFacts(), "positive": TextFacts()}
-        self._waiting: list[Row] = []  # rows whose texts have not been looked at
+        self._queries: list[str] = []  # of the rows whose texts have not been looked at
+        self._positives: list[str] = []
 
     def __len__(self) -> int:
         return len(self.line)
@@ -66,19 +69,19 @@ class TaskFacts:
         """Take the next row."""
         if not self.files or self.files[-1] != file:
             self.files.append(file)
-        self.file.append(len(self.files) - 1)
+            self.first_rows.append(len(self.line))
         self.line.append(line)
-        self._waiting.append(row)
-        if len(self._waiting) == _BATCH:
+        self._queries.append(row.query)
+        self._positives.append(row.positives[0])
+        if len(self._queries) == _BATCH:
             self.end()
 
     def end(self) -> None:
         """Look at the texts of the last rows. Call it after the last row, before the facts are used."""
-        queries = [row.query for row in self._waiting]
-        self.query_hash.extend(map(hash, map(normalise, queries)))
-        self._look_at("query", queries)
-        self._look_at("positive", [row.positives[0] for row in self._waiting])
-        self._waiting.clear()
+        self.query_hash.extend(map(hash, map(normalise, self._queries)))
+        for what, texts in (("query", self._queries), ("positive", self._positives)):
+            self._look_at(what, texts)
+            texts.clear()
 
     def _look_at(self, what: str, texts: list[str]) -> None:
         facts = self.texts[what]
@@ -94,7 +97,7 @@ class TaskFacts:
 
     def place(self, row: int) -> tuple[str, int]:
         """File and line of a row, by its number from 0."""
-        return self.files[self.file[row]], self.line[row]
+        return self.files[bisect(self.first_rows, row) - 1], self.line[row]
 
     def median_length(self, what: str) -> float:
         """The median length of the queries or the first positives, in characters."""

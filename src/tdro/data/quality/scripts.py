@@ -1,8 +1,8 @@
-"""The script that most of a text is written in: Latin, Han, Cyrillic, Thai, by Unicode's names of the letters.
+"""Tells the script that most of a text is written in: Latin, Han, Cyrillic, Thai, …
 
-Sure from four letters on, where a language is not (:mod:`tdro.data.quality.languages`): it sees a query of one Russian
-word in
-an English task. Rejected: the ``regex`` package's script properties (a pattern a script, each a pass over the text).
+A script is certain from four letters on, and cheap, so it is told of every text: it finds the query of one Russian word
+in an English task, whose language (:mod:`tdro.data.quality.languages`) would not be certain. It comes from the names
+that Unicode gives the letters. See docs/decisions.md, scripts-by-name.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 
-_READ = 100  # characters of a text that are looked at
-_MOST = 0.8  # share of the letters that are of one script
+_READ = 100  # only so many characters at the start of a text are read
+_MOST = 0.8  # the share of a text's letters that must be of one script
 _NOT_LETTERS = bytes(byte for byte in range(128) if not chr(byte).isalpha())
 _KANA = ("Hiragana", "Katakana", "Katakana-hiragana")
 
 
 class _Scripts(dict[str, str]):
-    """A character's script, looked up once; empty for what is no letter."""
+    """The script of every character seen so far; empty for a character that is not a letter."""
 
     def __missing__(self, character: str) -> str:
         self[character] = found = _script(character)
@@ -27,7 +27,7 @@ class _Scripts(dict[str, str]):
 def _script(character: str) -> str:
     if not character.isalpha():
         return ""
-    plain = unicodedata.normalize("NFKC", character)[0]  # full-width and mathematical letters are Latin
+    plain = unicodedata.normalize("NFKC", character)[0]  # full-width and mathematical letters become plain Latin ones
     name = unicodedata.name(plain, "").split(" ")[0]
     return {"CJK": "Han", "IDEOGRAPHIC": "Han"}.get(name, name.capitalize())
 
@@ -36,16 +36,18 @@ _scripts = _Scripts()
 
 
 def script_of(text: str, letters: int = 1) -> str:
-    """The script of at least 80 % of a text's letters, or an empty string where there is none.
+    """The script of at least 80 % of the letters in a text's first 100 characters; empty if there is none.
 
-    A text with kana is ``Japanese``, whatever part of it is Han.
+    A text with kana is ``Japanese``, however much of it is Han.
 
     Args:
-        text: its first 100 characters are looked at.
-        letters: it must have at least as many, else none is told.
+        text: any text.
+        letters: a text with fewer letters has no script.
     """
     text = text[:_READ]
     if text.isascii():
+        if len(text) > letters and text[: letters + 1].isalpha():  # the usual text begins with a word
+            return "Latin"
         found = len(text.encode().translate(None, _NOT_LETTERS))
         return "Latin" if found >= letters and found else ""
     counts = Counter(map(_scripts.__getitem__, text))

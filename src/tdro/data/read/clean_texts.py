@@ -22,7 +22,8 @@ MOJIBAKE = re.compile("Ã[¡-ºŒœŠšŽžŸƒ€‰¼-¿]|Â[¡-ª¬-¶¸-º¼
 _SUSPECT = re.compile(f"[{_CONTROLS}ÃÂ€ÐÑï\ufffd]")
 # Faster still: a table that turns controls and the bytes C2, C3 and EF into 0. In UTF-8, all of the suspects that are
 # not ASCII begin with one of these bytes (of "â€" it is the "â").
-_SUSPECT_BYTES = {*filter(NO_TEXT.match, map(chr, range(128))), "\xc2", "\xc3", "\xef"}
+# The brackets with which a list that was written as text begins are in it too.
+_SUSPECT_BYTES = {*filter(NO_TEXT.match, map(chr, range(128))), "\xc2", "\xc3", "\xef", *"[({"}
 _GLANCE = bytes(0 if chr(byte) in _SUSPECT_BYTES else byte for byte in range(256))
 _NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _LOWER = bytes(range(256)).lower()
@@ -38,15 +39,26 @@ def sound(texts: list[Any], longest: int) -> bool:
         encoded = together.encode()
     except (TypeError, UnicodeEncodeError):  # one is not a text, or has half of a surrogate pair
         return False
-    if len(together) > longest or not all(texts) or [*map(str.strip, texts)] != texts:
+    if len(together) > longest or [*map(str.strip, texts)] != texts:
         return False
-    if min(map(len, texts)) <= LONGEST_NOTHING and any(map(is_nothing, texts)):
+    shortest = min(map(len, texts))
+    if shortest <= LONGEST_NOTHING and (not shortest or any(map(is_nothing, texts))):
         return False
-    if not _OPENING.isdisjoint([text[0] for text in texts]):  # may be a list that was written as text
-        return False
-    if 0 in encoded.translate(_GLANCE) and _SUSPECT.search(together):
-        return False
-    return different(texts)
+    if 0 in encoded.translate(_GLANCE):
+        if not _OPENING.isdisjoint([text[0] for text in texts]):  # may be a list that was written as text
+            return False
+        if _SUSPECT.search(together):
+            return False
+    return _begin_differently(texts, together) or different(texts)
+
+
+def _begin_differently(texts: list[str], together: str) -> bool:
+    """Whether the first three characters of the texts, all of which are ASCII, show that no two are the same.
+
+    Of letters and digits, normalisation changes the case only.
+    """
+    first = {text[:3].lower() for text in texts}
+    return len(first) == len(texts) and together.isascii() and "".join(first).isalnum()
 
 
 def different(texts: list[str]) -> bool:

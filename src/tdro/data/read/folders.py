@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tdro.data.read.splits import HELD_OUT, TRAIN, split_of, without_split
 from tdro.errors import UserError
-from tdro.recipe.places import ENDINGS
+from tdro.recipe.source_kinds import ENDINGS
 
 # Names of data in formats that are not read, such as part-3.jsonl.zst or more.xlsx. They must not be left out silently.
 _OTHER_DATA = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)\.|\.(arrow|xlsx?|ods|zip|zst|xz|bz2|7z)$", re.I)

@@ -18,7 +18,7 @@ from tdro.data.read.judgements import Unread
 from tdro.data.read.layout import Layout, Unclear, layout_of
 from tdro.data.read.rows import Problem, Row, row_by, row_from
 from tdro.data.read.sources import Part
-from tdro.recipe.places import TABLES
+from tdro.recipe.source_kinds import TABLES
 
 Rows = Sequence[Mapping[str, Any]]
 _LAYOUTS = 1_000  # how many layouts are remembered, of rows with different keys

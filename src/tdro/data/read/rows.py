@@ -148,6 +148,9 @@ def row_by(
         said = ("judged-no", "says no") if yes is False else ("no-judgement", "says neither yes nor no")
         return None, [Problem(file, line, said[0], f"{shown_key(layout.label)} {said[1]}", "dropped")]
     cleaner = _Cleaner(longest)
+    if (texts := _plain_texts(raw, layout, lists)) and sound([texts[0], *texts[1], *texts[2]], longest):
+        identity = str(line) if (key := raw.get(layout.id)) is None else cleaner.identity(key, line)
+        return Row(identity, *texts), cleaner.problems(file, line) if cleaner.notes else []
     for key, value in raw.items():
         if value.__class__ is float and not math.isfinite(value):
             cleaner.note("not-finite", f"key {shown_key(key)}")
@@ -166,6 +169,29 @@ def row_by(
     if query:
         problems.append(Problem(file, line, "no-positive", "no positive, or none that is left", "dropped"))
     return None, problems
+
+
+def _plain_texts(raw: Mapping[str, Any], layout: Layout, lists: Lists) -> tuple[Any, list[Any], list[Any]] | None:
+    """Query, positives and negatives of a row whose cells are texts and lists of texts, as nearly all rows' are.
+
+    A short way past :func:`_texts`, which reads all other cells. None: the row needs it. What the lists hold is not
+    looked at here: it is not sound unless it is all texts.
+    """
+    if lists.table or lists.columns or raw[layout.query].__class__ is not str or float in map(type, raw.values()):
+        return None
+    sides: list[list[Any]] = []
+    for keys in (layout.positives, layout.negatives):
+        found: list[Any] = []
+        for key in keys:
+            value = raw[key]
+            if value.__class__ is list:
+                found += value
+            elif value.__class__ is str:
+                found.append(value)
+            elif value is not None:
+                return None
+        sides.append(found)
+    return (raw[layout.query], *sides) if sides[0] else None
 
 
 def _texts(raw: Mapping[str, Any], layout: Layout, lists: Lists, cleaner: _Cleaner) -> tuple[Any, list[Any], list[Any]]:
@@ -231,10 +257,10 @@ class _Cleaner:
 
     def identity(self, value: object, line: int) -> str:
         """The row's id as a text; the line's number if it has none."""
-        if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 128:
-            return str(value)
         if value is None:
             return str(line)
+        if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 128:
+            return str(value)
         if isinstance(value, str) and is_nothing(value.strip()):
             return str(line)
         return self.text(value, "the id") or str(line)

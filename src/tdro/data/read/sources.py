@@ -26,7 +26,7 @@ from tdro.data.read.jsonl import first_member, raw_rows
 from tdro.data.read.rows import Problem, shown_key
 from tdro.data.read.tables import table_rows
 from tdro.errors import UserError
-from tdro.recipe.places import (
+from tdro.recipe.source_kinds import (
     ARCHIVES,
     ENDINGS,
     JSONL,

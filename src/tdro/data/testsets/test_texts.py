@@ -15,7 +15,7 @@ from pathlib import Path
 from tdro.data.read.beir import CORPUS, QUERIES, entries, judgements, passage_text, qrels_file, strict
 from tdro.data.testsets.find import FoundTestSet, find_test_sets, test_sets_in
 from tdro.errors import UserError
-from tdro.recipe.places import looks_like_file
+from tdro.recipe.source_kinds import looks_like_file
 
 MTEB = "mteb:"
 

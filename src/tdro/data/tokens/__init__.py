@@ -1,13 +1,12 @@
-"""A mixture as numbers: each text once, tokenized once, mapped from disk.
+"""A mixture as numbers: each distinct text once, tokenized once, memory-mapped from disk.
 
-cut_warnings.py   What is cut away, in words: limits that a model cannot keep, and tasks of which much is lost.
-cuts.py           What a recipe's limits cut away of a task's texts, and how many texts become the same by it.
-index_files.py    A mixture's index on disk: made by one process, mapped by all.
-limits.py         How much of a text a model reads, and where a row of tokens is cut.
-mixture_index.py  The mixture as numbers: every distinct text once, and each row as positions of its texts.
-stored_texts.py   A mixture's texts where they are: in the tasks' Arrow tables, mapped from disk, and read when
-                  somebody asks for some.
-text_numbers.py   Equal texts get equal numbers, and none of them is held in memory.
-token_files.py    Tokens on disk: written as they come by one process, mapped by all that read them.
-tokenize.py       Texts tokenized once, kept as flat arrays, and put together to model inputs without a tokenizer.
+mixture_index.py  The index: every distinct text once, and each row as the numbers of its texts.
+text_numbers.py   Gives equal texts equal numbers, without holding them in memory.
+stored_texts.py   The texts themselves, which stay in the tasks' Arrow files and are read on demand.
+index_files.py    The index on disk: made by one process, mapped by all.
+tokenize.py       Tokenizes every text once into flat arrays, and makes model inputs of them without a tokenizer.
+token_files.py    The tokens on disk: written by one process, mapped by all.
+limits.py         How many tokens of a text a model reads, and where they are cut.
+cuts.py           How much of a task's texts is cut away, and how many become equal by it.
+cut_warnings.py   Says in words what is cut away: limits a model cannot keep, tasks of which much is lost.
 """

@@ -1,4 +1,4 @@
-"""What is cut away, in words: limits that a model cannot keep, and tasks of which much is lost."""
+"""Says in words what is cut away: limits that a model cannot keep, and tasks of which much is lost."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a recipe's limits cut away of a task's texts, and how many texts become the same by it.
+"""How much of a task's texts a recipe's limits cut away, and how many texts become equal by it.
 
-Long passages lose their ends in most trainings, and little is lost. Two queries that become one row of tokens are
-worse: what answers the one is a false negative of the other.
+Most trainings cut the ends of long passages, and little is lost. If two queries become the same row of tokens, it is
+worse: the answer to one is then a false negative of the other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A mixture's index on disk: made by one process, mapped by all.
+"""The index of a mixture on disk: made by one process, mapped by all.
 
-10 M rows of a positive and a negative take some 500 MB, which eight ranks with an index of their own would each hold.
+The index of 10 M rows with a positive and a negative takes 500 MB, which eight ranks would otherwise each hold.
 A folder holds plain NumPy arrays, five a task, and ``index.json``, which is written last.
 """
 
@@ -18,7 +18,7 @@ from tdro.data.task import Task
 from tdro.data.tokens.mixture_index import IndexedTask, Lists, MixtureIndex, index_mixture, text_columns
 from tdro.data.tokens.stored_texts import Texts
 from tdro.errors import UserError
-from tdro.files import fingerprint, once, read_json, write_atomic, write_json
+from tdro.files import fingerprint, make_once, read_json, write_atomic, write_json
 
 FORMAT = "tdro-index/1"
 
@@ -41,7 +41,7 @@ def kept_index(tasks: Sequence[Task], folder: Path, content: str, prompts: bool 
         _save(index_mixture(tasks, prompts), place)
         pa.default_memory_pool().release_unused()  # what numbering took, which Arrow would keep for itself
 
-    once(place / "index.json", make)
+    make_once(place / "index.json", make)
     try:
         return _open(tasks, prompts, place)
     except (OSError, ValueError, KeyError) as error:

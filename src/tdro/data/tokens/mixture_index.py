@@ -1,9 +1,9 @@
-"""The mixture as numbers: every distinct text once, and each row as positions of its texts.
+"""The index of a mixture: every distinct text once, and each row as the numbers of its texts.
 
 Training reads integers, not strings: a text is tokenized once however often it comes, equal texts are recognised by
 equal numbers (so that a positive is never its own negative), and the rows of a step are gathered without a loop. The
 integers may be in memory or mapped from disk (:mod:`tdro.data.tokens.index_files`); the texts stay in their files.
-Rejected: tokenizing in the collator, which repeats the work in every epoch, every seed and every stage.
+See docs/decisions.md, tokenized-once.
 """
 
 from __future__ import annotations

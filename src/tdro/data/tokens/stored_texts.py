@@ -1,7 +1,6 @@
-"""A mixture's texts where they are: in the tasks' Arrow tables, mapped from disk, and read when somebody asks for some.
+"""A mixture's texts, which stay in the tasks' Arrow files, are memory-mapped, and are read on demand.
 
-Training reads tokens; only the tokenizer reads texts, once. Rejected: a list of all distinct texts, which for 10 M rows
-is tens of GB in every process.
+Training reads tokens; only the tokenizer reads texts, once. See docs/decisions.md, texts-on-disk.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Tokens on disk: written as they come by one process, mapped by all that read them.
+"""The tokens on disk: written by one process, mapped by all that read them.
 
-A folder holds ``ids.raw`` (all token ids), ``starts.raw`` (where each text's start, int64), and ``tokens.json``, which
-says what they are and is written last. No process has more than a batch of them in memory, and what a killed one has
-left is gone on with. Rejected: ``.npz``, which is put together in memory, and read into it by every process.
+A folder holds ``ids.raw`` (all token ids), ``starts.raw`` (where each text's ids start, int64) and ``tokens.json``,
+which describes them and is written last. Only a batch is in memory at a time, and a process goes on where a killed one
+stopped. See docs/decisions.md, raw-token-files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tdro.data.tokens.stored_texts import Texts
 from tdro.data.tokens.tokenize import Tokens, kind_of, row_lengths, tokenized, tokenizer_state
 from tdro.errors import UserError
-from tdro.files import fingerprint, once, read_json, write_json
+from tdro.files import fingerprint, make_once, read_json, write_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -51,7 +51,7 @@ def kept_tokens(
     rows = row_lengths(model, texts, max_tokens, what)
     key = [FORMAT, tokenizer_state(model), content, *_cuts(texts, rows)]
     place = Path(folder) / fingerprint(key)
-    once(place / "tokens.json", lambda: _write(model, texts, rows, place, what))
+    make_once(place / "tokens.json", lambda: _write(model, texts, rows, place, what))
     try:
         return _open(place)
     except (OSError, ValueError, KeyError) as error:

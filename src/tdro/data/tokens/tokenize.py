@@ -1,10 +1,9 @@
-"""Texts tokenized once, kept as flat arrays, and put together to model inputs without a tokenizer.
+"""Tokenizes every text once into flat arrays, and makes model inputs of them without a tokenizer.
 
 The tokenizer is the model's own (``model.preprocess``), so that special tokens, truncation and EOS are exactly what
 ``model.encode`` would use; only the padding is taken off again. A limit is of the text: its prompt comes on top
 (:mod:`tdro.data.tokens.limits`). The arrays are small (2 bytes a token, or 4) and can be kept on disk
-(:mod:`tdro.data.tokens.token_files`). Rejected: a ``datasets.map`` of the tokenizer over rows, which stores each
-repeated passage again.
+(:mod:`tdro.data.tokens.token_files`). See docs/decisions.md, tokenized-once.
 """
 
 from __future__ import annotations

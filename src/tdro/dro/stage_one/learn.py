@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from tdro.data.plan.row_plans import StepRows
-from tdro.disk import named
+from tdro.disk import writing
 from tdro.dro.callback import TDROCallback
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import infonce_from_similarities
@@ -28,10 +28,11 @@ from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import StepRecord, TDROLoss
 from tdro.files import write_json, write_jsonl
 from tdro.machine import Machine
-from tdro.recipe.schema import Weights
+from tdro.recipe.schema import LearnWeights
 from tdro.training.checkpoints import newest_checkpoint
+from tdro.training.progress_bar import ProgressBar
 from tdro.training.steps import PlannedSteps
-from tdro.training.trainer import PlannedTrainer, ProgressBar, training_log
+from tdro.training.trainer import PlannedTrainer, training_log
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -45,7 +46,7 @@ def learn(
     load: Callable[[], SentenceTransformer],
     steps: PlannedSteps,
     similarities: NDArray[np.float32] | None,
-    settings: Weights,
+    settings: LearnWeights,
     folder: Path,
     machine: Machine,
     seed: int,
@@ -159,7 +160,7 @@ class StepLog(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the line of the step that was just done."""
         if self.loss.last is not None:
-            with named(self.path), self.path.open("a", encoding="utf-8") as file:
+            with writing(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(as_line(self.loss.last)) + "\n")
 
 

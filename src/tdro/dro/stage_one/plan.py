@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tdro.data.plan.holdout import part_of, split_rows
 from tdro.data.plan.row_plans import MixedPlan, StepRows
-from tdro.recipe.schema import Weights
+from tdro.recipe.schema import LearnWeights
 
 Ints = NDArray[np.int64]
 RowsByTask = list[Ints]  # an array of row numbers for each task
@@ -77,12 +77,12 @@ class StageOnePlan:
         return part_of([rows for rows in self.reference_rows if rows is not None], self.sizes)
 
 
-def reference_count(settings: Weights) -> int:
+def reference_count(settings: LearnWeights) -> int:
     """How many references stage 1 needs; this is known before any data is read."""
     return 2 if settings.stage1_rows == "cross_fit" else 1
 
 
-def plan_stage_one(settings: Weights, sizes: Sequence[int], seed: int) -> StageOnePlan:
+def plan_stage_one(settings: LearnWeights, sizes: Sequence[int], seed: int) -> StageOnePlan:
     """Work out the plan of stage 1.
 
     Args:

@@ -26,7 +26,7 @@ from xxhash import xxh3_128_hexdigest
 
 from tdro import __version__
 from tdro.data.plan.row_plans import StepRows
-from tdro.disk import named, reserve
+from tdro.disk import reserve_space, writing
 from tdro.dro.infonce import hard_negative_similarities
 from tdro.files import fingerprint, write_atomic
 from tdro.machine import Machine
@@ -193,11 +193,11 @@ def _open(path: Path, shape: tuple[int, int, int]) -> np.memmap:
     """A memory-mapped array on disk; it is made if it is not there."""
     if not path.exists():
         temporary = path.with_name(f"{os.getpid()}.npy")
-        with named(path):
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape).flush()
-                reserve(temporary)
+                reserve_space(temporary)
                 # A rename would replace the array that another rank has made and begun to fill. A link fails instead.
                 with contextlib.suppress(FileExistsError):
                     path.hardlink_to(temporary)

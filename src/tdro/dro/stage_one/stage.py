@@ -18,7 +18,7 @@ from tdro.dro.stage_one.reference_losses import ReferenceLosses, losses_by_task,
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
 from tdro.machine import Machine, wait_for_everyone
-from tdro.recipe.schema import Weights
+from tdro.recipe.schema import LearnWeights
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 from tdro.weights import TaskWeights
 
@@ -47,7 +47,7 @@ class StageOne:
         machine: device, precision and ranks.
     """
 
-    settings: Weights
+    settings: LearnWeights
     seed: int
     plan: StageOnePlan
     data: TokenizedMixture

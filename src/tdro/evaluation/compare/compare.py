@@ -1,10 +1,11 @@
-"""Compare models: means over test sets, spread over seeds, and paired tests against a baseline.
+"""Compares models: means over test sets, spread over seeds, and paired tests against a baseline.
 
-It reads the files that :func:`tdro.evaluation.scoring.evaluate.evaluate_all` wrote, nothing else, so it can be
-repeated without a model. The unit of every test is a query: seeds are averaged per query first, so an
-interval is about which queries were asked. What other seeds would give stands beside it: the spread over seeds, and
-an interval that covers both. Where two mixtures have the same seeds, they are compared within each of them: trainings
-of one seed read the same rows in the same order. Rejected: a test over seeds alone, which has three values.
+Only the files that :func:`tdro.evaluation.scoring.evaluate.evaluate_all` wrote are read, so a comparison can be
+repeated without the models. The tests are over queries: the seeds of a mixture are averaged for each query first, so an
+interval or p says what other *queries* would give. What other *seeds* would give stands beside it: the spread over
+seeds, and an interval over queries and seeds. If two mixtures have the same seeds, their difference is taken within
+each seed, since trainings of one seed read the same rows in the same order. The statistics are in
+:mod:`tdro.evaluation.significance` (p) and :mod:`tdro.evaluation.intervals`. See docs/decisions.md, sign-flips.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from tdro.errors import UserError
 from tdro.evaluation.compare.examples import find_examples
 from tdro.evaluation.compare.same_model import same_model
 from tdro.evaluation.intervals import TIE, query_error, seed_interval, seed_spread, seeds_needed, too_few
-from tdro.evaluation.leaks.leaks import known_leaks
+from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
 from tdro.evaluation.significance import holm, paired
+from tdro.recipe.names import mixture_rank
 
-TESTED = "ndcg@10"
-_ORDER = ("untrained", "bm25", "uniform", "proportional", "top-", "bottom-", "reweight", "loss-reweight")
+TESTED = "ndcg@10"  # the measure that is tested if none is named
 
 
 def compare(
@@ -37,15 +38,16 @@ def compare(
     test_sets: Collection[str] | None = None,
     permutations: int = 10_000,
 ) -> dict[str, Any]:
-    """Compare the models of ``evaluation/<group>`` with one of its mixtures, if it is there.
+    """Compare the models of a group with one of its mixtures: the stage ``evaluate`` calls this.
 
     Args:
-        folder: holds a folder a model, named ``<mixture>-seed<k>`` or ``untrained``, with a file a test set.
-        group: its name.
-        baseline: the mixture that the others are tested against.
-        models: names of their folders; None for all that are there.
+        folder: ``evaluation/<group>``: a folder for each model, named ``<mixture>-seed<k>`` or ``untrained``, with a
+            file for each test set.
+        group: the group's name.
+        baseline: the mixture that the others are tested against. If it is not there, nothing is tested.
+        models: names of the models' folders; None for all that are there.
         test_sets: names of the test sets; None for all that are there.
-        permutations: sign flips, see :func:`tdro.evaluation.significance.paired`.
+        permutations: how many sign flips, see :func:`tdro.evaluation.significance.paired`.
 
     Returns:
         As :func:`compare_models`.
@@ -61,18 +63,20 @@ def compare(
 def compare_places(
     places: Sequence[Path | str], baseline: str | None = None, measure: str = TESTED, examples: int = 0
 ) -> dict[str, Any]:
-    """Compare the models of several run folders, groups, or single models' results.
+    """Compare the models in several run folders, groups, or folders of one model's results: ``tdro compare``.
 
     Args:
         places: see :func:`tdro.evaluation.results.read_places`.
         baseline: see :func:`find_baselines`.
         measure: what is tested.
-        examples: how many queries to look up of each kind, see :func:`tdro.evaluation.compare.examples.find_examples`.
+        examples: how many queries to show that gained, and that lost; see
+            :func:`tdro.evaluation.compare.examples.find_examples`.
 
     Returns:
-        As :func:`compare_models`, with ``left_out`` (test sets that not all models were evaluated on), ``examples``,
-        and ``leaks``: the content of each ``leaks.json`` that the models have (see
-        :func:`tdro.evaluation.leaks.leaks.look_for_leaks`) with its ``file`` and their ``models``; null without.
+        As :func:`compare_models`, with three more keys: ``left_out`` (test sets that not all models were evaluated
+        on), ``examples``, and ``leaks``: the content of each ``leaks.json`` of these models (see
+        :func:`tdro.evaluation.leaks.find_leaks.look_for_leaks`), with its ``file`` and the ``models`` that it is about;
+        null if there is no such file.
 
     Raises:
         UserError: as the functions named here.
@@ -88,7 +92,7 @@ def compare_places(
 
 
 def _leaks(models: Sequence[Results]) -> list[dict[str, Any]] | None:
-    """What is known of leaks, a file of one run or one model each; None where nobody has looked."""
+    """The content of each ``leaks.json``, which is one run's or one model's; None if there is none."""
     names: dict[Path, list[str]] = {}
     for model in models:
         names.setdefault(model.leaks, []).append(model.name)
@@ -100,12 +104,12 @@ def _leaks(models: Sequence[Results]) -> list[dict[str, Any]] | None:
 
 
 def find_baselines(models: Sequence[Results], wanted: str | None = None) -> dict[str, str]:
-    """What each model is compared with, by name.
+    """The name of each model's baseline, by the model's name.
 
     Args:
         models: in the order in which they were named.
-        wanted: a name, or a mixture's where only one has it. None: ``uniform`` of the model's own group, and the first
-            model of all for those of a group without.
+        wanted: the baseline of all: a model's name, or a mixture's if only one model has it. None: for each model the
+            ``uniform`` of its own group; the first of all models if its group has no ``uniform``.
 
     Raises:
         UserError: no model, or more than one, is called ``wanted``.
@@ -131,25 +135,34 @@ def compare_models(
     *,
     permutations: int = 10_000,
 ) -> dict[str, Any]:
-    """Compare models that were evaluated on the same test sets; those of one name are seeds of one mixture.
+    """Compare models that were evaluated on the same test sets. Models of one name are seeds of one mixture.
 
     Args:
         models: their results.
         title: of the comparison.
-        baselines: name to the name of what it is tested against.
+        baselines: a model's name to the name of the model that it is tested against.
         measure: what is tested.
-        permutations: sign flips, see :func:`tdro.evaluation.significance.paired`.
+        permutations: how many sign flips, see :func:`tdro.evaluation.significance.paired`.
 
     Returns:
-        ``group`` (the title); ``seeds``; ``measure``; ``measures`` (that all results have: the tested one, nDCG@10 and
-        Recall@100); ``tests``, each with ``name``, ``task``, ``trained`` and ``queries`` (how many); and ``rows``, one
-        a mixture: ``mixture``, ``seeds`` (how many), ``baseline``, ``same`` (null, or which other row is the same
-        model, see :func:`tdro.evaluation.compare.same_model.same_model`), for each of ``measures`` the means over seeds
-        (``tests`` by name; ``all``, ``trained`` and ``untrained`` are unweighted means over test sets, null without
-        one; ``spread`` is the standard deviation of ``all`` over seeds, null for one; ``error`` the standard error of
-        ``all`` over queries), and ``versus``, null for the baseline itself and where it is missing: for the tested
-        measure what :func:`_versus` says for ``all``, ``trained``, ``untrained`` and each of ``tests`` (there with
-        Holm's ``p_holm`` over the test sets). In [0, 1].
+        A dict with these keys, all values of measures in [0, 1]:
+
+        - ``group``: the title;
+        - ``seeds``: all seeds of the models;
+        - ``measure``: the one that is tested;
+        - ``measures``: the tested one, and of nDCG@10 and Recall@100 those that all results have;
+        - ``tests``: for each test set ``name``, ``task``, ``trained``, and ``queries`` (how many);
+        - ``rows``: for each mixture a dict, see below.
+
+        A row has ``mixture``, ``seeds`` (how many), ``baseline``, ``same`` (null, or which other row is the same model,
+        see :func:`tdro.evaluation.compare.same_model.same_model`), and for each of ``measures`` a dict: the means over
+        seeds of each test set (``tests``); the unweighted means of these over ``all`` test sets, over those whose task
+        was ``trained`` on, and over the ``untrained`` ones (null if there are none); ``spread``, the standard deviation
+        of ``all`` over seeds (null for one seed); and ``error``, the standard error of ``all`` over queries.
+
+        A row's ``versus`` is null for the baseline and if the baseline is missing. Else it has, for the tested measure,
+        what :func:`_versus` says of ``all``, ``trained``, ``untrained`` and each of ``tests``; the latter with
+        ``p_holm``, Holm's p over the test sets.
 
     Raises:
         UserError: some result lacks the measure.
@@ -166,7 +179,7 @@ def compare_models(
     for model in models:
         by_name.setdefault(model.name, []).append(model)
     rows: list[dict[str, Any]] = []
-    order = in_order(models)
+    order = _names_in_order(models)
     for name in order:
         runs, baseline = by_name[name], baselines.get(name)
         baseline = None if baseline == name else baseline
@@ -181,19 +194,18 @@ def compare_models(
     return {"group": title, "seeds": seeds, "measure": measure, "measures": measures, "tests": tests, "rows": rows}
 
 
-def in_order(models: Sequence[Results]) -> list[str]:
-    """The models' names: groups as they came; in each the baselines, then the learned mixtures, then others by name."""
+def _names_in_order(models: Sequence[Results]) -> list[str]:
+    """The models' names as tables list them: group by group, in each by :func:`tdro.recipe.names.mixture_rank`."""
     groups = list(dict.fromkeys(model.group for model in models))
 
     def place(model: Results) -> tuple[int, int, str]:
-        known = [number for number, start in enumerate(_ORDER) if model.mixture.startswith(start)]
-        return groups.index(model.group), known[0] if known else len(_ORDER), model.name
+        return groups.index(model.group), mixture_rank(model.mixture), model.name
 
     return list(dict.fromkeys(model.name for model in sorted(models, key=place)))
 
 
 def _measures(models: Sequence[Results], measure: str) -> list[str]:
-    """The tested measure first, then those of :data:`SHOWN` that every file has."""
+    """The tested measure, then those of :data:`SHOWN` that every file has."""
     common = set.intersection(*(set(measures_of(content)) for model in models for content in model.tests.values()))
     if measure not in common:
         for model in models:
@@ -212,7 +224,7 @@ def _values(runs: Sequence[Results], test: str, measure: str) -> NDArray[np.floa
 
 
 def _about(models: Sequence[Results], name: str) -> dict[str, Any]:
-    """A test set; of several runs, one that trains on its task is enough to call it trained."""
+    """What is said of a test set. With models of several runs, it is "trained" if one run trained on its task."""
     contents = [model.tests[name] for model in models]
     task = next((content["task"] for content in contents if content.get("task")), "")
     trained = any(content.get("trained", content.get("task")) for content in contents)
@@ -220,7 +232,7 @@ def _about(models: Sequence[Results], name: str) -> dict[str, Any]:
 
 
 def _summary(runs: Sequence[Results], measure: str, parts: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Means over seeds, per test set and over the parts, and how far seeds and queries move them."""
+    """A mixture's means, of each test set and over the parts, and how far seeds and queries move them."""
     values = {name: _values(runs, name, measure) for name in parts["all"]}
     by_test = {name: float(each.mean()) for name, each in values.items()}
     summary: dict[str, Any] = {"tests": by_test}
@@ -238,13 +250,17 @@ def _versus(
     parts: Mapping[str, list[str]],
     permutations: int,
 ) -> dict[str, Any]:
-    """The paired tests of one mixture against the baseline, over the parts and for each test set.
+    """The paired tests of one mixture against the baseline, over each part of the test sets and for each test set.
 
-    For each: ``difference``; ``low`` and ``high`` (95 %, over queries; null with a reason in ``too_few`` where there is
-    no interval); ``p``; ``wins``, ``ties`` and ``losses`` by query; ``one_seed``: whether a side is a single training
-    of which other seeds are not known; and ``with_seeds``, null where that is so or neither side has seeds: ``low`` and
-    ``high`` of the interval over queries and seeds, ``pairs`` (how many seeds both sides have, where these are
-    compared within each; else 0), and ``needed``: see :func:`tdro.evaluation.intervals.seeds_needed`.
+    For each of these a dict:
+
+    - ``difference``, the mixture's mean minus the baseline's, and its ``p``;
+    - ``low`` and ``high``, its 95 % interval over queries; null if there is none, and ``too_few`` says why;
+    - ``wins``, ``ties`` and ``losses``: on how many queries the mixture is better, equal, worse;
+    - ``one_seed``: whether a side is a single training, so that other seeds are not known;
+    - ``with_seeds``: null if ``one_seed``, or if neither side has seeds. Else ``low`` and ``high`` of the interval over
+      queries and seeds; ``pairs``: how many seeds both sides have, if the difference is taken within each seed, else 0;
+      and ``needed``, see :func:`tdro.evaluation.intervals.seeds_needed`.
     """
     model, baseline, pairs = _same_seeds(model, baseline)
     one_seed = any(len(runs) == 1 and runs[0].seed is not None for runs in (model, baseline))
@@ -275,8 +291,10 @@ def _versus(
 def _same_seeds(
     model: Sequence[Results], baseline: Sequence[Results]
 ) -> tuple[Sequence[Results], Sequence[Results], int]:
-    """Both sides' trainings of the seeds that both have, in the same order, and how many; all of them where both have
-    fewer than two in common."""
+    """Both sides' trainings of the seeds that both have, in one order, and the number of these seeds.
+
+    If they have fewer than two seeds in common, all trainings, and 0.
+    """
     one, other = ({run.seed: run for run in runs if run.seed is not None} for runs in (model, baseline))
     common = sorted(one.keys() & other.keys())
     if len(common) < 2:
@@ -285,5 +303,5 @@ def _same_seeds(
 
 
 def _bounded(found: Mapping[str, float]) -> dict[str, Any]:
-    """The same with null for infinite, which JSON does not have."""
+    """The same with None for infinite values, which JSON does not have."""
     return {key: value if np.isfinite(value) else None for key, value in found.items()}

@@ -1,12 +1,14 @@
-"""Queries to read: which gained and lost most against the baseline, what is right, and what each model ranked first.
+"""Queries to read: which gained and lost most against the baseline, with what is relevant and what was ranked first.
 
-Values come from the results, the first passages from their TREC run files, texts from the test set's BEIR folder where
-the run's recipe, or the note beside results of ``--on``, still leads to it and its checksum is that of the results;
-else ids stand alone. Rejected: texts in the results, which would double every test set.
+The values come from the results, and the passages ranked first from the TREC run files beside them. The texts come from
+the test set's BEIR folder. The run's recipe says where that is, or for ``tdro evaluate --on`` the note beside the
+results. If the folder is gone, or its files changed since, only ids are shown. See docs/decisions.md,
+no-texts-in-results.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,31 +19,37 @@ import numpy as np
 from tdro.data.mixtures.folder import beir_sha256, test_folders
 from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.errors import UserError
-from tdro.evaluation.results import Results, note_of
+from tdro.evaluation.results import Results, note_path
 from tdro.files import read_json
 
-_RELEVANT = 2  # right passages that are shown of a query
+_RELEVANT = 2  # relevant passages that are shown for a query
+_TEXT_LENGTH = 300  # characters of a passage that are shown
 
 
 def find_examples(models: Sequence[Results], comparison: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """The queries that gained most and that lost most, of every model that the comparison has a baseline of.
+    """The queries that gained most and that lost most, for every model that has a baseline.
 
     Args:
         models: what was compared.
-        comparison: what :func:`tdro.evaluation.compare.compare.compare_models` said of them.
-        count: queries of each kind, at most; of all test sets together.
+        comparison: what :func:`tdro.evaluation.compare.compare.compare_models` returned for them.
+        count: how many queries that gained, and how many that lost, from all test sets together.
 
     Returns:
-        One dict a compared model: ``model``, ``baseline``, ``gained`` and ``lost``. These have a dict a query, most
-        first: ``test``, ``query`` (id), ``text``, ``values`` (model's and baseline's, means over seeds), ``relevant``
-        (the passages of the highest relevance, ``id`` and ``text``; no more than two) and ``first`` (what each ranked
-        first, ``id`` and ``text``, with its lowest seed; null where it found nothing; a model whose run file is missing
-        is left out). A ``text`` is null where the test set is not found.
+        A dict for each compared model: ``model``, ``baseline``, ``gained`` and ``lost``. The last two are lists with a
+        dict for each query, the largest difference first:
+
+        - ``test``, ``query`` (its id) and ``text``;
+        - ``values``: the model's and the baseline's, means over seeds;
+        - ``relevant``: up to two passages of the highest relevance, each with ``id`` and ``text``;
+        - ``first``: by model, the passage that its training of the lowest seed ranked first, with ``id`` and ``text``;
+          null if it found nothing. A model whose run file is missing is left out.
+
+        Each ``text`` is null if the test set is not found.
     """
     by_name: dict[str, list[Results]] = {}
     for model in sorted(models, key=lambda one: one.seed or 0):
         by_name.setdefault(model.name, []).append(model)
-    reader = _Reader()
+    reader = _ExampleReader()
     found = []
     for row in comparison["rows"]:
         if row["versus"] is None:
@@ -61,21 +69,31 @@ def find_examples(models: Sequence[Results], comparison: Mapping[str, Any], coun
     return found
 
 
+def examples_text(examples: Sequence[Mapping[str, Any]], width: int = 100) -> str:
+    """The examples that :func:`find_examples` returned, as text for a terminal."""
+    lines: list[str] = []
+    for each in examples:
+        for key, verb in (("gained", "gained"), ("lost", "lost")):
+            lines += ["", f"{each['model']} against {each['baseline']}: queries that {verb} most"]
+            lines += [line for query in each[key] for line in _lines(query, width)] or ["  none"]
+    return "\n".join(lines[1:])
+
+
 def _by_difference(
     sides: Mapping[str, Sequence[Results]], measure: str
 ) -> list[tuple[float, str, int, dict[str, float]]]:
-    """Difference, test set, place of the query, and both values; the largest difference first."""
+    """For each query: the difference, its test set, its place there, and both values; the largest difference first."""
     model, baseline = sides.values()
     rows = []
-    for test in model[0].tests:  # values as they are, whatever weight a query has in the mean
+    for test in model[0].tests:  # without the weights that a query may have in the mean
         values = [np.mean([run.tests[test][measure] for run in runs], axis=0) for runs in (model, baseline)]
         for place, pair in enumerate(zip(*(each.tolist() for each in values), strict=True)):
             rows.append((pair[0] - pair[1], test, place, dict(zip(sides, pair, strict=True))))
     return sorted(rows, key=lambda row: -row[0])
 
 
-class _Reader:
-    """Texts and run files, each read once."""
+class _ExampleReader:
+    """Reads test sets and run files, each once."""
 
     def __init__(self) -> None:
         self._data: dict[tuple[Path, str], BeirData | None] = {}
@@ -84,10 +102,11 @@ class _Reader:
     def example(
         self, test: str, place: int, values: Mapping[str, float], runs: Mapping[str, Results]
     ) -> dict[str, Any]:
-        """What :func:`find_examples` has of one query."""
+        """What :func:`find_examples` returns of one query."""
         content = next(iter(runs.values())).tests[test]
         query = content["queries"][place]
-        part, key = query.split("/", 1) if "weights" in content else ("", query)  # a forum of CQADupStack's
+        # In a result that joins the forums of CQADupStack, a query's id is <forum>/<id>.
+        part, key = query.split("/", 1) if "weights" in content else ("", query)
         data = next((data for run in runs.values() if (data := self._of(run, test, part)) is not None), None)
         relevant = _most_relevant(data.qrels.get(key, {})) if data else []
         ranked = {name: found for name, run in runs.items() if (found := self._first_of(run, test, part)) is not None}
@@ -120,13 +139,12 @@ class _Reader:
 
 
 def _test_set(run: Results, test: str, part: str) -> BeirData | None:
-    """The test set (or the part of one) that the results are of, or None where it is not to be found or not the same
-    any more."""
+    """The test set (or forum) that the results are of; None if it is not found or has changed since."""
     try:
         if run.run is not None and (run.run / "recipe.yaml").is_file():
             folder = _folders(run.run / "recipe.yaml").get(test)
         else:
-            folder = read_json(note_of(run.folder)).get("test_sets", {}).get(part or test)
+            folder = read_json(note_path(run.folder)).get("test_sets", {}).get(part or test)
         content = read_json(run.folder / test / f"{part}.json") if part else run.tests[test]
         if folder is None or beir_sha256(folder)[:16] != content.get("data"):
             return None
@@ -149,7 +167,10 @@ def _folders(recipe: Path) -> dict[str, Path]:
 
 
 def _first_passages(path: Path, queries: Collection[str]) -> dict[str, str] | None:
-    """Query to the passage of rank 1 in a TREC run file, where white space in ids is percent-encoded; None without."""
+    """Query id to the passage of rank 1, from a TREC run file; None if there is no such file.
+
+    White space in ids is percent-encoded there.
+    """
     if not path.is_file():
         return None
     found = {}
@@ -167,7 +188,7 @@ def _most_relevant(scores: Mapping[str, int]) -> list[str]:
 
 
 def _texts(data: BeirData, ids: Sequence[str]) -> dict[str, str]:
-    """The passages' texts, of those that are there; an id from a run file may be percent-encoded."""
+    """Passage id to its text, for those that the test set has; an id from a run file may be percent-encoded."""
     places = data.passages.places([*ids, *map(unquote, ids)])
     found = {}
     for key in ids:
@@ -175,3 +196,33 @@ def _texts(data: BeirData, ids: Sequence[str]) -> dict[str, str]:
         if place is not None:
             (found[key],) = data.passages.texts[place : place + 1]
     return found
+
+
+def _lines(query: Mapping[str, Any], width: int) -> list[str]:
+    def passage(found: Mapping[str, Any] | None) -> str:
+        if found is None:
+            return "nothing"
+        text = found["text"]
+        return found["id"] if text is None else f"{found['id']}: {_start(text)}"
+
+    model, baseline = query["values"].values()
+    text = query["text"] if query["text"] is not None else "(text not found)"
+    said = [f"{query['test']} {query['query']}, {100 * baseline:.1f} to {100 * model:.1f}: {text}"]
+    said += [f"right: {passage(each)}" for each in query["relevant"]]
+    said += [f"{name} first: {passage(first)}" for name, first in query["first"].items()]
+    said += [
+        f"{name} first: not known, its run file is missing" for name in query["values"] if name not in query["first"]
+    ]
+    return [
+        line
+        for number, text in enumerate(said)
+        for line in textwrap.wrap(
+            text, width, initial_indent="  " if number == 0 else "    ", subsequent_indent=" " * 6
+        )
+    ]
+
+
+def _start(text: str) -> str:
+    """The start of a text, on one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= _TEXT_LENGTH else text[: _TEXT_LENGTH - 1] + "…"

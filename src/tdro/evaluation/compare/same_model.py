@@ -1,7 +1,7 @@
-"""Whether two rows of a comparison are one model: then nothing was compared, and no interval or p says anything.
+"""Finds rows of a comparison that are one and the same model, whose difference, interval and p mean nothing.
 
-For instance top-60 and top-70 of three tasks, which are the same tasks, or a training that changed nothing. Told by the
-results, and where those are equal by the weights, if they lie in the run folder.
+For instance, with three tasks top-60 and top-70 are the same tasks; or a training changed nothing. Two rows count as
+one model if their results are equal on every query. If the run folder has both models, their weights are compared too.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _ROUNDING = 1e-9
 def same_model(
     name: str, baseline: str | None, names: Sequence[str], runs: Mapping[str, Sequence[Results]]
 ) -> dict[str, Any] | None:
-    """Which other row is the same model as ``name``: the baseline, or the first before it; None if none is.
+    """Which other row is the same model as ``name``: its baseline, or the first of the rows before it; None if none is.
 
     Args:
         name: of the row.
-        baseline: of what it is compared with, if anything.
+        baseline: what the row is compared with, if anything.
         names: of all rows, in their order.
-        runs: each one's results, one a seed.
+        runs: the results of each row, one for each seed.
 
     Returns:
-        ``as`` (the other's name) and ``weights``: whether the weights are known to be equal, not the results alone.
+        ``as``: the other row's name; ``weights``: whether the weights are known to be equal, and not only the results.
     """
     before = list(names[: names.index(name)])
     for other in ([baseline] if baseline is not None else []) + before:
@@ -40,13 +40,13 @@ def same_model(
     return None
 
 
-def said(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def same_model_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each row that is the same model as another."""
     return [_sentence(row["mixture"], row["same"]) for row in rows if row.get("same")]
 
 
 def is_baseline(row: Mapping[str, Any]) -> bool:
-    """Whether a row is the same model as what it is compared with."""
+    """Whether a row is the same model as its baseline."""
     return bool(row.get("same")) and row["same"]["as"] == row.get("baseline", "uniform")
 
 
@@ -61,7 +61,8 @@ def _sentence(name: str, same: Mapping[str, Any]) -> str:
 
 
 def _pairs(one: Sequence[Results], other: Sequence[Results]) -> list[tuple[Results, Results]]:
-    """The trainings of equal seeds, if both sides have the same; a model without seeds beside each of the other's."""
+    """Which trainings to compare: those of the same seed if both sides have the same seeds. A model without seeds is
+    paired with each training of the other side."""
     first, second = ({run.seed: run for run in runs} for runs in (one, other))
     if first.keys() == second.keys():
         return [(first[seed], second[seed]) for seed in first]
@@ -81,7 +82,7 @@ def _same_results(one: Results, other: Results) -> bool:
 
 
 def _same_weights(one: Results, other: Results) -> bool:
-    """Whether both models are there, and have the same weights byte for byte."""
+    """Whether both models are on disk and their files of weights are equal byte for byte."""
     first, second = _weights(one), _weights(other)
     return (
         bool(first)
@@ -91,7 +92,7 @@ def _same_weights(one: Results, other: Results) -> bool:
 
 
 def _weights(results: Results) -> dict[str, Path]:
-    """The files of weights of a model of a run folder, by their place in it."""
+    """The files of weights of a model in a run folder, by their path below the model's folder."""
     if results.run is None:
         return {}
     model = results.run / "models" / results.group.name / results.folder.name

@@ -1,9 +1,9 @@
-"""What a comparison shows of a model and its baseline: a word and a sentence, from the comparison's numbers alone.
+"""The verdict of a comparison, in a word and a sentence: did a model beat its baseline?
 
-The terminal, the report and the model card say it with this one function, and it says "no" as plainly as "yes". "Yes"
-needs both: other queries would hardly turn the difference, and neither would other seeds. Of one training each nobody
-knows what another seed gives, so one seed never shows more than a result on these queries. Models that have no seeds
-(other people's) are judged as they are, by the queries.
+The terminal, the report and the model card all take it from here. "Yes" and "No" need two things: with other queries
+the difference would most likely have the same sign, and with other seeds too. With one training on a side nobody knows
+what another seed gives, so the verdict is "Not shown". Models without seeds (other people's) are judged by the queries
+alone.
 """
 
 from __future__ import annotations
@@ -11,34 +11,39 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tdro.evaluation.compare.figures import dig, number, p_phrase, plural, points, signed
+from tdro.evaluation.compare.readable_numbers import as_number, nested, p_phrase, plural, points, signed
 from tdro.evaluation.significance import least_p
 
 SIGNIFICANT = 0.05
 
 
 def significant(difference: Any) -> bool:
-    """Whether p, where there is one, is below 0.05, and the intervals over queries and over seeds leave zero out."""
+    """Whether a difference holds for other queries and for other seeds.
+
+    That is: p is below 0.05, and zero is in neither the interval over queries nor the one over queries and seeds.
+    """
     return over_queries(difference) and not seeds_could_turn(difference) and not one_seed(difference)
 
 
 def over_queries(difference: Any) -> bool:
-    """Whether other queries would hardly turn a difference: p below 0.05, and zero outside of the interval."""
-    low, high, p = (number(dig(difference, key)) for key in ("low", "high", "p"))
+    """Whether a difference holds for other queries: p is below 0.05, and zero is not in the interval over queries."""
+    low, high, p = (as_number(nested(difference, key)) for key in ("low", "high", "p"))
     return (low > 0 or high < 0) and not p >= SIGNIFICANT
 
 
 def seeds_could_turn(difference: Any) -> bool:
-    """Whether the interval over queries and seeds, where there is one, has zero in it."""
-    low, high = (number(dig(difference, "with_seeds", key)) for key in ("low", "high"))
+    """Whether zero is in the interval over queries and seeds, if there is one."""
+    low, high = (as_number(nested(difference, "with_seeds", key)) for key in ("low", "high"))
     return low <= 0 <= high
 
 
 def one_seed(difference: Any) -> bool:
-    """Whether it is of single trainings, so that nothing is known of other seeds. Comparisons that were written before
-    they said so are of trainings."""
-    said = dig(difference, "one_seed")
-    return dig(difference, "with_seeds") is None if said is None else bool(said)
+    """Whether a side is a single training, so that nothing is known of other seeds.
+
+    Older files of comparisons do not say so; theirs are all of trainings.
+    """
+    said = nested(difference, "one_seed")
+    return nested(difference, "with_seeds") is None if said is None else bool(said)
 
 
 def verdict(
@@ -54,20 +59,20 @@ def verdict(
 
     Args:
         mixture: the name in the table, e.g. ``top-70``.
-        difference: one entry of ``versus``, see :func:`tdro.evaluation.compare.compare.compare_models`; in fractions.
-        score: the mixture's average.
-        baseline: the baseline's.
-        n_tests: test sets in the average.
+        difference: one entry of ``versus``, see :func:`tdro.evaluation.compare.compare.compare_models`; in [0, 1].
+        score: the mixture's mean over the test sets.
+        baseline: the baseline's mean.
+        n_tests: how many test sets there are.
         against: the baseline's name.
-        measure: what was measured.
+        measure: what was measured, as it is printed.
     """
-    value = number(dig(difference, "difference"))
+    value = as_number(nested(difference, "difference"))
     if not math.isfinite(value):
         return "Unknown", f"{mixture} has no measured difference from {against}."
     amount = f"{points(abs(value), 2)} points"
     ahead = "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
     said = f"{points(score)} against {points(baseline)} {measure}, averaged over {plural(n_tests, 'test set')}"
-    wins, ties, losses = (number(dig(difference, key)) for key in ("wins", "ties", "losses"))
+    wins, ties, losses = (as_number(nested(difference, key)) for key in ("wins", "ties", "losses"))
     if wins == losses == 0:
         return "Not shown", f"{mixture} and {against} have the same result on each of {ties:.0f} queries ({said})."
     if few := _too_few(difference):
@@ -90,10 +95,10 @@ def verdict(
 
 
 def _too_few(difference: Any) -> str:
-    """Why the queries cannot show a difference, whatever it is; empty where they can."""
-    if few := dig(difference, "too_few"):
+    """Why there are too few queries to show any difference; empty if there are enough."""
+    if few := nested(difference, "too_few"):
         return str(few)
-    different = number(dig(difference, "wins")) + number(dig(difference, "losses"))
+    different = as_number(nested(difference, "wins")) + as_number(nested(difference, "losses"))
     if not math.isfinite(different) or least_p(round(different)) < SIGNIFICANT:
         return ""
     return f"only {different:.0f} differ"
@@ -101,25 +106,25 @@ def _too_few(difference: Any) -> str:
 
 def _evidence(difference: Any) -> str:
     """For instance ``95 % interval +0.20 to +1.00, p = 0.011; over queries and 3 pairs of seeds −0.10 to +1.30``."""
-    low, high = (signed(dig(difference, key)) for key in ("low", "high"))
-    both = dig(difference, "with_seeds")
+    low, high = (signed(nested(difference, key)) for key in ("low", "high"))
+    both = nested(difference, "with_seeds")
     over = " over queries" if both is not None else ""
-    text = f"95 % interval{over} {low} to {high}, {p_phrase(dig(difference, 'p'))}"
+    text = f"95 % interval{over} {low} to {high}, {p_phrase(nested(difference, 'p'))}"
     if both is None:
         return text
-    low, high = (signed(dig(both, key)) for key in ("low", "high"))
-    pairs = dig(both, "pairs")
+    low, high = (signed(nested(both, key)) for key in ("low", "high"))
+    pairs = nested(both, "pairs")
     return f"{text}; over queries and {f'{pairs} pairs of seeds' if pairs else 'seeds'} {low} to {high}"
 
 
 def _more_seeds(difference: Any) -> str:
-    both = dig(difference, "with_seeds")
+    both = nested(difference, "with_seeds")
     if not isinstance(both, dict) or "needed" not in both:
         return ""
     needed = both["needed"]
-    return f"; a difference of this size would need {seeds_said(needed)}"
+    return f"; a difference of this size would need {seeds_phrase(needed)}"
 
 
-def seeds_said(needed: int | None) -> str:
-    """How many seeds would show a difference, in words."""
+def seeds_phrase(needed: int | None) -> str:
+    """In words, how many seeds a side would show a difference; see :func:`tdro.evaluation.intervals.seeds_needed`."""
     return f"about {plural(needed, 'seed')}" if needed else "more queries, or over 100 seeds"

@@ -1,6 +1,7 @@
-"""The recipes that come with tdro, by name; and finding the file that a command line means.
+"""The recipes that come with tdro, and how the file is found that a command line names.
 
-``sources/`` holds what several recipes share: mappings of task names to data, for the key ``data.sources``.
+``sources/paper.yaml`` holds the paper's 25 tasks with where their data are. Several recipes share it, through the key
+``data.sources``.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ _FOLDER = Path(__file__).parent
 
 
 def built_in() -> list[str]:
-    """Names of the recipes that come with tdro."""
+    """The names of the recipes that come with tdro."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def built_in_file(name: str) -> Path:
-    """The file of a recipe that comes with tdro, or of its sources (``sources/paper``).
+    """The file of a recipe that comes with tdro, or of the paper's sources (``sources/paper``).
 
-    Raises :class:`UserError` for an unknown name.
+    Raises:
+        UserError: there is no recipe of that name.
     """
     name = name.removesuffix(".yaml")
     if name not in built_in() and name != "sources/paper":
@@ -32,15 +34,15 @@ def built_in_file(name: str) -> Path:
 
 
 def find(name_or_path: str) -> Path:
-    """The recipe file at a path, or the built-in one of that name; a file of the user's own comes first.
+    """The recipe file that a command line names: a file at that path, else the built-in recipe of that name.
 
     Raises:
-        UserError: there is neither.
+        UserError: it is neither. (A missing file that is clearly meant as a path is returned: reading it reports it.)
     """
     path = Path(name_or_path).expanduser()
     names_a_path = path.suffix or len(path.parts) > 1
-    if path.is_file() or (names_a_path and name_or_path not in built_in()):  # qwen1.5-0.5b looks like a suffix
-        return path  # a missing file is reported when it is read
+    if path.is_file() or (names_a_path and name_or_path not in built_in()):  # ".5-0.5b" of a recipe looks like a suffix
+        return path
     try:
         return built_in_file(name_or_path)
     except UserError as error:
@@ -48,7 +50,7 @@ def find(name_or_path: str) -> Path:
 
 
 def sources_file(name_or_path: str) -> Path | None:
-    """The YAML file of sources at a path, or the one of the paper for ``paper``; None if there is none."""
+    """The YAML file that ``data.sources`` names: a file at that path, or the paper's for ``paper``; None if neither."""
     path = Path(name_or_path).expanduser()
     try:
         if path.is_file():

@@ -1,0 +1,27 @@
+"""``tdro finetune RECIPE``: stage 2 of a recipe, a model for each mixture and seed."""
+
+from __future__ import annotations
+
+import argparse
+
+from tdro.commands.arguments import add_force, add_merge, add_recipe
+from tdro.commands.recipe_stages import run_stages
+from tdro.launch import takes_processes
+from tdro.recipe.names import STAGES
+
+NAME = "finetune"
+SUMMARY = STAGES[NAME]
+EXAMPLE = "tdro finetune quickstart"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_recipe(parser)
+    add_force(parser)
+    add_merge(parser)
+    takes_processes(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fine-tune the models."""
+    run_stages(options, (NAME,))

@@ -1,0 +1,26 @@
+"""``tdro run RECIPE``: runs all stages of a recipe."""
+
+from __future__ import annotations
+
+import argparse
+
+from tdro.commands.arguments import add_force, add_merge, add_recipe
+from tdro.commands.recipe_stages import run_stages
+from tdro.launch import takes_processes
+
+NAME = "run"
+SUMMARY = "run all stages of a recipe; what is done already and unchanged is skipped"
+EXAMPLE = "tdro run quickstart"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_recipe(parser)
+    add_force(parser)
+    add_merge(parser)
+    takes_processes(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the recipe."""
+    run_stages(options)

@@ -1,0 +1,238 @@
+"""Reads a run folder into plain data.
+
+A report can be written after any stage, so every part is optional: a file that is missing is None or empty here, and a
+sentence on the page. A broken file is an error that names it. Nothing is computed here, except that the lists of
+``steps.jsonl`` become arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdro.errors import UserError
+from tdro.evaluation.compare.readable_numbers import as_number, nested
+from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
+from tdro.evaluation.leaks.find_leaks import known_leaks
+from tdro.files import read_json, read_jsonl
+from tdro.recipe.names import mixture_and_seed, model_name
+from tdro.recipe.yaml_lines import plain_yaml
+from tdro.weights import TaskWeights
+
+STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
+
+
+@dataclass(frozen=True)
+class ReportedTask:
+    """What ``run.json`` says of a task. ``rows`` is NaN if there is no such file."""
+
+    name: str
+    rows: float
+    licence: str = ""
+    source: str = ""
+    instruction: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class LearningSteps:
+    """Stage 1 over T steps and k tasks, in float64. A task that has no row in a step is NaN there."""
+
+    step: np.ndarray  # (T,)
+    alpha: np.ndarray  # (T, k), like the four below
+    measure: np.ndarray
+    proxy_loss: np.ndarray
+    reference_loss: np.ndarray
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A fine-tuned model: its group, mixture and seed, and as ``facts`` its ``training.json``."""
+
+    group: str
+    mixture: str
+    seed: int
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the model's folder: ``top-70-seed1``."""
+        return model_name(self.mixture, self.seed)
+
+    @property
+    def base(self) -> dict[str, Any] | None:
+        """The recipe's section of the base that it was made from; None if ``training.json`` does not tell."""
+        found = nested(self.facts, "settings", "base")
+        return found if isinstance(found, dict) else None
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """A run folder as plain data. Arrays over tasks are in the order of ``tasks``."""
+
+    name: str
+    seed: Any
+    tasks: list[ReportedTask]
+    stages: list[dict[str, Any]]
+    recipe: str | None
+    versions: dict[str, Any] | None
+    weights: TaskWeights | None
+    steps: LearningSteps | None
+    health: dict[str, Any] | None
+    trainings: list[TrainedModel]
+    comparisons: list[dict[str, Any]]
+    data: dict[str, Any] | None = None  # the card of tdro.data.quality.data_card
+    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.find_leaks.look_for_leaks
+
+    @property
+    def names(self) -> list[str]:
+        """The tasks' names."""
+        return [task.name for task in self.tasks]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each task, shape (k,)."""
+        return np.array([task.rows for task in self.tasks], dtype=float)
+
+
+def read_run_folder(folder: Path | str) -> RunContents:
+    """Read what is in the run folder.
+
+    Raises:
+        UserError: there is no such folder, or a file in it is broken.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
+    about = _object(folder / "run.json") or {}
+    stored = folder / "weights" / "weights.json"
+    weights = TaskWeights.load(stored) if stored.is_file() else None
+    tasks = _tasks(about, weights)
+    path = folder / "recipe.yaml"
+    recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    groups = _groups(recipe)
+    return RunContents(
+        name=str(about.get("name") or folder.resolve().name),
+        seed=about.get("seed"),
+        tasks=tasks,
+        stages=[stage for stage in about.get("stages") or [] if isinstance(stage, dict)],
+        recipe=recipe,
+        versions=_object(folder / "versions.json"),
+        weights=weights,
+        steps=_steps(folder / "weights" / "steps.jsonl", len(tasks)),
+        health=_object(folder / "weights" / "health.json"),
+        trainings=[
+            one for one in _trainings(folder / "models") if groups is None or one.name in groups.get(one.group, ())
+        ],
+        comparisons=[one for one in _comparisons(folder / "comparison") if groups is None or one["group"] in groups],
+        data=_object(folder / "data.json"),
+        leaks=known_leaks(folder / LEAKS),
+    )
+
+
+def _groups(recipe: str | None) -> dict[str, set[str]] | None:
+    """The recipe's groups with the names of their models; None if the recipe cannot be read or names no group.
+
+    What an earlier recipe left in the folder is not shown: it is in none of these.
+    """
+    try:
+        content = plain_yaml(recipe or "", "recipe.yaml")
+    except UserError:
+        return None
+    groups = nested(content, "finetune")
+    if not isinstance(groups, list):
+        return None
+    return {
+        str(nested(group, "name")): {
+            model_name(mixture, seed)
+            for mixture in nested(group, "mixtures") or ()
+            for seed in nested(group, "seeds") or ()
+        }
+        for group in groups
+    }
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[ReportedTask]:
+    """The tasks of ``run.json``; without it, those of the weights, whose numbers of rows are not known."""
+    facts = [
+        ReportedTask(
+            name=str(task.get("name")),
+            rows=as_number(task.get("rows")),
+            licence=str(task.get("licence") or ""),
+            source=str(task.get("source") or ""),
+            instruction=str(task.get("instruction") or ""),
+            fingerprint=str(task.get("fingerprint") or ""),
+        )
+        for task in about.get("tasks") or []
+        if isinstance(task, dict)
+    ]
+    return facts or [ReportedTask(name=name, rows=math.nan) for name in (weights.names if weights else ())]
+
+
+def _steps(path: Path, n_tasks: int) -> LearningSteps | None:
+    lines = read_jsonl(path) if path.is_file() else []
+    if not lines:
+        return None
+    series: dict[str, np.ndarray] = {}
+    for key in STEP_SERIES:
+        rows = [line.get(key) or [None] * n_tasks for line in lines]
+        wrong = next((at for at, row in enumerate(rows) if len(row) != n_tasks), None)
+        if wrong is not None:
+            found = len(rows[wrong])
+            raise UserError(f"{path}, step line {wrong + 1}: {found} values of {key!r} for {n_tasks} tasks")
+        values = np.array([[as_number(value) for value in row] for row in rows], dtype=float)
+        series[key] = np.where(np.isfinite(values), values, np.nan)
+    return LearningSteps(step=np.array([as_number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
+
+
+def _trainings(folder: Path) -> list[TrainedModel]:
+    """The models that were trained. Where ``training.json`` names no mixture or seed, the folder's name tells them."""
+    models = []
+    for path in sorted(folder.glob("*/*/training.json")):
+        facts = _object(path) or {}
+        mixture, seed = mixture_and_seed(path.parent.name)
+        models.append(
+            TrainedModel(
+                group=path.parent.parent.name,
+                mixture=str(facts.get("mixture") or mixture),
+                seed=_seed(path, facts.get("seed"), seed or 0),
+                facts=facts,
+            )
+        )
+    return models
+
+
+def _seed(path: Path, seed: Any, default: int) -> int:
+    if seed is None:
+        return default
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"{path}: 'seed' is {seed!r}, no whole number; run `tdro finetune` again with --force")
+    return seed
+
+
+def _comparisons(folder: Path) -> list[dict[str, Any]]:
+    """The comparison of every group, that with the most mixtures first."""
+    found = [_comparison(path) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda comparison: -len(comparison["rows"]))
+
+
+def _comparison(path: Path) -> dict[str, Any]:
+    comparison = _object(path) or {}
+    rows, tests = comparison.get("rows"), comparison.get("tests")
+    if not isinstance(rows, list) or not isinstance(tests, list):
+        raise UserError(f"{path}: no 'rows' and 'tests' lists in it; run `tdro evaluate` again")
+    return {**comparison, "group": str(comparison.get("group") or path.stem)}

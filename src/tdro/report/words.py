@@ -1,0 +1,81 @@
+"""Numbers, mixtures and verdicts as words, for the page and the card.
+
+The numbers that the terminal's tables need too are in :mod:`tdro.evaluation.compare.readable_numbers`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed
+
+
+def percent(value: Any) -> str:
+    """A share: ``18.2 %``, or ``< 0.1 %``."""
+    value = as_number(value)
+    if 0 < value < 0.0005:
+        return "< 0.1 %"
+    return NOTHING if not math.isfinite(value) else f"{fixed(100 * value)} %"
+
+
+def count(value: Any) -> str:
+    """A whole number with narrow spaces between thousands."""
+    value = as_number(value)
+    return f"{round(value):,}".replace(",", "\u202f") if math.isfinite(value) else NOTHING
+
+
+def epochs(value: Any) -> str:
+    """How often a row is seen on average: ``8.30``, ``0.02``; ``0`` for a task that is left out."""
+    value = as_number(value)
+    if 0 < value < 0.005:
+        return "< 0.01"
+    return "0" if value == 0 else fixed(value, 1 if value >= 10 else 2)
+
+
+def duration(seconds: Any) -> str:
+    """``0.4 s``, ``7 s``, ``2 min 05 s``, ``1 h 03 min``."""
+    seconds = as_number(seconds)
+    if not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def mixture_in_words(mixture: str) -> str:
+    """What a mixture does, in a few words; empty for a name that is not tdro's."""
+    kind, _, share = mixture.partition("-")
+    if kind in {"top", "bottom"} and share:
+        most = "largest" if kind == "top" else "smallest"
+        return f"the {share} % of tasks with the {most} α, equally often"
+    return {
+        "uniform": "every task equally often",
+        "proportional": "tasks as often as they have rows",
+        "reweight": "α itself as sampling ratios",
+        "loss-reweight": "uniform sampling, each step's gradient times k·α",
+        "untrained": "the base model before any training",
+        "bm25": "matching words alone, no model",
+    }.get(mixture, "")
+
+
+def headline(verdicts: list[str]) -> str:
+    """The headline of the report: one sentence about the verdicts of all groups."""
+    total, wins, losses = len(verdicts), verdicts.count("Yes"), verdicts.count("No")
+    if not total:
+        return "Whether the selection helped is not known yet."
+    if total == 1:
+        return {
+            "Yes": "tDRO’s selection beat uniform sampling.",
+            "No": "tDRO’s selection did worse than uniform sampling.",
+            "Not shown": "This run does not show that tDRO’s selection beats uniform sampling.",
+        }.get(verdicts[0], "Whether the selection helped is not known yet.")
+    if wins == total:
+        return f"tDRO’s selection beat uniform sampling with {'both' if total == 2 else f'all {total}'} models."
+    others = f", and did worse with {losses}" if losses else ""
+    return f"tDRO’s selection beat uniform sampling with {wins or 'none'} of {total} models{others}."
