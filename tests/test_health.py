@@ -18,7 +18,7 @@ from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
 from tdro.files import write_json
 from tdro.report.learning_section import health_view
-from tdro.report.run_contents import collect
+from tdro.report.run_contents import read_run_folder
 from tdro.weights import TaskWeights
 
 NAMES = ("quiz", "news", "code", "dialog")
@@ -203,7 +203,7 @@ def test_report_and_health_mark_the_same_references_as_weak(tmp_path, reference,
     loss = {"reference_loss": reference, "untrained_loss": untrained}
     write_json(tmp_path / "run.json", {"name": "r", "tasks": [{"name": "quiz", "rows": 9}]})
     write_json(tmp_path / "weights" / "health.json", {"warnings": [], "tasks": {"quiz": loss}})
-    (row,) = health_view(collect(tmp_path))["rows"]
+    (row,) = health_view(read_run_folder(tmp_path))["rows"]
     assert row["weak"] == weak
     known = {key: {"quiz": value} if value is not None else {} for key, value in loss.items()}
     assert bool(reference_warnings(known["reference_loss"], known["untrained_loss"])) == weak

@@ -1,4 +1,4 @@
-"""tdro plan: counts that training will keep, and a memory model that is checked against autograd."""
+"""tdro plan: counts that training will keep, and estimates of memory that are checked against autograd."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from tdro.weights import TaskWeights
 
 SIZES = {"a": 12, "b": 24, "c": 36, "d": 48}
 SMALL = ModelShape(
-    parameters=1_000_000, vocabulary=1000, width=64, layers=2, heads=4, queries=64, inner=128,
-    matrices=((64, 64),) * 4 + ((64, 128), (128, 64)), normalised=128,
+    parameters=1_000_000, vocabulary=1000, width=64, layers=2, heads=4, queries=64,
+    matrices=((64, 64),) * 4 + ((64, 128), (128, 64)),
 )  # fmt: skip
 
 
@@ -154,10 +154,8 @@ def test_sizes_and_tokens_come_without_the_weights(tmp_path, kind):
     base = Base(kind=kind, source=str(folder))
     shape = read_shape(base)
     assert shape.parameters == sum(p.numel() for p in model.transformers_model.parameters())
-    assert (shape.layers, shape.width, shape.heads, shape.inner, shape.vocabulary) == (2, 16, 2, 32, 203)
-    assert (shape.gated, shape.rms) == ((False, False) if kind == "encoder" else (True, True))
+    assert (shape.layers, shape.width, shape.heads, shape.vocabulary) == (2, 16, 2, 203)
     assert shape.products == 2 * (4 * 16 * 16 + (2 if kind == "encoder" else 3) * 16 * 32)
-    assert shape.normalised == 32
     assert base_tokens(base).count(["w1 w2 w3", "w4"]).tolist() == [4, 2]  # with the end-of-sequence token
 
 
@@ -243,12 +241,12 @@ def bert(width=128):
 
 @pytest.mark.parametrize("bf16", [True, False])
 @pytest.mark.parametrize("make", [llama, bert])
-def test_what_autograd_keeps_is_what_the_formulae_say(make, bf16):
+def test_what_autograd_keeps_is_within_a_quarter_of_the_estimate(make, bf16):
     model = make().train()
     how = Regime(bf16=bf16)
     for length in (16, 64):
         kept = kept_by_autograd(model, 16, length, bf16)
-        assert graph_bytes(shape_of(model), how, 16, length) / kept == pytest.approx(1, abs=0.12)
+        assert graph_bytes(shape_of(model), how, 16, length) / kept == pytest.approx(1, abs=0.25)
 
 
 @pytest.mark.parametrize("make", [llama, bert])
@@ -259,9 +257,9 @@ def test_what_autograd_keeps_of_adapters_too(make):
     shape = shape_of(model)
     adapters = LoraConfig(r=4, lora_alpha=8, lora_dropout=0.1, target_modules="all-linear")
     model = inject_adapter_in_model(adapters, model.requires_grad_(False)).train()
-    how = Regime(bf16=True, lora=4, lora_dropout=True)
+    how = Regime(bf16=True, lora=4)
     kept = kept_by_autograd(model, 16, 48, True)
-    assert graph_bytes(shape, how, 16, 48) / kept == pytest.approx(1, abs=0.15)
+    assert graph_bytes(shape, how, 16, 48) / kept == pytest.approx(1, abs=0.25)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert trained_parameters(shape, how) == pytest.approx(trained, rel=0.1)  # BERT's pooler gets some as well
 

@@ -21,7 +21,7 @@ from tdro.evaluation.compare.verdict import verdict
 from tdro.files import read_json, write_json
 from tdro.report import charts, words
 from tdro.report.report_page import write_report
-from tdro.report.run_contents import collect
+from tdro.report.run_contents import read_run_folder
 from tdro.report.weights_section import kept_tasks, selection_name
 
 HOSTILE = '<script>alert("x")</script>&\'"'
@@ -192,7 +192,7 @@ def test_verdict_is_plain_either_way(copy, gain, interval, p, word, says):
     ],
 )
 def test_summary_counts_losses(found, says):
-    assert says in words.summary(found)
+    assert says in words.headline(found)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_few_and_many_tasks(tmp_path, n, steps):
 
 
 def test_selection_as_trained_wins_over_the_computed_one(copy):
-    run = collect(copy)
+    run = read_run_folder(copy)
     assert selection_name(run) == "top-70"
     assert sum(kept_tasks(run, "top-70")) == 11
     first = sorted(copy.glob("models/*/top-70-seed1/training.json"))[0]
@@ -304,10 +304,10 @@ def test_selection_as_trained_wins_over_the_computed_one(copy):
             value["weights"].update({name: 0.0 for name in NAMES[1:]}) or value["weights"].update(cli_aws=1.0)
         ),
     )
-    assert kept_tasks(collect(copy), "top-70") == [name == "cli_aws" for name in NAMES]
+    assert kept_tasks(read_run_folder(copy), "top-70") == [name == "cli_aws" for name in NAMES]
     shutil.rmtree(copy / "models")
-    kept = kept_tasks(collect(copy), "top-70")
-    weights = collect(copy).weights.on(NAMES)
+    kept = kept_tasks(read_run_folder(copy), "top-70")
+    weights = read_run_folder(copy).weights.on(NAMES)
     assert sum(kept) == 11 and min(weights[kept]) >= max(weights[~np.array(kept)])
 
 
@@ -343,8 +343,8 @@ def test_collapse_is_said(copy):
         (figures.fixed(None), "–"),
         (figures.fixed(True), "–"),
         (figures.fixed(math.inf), "–"),
-        (words.describe("top-70"), "the 70 % of tasks with the largest α, equally often"),
-        (words.describe("mine"), ""),
+        (words.mixture_in_words("top-70"), "the 70 % of tasks with the largest α, equally often"),
+        (words.mixture_in_words("mine"), ""),
     ],
 )
 def test_formats(formatted, expected):

@@ -14,8 +14,8 @@ from tdro.evaluation.scoring.model_prompts import read_instructions
 from tdro.files import read_json, write_json
 from tdro.planning.plan import make_plan
 from tdro.recipe.schema import load_recipe
-from tdro.report.hide_paths import public, without_paths
-from tdro.report.run_contents import collect
+from tdro.report.hide_paths import hide_paths, without_paths
+from tdro.report.run_contents import read_run_folder
 from tdro.run import pipeline
 from tdro.run.training_data import mixture_on_disk
 from tdro.weights import TaskWeights
@@ -73,7 +73,7 @@ def test_yaml_of_others_that_cannot_be_read_is_one_line_or_unknown(text, tmp_pat
 def test_a_training_whose_seed_is_none_is_named(seed, tmp_path):
     write_json(tmp_path / "models" / "main" / "uniform-seed1" / "training.json", {"mixture": "uniform", "seed": seed})
     with pytest.raises(UserError, match=r"uniform-seed1/training\.json: 'seed' is .*, no whole number"):
-        collect(tmp_path)
+        read_run_folder(tmp_path)
 
 
 @pytest.mark.parametrize("weights", [[1.0, float("nan")], [1.0, "x"], 2])
@@ -115,11 +115,11 @@ def test_the_terminal_is_not_controlled_by_data(tmp_path, capsys):
 
 
 def test_paths_become_their_last_part():
-    assert public("tokens of /home/me/models/mini") == "tokens of mini"
-    assert public("file:///home/me/x") == "x"
-    assert public('json:/home/me/x.jsonl; b:"/home/me/y"') == 'json:x.jsonl; b:"y"'
+    assert hide_paths("tokens of /home/me/models/mini") == "tokens of mini"
+    assert hide_paths("file:///home/me/x") == "x"
+    assert hide_paths('json:/home/me/x.jsonl; b:"/home/me/y"') == 'json:x.jsonl; b:"y"'
     assert without_paths(["json:/home/me/x", "say and /or"]) == ["json:x", "say and /or"]
-    assert public("hf://datasets/o/n and/or https://a.b/c") == "hf://datasets/o/n and/or https://a.b/c"
+    assert hide_paths("hf://datasets/o/n and/or https://a.b/c") == "hf://datasets/o/n and/or https://a.b/c"
 
 
 def test_a_cap_that_cannot_be_kept_names_its_group(tmp_path):

@@ -175,3 +175,12 @@ def test_the_table_says_how_many_seeds_each_difference_needs_and_fits(tmp_path, 
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
     assert re.search(r"To show differences of these sizes takes: top-70 (about \d+ seeds|more queries)", said)
+
+
+def test_thousands_of_queries_have_a_verdict_too(tmp_path):
+    """The smallest p of sign flips over 1,024 queries and more was computed by a power that no float holds."""
+    mixtures(tmp_path, (1, 2, 3), queries=3000)
+    comparison = compare(tmp_path, "static", permutations=200)
+    assert "top-70" in comparison_table(comparison)
+    (row,) = [row for row in comparison["rows"] if row["mixture"] == "top-70"]
+    assert verdict("top-70", row["versus"]["ndcg@10"]["all"], 0.5, 0.45, 1)[0] == "Yes"

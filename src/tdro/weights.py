@@ -1,9 +1,7 @@
-"""TaskWeights: a distribution over named tasks, as a value.
+"""TaskWeights: the weights of named tasks, as a value. Stage 1 learns them, and fine-tuning reads them.
 
-What stage 1 learns and what fine-tuning reads. A value is read, compared, capped, drawn from and handed over
-like a number, and says of itself where it came from (``provenance``). Inside it is float64 NumPy; on disk it
-is JSON, which keeps a float64 to the bit. Rejected: a tensor (weights must load without torch) and a plain
-dict (it can be negative, not sum to one, or be misspelt without anybody noticing).
+A mixture such as ``top-70`` is made here too, by :meth:`TaskWeights.transfer`: what fine-tuning samples by. See
+docs/decisions.md, weights-are-a-value.
 """
 
 from __future__ import annotations
@@ -19,30 +17,38 @@ from typing import Any
 
 import numpy as np
 
+from tdro.epoch_cap import capped_values
 from tdro.errors import UserError
 from tdro.files import read_json, write_json
 
 FORMAT = "tdro-weights/1"
 TRANSFERS = "uniform, proportional, reweight, loss-reweight, top-P or bottom-P with P a percentage such as 70"
-_EXACT = 1e-12  # sums this near to 1 are left as they are, so that a file read back is the same to the bit
-_ROUNDING = 1e-5  # sums this near to 1 were printed from float32 or with few digits: no news to anybody
+_EXACT = 1e-12  # weights whose sum is this near to 1 are not divided by it: what is read back is the same to the bit
+_ROUNDING = 1e-5  # a sum this near to 1 is float32 or few digits, and is normalised without a warning
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TaskWeights(Mapping[str, float]):
-    """Weights of named tasks: non-negative, finite, summing to 1; a mapping from each task to its weight.
+    """The weights of named tasks: not negative, and their sum is 1. A value that never changes.
 
-    It is read like any mapping (``weights["news"]``, ``"news" in weights``, ``weights.items()``, ``dict(weights)``),
-    except that ``values`` is the array and not a method. Two are equal if each task has the same weight to the bit,
-    whatever the order and the provenance; a plain dict is not weights and equal to none.
+    It is a mapping from each task to its weight: ``weights["news"]``, ``"news" in weights``, ``weights.items()`` and
+    ``dict(weights)`` work. Only ``values`` differs: it is the array, not a method. Two are equal if every task has the
+    same weight to the bit, whatever the order and the provenance. No plain dict is equal to weights.
 
-    Attributes:
-        names: the tasks, unique, in the order of ``values``.
-        values: (k,) float64, read-only.
-        provenance: where the weights came from (recipe, seed, step, models, ...); any JSON-able dict.
+    Args:
+        names: the tasks, each once.
+        values: (k,) numbers, a weight for each task; normalised if their sum is not 1, with a warning.
+        provenance: where the weights come from (recipe, seed, step, models, ...): any dict that JSON can hold. It is
+            saved and handed on.
 
     Raises:
-        UserError: for no tasks, a name twice, a negative or non-finite weight, or weights that are all zero.
+        UserError: no tasks, a name twice, a weight that is negative or not finite, or all weights zero.
+
+    Example::
+
+        weights = TaskWeights.load("weights.json")  # or .uniform(names), .from_dict({"news": 0.7, "code": 0.3})
+        selected = weights.top(70)  # 70 % of the tasks, those with the largest weights, equally
+        selected.capped(sizes, rows_drawn=64_000, max_epochs=4).save("selected.json")
     """
 
     names: tuple[str, ...]
@@ -80,16 +86,16 @@ class TaskWeights(Mapping[str, float]):
     def proportional(cls, sizes: Mapping[str, int]) -> TaskWeights:
         """Weights in proportion to ``sizes``, the rows of each task."""
         rows = np.array(list(sizes.values()), dtype=np.float64)
-        # Where the rows make no sense the constructor says which.
+        # Sizes that make no sense go to the constructor as they are, which names the task.
         values = rows / rows.sum() if (rows >= 0).all() and 0 < rows.sum() < np.inf else rows
         return cls(tuple(sizes), values, {"transfer": "proportional"})
 
     @classmethod
     def from_dict(cls, weights: Mapping[str, float], provenance: dict[str, Any] | None = None) -> TaskWeights:
-        """Weights from ``{task: weight}``; normalised, with a warning, where they do not sum to 1.
+        """Weights from ``{task: weight}``.
 
         Raises:
-            UserError: if a weight is not a number, or as the class says.
+            UserError: a weight is not a number, or as the class says.
         """
         found = dict(weights.items())
         for name, value in found.items():
@@ -99,12 +105,10 @@ class TaskWeights(Mapping[str, float]):
 
     @classmethod
     def load(cls, path: Path | str) -> TaskWeights:
-        """Read :meth:`save`'s JSON, the tDRO authors' released JSON (``domain_weights``), or ``{task:
-        weight}``.
+        """Read a JSON file: of :meth:`save`, of the paper's authors (``domain_weights``), or plain ``{task: weight}``.
 
         Raises:
-            UserError: naming the file, if it is missing, broken, of an unknown format, or holds no valid
-                weights.
+            UserError: the file is missing, broken, of an unknown format, or holds no valid weights; names the file.
         """
         content = read_json(path)
         if not isinstance(content, dict):
@@ -128,7 +132,7 @@ class TaskWeights(Mapping[str, float]):
 
     @classmethod
     def paper(cls) -> TaskWeights:
-        """The weights of the paper's 25 data sets (arXiv 2408.10613), with rows in ``provenance["size"]``."""
+        """The weights of the paper's 25 data sets (arXiv 2408.10613); ``provenance["size"]`` has their rows."""
         with resources.as_file(resources.files("tdro") / "recipe" / "builtin" / "paper_weights.json") as path:
             return cls.load(path)
 
@@ -175,10 +179,10 @@ class TaskWeights(Mapping[str, float]):
         return math.exp(self.entropy)
 
     def on(self, names: Iterable[str]) -> np.ndarray:
-        """The weights in the order of ``names``: (len(names),) float64, 0 for a task that has none here.
+        """The weights as an array in the order of ``names``: (len(names),) float64, 0 for a task that has none here.
 
         Raises:
-            UserError: if a task of these weights is not among ``names``.
+            UserError: a task of these weights is not among ``names``.
         """
         names = list(names)
         if unknown := [name for name in self.names if name not in set(names)]:
@@ -189,24 +193,24 @@ class TaskWeights(Mapping[str, float]):
     # ---- what fine-tuning makes of them
 
     def top(self, percent: float) -> TaskWeights:
-        """The ``floor(k * percent / 100)`` tasks of largest weight, uniform among themselves, largest first.
+        """The ``floor(k * percent / 100)`` tasks with the largest weights, all with the same weight, largest first.
 
-        The other tasks are gone from ``names``. Of equal weights the earlier task comes first. At least one
-        task is kept, with a warning where the floor would keep none.
+        The other tasks are gone from ``names``. Of equal weights the earlier task comes first. At least one task is
+        kept; where the floor is 0, there is a warning.
 
         Raises:
-            UserError: if ``percent`` is not in (0, 100].
+            UserError: ``percent`` is not above 0 and at most 100.
         """
         return self._select("top", percent, np.argsort(-self.values, kind="stable"))
 
     def bottom(self, percent: float) -> TaskWeights:
-        """Like :meth:`top`, of smallest weight, smallest first (an ablation of the paper)."""
+        """Like :meth:`top`, but the tasks with the smallest weights, smallest first (an ablation of the paper)."""
         return self._select("bottom", percent, np.argsort(self.values, kind="stable"))
 
     def _select(self, side: str, percent: float, order: np.ndarray) -> TaskWeights:
         if not 0 < percent <= 100:
             raise UserError(f"{side}-{percent:g}: the percentage must be above 0 and at most 100")
-        # The small term undoes rounding, as in 1000 * 0.7 / 100 = 6.999...
+        # 1e-9 undoes rounding, as in 1000 * 0.7 / 100 = 6.999...
         count = math.floor(len(self) * percent / 100 + 1e-9)
         if count == 0:
             warnings.warn(
@@ -219,16 +223,16 @@ class TaskWeights(Mapping[str, float]):
         return TaskWeights(tuple(names), np.full(count, 1 / count), provenance)
 
     def transfer(self, spec: str, sizes: Mapping[str, int] | None = None) -> TaskWeights:
-        """Turn learned weights into what fine-tuning samples by.
+        """What fine-tuning samples by, for a mixture by its name in a recipe.
 
         Args:
-            spec: ``uniform`` or ``proportional`` (over the same tasks, for comparison), ``reweight`` (the
-                weights themselves), ``top-P`` or ``bottom-P`` with a percentage P in (0, 100], or
-                ``loss-reweight``: uniform, to be trained with :meth:`loss_factors`.
-            sizes: rows of each task; needed for ``proportional`` only.
+            spec: ``top-P`` or ``bottom-P`` with a percentage P, ``reweight`` (the weights themselves), ``uniform`` or
+                ``proportional`` (over the same tasks, to compare with), or ``loss-reweight`` (uniform too; training
+                then multiplies by :meth:`loss_factors`).
+            sizes: how many rows each task has; needed only for ``proportional``.
 
         Raises:
-            UserError: for another spec, a percentage out of range, or a task without a size.
+            UserError: another name, a percentage out of range, or a task without a size.
         """
         if spec in ("uniform", "loss-reweight"):
             return TaskWeights.uniform(self.names)
@@ -242,25 +246,25 @@ class TaskWeights(Mapping[str, float]):
         raise UserError(f"transfer {spec!r}: must be {TRANSFERS}")
 
     def loss_factors(self) -> dict[str, float]:
-        """What each task's loss counts under uniform sampling: k·α (the paper's loss reweighting).
+        """The factor k·α of each task's loss under uniform sampling (the paper's loss reweighting).
 
-        Where batches are of one task and gradients are clipped to a norm, multiply the clipped gradient by it: a factor
-        of the loss would be clipped away.
+        If a batch has rows of one task and gradients are clipped to a norm, multiply the clipped gradient and not the
+        loss: clipping would take the factor out again.
         """
         return {name: len(self) * weight for name, weight in self.as_dict().items()}
 
     def _rows(self, sizes: Mapping[str, int]) -> np.ndarray:
-        """Rows of each task (k,), every one of them known and positive."""
+        """How many rows each task has, (k,). Raises :class:`UserError` unless all are known and at least 1."""
         for name in self.names:
             if not sizes.get(name, 0) > 0:
                 raise UserError(f"task {name!r}: its size must be known and at least 1 row, not {sizes.get(name)}")
         return np.array([sizes[name] for name in self.names], dtype=np.float64)
 
     def epochs(self, sizes: Mapping[str, int], rows_drawn: int) -> dict[str, float]:
-        """How often training sees each task's rows, if ``rows_drawn`` rows are drawn by these weights.
+        """How often training sees each row of a task, if it draws ``rows_drawn`` rows by these weights.
 
         Raises:
-            UserError: if a task's size is missing or less than 1.
+            UserError: a task's size is missing or below 1.
         """
         seen = self.values * rows_drawn / self._rows(sizes)
         return dict(zip(self.names, seen.tolist(), strict=True))
@@ -268,68 +272,37 @@ class TaskWeights(Mapping[str, float]):
     def capped(
         self, sizes: Mapping[str, int], rows_drawn: int, max_epochs: float, batch: int | None = None
     ) -> TaskWeights:
-        """The nearest weights under which no task is seen more than ``max_epochs`` times in ``rows_drawn``
-        rows.
+        """The nearest weights under which no task is seen more than ``max_epochs`` times in ``rows_drawn`` rows.
 
-        What a capped task loses goes to the others in proportion to their weights, again and again until all
-        fit.
+        What a capped task loses goes to the others in proportion to their weights, until all fit.
 
         Args:
-            sizes: rows of each task.
-            rows_drawn: rows of all tasks together.
-            max_epochs: the limit.
-            batch: where rows will be drawn in batches of so many of one task, whole batches must be enough: of 40 rows
-                that may be seen 1.2 times, one batch of 32 can be drawn, and not two. A task with rows for less than
-                one is warned of.
+            sizes: how many rows each task has.
+            rows_drawn: how many rows of all tasks together training draws.
+            max_epochs: the cap.
+            batch: rows of a batch, if a batch has rows of one task: whole batches must then keep the cap. Of 40 rows
+                that may be seen 1.2 times, one batch of 32 can be drawn and not two. A task of which not one batch can
+                be drawn is warned of.
 
         Raises:
-            UserError: if the tasks of positive weight have too few rows for it, a size is missing, or
-                ``rows_drawn`` or ``max_epochs`` is not positive.
+            UserError: the tasks of positive weight have too few rows, a size is missing, or ``rows_drawn`` or
+                ``max_epochs`` is not positive.
         """
         if not rows_drawn > 0 or not max_epochs > 0:
             raise UserError(f"cap: rows drawn ({rows_drawn}) and epochs ({max_epochs}) must be above 0")
-        rows = self._rows(sizes)
-        limits, whole_limits = (_rows_within(rows, max_epochs, size) / rows_drawn for size in (None, batch))
-        room = float(whole_limits[self.values > 0].sum())
-        if room < 1 - 1e-9:
-            whole = f" in whole batches of {batch}" if batch else ""
-            raise UserError(
-                f"cap: {max_epochs:g} epochs of these tasks are {room * rows_drawn:.0f} rows{whole}, fewer than the "
-                f"{rows_drawn} to be drawn; train for fewer steps or allow "
-                f"{_epochs_needed(rows[self.values > 0], rows_drawn, batch):g} epochs"
-            )
-        if left_out := [name for name, limit in zip(self.names, whole_limits, strict=True) if not limit and self[name]]:
+        values, left_out = capped_values(self.values, self._rows(sizes), rows_drawn, max_epochs, batch)
+        if left_out.any():
+            names = [name for name, out in zip(self.names, left_out.tolist(), strict=True) if out]
             warnings.warn(
-                f"cap: {_listed(left_out)} left out, as one batch of {batch} rows is over {max_epochs:g} epochs of it",
+                f"cap: {_listed(names)} left out, as one batch of {batch} rows is over {max_epochs:g} epochs of it",
                 stacklevel=2,
             )
-        values = self.values.copy()
-        full = np.zeros(len(self), dtype=bool)
-        while (over := (values > limits) & ~full).any():
-            full |= over
-            values[full] = limits[full]
-            others = values[~full].sum()
-            if others > 0:
-                values[~full] *= (1 - values[full].sum()) / others
         provenance = {**self.provenance, "max_epochs": max_epochs}
         return TaskWeights(self.names, values, provenance)
 
 
-def _rows_within(rows: np.ndarray, max_epochs: float, batch: int | None) -> np.ndarray:
-    """How many rows of each task may be drawn; the small term undoes rounding, as in 0.7 * 10 = 7.0000000000000009."""
-    return max_epochs * rows if batch is None else np.floor(max_epochs * rows / batch + 1e-9) * batch
-
-
-def _epochs_needed(rows: np.ndarray, rows_drawn: int, batch: int | None) -> float:
-    """The least epochs under which so many rows can be drawn, up to the next hundredth."""
-    hundredths = math.ceil(100 * rows_drawn / rows.sum() - 1e-9)
-    while _rows_within(rows, hundredths / 100, batch).sum() < rows_drawn:
-        hundredths += 1
-    return hundredths / 100
-
-
 def _normalised(values: np.ndarray) -> np.ndarray:
-    """``values`` divided by their sum, with a warning where that is more than rounding."""
+    """``values`` divided by their sum, with a warning if that changes them by more than rounding."""
     largest = float(values.max())
     total = float((values / largest).sum()) * largest  # may overflow to inf, which only the message shows
     if abs(total - 1) <= _EXACT:
@@ -341,6 +314,6 @@ def _normalised(values: np.ndarray) -> np.ndarray:
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:
-    """A few names for an error message."""
+    """The first few of some names, for an error message."""
     names = list(names)
     return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")

@@ -1,14 +1,17 @@
 """Evaluation: models scored on test sets, and compared.
 
-evaluate_models.py  Evaluate any models on benchmarks: what ``tdro evaluate MODEL… --on NAME…`` does.
-intervals.py        Where a difference would lie with other queries, and with other seeds too: 95 % intervals that
-                    hold for few of both.
-results.py          Results of evaluations on disk, read back and checked: the same queries and passages, a value a
-                    query.
-results_table.py    Results of models on benchmarks as text: a line a test set, and the mean of each benchmark.
-significance.py     Is one model better than another on these queries, or could it be chance? Paired over queries.
+evaluate_models.py  Evaluates any models on benchmarks: ``tdro evaluate MODEL… --on NAME…``.
+intervals.py        95 % intervals of a difference between two models: over other queries, and over other queries and
+                    seeds.
+results.py          Reads results of evaluations from disk and checks them: the same queries and passages, one value
+                    for each query.
+results_table.py    Results of models on benchmarks as text for a terminal: a line for each test set, and the mean of
+                    each benchmark.
+significance.py     The p-value of a difference between two models, by a paired permutation test over queries, and
+                    Holm's correction.
 compare/            Compares models: differences with intervals and p-values, the verdict, and all of it as text.
-formats/            Results as other tools write and read them: mteb, trec_eval.
-leaks/              Test queries that stand in the training data.
-scoring/            One model scored on one test set: measures, prompts, BM25, MKQA.
+formats/            Results in the formats of other tools: mteb and trec_eval.
+leaks/              Finds test queries that are in the training data.
+scoring/            Scores a model on test sets: what to score on, with which prompts, the measures, and the BM25
+                    baseline.
 """

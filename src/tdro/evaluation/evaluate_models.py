@@ -1,11 +1,9 @@
-"""Evaluate any models on benchmarks: what ``tdro evaluate MODEL… --on NAME…`` does.
+"""Evaluates any models on benchmarks: ``tdro evaluate MODEL… --on NAME…``.
 
-Each model gets a folder of results, the same files as the stage ``evaluate`` writes, so that ``tdro compare`` reads
-them. CQADupStack's forums are evaluated into a folder of that name and joined to one file: a value a query, and weights
-that make each forum count the same, as BEIR counts them. Rejected: 12 files beside the 14 others, which would make the
-mean over test sets another one than BEIR's. MKQA's languages go into a folder too, and its one file has each question's
-mean over them: they ask the same questions, so a paired test that took them for 25 independent test sets would be far
-too sure.
+Each model gets a folder with the same files that the stage ``evaluate`` writes, so ``tdro compare`` can read them. Two
+benchmarks have parts, whose results are in a folder of the benchmark's name, and one file that combines them
+(:mod:`tdro.evaluation.scoring.combine_results`): CQADupStack its forums, MKQA its languages. See docs/decisions.md,
+whole-benchmarks.
 """
 
 from __future__ import annotations
@@ -57,8 +55,9 @@ class ModelResults:
     Attributes:
         name: of the model.
         folder: where the results are.
-        benchmarks: name to the results of its test sets, in order.
-        leaks: see :func:`tdro.evaluation.leaks.model_leaks.find_model_leaks`; None on ranks other than the first.
+        benchmarks: a benchmark's name to the results of its test sets, in order.
+        leaks: what :func:`tdro.evaluation.leaks.model_leaks.find_model_leaks` found; None on ranks but the first, and
+            for BM25.
     """
 
     name: str
@@ -69,7 +68,7 @@ class ModelResults:
 
 @dataclass(frozen=True)
 class _Request:
-    """What is the same for every model; see :func:`evaluate_models`."""
+    """The arguments of :func:`evaluate_models` that are the same for every model."""
 
     out: Path
     instructions: Mapping[str, Instruction]
@@ -91,24 +90,25 @@ def evaluate_models(
     force: bool = False,
     trust_remote_code: bool = False,
 ) -> list[ModelResults]:
-    """Evaluate models on benchmarks and write ``out/<model>/<test>.json``, and what else belongs to it; then look for
-    the test queries in what the models were trained on, as far as that is known.
+    """Evaluate models on benchmarks, then look for the test queries in what the models were trained on.
 
-    What is there already from the same model, texts and prompts is read instead. Under torchrun every rank calls this.
+    For each model and test set this writes ``out/<model>/<test>.json``, ``.trec``, and files in mteb's format. A result
+    that is there already of the same model, texts and prompts is read instead. Under torchrun every rank calls this.
 
     Args:
-        models: folders or hub ids; ``bm25`` for the baseline that matches words.
-        on: see :func:`tdro.evaluation.scoring.find_benchmark.find_benchmark`.
-        out: holds a folder a model, named by the last part of its path.
-        data: where local copies are looked for first.
-        instructions: by test set, task or benchmark; where there is none, the model's own prompts stand.
-        bf16: autocast to bfloat16; None where the device computes in it.
-        cache: of benchmarks in BEIR's layout; None for the user's.
-        force: replace another model's results, all that are in the folder.
+        models: folders or hub ids; ``bm25`` is the baseline that matches words.
+        on: names of benchmarks, test sets or folders, see
+            :func:`tdro.evaluation.scoring.find_benchmark.find_benchmark`.
+        out: gets a folder for each model, named by the last part of the model's path.
+        data: a folder where local copies of test sets are looked for first.
+        instructions: by the name of a test set, task or benchmark. Without one, the model's own prompts are used.
+        bf16: autocast to bfloat16; None: if the device computes in it.
+        cache: of benchmarks in BEIR's layout; None for the user's cache.
+        force: replace the results of another model in ``out``, all that are there.
         trust_remote_code: run code that comes with a model.
 
     Raises:
-        UserError: a model or a test set is broken or not there, or ``out`` has another model's results.
+        UserError: a model or a test set is broken or missing, or ``out`` has another model's results.
     """
     machine = this_machine("auto", "auto" if bf16 is None else "bf16" if bf16 else "fp32")
     join_ranks(machine)
@@ -118,30 +118,31 @@ def evaluate_models(
             refuse_other_models(model)
     if machine.main:
         check_writable(out, folder=True)
-    with in_turn(machine):  # what one rank puts into the cache, the others find
-        benchmarks = without_repeats([find_benchmark(asked, data, cache) for asked in dict.fromkeys(on)])
+    with in_turn(machine):  # the first rank downloads into the cache, the others find it there
+        benchmarks = without_repeats([find_benchmark(name, data, cache) for name in dict.fromkeys(on)])
     request = _Request(Path(out), instructions or {}, data, machine, force, trust_remote_code)
     check_used(request.instructions, {name for found in benchmarks for name in _names(found)})
     _check_names(benchmarks)
-    words = [name for name, model in names.items() if model == BM25 and not Path(model).is_dir()]
-    if words and (asked := next((each.name for each in benchmarks if each.mkqa), "")):
+    bm25 = [name for name, model in names.items() if model == BM25 and not Path(model).is_dir()]
+    if bm25 and (mkqa := next((each.name for each in benchmarks if each.mkqa), "")):
         raise UserError(
-            f"bm25 on {asked}: questions in other languages share no words with the passages; evaluate it without bm25"
+            f"bm25 on {mkqa}: questions in other languages share no words with the passages; evaluate it without bm25"
         )
     found = [
-        _evaluate_words(benchmarks, request) if name in words else _evaluate_model(model, name, benchmarks, request)
+        _evaluate_bm25(benchmarks, request) if name in bm25 else _evaluate_model(model, name, benchmarks, request)
         for name, model in names.items()
     ]
     if not machine.main:
         return found
-    trained = {name: model for name, model in names.items() if name not in words}
+    trained = {name: model for name, model in names.items() if name not in bm25}
     leaks = find_model_leaks(trained, benchmarks, request.out, data)
     return [replace(model, leaks=leaks.get(model.name)) for model in found]
 
 
 def model_names(models: Sequence[str]) -> list[str]:
-    """Each model's name: the last part of its path or hub id, with as many parts before it as tell them apart."""
-    # Not resolved: a link has a name of its own.
+    """A name for each model: the last part of its path or hub id, or the last few parts if that is needed to tell the
+    models apart: ``a/model`` and ``b/model`` become ``a-model`` and ``b-model``."""
+    # abspath and not resolve: a symbolic link has a name of its own.
     named = [os.path.abspath(model) if Path(model).is_dir() else model for model in models]  # noqa: PTH100
     parts = [Path(name).parts for name in named]
     if len(set(parts)) < len(parts):
@@ -153,22 +154,25 @@ def model_names(models: Sequence[str]) -> list[str]:
 
 
 def _check_names(benchmarks: Sequence[Benchmark]) -> None:
-    """Raise :class:`UserError` for a test set whose results would be in the file of the leaks."""
+    """Raise :class:`UserError` for a test set named ``leaks``: its results would replace ``leaks.json``."""
     for part in (part for each in benchmarks for part in each.parts):
         if f"{part.wanted.whole or part.wanted.name}.json" == LEAKS:
             raise UserError(f"{part.folder}: a test set of this name would replace {LEAKS}; rename the folder")
 
 
 def _names(found: Benchmark) -> list[str]:
-    """What an instruction may be given for."""
+    """The names that an instruction may be given for."""
     of_parts = [name for part in found.parts for name in part.names]
     return [found.name, *of_parts, *(map(test_name, LANGUAGES) if found.mkqa else ())]
 
 
 def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], request: _Request) -> ModelResults:
+    """The results of one model on all benchmarks."""
     machine = request.machine
-    trusted, whole = request.trust_remote_code, (Path(model) / "modules.json").is_file()
-    loaded = model if whole else load_model(model, device=machine.device, trust_remote_code=trusted)
+    trusted = request.trust_remote_code
+    # A folder of sentence-transformers is loaded only if something must be scored.
+    is_folder = (Path(model) / "modules.json").is_file()
+    loaded = model if is_folder else load_model(model, device=machine.device, trust_remote_code=trusted)
     prompts = read_prompts(loaded) if isinstance(loaded, str) else prompts_of(vars(loaded))
     content = model_fingerprint(loaded) if machine.main else ""
     if machine.main:
@@ -200,8 +204,8 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
     return ModelResults(name, request.out / name, listed)
 
 
-def _evaluate_words(benchmarks: Sequence[Benchmark], request: _Request) -> ModelResults:
-    """The baseline in a model's place. It knows no prompts; one rank computes it, the others read."""
+def _evaluate_bm25(benchmarks: Sequence[Benchmark], request: _Request) -> ModelResults:
+    """The results of BM25. It has no prompts; the first rank computes them, the others read its files."""
 
     def score(tests: list[TestSet], folder: str) -> list[dict[str, Any]]:
         with in_turn(request.machine):
@@ -214,7 +218,7 @@ def _evaluate_words(benchmarks: Sequence[Benchmark], request: _Request) -> Model
 
 
 def _folders(benchmarks: Sequence[Benchmark]) -> dict[str, str]:
-    """Where each test set is."""
+    """Test set to the folder that it is in."""
     return {part.wanted.name: str(part.folder.resolve()) for each in benchmarks for part in each.parts}
 
 
@@ -225,11 +229,16 @@ def _scored(
     prompts: ModelPrompts,
     request: _Request,
 ) -> dict[str, list[dict[str, Any]]]:
-    """The results of a model (its name and fingerprint) on test sets, by benchmark; those of a whole's parts joined.
+    """The results of a model on the test sets of each benchmark; those of CQADupStack's forums are joined to one.
 
-    ``score`` takes test sets and the folder of their results, below ``out``.
+    Args:
+        score: scores some test sets; it takes them and the folder, below ``out``, for their results.
+        model: its name and fingerprint.
+        benchmarks: what to score on.
+        prompts: the model's own.
+        request: says the rest.
     """
-    tests: dict[str, dict[str, TestSet]] = {}  # by the whole that they are parts of
+    tests: dict[str, dict[str, TestSet]] = {}  # by the whole that they are parts of; "" for test sets by themselves
     for each in benchmarks:
         for part in each.parts:
             before = prompts_for(part.names, each.name, request.instructions, prompts)
@@ -257,8 +266,11 @@ def _scored(
 def _claim(
     folder: Path, model: str, content: str, prompts: ModelPrompts, test_sets: Mapping[str, str], force: bool
 ) -> None:
-    """Note whose results a folder has and where the test sets are. Those of other weights are kept, or with ``force``
-    all removed: a folder that has some of each would be compared as one model."""
+    """Write down which model the results in a folder are of, and where the test sets are.
+
+    If the folder has results of another model, this raises :class:`UserError`, or with ``force`` removes them all: a
+    folder with results of two models would be compared as one.
+    """
     if (folder / "modules.json").exists():
         raise UserError(f"{folder} is a model, and its results would be put into it; give another --out")
     path = note_path(folder)
@@ -278,7 +290,7 @@ def _claim(
 
 
 def _remove_results(folder: Path) -> None:
-    """Remove what an evaluation has written, and nothing else that is there."""
+    """Remove the files that an evaluation wrote into a folder, and nothing else."""
     for path in folder.glob("*.json"):
         content = read_json(path)
         if isinstance(content, dict) and "queries" in content:

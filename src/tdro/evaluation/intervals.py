@@ -1,14 +1,12 @@
-"""Where a difference would lie with other queries, and with other seeds too: 95 % intervals that hold for few of both.
+"""95 % intervals of a difference between two models: over other queries, and over other queries and seeds.
 
-An interval over queries is Student's, with a variance for each test set and Satterthwaite's degrees of freedom for
-their sum. An interval over queries and seeds has a half-width for each of the two, and they add up as the sides of a
-right angle do: reach² = reach over queries² + reach over seeds² (a modified large-sample interval, after Graybill and
-Wang 1980). ``benchmarks/coverage.py`` measures how often they hold.
+They are made for few queries and few seeds. The interval over queries is Student's t interval, with a variance for each
+test set and Satterthwaite's degrees of freedom for their sum. The interval over queries and seeds has a half-width for
+the queries and one for the seeds; its own half-width is the root of the sum of their squares (a modified large-sample
+interval, after Graybill and Wang 1980). ``benchmarks/coverage.py`` measures how often the intervals hold. See
+docs/decisions.md, intervals.
 
-Rejected, since measured on differences of nDCG@10 (many of them 0, few values) they held too seldom: the percentile
-bootstrap (5 queries: 84 % instead of 95 %), BCa and the studentized bootstrap (below 90 % for 12 queries); for seeds,
-one t for the sum of both variances (2 seeds: 87 %), and the hierarchical bootstrap, which of S seeds sees (S - 1) / S
-of their variance.
+In this file, a half-width is called "reach", and what a training's seed does to its results is called "luck".
 """
 
 from __future__ import annotations
@@ -21,26 +19,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SURE = 0.95  # what all intervals cover
-FEWEST = 5  # queries with a difference; of fewer there is no interval, and a smaller test set is not pooled with others
-TIE = 1e-9  # a smaller difference of a query's values is rounding
-MOST_SEEDS = 100  # that are thought of
-_NONE = (-math.inf, math.inf)
+FEWEST = 5  # there is no interval if fewer queries differ; and smaller test sets are not pooled with others
+TIE = 1e-9  # a query's values that differ by less are equal but for rounding
+MOST_SEEDS = 100  # the most seeds that `seeds_needed` considers
+_NO_INTERVAL = (-math.inf, math.inf)
 
 Values = Mapping[str, NDArray[np.float64]]
 
 
-class _Part(NamedTuple):
-    """What one source adds to the variance of a mean, and how well that is known."""
+class _Variance(NamedTuple):
+    """What one source (a test set's queries, the seeds) adds to the variance of a mean, and its degrees of freedom."""
 
     variance: float
     freedom: float
 
 
 def too_few(differences: Mapping[str, ArrayLike]) -> str:
-    """Why there is no interval over these queries, in words; empty where there is one.
+    """Why there is no interval over these queries, in words; empty if there is one.
 
     Args:
-        differences: for each test set, the model's value minus the baseline's, one a query.
+        differences: for each test set, the model's value minus the baseline's, one for each query; (queries,).
     """
     arrays = {name: np.asarray(each, dtype=np.float64) for name, each in differences.items()}
     queries = sum(len(each) for each in arrays.values())
@@ -55,41 +53,45 @@ def too_few(differences: Mapping[str, ArrayLike]) -> str:
 
 
 def query_interval(differences: Mapping[str, ArrayLike]) -> tuple[float, float]:
-    """A 95 % interval, for other queries of these test sets, of the mean over test sets of the mean difference.
+    """A 95 % interval of the mean difference, for other queries of these test sets.
 
-    It holds from :data:`FEWEST` queries on. Without bounds where :func:`too_few` says why.
+    The mean is over test sets, each counting the same, of the mean over queries. The interval is infinite if there are
+    too few queries (:func:`too_few` says why).
 
     Args:
-        differences: for each test set, the model's value minus the baseline's, one a query.
+        differences: for each test set, the model's value minus the baseline's, one for each query; (queries,).
     """
     if too_few(differences):
-        return _NONE
+        return _NO_INTERVAL
     return _around(_mean(differences), _reach_over_queries(differences))
 
 
 def seed_interval(
     model: Mapping[str, ArrayLike], baseline: Mapping[str, ArrayLike], paired: bool | None = None
 ) -> tuple[float, float]:
-    """A 95 % interval of the difference for other queries of these test sets *and* other seeds of these trainings.
+    """A 95 % interval of the mean difference, for other queries of these test sets *and* other seeds of the trainings.
 
-    Trainings of one seed read the same rows in the same order, in the tasks that they share, so much of their luck is
-    the same, and gone from the difference of the two: where both sides have the same seeds, give them in the same
-    order, and each seed's difference is one value. Else each side has its own luck, and both count.
+    Trainings of one seed read the same rows of the tasks that they share, in the same order. So much of their luck is
+    the same and cancels out in their difference. If both sides have the same seeds, give them in the same order: then
+    each seed's difference is one value. Otherwise each side has its own luck, and both count.
 
-    What a training's luck does to single queries also moves the means over queries, and part of it is not counted a
-    second time. With 2 seeds the luck has one degree of freedom: the interval is wide, wider than it need be where
-    seeds have no effect, and still cannot know of a rare bad training.
+    With 2 seeds there is one degree of freedom for the luck. Then the interval is wide, wider than needed if seeds have
+    no effect; and it still cannot know of a bad training that happens rarely.
 
     Args:
-        model: for each test set an array (seeds, queries). A side with one row counts as fixed: a model that has no
-            seeds, such as an untrained one.
-        baseline: likewise, of the same queries.
-        paired: row k of both is of the same seed. By default where they have as many rows, more than one.
+        model: for each test set an array (seeds, queries). A side with one row counts as fixed, as a model without
+            seeds is, for instance an untrained one.
+        baseline: likewise, for the same queries.
+        paired: whether row k of both sides is of the same seed. None: they are if both have the same number of rows.
+
+    Example::
+
+        low, high = seed_interval({"nq": model}, {"nq": baseline})  # arrays of shape (3 seeds, 100 queries)
     """
     sides = _sides(model, baseline, paired)
     differences = _over_seeds(model, baseline)
     if too_few(differences):
-        return _NONE
+        return _NO_INTERVAL
     noise = _noise_share(sides, differences)
     squares = _reach_over_queries(differences) ** 2 + _reach(_pooled(_luck(side, noise) for side in sides)) ** 2
     return _around(_mean(differences), math.sqrt(squares))
@@ -98,18 +100,17 @@ def seed_interval(
 def seeds_needed(
     model: Mapping[str, ArrayLike], baseline: Mapping[str, ArrayLike], paired: bool | None = None
 ) -> int | None:
-    """How many seeds a side it would take until :func:`seed_interval` leaves zero out, if the difference and the
-    variances stay as they are. None for more than 100, and where more seeds cannot show it since the queries are too
-    few.
+    """How many seeds each side would need until zero is outside of :func:`seed_interval`.
 
-    Arguments as there.
+    This assumes that the difference and the variances stay as they are. None if it would take more than 100 seeds, or
+    if no number of seeds is enough since there are too few queries. The arguments are those of :func:`seed_interval`.
     """
     sides = _sides(model, baseline, paired)
     differences = _over_seeds(model, baseline)
     if not sides or too_few(differences):
         return None
     seeds = np.arange(2, MOST_SEEDS + 1)
-    # By the number of seeds: what a query's mean still has of a training's luck, and the luck of the means.
+    # For each number of seeds: the variance over queries, which still has some luck in it, and the luck of the means.
     noise = sum(_noise(side) * len(_seed_means(side)) for side in sides)
     now = sum(variance for variance, _ in _query_parts(differences))
     queries = max(0.0, now - sum(_noise(side) for side in sides)) + noise / seeds
@@ -124,10 +125,10 @@ def seeds_needed(
 
 
 def query_error(values: Mapping[str, ArrayLike]) -> float:
-    """The standard error, over the choice of queries, of the unweighted mean over test sets of the mean over queries.
+    """The standard error over queries of the mean over test sets, each counting the same, of the mean over queries.
 
     Args:
-        values: for each test set one value a query. A test set of one query says nothing of its error and adds none.
+        values: for each test set one value for each query; (queries,). A test set of one query adds no error.
     """
     return math.sqrt(sum(part.variance for part in _query_parts(values)))
 
@@ -143,8 +144,10 @@ def seed_spread(values: Mapping[str, ArrayLike]) -> float | None:
 
 
 def _sides(model: Mapping[str, ArrayLike], baseline: Mapping[str, ArrayLike], paired: bool | None) -> list[Values]:
-    """What has luck of its own, an array (seeds, queries) a test set each: the differences of the pairs, or the sides
-    that have several seeds."""
+    """The values that vary with the seed, each with an array (seeds, queries) for each test set.
+
+    If the seeds are paired, these are the differences; otherwise each side that has several seeds.
+    """
     one, other = _rows(model), _rows(baseline)
     shapes = [{name: each.shape[1] for name, each in side.items()} for side in (one, other)]
     if shapes[0] != shapes[1]:
@@ -159,7 +162,7 @@ def _sides(model: Mapping[str, ArrayLike], baseline: Mapping[str, ArrayLike], pa
 
 
 def _rows(values: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
-    """Arrays (seeds, queries) of finite numbers, as many seeds in each test set."""
+    """The values as arrays (seeds, queries); raise ValueError if seeds differ or a value is not finite."""
     arrays = {name: np.atleast_2d(np.asarray(each, dtype=np.float64)) for name, each in values.items()}
     if len({len(each) for each in arrays.values()}) != 1 or any(each.ndim != 2 for each in arrays.values()):
         raise ValueError("every test set needs an array (seeds, queries), with as many seeds")
@@ -174,7 +177,7 @@ def _seed_means(values: Values) -> NDArray[np.float64]:
 
 
 def _over_seeds(model: Mapping[str, ArrayLike], baseline: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
-    """The difference of each query, the seeds averaged."""
+    """For each test set, each query's difference of the means over seeds; (queries,)."""
     one, other = _rows(model), _rows(baseline)
     return {name: one[name].mean(axis=0) - other[name].mean(axis=0) for name in one}
 
@@ -183,20 +186,22 @@ def _mean(differences: Mapping[str, ArrayLike]) -> float:
     return float(np.mean([np.asarray(each, dtype=np.float64).mean() for each in differences.values()]))
 
 
-def _query_parts(values: Mapping[str, ArrayLike]) -> list[_Part]:
-    """What each test set's queries add to the variance of the mean over test sets."""
+def _query_parts(values: Mapping[str, ArrayLike]) -> list[_Variance]:
+    """For each test set, what its queries add to the variance of the mean over test sets."""
     arrays = [np.asarray(each, dtype=np.float64) for each in values.values()]
     return [
-        _Part(float(each.var(ddof=1)) / len(each) / len(arrays) ** 2, len(each) - 1) for each in arrays if len(each) > 1
+        _Variance(float(each.var(ddof=1)) / len(each) / len(arrays) ** 2, len(each) - 1)
+        for each in arrays
+        if len(each) > 1
     ]
 
 
 def _reach_over_queries(differences: Mapping[str, ArrayLike]) -> float:
-    """Half of the interval's width.
+    """The half-width of the interval over queries.
 
-    Test sets of few queries are not pooled with others: one that has, by chance, hardly any variance would count as
-    known. Where all queries of each test set differ by the same amount, their variance says nothing; then the rule of
-    three does: with 95 %, no more than 3 of n queries are otherwise, by 1 at most in each direction.
+    Test sets of few queries are not pooled with others: one that by chance has hardly any variance would count as
+    known exactly. If all queries of each test set differ by the same amount, their variance says nothing, and the rule
+    of three is used: with 95 %, no more than 3 of n queries are different from these, by 1 at most in each direction.
     """
     parts = _query_parts(differences)
     if sum(part.variance for part in parts) <= TIE**2:
@@ -207,27 +212,29 @@ def _reach_over_queries(differences: Mapping[str, ArrayLike]) -> float:
     return math.sqrt(sum(_reach(part) ** 2 for part in [_pooled(large), *small]))
 
 
-def _luck(values: Values, noise_share: float) -> _Part:
-    """What the choice of seeds adds to the variance of a mean over them, beyond what the queries' means show of it.
+def _luck(values: Values, noise_share: float) -> _Variance:
+    """What the choice of seeds adds to the variance of a mean over seeds, beyond what is in the variance over queries.
 
-    That would be the variance of the seeds' means less :func:`_noise`. With few seeds too often nothing would be left,
-    and the interval too narrow, so not all of the noise is taken off: the less, the fewer the seeds and the larger its
-    share of the error over queries (with 2 seeds: half of it at most, nothing where all of the error is noise).
+    Luck that moves single queries is in the variance over queries already (:func:`_noise`), so it is subtracted from
+    the variance of the seeds' means. Subtracting all of it would leave nothing too often with few seeds, and the
+    interval would be too narrow. So less is subtracted, the fewer the seeds and the larger the noise's share of the
+    variance over queries: with 2 seeds at most half of it, and none if that variance is all noise.
     """
     means = _seed_means(values)
     seeds = len(means)
     own = float(means.var(ddof=1)) / seeds - (1 - (1 + noise_share**2) / seeds) * _noise(values)
-    return _Part(max(0.0, own), seeds - 1)
+    return _Variance(max(0.0, own), seeds - 1)
 
 
 def _noise_share(sides: Iterable[Values], differences: Mapping[str, ArrayLike]) -> float:
-    """How much of the variance over queries is single queries' luck with the seeds, from 0 to 1."""
+    """The share of the variance over queries that is luck of single queries, from 0 to 1."""
     variance = sum(part.variance for part in _query_parts(differences))
     return min(1.0, sum(_noise(side) for side in sides) / variance) if variance > TIE**2 else 0.0
 
 
 def _noise(values: Values) -> float:
-    """What single queries' luck with the seeds adds to the variance of the mean over all: the residual's, two-way."""
+    """What luck of single queries adds to the variance of the mean: from the residuals of a two-way table, seeds by
+    queries."""
     total = 0.0
     for each in values.values():
         seeds, queries = each.shape
@@ -237,19 +244,23 @@ def _noise(values: Values) -> float:
     return total / len(values) ** 2
 
 
-def _pooled(parts: Iterable[_Part]) -> _Part:
-    """The sum of variances, with Satterthwaite's degrees of freedom."""
+def _pooled(parts: Iterable[_Variance]) -> _Variance:
+    """The sum of some variances, with Satterthwaite's degrees of freedom."""
     parts = [part for part in parts if part.variance > 0]
     total = sum(part.variance for part in parts)
-    return _Part(total, total**2 / sum(part.variance**2 / part.freedom for part in parts)) if parts else _Part(0.0, 1)
+    return (
+        _Variance(total, total**2 / sum(part.variance**2 / part.freedom for part in parts))
+        if parts
+        else _Variance(0.0, 1)
+    )
 
 
-def _reach(part: _Part) -> float:
+def _reach(part: _Variance) -> float:
     return float(_t(part.freedom)) * math.sqrt(part.variance)
 
 
 def _t(freedom: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Student's quantile that :data:`SURE` of the values are below, on either side of zero."""
+    """Student's quantile: :data:`SURE` of the values are between minus and plus this."""
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(freedom, (1 + SURE) / 2))

@@ -1,14 +1,13 @@
-"""Results of evaluations on disk, read back and checked: the same queries and passages, a value a query.
+"""Reads results of evaluations from disk and checks them: the same queries and passages, one value for each query.
 
-A place is a run folder (all its groups), a folder ``evaluation/<group>``, or the folder of one model. Where two places
-have a mixture of one name, their names get the group before them, the run, or both. Rejected: names that always say all
-of it, which nobody can read in a table.
+Results are read from a run folder (all its groups), from a folder ``evaluation/<group>``, or from the folder of one
+model. If two of these have a mixture of the same name, the group, the run or both are put before it: ``one:top-70``,
+``static/top-70``. See docs/decisions.md, short-names-in-comparisons.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +20,9 @@ from numpy.typing import NDArray
 from tdro.errors import UserError
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.files import read_json
+from tdro.recipe.names import mixture_and_seed
 
-SHOWN = ("ndcg@10", "recall@100")  # what a comparison shows besides the measure that it tests
+SHOWN = ("ndcg@10", "recall@100")  # a comparison shows these besides the measure that it tests
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Results:
     """One model's results.
 
     Attributes:
-        name: what it is compared as; models of one name are seeds of one mixture.
+        name: its name in a comparison; models of one name are seeds of one mixture.
         mixture: ``uniform``, ``top-70``, …, or the model's own name.
-        seed: of its training, or None for a model that has no seeds, such as ``untrained``.
+        seed: of its training; None for a model without seeds, such as ``untrained``.
         folder: where the results are.
-        tests: test set to its file's content.
+        tests: test set to the content of its file.
     """
 
     name: str
@@ -44,36 +44,39 @@ class Results:
     tests: Mapping[str, dict[str, Any]]
 
     def values(self, test: str, measure: str) -> NDArray[np.float64]:
-        """One value a query; with ``weights`` (CQADupStack, whose forums count the same) the value times its weight."""
+        """The values of a measure, one for each query; (queries,).
+
+        If the file has weights (CQADupStack, each of whose forums counts the same), each value times its weight.
+        """
         content = self.tests[test]
         return np.asarray(content[measure], dtype=np.float64) * np.asarray(content.get("weights", 1.0))
 
     @property
     def group(self) -> Path:
-        """The folder of the models that it was evaluated with."""
+        """The folder of the group that the model was evaluated in."""
         return self.folder.parent
 
     @property
     def run(self) -> Path | None:
-        """The run folder that the results are in, if they are in one."""
+        """The run folder that the results are in; None if they are not in one."""
         return self.group.parent.parent if self.group.parent.name == "evaluation" else None
 
     @property
     def leaks(self) -> Path:
-        """The file that says what of the test sets is in its training data."""
+        """The file that says which test queries are in the model's training data."""
         own = self.folder / LEAKS
         return own if self.run is None or own.is_file() else self.run / LEAKS
 
 
 def note_path(folder: Path) -> Path:
-    """The file that says whose results of ``--on`` are in a folder, and which test sets they are of."""
+    """The file that says which model the results of ``tdro evaluate --on`` in a folder are of, and which test sets."""
     return folder.parent / ".models" / f"{folder.name}.json"
 
 
 def read_group(
     folder: Path | str, models: Collection[str] | None = None, test_sets: Collection[str] | None = None
 ) -> list[Results]:
-    """The results of ``evaluation/<group>``: a folder a model, ``<mixture>-seed<k>`` or another name.
+    """The results in ``evaluation/<group>``: a folder for each model, named ``<mixture>-seed<k>`` or otherwise.
 
     Args:
         folder: of the group.
@@ -81,7 +84,7 @@ def read_group(
         test_sets: names of the test sets; None for all that are there.
 
     Raises:
-        UserError: nothing is there, a model lacks a test set, or two files have different queries or texts.
+        UserError: there are no results, a model lacks a test set, or two files have different queries or texts.
     """
     folder = Path(folder)
     found: dict[Path, dict[str, Path]] = {}
@@ -106,10 +109,13 @@ def read_group(
 
 
 def read_places(places: Sequence[Path | str]) -> list[Results]:
-    """The results of several places, each model once, with names that tell them apart.
+    """The results in several places, each model once, with names that tell the models apart.
+
+    Args:
+        places: run folders, folders ``evaluation/<group>``, or folders with the results of one model.
 
     Raises:
-        UserError: as :func:`read_group`, or a place holds no results.
+        UserError: as :func:`read_group`, or a place has no results.
     """
     found: dict[Path, Results] = {}
     for place in places:
@@ -121,10 +127,10 @@ def read_places(places: Sequence[Path | str]) -> list[Results]:
 
 
 def on_common_tests(models: Sequence[Results]) -> tuple[list[Results], list[str]]:
-    """The models' results on the test sets that all of them have, and the names of the other test sets.
+    """The models' results on the test sets that all of them have, and the names of all other test sets.
 
     Raises:
-        UserError: there are no such test sets.
+        UserError: no test set is common to all.
     """
     common = set.intersection(*(set(model.tests) for model in models))
     if not common:
@@ -138,7 +144,7 @@ def on_common_tests(models: Sequence[Results]) -> tuple[list[Results], list[str]
 
 
 def check_same_texts(models: Iterable[Results]) -> None:
-    """Raise :class:`UserError` where two models have other queries or passages under the name of one test set."""
+    """Raise :class:`UserError` if two models have different queries or passages under one name of a test set."""
     first: dict[str, Results] = {}
     for model in models:
         for name, content in model.tests.items():
@@ -151,6 +157,7 @@ def check_same_texts(models: Iterable[Results]) -> None:
 
 
 def _at(place: Path) -> list[Results]:
+    """The results in one place, see :func:`read_places`."""
     if (place / "evaluation").is_dir():
         groups = sorted(path for path in (place / "evaluation").iterdir() if path.is_dir())
         if not groups:
@@ -170,10 +177,10 @@ def _at(place: Path) -> list[Results]:
 
 
 def _compared(group: Path) -> tuple[list[str] | None, list[str] | None]:
-    """The models and test sets that the run's last evaluation of a group was of, (None, None) outside of a run.
+    """The models and test sets that the run's last evaluation of a group compared; (None, None) outside of a run.
 
-    What else is in the folder is of an earlier recipe. Raises :class:`UserError` where a model was made anew since, for
-    its results are the old one's.
+    Whatever else is in the group's folder is from an earlier recipe. Raises :class:`UserError` if a model was trained
+    again since then, because the results are the old model's.
     """
     record = group.parent.parent / "run.json"
     if group.parent.name != "evaluation" or not record.is_file():
@@ -192,15 +199,12 @@ def _compared(group: Path) -> tuple[list[str] | None, list[str] | None]:
 
 
 def _read(folder: Path, files: Mapping[str, Path]) -> Results:
-    mixture, _, seed = folder.name.rpartition("-seed")
-    known = bool(mixture) and re.fullmatch(r"\d+", seed)
-    name = mixture if known else folder.name
-    tests = {test: _content(path) for test, path in files.items()}
-    return Results(name, name, int(seed) if known else None, folder, tests)
+    mixture, seed = mixture_and_seed(folder.name)
+    return Results(mixture, mixture, seed, folder, {test: _content(path) for test, path in files.items()})
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """One file's content, with as many values as queries."""
+    """The content of one file; raises :class:`UserError` unless each measure has one finite value for each query."""
     content = read_json(path)
     for key in ("test", "queries"):
         if not isinstance(content, dict) or key not in content:
@@ -226,12 +230,12 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def measures_of(content: Mapping[str, Any]) -> list[str]:
-    """The measures that a file has a value a query of, such as ``ndcg@10``."""
+    """The measures, such as ``ndcg@10``, for which a file has one value for each query."""
     return [key for key, value in content.items() if "@" in key and isinstance(value, list)]
 
 
 def _named(models: Sequence[Results]) -> list[Results]:
-    """The models with names that tell them apart: by mixture, else with group, run or both before it."""
+    """The models with names that tell them apart: the mixture, with the group, the run or both before it if needed."""
     groups = {model.group: model for model in models}
     if max(Counter(name for _, name in {(model.group, model.mixture) for model in models}).values()) == 1:
         return list(models)
@@ -248,10 +252,10 @@ def _named(models: Sequence[Results]) -> list[Results]:
 
 
 def _distinct(folders: Sequence[Path]) -> dict[Path, str]:
-    """Folders by their names; of one name, the second is ``name#2``."""
-    seen: Counter[str] = Counter()
+    """A title for each folder: its name; the second folder of the same name is ``name#2``."""
+    counts: Counter[str] = Counter()
     titles = {}
     for folder in folders:
-        seen[folder.name] += 1
-        titles[folder] = folder.name if seen[folder.name] == 1 else f"{folder.name}#{seen[folder.name]}"
+        counts[folder.name] += 1
+        titles[folder] = folder.name if counts[folder.name] == 1 else f"{folder.name}#{counts[folder.name]}"
     return titles

@@ -1,4 +1,4 @@
-"""Results of models on benchmarks as text: a line a test set, and the mean of each benchmark."""
+"""Results of models on benchmarks as text for a terminal: a line for each test set, and the mean of each benchmark."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from typing import Any
 from tdro.evaluation.evaluate_models import ModelResults
 from tdro.evaluation.leaks.find_leaks import FILE, leak_counts, leaks_line
 from tdro.evaluation.scoring.bm25_baseline import NAME as BM25
+from tdro.terminal_table import terminal_table
 
 _SHOWN = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100"}
 _MKQA = {"accuracy@10": "Acc@10", "accuracy@100": "Acc@100"}
 
 
 def evaluated_table(models: Sequence[ModelResults]) -> str:
-    """The measures that the paper reports, times 100; the mean is that over test sets, each counting the same.
+    """The results as text: the measures that the paper reports, times 100.
 
-    Where a model's training data is known, a column says how many queries of each test set are in it.
+    A benchmark's mean is over its test sets, each counting the same. If it is known what a model was trained on, a
+    column says how many queries of each test set are in that training data.
     """
     blocks = []
     for model in models:
         for name, results in _tables(model):
             blocks.append([f"{model.name}: {model.folder}", *_rows(name, results, model.leaks)])
-        blocks[-1] += [*_how(model), *_said(model)]
+        blocks[-1] += [*_scoring_lines(model), *_leak_lines(model)]
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
 def _tables(model: ModelResults) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Each benchmark and its results; test sets that were named one by one share a table without name or mean."""
+    """Each benchmark's name and results. Test sets that were named one by one share a table without name or mean."""
     several = [(name, results) for name, results in model.benchmarks.items() if len(results) > 1]
     alone = [result for results in model.benchmarks.values() if len(results) == 1 for result in results]
     return [*several, *([("", alone)] if alone else [])]
 
 
-def _said(model: ModelResults) -> list[str]:
-    """What is known of leaks, in a sentence about all benchmarks."""
+def _leak_lines(model: ModelResults) -> list[str]:
+    """A sentence on the test queries of all benchmarks that are in the model's training data; none for BM25."""
     if model.leaks is None:
         return []
     tests = [result["test"] for results in model.benchmarks.values() for result in results]
@@ -44,35 +46,34 @@ def _said(model: ModelResults) -> list[str]:
     return [f"warning: {line}: see {model.folder / FILE}" if leaking else line]
 
 
-def _how(model: ModelResults) -> list[str]:
-    """How the model was scored, where that is not by the cosine of bare texts."""
+def _scoring_lines(model: ModelResults) -> list[str]:
+    """How the model was scored, if not by the cosine or not without prompts."""
     if model.name == BM25:
         return []
     results = [result for results in model.benchmarks.values() for result in results]
     names = {str(result["similarity"]) for result in results if "similarity" in result} - {"cosine"}
     lines = [f"scored by {' and '.join(sorted(names))}, {model.name}'s own similarity"] if names else []
-    asked = [result.get("prompts") for result in results]
-    if any(each != asked[0] or each is None for each in asked):
+    prompts = [result.get("prompts") for result in results]
+    if any(each != prompts[0] or each is None for each in prompts):
         return [*lines, "prompts differ by test set: see the results"]
     for side, what in (("query", "queries"), ("document", "passages")):
-        if asked[0] and asked[0][side]:
-            lines.append(f"before {what}: {json.dumps(asked[0][side], ensure_ascii=False)}")
+        if prompts[0] and prompts[0][side]:
+            lines.append(f"before {what}: {json.dumps(prompts[0][side], ensure_ascii=False)}")
     return lines
 
 
 def _rows(name: str, results: Sequence[Mapping[str, Any]], leaks: Mapping[str, Any] | None) -> list[str]:
+    """The lines of one table; with a name, the last line is the mean."""
     shown = _SHOWN if "ndcg@10" in results[0]["mean"] else _MKQA
     mean = {key: sum(result["mean"][key] for result in results) / len(results) for key in shown}
-    lines = [(result["test"], result["mean"], [result["test"]]) for result in results]
+    entries = [(result["test"], result["mean"], [result["test"]]) for result in results]
     if name:
-        lines.append((f"mean of {name} ({len(results)} test sets)", mean, [result["test"] for result in results]))
+        entries.append((f"mean of {name} ({len(results)} test sets)", mean, [result["test"] for result in results]))
     known = leaks is not None and bool(leaks["looked_at"])
-    width = max(len(title) for title, *_ in lines)
-    rows = [f"{'':{width}}" + "".join(f"{title:>12}" for title in shown.values()) + f"{'trained on':>18}" * known]
-    for title, values, tests in lines:
-        row = f"{title:{width}}" + "".join(f"{100 * values[key]:12.2f}" for key in shown)
+    lines = []
+    for title, values, tests in entries:
+        lines.append([title, *(f"{100 * values[key]:.2f}" for key in shown)])
         if leaks is not None and known:
             _, _, leaked, queries = leak_counts(leaks, tests)
-            row += f"{f'{leaked:,} of {queries:,}':>18}"
-        rows.append(row)
-    return rows
+            lines[-1].append(f"{leaked:,} of {queries:,}")
+    return terminal_table(["", *shown.values(), *["trained on"] * known], lines).splitlines()

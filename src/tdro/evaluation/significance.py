@@ -1,11 +1,11 @@
-"""Is one model better than another on these queries, or could it be chance? Paired over queries.
+"""The p-value of a difference between two models, by a paired permutation test over queries, and Holm's correction.
 
-Permutation: if both models were equally good, the sign of each query's difference would be a coin's, so signs are
-flipped within each test set (Smucker, Allan and Carterette 2007 on why this one for retrieval). The interval is of
-:mod:`tdro.evaluation.intervals`. The test sets themselves are fixed: neither says what another test set would give.
-Rejected: the t-test over test sets, which has no more than 20 values, and Wilcoxon's, which tests another question.
+If both models were equally good, the sign of each query's difference would be as good as a coin flip. So the signs are
+flipped at random many times; p is the share of flips whose mean difference is at least as large as the real one
+(Smucker, Allan and Carterette 2007 say why this test suits retrieval). See docs/decisions.md, sign-flips.
 
-Both are about the models at hand. What other seeds would give is another variance: see :func:`seed_interval`.
+A p-value is about these two models on these test sets: it says what other *queries* would give, not what another test
+set or another *seed* would give. For seeds see :func:`tdro.evaluation.intervals.seed_interval`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tdro.evaluation.intervals import query_error, query_interval, seed_interval, seed_spread, seeds_needed, too_few
 
+# The functions of tdro.evaluation.intervals may be imported from here too, as scripts do.
 __all__ = ["holm", "least_p", "paired", "query_error", "seed_interval", "seed_spread", "seeds_needed", "too_few"]
 
 _VALUES_AT_ONCE = 1 << 22
@@ -25,22 +26,29 @@ _VALUES_AT_ONCE = 1 << 22
 def paired(
     differences: Mapping[str, ArrayLike], *, permutations: int = 10_000, resamples: int = 0, seed: int = 0
 ) -> dict[str, float]:
-    """Test the unweighted mean over test sets of the mean difference over queries.
+    """Test whether the mean difference of two models is more than chance.
+
+    The mean is over test sets, each counting the same, of the mean over queries.
 
     Args:
-        differences: for each test set, the model's value minus the baseline's, one a query. Several seeds are
-            averaged per query before.
-        permutations: sign flips of all queries; the smallest p is 1 / (permutations + 1).
-        resamples: has no effect; the interval was drawn once, and is computed now.
+        differences: for each test set, the model's value minus the baseline's, one for each query; shape (queries,).
+            If there are several seeds, average them for each query before.
+        permutations: how often the signs are flipped; the smallest p is 1 / (permutations + 1).
+        resamples: has no effect; it is here for callers from when the interval was drawn at random.
         seed: of the sign flips; the same input and seed give the same numbers.
 
     Returns:
-        ``difference``, ``low`` and ``high`` (95 %, see :func:`tdro.evaluation.intervals.query_interval`; infinite where
-        the queries are too few for an interval), and ``p`` (two-sided, with the +1 that counts the observed signs
-        among the flipped: never 0, and no more than 5 % of null comparisons are below 0.05).
+        ``difference``; ``low`` and ``high``, its 95 % interval over queries
+        (:func:`tdro.evaluation.intervals.query_interval`; infinite if there are too few queries); and ``p``, two-sided.
+        The observed signs count as one of the flips, so p is never 0, and if both models are equally good it is below
+        0.05 in no more than 5 % of comparisons.
 
     Raises:
-        ValueError: no test set, one without queries, or a difference that is not finite.
+        ValueError: there is no test set, one has no queries, or a difference is not finite.
+
+    Example::
+
+        paired({"scifact": model_ndcg - baseline_ndcg})["p"]
     """
     values = [np.asarray(each, dtype=np.float64) for each in differences.values()]
     if not values or any(each.ndim != 1 or not len(each) for each in values):
@@ -55,12 +63,15 @@ def paired(
 
 
 def least_p(queries: int) -> float:
-    """The smallest p that sign flips can give for so many queries with a difference: two of all their signs."""
-    return min(1.0, 2 / 2.0**queries)
+    """The smallest p that sign flips can give if so many queries differ: two of their 2^queries signs are extreme."""
+    return min(1.0, 2.0 ** (1 - queries))  # 2 / 2**queries would overflow from 1,024 queries on
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's step-down adjustment: those below 0.05 hold together with 95 %. The order is kept."""
+    """Holm's correction of p-values for how many there are, in the order given.
+
+    With a chance of 95 %, none of those below 0.05 after the correction is a false alarm.
+    """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     steps = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
@@ -70,10 +81,10 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def _sign_flips(shares: NDArray[np.float64], permutations: int, random: np.random.Generator) -> float:
-    """The two-sided p of the sum of ``shares``, whose signs are coins under the null."""
+    """The two-sided p of the sum of ``shares``, if each one's sign is a coin flip."""
     observed = abs(shares.sum())
-    shares = shares[shares != 0]  # their sign does not matter, and many queries have no difference
-    # Sums of the same numbers in another order differ in the last bits; such a tie counts as a tie.
+    shares = shares[shares != 0]  # many queries have no difference, and the sign of 0 does not matter
+    # Sums of the same numbers in another order differ in the last bits; they must count as equal.
     bound = observed - 1e-12 * np.abs(shares).sum()
     extreme = 0
     for count in _parts(permutations, len(shares)):

@@ -102,9 +102,9 @@ def _mined(task: Task, common: _Arguments, done: Callable[[int], object]) -> Tas
     missing = not is_kept()
     wait_for_everyone(common.machine)  # every rank has looked before one writes
     if missing and common.embedder and common.machine.world > 1:
-        work = to_mine(task, common.settings, common.corpus)
-        if work is not None:
-            common.embedder.share(task, work.searched, work.passages)
+        selected = to_mine(task, common.settings, common.corpus)
+        if selected is not None:
+            common.embedder.share(task, selected.searched, selected.passages)
         wait_for_everyone(common.machine)
     with in_turn(common.machine):
         if is_kept():

@@ -95,20 +95,20 @@ def mine_task(
     if settings.dense and embedder is None:
         raise ValueError(f"mining by {settings.by} needs an embedder")
     check_minable(task, settings, corpus)
-    work = to_mine(task, settings, corpus)
-    if work is None:
+    selected = to_mine(task, settings, corpus)
+    if selected is None:
         return task
-    passages, negatives = work.passages, [list(own) for own in work.negatives]
+    passages, negatives = selected.passages, [list(own) for own in selected.negatives]
     copies = AnswerCopies(passages)
     by_model = by_words = None
     if embedder and settings.dense:
-        by_model = embedder.search(task, work.rows, work.searched, passages, copies)
+        by_model = embedder.search(task, selected.rows, selected.searched, passages, copies)
     if settings.by != "dense":
-        by_words = BM25Candidates(passages, [normalise(query) for query in work.queries], copies)
+        by_words = BM25Candidates(passages, [normalise(query) for query in selected.queries], copies)
     chooser = NegativeChooser(settings, len(passages.texts), len(task), seed, task.name)
     at_once = min(max(_PAIRS_AT_ONCE // len(passages.texts), 1024), _ROWS_AT_ONCE)
-    for start in range(0, len(work.rows), at_once):
-        rows = work.rows[start : start + at_once]
+    for start in range(0, len(selected.rows), at_once):
+        rows = selected.rows[start : start + at_once]
         had = [{passages.index.get(normalise(text), -1) for text in negatives[row]} for row in rows]
         barred = [passages.barred[row] | own - {-1} for row, own in zip(rows, had, strict=True)]
         missing = [settings.per_row - len(negatives[row]) for row in rows]

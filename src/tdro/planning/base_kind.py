@@ -1,6 +1,6 @@
-"""What a model is as a recipe's ``base``, told from its files: decoder, encoder, or a tokenizer for a static model.
+"""The ``base`` section of a recipe for a model: decoder, encoder or static, told from the model's files.
 
-No weight is read. Rejected: asking the user (``base.kind`` is the key that is most often wrong), and loading the model.
+No weights are read. See docs/decisions.md, kind-from-files.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 from transformers import AutoConfig
 
 from tdro.errors import UserError
-from tdro.models.inspect.probes import has_file, is_causal
+from tdro.models.inspect.probes import is_causal
 from tdro.models.kinds import refuse_as_base
-from tdro.models.sources import model_source
+from tdro.models.sources import has_file, model_source
 from tdro.recipe.rules import PACKAGED, exists
 from tdro.recipe.schema import Base
 
 
 def base_of(source: str, trust_remote_code: bool = False) -> Base:
-    """The ``base`` of a recipe that a model is.
+    """The recipe's ``base`` section for a model.
 
-    A GGUF file or a causal language model is a decoder; a sentence-transformers model or any other configuration is an
-    encoder, taken as it is; a folder with no more than a ``tokenizer.json`` makes a static model.
+    A GGUF file or a causal language model is a decoder. A sentence-transformers model, or one of any other
+    architecture, is an encoder. A folder that has only a ``tokenizer.json`` makes a static model.
 
     Args:
         source: ``smollm2``, ``minilm``, a folder, a ``.gguf`` file, or a hub id.
         trust_remote_code: run code that comes with the model.
 
     Raises:
-        UserError: there is no such model, or it is an adapter.
+        UserError: there is no such model, or it is an adapter and not a whole model.
     """
     if source in PACKAGED:
         return Base.model_validate({"kind": PACKAGED[source], "source": source})

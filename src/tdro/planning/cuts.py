@@ -1,4 +1,4 @@
-"""How a recipe cuts texts for a base, and what it cuts of a sample of each task's rows."""
+"""How a recipe cuts texts to its limits with a base's tokenizer, and what it cuts of a sample of each task."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tdro.recipe.data_sections import Data
 
 
 def cutter_of(tokens: BaseTokens, data: Data | None = None) -> Cutter:
-    """How texts are cut for a base by a recipe; without one, where the base stops reading."""
+    """How texts are cut for a base: at the recipe's limits, or without a recipe where the base stops reading."""
     if data is None:
         return Cutter(tokens.encode, tokens.longest)
     return Cutter(tokens.encode, tokens.longest, data.query_tokens, data.passage_tokens, data.prompts)
 
 
 def tokens_as_trained(built: Path, source: str, trust_remote_code: bool = False) -> BaseTokens:
-    """How a base that was built from ``source`` reads texts, whatever it was made of."""
+    """How a base that was built from ``source`` cuts texts into tokens, read from the built model."""
     model = load_model(built, device="meta", trust_remote_code=trust_remote_code)
     return BaseTokens(source, encoder_of(model), longest_row(model))
 
 
 def cuts_of(tasks: Sequence[Task], cutter: Cutter) -> dict[str, TaskCut]:
-    """What is cut of a sample of each task's rows, by task. Raises as :meth:`Cutter.of`."""
+    """What is cut of a sample of each task's rows, by the task's name. Raises as :meth:`Cutter.of`."""
     return {task.name: cut_of(task, cutter) for task in tasks}

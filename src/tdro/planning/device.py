@@ -1,7 +1,7 @@
-"""The device that is planned for: its precision, and how much memory it has.
+"""The device that a plan is for: its precision and its memory.
 
-Unlike :func:`tdro.machine.this_machine`, a device that is not there is no error: a plan is made on a
-laptop for a machine elsewhere. Then its memory is unknown.
+A device that is not in this machine is no error, as it is in :func:`tdro.machine.this_machine`: a plan may be made on a
+laptop for a machine elsewhere. Its memory is then unknown.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ import torch
 
 from tdro.machine import this_machine
 
-# Where Linux keeps the limit of a container, by version 2 and 1 of control groups.
+# Where Linux writes a container's memory limit, with version 2 and version 1 of control groups.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclass(frozen=True)
 class Device:
-    """Attributes: ``kind`` (cpu, cuda, …), ``bf16`` (autocast to it), ``memory`` in bytes or None if unknown."""
+    """A device to train on.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``mps``.
+        bf16: whether training computes in bfloat16 (autocast).
+        memory: in bytes; None if unknown.
+    """
 
     kind: str
     bf16: bool
@@ -28,12 +34,12 @@ class Device:
 
     @property
     def cpu(self) -> bool:
-        """Whether it computes on the CPU, in the machine's own memory."""
+        """Whether it is the CPU, which uses the machine's own memory."""
         return self.kind == "cpu"
 
 
 def planned_device(device: str, precision: str) -> Device:
-    """The device that a recipe's ``device`` and ``precision`` mean, here or elsewhere."""
+    """The device that a recipe's ``device`` and ``precision`` name, in this machine or elsewhere."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         return Device("cuda", precision != "fp32", None)
     if device == "mps":
@@ -47,7 +53,7 @@ def planned_device(device: str, precision: str) -> Device:
 
 
 def machine_memory() -> int | None:
-    """Bytes of memory that processes here can have: the machine's, or its container's limit; None if unknown."""
+    """Bytes of memory that processes here can use: the machine's, or its container's limit; None if unknown."""
     found = []
     for path in _LIMITS:
         try:

@@ -1,8 +1,8 @@
-"""How long the texts of each task are, in tokens of a base model: from a sample of its rows.
+"""How long the texts of each task are, in tokens of a base model, from a sample of its rows.
 
-A few hundred rows give the mean to a few percent, and tokenizing all of them may take an hour. Lengths are cut at the
-recipe's limits, as training cuts them. Tasks without hard negatives yet are taken to get some of their positives'
-lengths, which is what mining gives them.
+Two hundred rows give the mean to a few percent, while tokenizing all rows may take an hour. Texts are cut at the
+recipe's limits, as training cuts them. If a task has no hard negatives yet, they are counted as long as its positives,
+because mining takes them from there.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Ints = NDArray[np.int64]
-ROWS = 200  # a task's sample
-Counter = Callable[[list[str]], Ints]  # texts to their numbers of tokens, special ones included
+ROWS = 200  # of each task
+Counter = Callable[[list[str]], Ints]  # from texts to how many tokens each has, special tokens included
 
 
 @dataclass(frozen=True)
 class TaskLengths:
-    """Tokens of the sampled texts of a task: its queries, their positives, and hard negatives. None is empty.
+    """How many tokens the sampled texts of a task have: queries, positives and hard negatives. No array is empty.
 
-    ``cut`` is what was cut off to get there.
+    ``cut`` says how much of the texts the limits cut off.
     """
 
     queries: Ints
@@ -38,20 +38,20 @@ class TaskLengths:
     cut: TaskCut | None = None
 
     def tokens_a_row(self, negatives: int) -> float:
-        """Mean tokens of a query, a positive and so many hard negatives, without padding."""
+        """The mean number of tokens of a row: a query, a positive and so many hard negatives, without padding."""
         return float(self.queries.mean() + self.positives.mean() + negatives * self.negatives.mean())
 
     def squares_a_row(self, negatives: int) -> float:
-        """The same of squared lengths, which attention's cost is made of."""
+        """The mean sum of a row's squared lengths, from which the cost of attention follows."""
         means = [float((lengths.astype(np.float64) ** 2).mean()) for lengths in (self.queries, self.positives)]
         return sum(means) + negatives * float((self.negatives.astype(np.float64) ** 2).mean())
 
 
 def sample_lengths(task: Task, cutter: Cutter) -> TaskLengths:
-    """The lengths of rows from everywhere in a task, prompts included.
+    """The lengths of the texts of rows that are evenly spread over a task, prompts included.
 
     Args:
-        task: at least one row.
+        task: has at least one row.
         cutter: the base model's tokenizer, and where texts are cut.
 
     Raises:
@@ -66,7 +66,7 @@ def sample_lengths(task: Task, cutter: Cutter) -> TaskLengths:
         return found if row is None else np.minimum(found, row)
 
     positives, negatives = _flat(sample["positives"]), _flat(sample["negatives"])
-    cut = cutter.of(task, sample["query"], positives + negatives)  # says whose instruction leaves nothing
+    cut = cutter.of(task, sample["query"], positives + negatives)  # an error if the prompt fills the limit
     on_passages = prompt if task.symmetric else ""
     of_positives = lengths(positives, on_passages, cutter.passage_tokens)
     return TaskLengths(
@@ -78,7 +78,7 @@ def sample_lengths(task: Task, cutter: Cutter) -> TaskLengths:
 
 
 def cut_of(task: Task, cutter: Cutter) -> TaskCut:
-    """What is cut off such rows. Raises as :meth:`tdro.data.tokens.cuts.Cutter.of`."""
+    """How much of the sampled texts is cut off. Raises as :meth:`tdro.data.tokens.cuts.Cutter.of`."""
     sample = _sample(task)
     return cutter.of(task, sample["query"], _flat(sample["positives"]) + _flat(sample["negatives"]))
 
@@ -88,7 +88,7 @@ def _flat(lists: Iterable[list[str]]) -> list[str]:
 
 
 def text_bytes(task: Task, negatives: int) -> float:
-    """About how many bytes of UTF-8 a task's texts are, once each row has at least so many hard negatives."""
+    """About how many bytes of UTF-8 a task's texts take once each row has at least so many hard negatives."""
     sample = _sample(task)
     queries = sum(len(text.encode()) for text in sample["query"])
     positives, negative_bytes = (
@@ -104,9 +104,9 @@ def _sample(task: Task) -> Dataset:
 
 
 def draw_batch(tasks: Sequence[TaskLengths], rows: int, negatives: int) -> Ints:
-    """Lengths of the texts of a batch, longest first: ``rows`` rows dealt out to the tasks in turn.
+    """The lengths of the texts of a batch, longest first: ``rows`` rows, dealt out to the tasks in turn.
 
-    Drawn from the samples, always the same way.
+    They are drawn from the samples by a fixed seed.
     """
     draw = np.random.default_rng(0)
     texts = []

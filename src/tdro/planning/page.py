@@ -1,14 +1,13 @@
-"""A plan as a page for the terminal: tables of at most 110 columns, units in their heads, then the warnings."""
+"""A plan as a page for the terminal: tables of at most 110 columns with their units in the head, then the warnings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from tdro.planning.flops import UTILISATION, hours
 from tdro.planning.lengths import TaskLengths
 from tdro.planning.plan import Estimate, RecipePlan
+from tdro.terminal_table import terminal_table
 
 WIDTH = 110
 UNKNOWN = "after stage 1"
@@ -21,7 +20,7 @@ def page(plan: RecipePlan, tflops: float | None = None) -> str:
 
     Args:
         plan: what is printed.
-        tflops: peak of one device in TFLOP/s, for the time; None leaves it out.
+        tflops: the peak of one device in TFLOP/s, from which the hours follow; None leaves them out.
     """
     parts = [_head(plan), _stages(plan, tflops), _memory(plan), *_tasks(plan), CUT]
     parts += ["\n".join(f"warning: {warning}" for warning in plan.warnings)] if plan.warnings else []
@@ -44,7 +43,7 @@ def _stages(plan: RecipePlan, tflops: float | None) -> str:
     for estimate in plan.estimates:
         training = estimate.training
         rows = training.settings.steps * training.settings.batch
-        cells = [training.title, f"{training.times}", f"{training.settings.steps:,}", f"{rows:,}"]
+        cells = [_short(training.title), f"{training.times}", f"{training.settings.steps:,}", f"{rows:,}"]
         if estimate.tokens is None or estimate.flops is None:
             lines.append([*cells, UNKNOWN])
             continue
@@ -60,7 +59,7 @@ def _stages(plan: RecipePlan, tflops: float | None) -> str:
         note += f"{tflops:g} TFLOP/s a device, an assumption"
     else:
         note += ".\n--tflops X (a device's peak) adds the hours"
-    return f"{_table(head, lines)}\n{note}."
+    return f"{terminal_table(head, lines)}\n{note}."
 
 
 def _cost(tokens: float, flops: float, tflops: float | None, plan: RecipePlan) -> list[str]:
@@ -82,16 +81,16 @@ def _memory(plan: RecipePlan) -> str:
         parts = [m.weights, m.gradients, m.optimizer, m.activations, m.process, m.total]
         parts += [m.sharded(plan.ranks)] if plan.ranks > 1 else []
         counts = [f"{count / 1e6:,.1f}" for count in (estimate.parameters, estimate.trained)]
-        lines.append([stage, *counts, *(f"{part / 1e9:.2f}" for part in parts)])
+        lines.append([_short(stage), *counts, *(f"{part / 1e9:.2f}" for part in parts)])
     note = "Activations: all else that a step needs at its peak.\n"
     note += f"The texts and their tokens take {plan.texts / 1e9:.2f} GB of the machine besides."
     if plan.ranks > 1:
         note += "\nFSDP: where the ranks share weights, gradients and optimizer state."
-    return f"{_table(head, lines)}\n{note}"
+    return f"{terminal_table(head, lines)}\n{note}"
 
 
 def _tasks(plan: RecipePlan) -> list[str]:
-    """Tables of what each stage reads of each task: a group's mixtures side by side, as many as fit."""
+    """Tables of what each stage reads of each task. The mixtures of a group stand side by side, as many as fit."""
     tables = []
     for stage in dict.fromkeys(estimate.training.stage for estimate in plan.estimates):
         known = [
@@ -106,48 +105,30 @@ def _tasks(plan: RecipePlan) -> list[str]:
 
 def _of_tasks(plan: RecipePlan, estimates: Sequence[Estimate]) -> str:
     first = estimates[0].training
-    head = [f"{first.stage}, by task", "has rows", "tokens/row", "% cut"]
+    head = [_short(f"{first.stage}, by task"), "has rows", "tokens/row", "% cut"]
     assert first.reading is not None
     lines = [
-        [name, f"{rows:,}", f"{task.tokens_a_row(first.settings.negatives):.0f}", _cut(task)]
+        [_short(name), f"{rows:,}", f"{task.tokens_a_row(first.settings.negatives):.0f}", _cut(task)]
         for name, rows, task in zip(plan.sizes, first.reading.available, plan.lengths[first.base], strict=True)
     ]
-    above: dict[int, str] = {}
+    mixtures = [""] * len(head)  # a line over the head, which names the mixture of each three columns
     for estimate in estimates:
         reading = estimate.training.reading
         assert reading is not None
         head += ["steps", "rows", "epochs"]
-        above[len(head) - 1] = estimate.training.mixture
+        mixtures += ["", "", estimate.training.mixture]
         for line, steps, rows, epochs in zip(lines, reading.steps, reading.rows, reading.epochs, strict=True):
             line += [f"{steps:,}", f"{rows:,}", f"{epochs:.2f}"] if rows else ["-"] * 3
-    return _table(head, lines, above if any(above.values()) else None)
+    return terminal_table(mixtures, [head, *lines]) if any(mixtures) else terminal_table(head, lines)
 
 
 def _cut(task: TaskLengths) -> str:
-    """Shares of queries and passages, in percent, that are longer than what is read of them."""
+    """The percentages of queries and of passages that are longer than what is read of them."""
     return f"{100 * task.cut.query.cut:.0f} / {100 * task.cut.passage.cut:.0f}" if task.cut else "-"
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]], above: dict[int, str] | None = None) -> str:
-    """Columns aligned, the first to the left.
-
-    A line may end early, with a word that reaches into the columns it lacks. ``above`` are words over the head that end
-    where a column ends.
-    """
-    full = [line for line in (head, *lines) if len(line) == len(head)]
-    widths = [max(len(line[column]) for line in full) for column in range(len(head))]
-    widths[0] = min(max(len(line[0]) for line in (head, *lines)), _NAME)
-    ends = np.cumsum(np.array(widths) + 2) - 2
-    over = ""
-    for column, word in (above or {}).items():
-        over += f"{word:>{ends[column] - len(over)}}"
-    return "\n".join(([over] if above else []) + [_line(line, widths) for line in (head, *lines)])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    name = cells[0] if len(cells[0]) <= _NAME else f"{cells[0][: _NAME - 1]}…"
-    shown = [f"{name:<{widths[0]}}"] + [f"{cell:>{width}}" for cell, width in zip(cells[1:], widths[1:], strict=False)]
-    return "  ".join(shown).rstrip()
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
 
 
 def _width(text: str) -> int:

@@ -1,4 +1,4 @@
-"""A recipe's plan: every training with its tokens, FLOPs and memory, and what to be warned of."""
+"""The plan of a recipe: every training with its tokens, FLOPs and memory, and warnings of what will not fit."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from tdro.planning.trainings import PlannedTraining, planned_trainings
 from tdro.recipe.schema import Base, Recipe
 from tdro.weights import TaskWeights
 
-REPEATS = 4  # epochs of a task beyond which a repetition teaches little; said as a warning
+REPEATS = 4  # epochs of a task; more teach little, and are warned of
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One :class:`PlannedTraining` and what it costs.
+    """What a training costs. Where it is done several times, with other seeds, the numbers are of once.
 
     Attributes:
-        training: what is done.
-        tokens: that one of its trainings reads, without padding; None where the weights are not known.
-        flops: of one of its trainings; None as above.
-        scoring: FLOPs of scoring the rows with the reference (stage 1 only).
+        training: which it is.
+        tokens: how many it reads, without padding; None where the weights are not known yet.
+        flops: FLOPs; None where the weights are not known yet.
+        scoring: FLOPs of scoring the rows with the reference, in stage 1; else 0.
         parameters: of the model, adapters included.
-        trained: of them.
+        trained: how many of the parameters are trained.
         memory: of one device at the peak.
     """
 
@@ -53,13 +53,13 @@ class RecipePlan:
 
     Attributes:
         name: the recipe's.
-        device: planned for.
-        ranks: processes, a device each.
-        sizes: rows of each task.
-        texts: bytes that the texts and their tokens take in the machine's memory, in each process.
-        lengths: of each base's texts, by task in the order of ``sizes``.
-        estimates: a training each, in order.
-        warnings: a line each.
+        device: that is planned for.
+        ranks: how many processes, one a device.
+        sizes: how many rows each task has.
+        texts: bytes that the texts and their tokens take of the machine's memory, in each process.
+        lengths: for each base, the lengths of the texts of each task, in the order of ``sizes``.
+        estimates: one for each training, in the order in which they run.
+        warnings: one line each.
     """
 
     name: str
@@ -73,7 +73,7 @@ class RecipePlan:
 
 
 def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
-    """Look at a recipe's data, tokenizers and model configurations, and work out what it will do.
+    """Work out what a recipe will do, from its data, its tokenizers and the configurations of its models.
 
     Args:
         recipe: the recipe. Nothing is written to its folder; learned weights are read from there.
@@ -81,7 +81,7 @@ def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
         ranks: processes that share each batch, one a device.
 
     Raises:
-        UserError: whatever would keep the recipe from running, as far as it can be seen from here.
+        UserError: what would keep the recipe from running, as far as data and configurations show it.
     """
     device = planned_device(recipe.device, recipe.precision)
     sizes = dict(zip(data.names, data.sizes, strict=True))
@@ -108,7 +108,7 @@ def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
 
 
 def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[TaskWeights | None, list[str]]:
-    """The weights that are loaded, or that the recipe's run has learned already; and what is wrong with those."""
+    """The weights that the recipe loads or that its run has learned, None if neither; and warnings about them."""
     if source := recipe.weights.load:
         weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
         weights.on(names)  # names a task that is not in the mixture
@@ -148,7 +148,6 @@ def _regime(training: PlannedTraining, device: Device, ranks: int) -> Regime:
         cpu=device.cpu,
         bf16=device.bf16,
         lora=base.lora.r if base.lora else None,
-        lora_dropout=base.lora is not None and base.lora.dropout > 0 and not training.mixed,
         dropout=not training.mixed,  # stage 1 trains without
         checkpointing=base.gradient_checkpointing,
         caching=settings.gradient_caching,
@@ -158,7 +157,7 @@ def _regime(training: PlannedTraining, device: Device, ranks: int) -> Regime:
 
 
 def _memory(training: PlannedTraining, shape: ModelShape, lengths: Sequence[TaskLengths], how: Regime) -> Memory:
-    """The peak over the batches that the training may have: one of all tasks, or of the task with the longest texts."""
+    """The largest peak of any batch: stage 1's has rows of all tasks, another training's of any one task."""
     rows, negatives = training.settings.batch // how.ranks, training.settings.negatives
     candidates = (1 + negatives) * (1 if training.mixed else training.settings.batch)
     batches = [lengths] if training.mixed else [[task] for task in lengths]
@@ -179,7 +178,7 @@ def _repeats(estimates: Sequence[Estimate], names: Sequence[str]) -> list[str]:
 
 
 def _too_large(estimates: Sequence[Estimate], device: Device, texts: float, ranks: int) -> list[str]:
-    """A line for each stage that does not fit in the device, with what would help."""
+    """A line for each stage that does not fit into the device, with what would help."""
     if device.memory is None:
         return []
     room = device.memory / ranks - texts if device.cpu else device.memory

@@ -1,7 +1,7 @@
-"""A base model's sizes, from its configuration: no weight is read, and no memory taken.
+"""The sizes of a base model, from its configuration: no weights are read and no memory is taken.
 
-The model is built on torch's meta device, where a parameter has a shape and no bytes, and looked at. So parameters
-are counted exactly, whatever the architecture. Rejected: formulas by model type, of which there is a new one a month.
+The model is built on torch's meta device, where a parameter has a shape and no bytes, and its parameters are counted.
+So the count is exact for every architecture. See docs/decisions.md, sizes-from-the-meta-device.
 """
 
 from __future__ import annotations
@@ -25,23 +25,18 @@ from tdro.recipe.schema import Base
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The sizes that memory and FLOPs follow from. A static model has ``layers`` 0.
+    """The sizes from which memory and FLOPs follow. A static model has ``layers`` 0.
 
     Attributes:
-        parameters: all of them.
+        parameters: how many there are.
         vocabulary: rows of the token embedding.
         width: of the hidden states and the embeddings.
-        stored: bytes of a weight on disk, and in memory where it is not trained.
-        layers: how many.
-        heads: of attention.
-        queries: width of all heads together.
-        inner: width inside the MLP.
-        gated: whether the MLP has a gate beside its way up.
-        matrices: (inputs, outputs) of every matrix of one layer.
-        normalised: numbers that one layer normalises a token, queries and keys included.
-        rms: whether by RMSNorm; else LayerNorm.
-        dropout: whether hidden states are dropped out in training.
-        attention_dropout: the same of attention.
+        stored: bytes of a weight on disk, and in memory if it is not trained.
+        layers: how many layers.
+        heads: of attention, in one layer.
+        queries: the width of all heads together.
+        matrices: (inputs, outputs) of each matrix of one layer.
+        attention_dropout: whether attention drops probabilities out in training.
     """
 
     parameters: int
@@ -51,26 +46,21 @@ class ModelShape:
     layers: int = 0
     heads: int = 0
     queries: int = 0
-    inner: int = 0
-    gated: bool = False
     matrices: tuple[tuple[int, int], ...] = ()
-    normalised: int = 0
-    rms: bool = False
-    dropout: bool = False
     attention_dropout: bool = False
 
     @property
     def static(self) -> bool:
-        """Whether it is a vector a token and nothing else."""
+        """Whether the model is a table of one vector a token and nothing else."""
         return self.layers == 0
 
     @property
     def products(self) -> int:
-        """Weights of all layers' matrices: those that every token is multiplied with."""
+        """How many weights every token is multiplied with: those of the matrices of all layers."""
         return self.layers * sum(inputs * outputs for inputs, outputs in self.matrices)
 
     def adapters(self, rank: int) -> int:
-        """Parameters of adapters of a rank on every matrix of every layer."""
+        """How many parameters LoRA adapters of a rank have, one on each matrix of each layer."""
         return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.matrices)
 
 
@@ -78,10 +68,10 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
     """The sizes of a base model.
 
     Raises:
-        UserError: its configuration cannot be read, has fewer layers than asked for, or no layers.
+        UserError: its configuration cannot be read, or has no layers, or fewer than the recipe asks for.
     """
     if base.kind == "static":
-        vocabulary = max(plain_tokenizer(base.source, None).get_vocab().values()) + 1
+        vocabulary = max(plain_tokenizer(base.source).get_vocab().values()) + 1
         width = base.dimension or 256
         return ModelShape(vocabulary * width, vocabulary, width)
     from transformers import AutoConfig, AutoModel
@@ -112,8 +102,6 @@ def shape_of(model: nn.Module) -> ModelShape:
     layer = _layer(model, config.num_hidden_layers)
     matrices = tuple((p.shape[1], p.shape[0]) for p in layer.parameters() if p.dim() == 2)
     head = getattr(config, "head_dim", None) or width // heads
-    inner = getattr(config, "intermediate_size", 4 * width)
-    norms = [(name, module) for name, module in layer.named_modules() if "Norm" in type(module).__name__]
     return ModelShape(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocabulary=config.vocab_size,
@@ -122,23 +110,13 @@ def shape_of(model: nn.Module) -> ModelShape:
         layers=config.num_hidden_layers,
         heads=heads,
         queries=heads * head,
-        inner=inner,
-        # Two matrices, or one that is twice as high.
-        gated=sum(outputs for inputs, outputs in matrices if inputs == width and outputs % inner == 0) >= 2 * inner,
         matrices=matrices,
-        normalised=sum(
-            {"q_norm": heads, "k_norm": getattr(config, "num_key_value_heads", heads)}.get(name.rsplit(".", 1)[-1], 1)
-            * sum(parameter.numel() for name, parameter in module.named_parameters() if name == "weight")
-            for name, module in norms
-        ),
-        rms=any("RMS" in type(module).__name__ for _, module in norms),
-        dropout=_above_zero(config, "hidden_dropout_prob", "hidden_dropout", "resid_pdrop", "mlp_dropout"),
         attention_dropout=_above_zero(config, "attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"),
     )
 
 
 def _static_shape(folder: str) -> ModelShape:
-    """Of a sentence-transformers model of static vectors, by the head of its weights."""
+    """The sizes of a sentence-transformers model of static vectors, from the header of its weights file."""
     path = Path(folder) / "model.safetensors"
     try:
         with safe_open(str(path), framework="np") as file:
@@ -160,7 +138,7 @@ def _above_zero(config: object, *names: str) -> bool:
 
 
 def _quantised(config: object) -> bool:
-    """Whether it was read from GGUF, which becomes float32."""
+    """Whether the model comes from GGUF, whose weights become float32."""
     return getattr(config, "quantization_config", None) is not None
 
 

@@ -15,11 +15,8 @@ STAGES = {
     "report": "write the report, one HTML file",
 }
 
-NO_WEIGHTS_NEEDED = (
-    "uniform",
-    "proportional",
-    "loss-reweight",
-)  # mixtures whose shares of the rows are known before stage 1
+# Mixtures whose shares of the rows are known before stage 1 has learned the weights.
+NO_WEIGHTS_NEEDED = ("uniform", "proportional", "loss-reweight")
 MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight")  # besides top-P and bottom-P
 BASELINES = ("untrained", "bm25", "uniform")  # what learned mixtures are compared with
 _ORDER = ("untrained", "bm25", "uniform", "proportional", "top", "bottom", "reweight", "loss-reweight")

@@ -83,7 +83,7 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.where(seen > 0, (totals[last] - totals[first]) / np.maximum(seen, 1), np.nan)
 
 
-def short(name: str, most: int = LABEL) -> str:
+def short_name(name: str, most: int = LABEL) -> str:
     """A name cut to ``most`` characters and escaped for HTML."""
     return escape(name if len(name) <= most else f"{name[: most - 1]}…")
 
@@ -224,7 +224,7 @@ def alpha_chart(
     for (css, name, value), place in zip(ends, places, strict=True):
         lead = f"M{edge + 1:.1f} {y(value):.1f}L{edge + 10:.1f} {place:.1f}h5"
         body += f'<path class="lead {css}" d="{lead}"/>'
-        text = short(name, LABEL if values else int((right - 20) / 6.6))
+        text = short_name(name, LABEL if values else int((right - 20) / 6.6))
         text += f' <tspan class="soft">{100 * value:.1f} %</tspan>' if values else ""
         body += f'<text x="{edge + 18:.1f}" y="{place + 4:.1f}">{text}<title>{escape(name)}</title></text>'
     label = f"Weights of {len(names)} tasks over steps {first:g} to {last:g}"

@@ -14,7 +14,7 @@ from tdro.evaluation.compare.verdict import seeds_phrase, significant, verdict
 from tdro.recipe.names import BASELINES, in_order
 from tdro.report import charts
 from tdro.report.run_contents import RunContents
-from tdro.report.words import describe
+from tdro.report.words import mixture_in_words
 
 PARTS = (
     ("all", "all test sets", "disc"),
@@ -35,6 +35,28 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
     tests = [test for test in comparison["tests"] if isinstance(test, dict)]
     names = in_order(list(rows))
     challengers = [name for name in names if name not in BASELINES]
+    table = _mixtures_table(rows, names, challengers)
+    word, sentence = _verdict(rows, selection, len(tests))
+    return {
+        "group": comparison["group"],
+        "word": word,
+        "sentence": sentence,
+        "more": _more(rows, challengers, selection),
+        "setting": _setting(run, comparison, tests),
+        "table": table,
+        "has_spread": any(math.isfinite(value) for row in table for value in row["spread"]),
+        "forest": _forest(rows, challengers),
+        "selection": selection,
+        "test_forest": _test_forest(rows.get(selection), tests),
+        "challengers": challengers,
+        "beside": [name for name in BASELINES if name in rows],
+        "tests": _tests(rows, tests, challengers),
+        "n_tests": len(tests),
+    }
+
+
+def _mixtures_table(rows: dict[str, Any], names: list[str], challengers: list[str]) -> list[dict[str, Any]]:
+    """The rows of the table of mixtures: scores, spread over seeds, and the difference from uniform."""
     best = {
         key: max((_score(rows[name], *key) for name in [*challengers, "uniform"] if name in rows), default=math.nan)
         for key in (
@@ -55,7 +77,7 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
         table.append(
             {
                 "name": name,
-                "what": describe(name),
+                "what": mixture_in_words(name),
                 "cells": cells,
                 "spread": [as_number(nested(row, key, "spread")) for key in ("ndcg@10", "recall@100")],
                 "difference": difference,
@@ -63,33 +85,22 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
                 "few": bool(nested(difference, "too_few")),
             }
         )
-    word, sentence = ("Unknown", f"{selection} was not compared here.")
-    if selection in rows:
-        word, sentence = verdict(
-            selection,
-            nested(rows[selection], "versus", "ndcg@10", "all"),
-            _score(rows[selection], "ndcg@10", "all"),
-            _score(rows.get("uniform"), "ndcg@10", "all"),
-            len(tests),
-        )
-        if is_baseline(rows[selection]):
-            word, sentence = "Nothing compared", same_model_sentences([rows[selection]])[0]
-    return {
-        "group": comparison["group"],
-        "word": word,
-        "sentence": sentence,
-        "more": _more(rows, challengers, selection),
-        "setting": _setting(run, comparison, tests),
-        "table": table,
-        "has_spread": any(math.isfinite(value) for row in table for value in row["spread"]),
-        "forest": _forest(rows, challengers),
-        "selection": selection,
-        "test_forest": _test_forest(rows.get(selection), tests),
-        "challengers": challengers,
-        "beside": [name for name in BASELINES if name in rows],
-        "tests": _tests(rows, tests, challengers),
-        "n_tests": len(tests),
-    }
+    return table
+
+
+def _verdict(rows: dict[str, Any], selection: str, n_tests: int) -> tuple[str, str]:
+    """Whether the selection beat uniform, as a word and a sentence."""
+    if selection not in rows:
+        return "Unknown", f"{selection} was not compared here."
+    if is_baseline(rows[selection]):
+        return "Nothing compared", same_model_sentences([rows[selection]])[0]
+    return verdict(
+        selection,
+        nested(rows[selection], "versus", "ndcg@10", "all"),
+        _score(rows[selection], "ndcg@10", "all"),
+        _score(rows.get("uniform"), "ndcg@10", "all"),
+        n_tests,
+    )
 
 
 def _score(row: Any, measure: str, part: str) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from tdro.data.quality.data_card_table import languages
 from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.evaluation.leaks.find_leaks import leak_counts, leaks_line
-from tdro.report.hide_paths import public
+from tdro.report.hide_paths import hide_paths
 from tdro.report.run_contents import RunContents
 from tdro.report.words import percent
 
@@ -21,7 +21,7 @@ def data_view(run: RunContents) -> dict[str, Any] | None:
         return None
     unit, tokenizer = str(nested(run.data, "unit") or "characters"), nested(run.data, "tokenizer")
     return {
-        "unit": f"{unit} of {public(str(tokenizer))}" if tokenizer else unit,
+        "unit": f"{unit} of {hide_paths(str(tokenizer))}" if tokenizer else unit,
         "length_rows": nested(run.data, "length_rows"),
         "rows": [_data_row(task) for task in tasks],
         "cut": _cut_view(run.data, tasks),

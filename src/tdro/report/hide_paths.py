@@ -22,17 +22,17 @@ _ABSOLUTE = re.compile(
 _FOLDERS = re.compile(_ABSOLUTE.pattern.replace("[/\\\\]+)*(?=", "[/\\\\]+)+(?="))
 
 
-def public(value: str) -> str:
+def hide_paths(value: str) -> str:
     """A text as it may be shown: absolute paths are cut to their last part, and invisible characters are escaped.
 
     Example::
 
-        public("tokens of /home/me/models/mini")  # "tokens of mini"
+        hide_paths("tokens of /home/me/models/mini")  # "tokens of mini"
     """
     return visible(_ABSOLUTE.sub("", value))
 
 
-def public_recipe(recipe: dict[str, Any]) -> str:
+def recipe_without_paths(recipe: dict[str, Any]) -> str:
     """The recipe as YAML, without the run's folder and with absolute paths cut to their last part."""
     shown = without_paths({key: value for key, value in recipe.items() if key != "folder"})
     return yaml.dump(shown, Dumper=RecipeDumper, sort_keys=False, allow_unicode=True, width=110)

@@ -28,8 +28,8 @@ from tdro.recipe.names import model_name
 from tdro.recipe.rules import exists
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.report import words
-from tdro.report.hide_paths import public, public_recipe, without_paths
-from tdro.report.run_contents import RunContents, TrainedModel, collect
+from tdro.report.hide_paths import hide_paths, recipe_without_paths, without_paths
+from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder
 
 HERE = Path(__file__).parent
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
@@ -56,7 +56,7 @@ def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool =
         UserError: there is no such model, or a file of the run is broken.
     """
     folder = Path(run_folder) / "models" / group / model
-    run = collect(run_folder)
+    run = read_run_folder(run_folder)
     found = [one for one in run.trainings if one.group == group and one.name == model]
     if not found:
         raise UserError(f"{folder}: no trained model there (no training.json); run `tdro finetune RECIPE`")
@@ -85,7 +85,7 @@ def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bo
         name=name,
         training=training,
         facts=training.facts,
-        mixture=words.describe(training.mixture),
+        mixture=words.mixture_in_words(training.mixture),
         base=base,
         usage=_usage(training, folder),
         data=_data(run, training),
@@ -93,7 +93,7 @@ def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bo
         origin=_origin(run, training, recipe),
         limits=_limits(recipe, folder),
         evaluation=evaluation,
-        recipe=public_recipe(recipe),
+        recipe=recipe_without_paths(recipe),
         versions=[(name, run.versions[name]) for name in _VERSIONS if run.versions and name in run.versions],
     )
     return visible(card)
@@ -101,7 +101,7 @@ def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bo
 
 def cell(value: Any) -> str:
     """Other people's text for a Markdown table: one line, without markup and without paths of this machine."""
-    line = " ".join(public(str(value)).split())
+    line = " ".join(hide_paths(str(value)).split())
     return re.sub(r"([|`*_\[\]<>\\])", r"\\\1", line)
 
 

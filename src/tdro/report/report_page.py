@@ -17,16 +17,16 @@ from markupsafe import Markup
 
 from tdro.console import visible
 from tdro.errors import UserError
-from tdro.evaluation.compare import readable_numbers as figures
+from tdro.evaluation.compare import readable_numbers
 from tdro.evaluation.compare.readable_numbers import nested
 from tdro.files import write_atomic
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.report import words
 from tdro.report.comparison_section import comparison_view
 from tdro.report.data_section import data_view, leaks_view
-from tdro.report.hide_paths import public, public_recipe
+from tdro.report.hide_paths import hide_paths, recipe_without_paths
 from tdro.report.learning_section import health_view, learning_view
-from tdro.report.run_contents import RunContents, TrainedModel, collect
+from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder
 from tdro.report.weights_section import epochs_view, selection_name, weights_view
 
 HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ def write_report(run_folder: Path | str) -> Path:
         UserError: there is no such folder, or a file in it is broken.
     """
     path = Path(run_folder) / "report.html"
-    write_atomic(path, render(collect(run_folder)))
+    write_atomic(path, render(read_run_folder(run_folder)))
     return path
 
 
@@ -55,19 +55,19 @@ def render(run: RunContents) -> str:
         lstrip_blocks=True,
     )
     for module, names in (
-        (figures, ("fixed", "points", "signed", "p_value")),
-        (words, ("percent", "count", "epochs", "duration", "describe")),
+        (readable_numbers, ("fixed", "points", "signed", "p_value")),
+        (words, ("percent", "count", "epochs", "duration")),
     ):
         environment.filters |= {name: getattr(module, name) for name in names}
-    environment.filters |= {"svg": Markup, "public": public}
+    environment.filters |= {"svg": Markup, "public": hide_paths}
     found = environment.get_template("report_page.html").render(
         style=Markup((HERE / "report_page.css").read_text(encoding="utf-8")),
-        **page(run),
+        **page_contents(run),
     )
     return visible(found)
 
 
-def page(run: RunContents) -> dict[str, Any]:
+def page_contents(run: RunContents) -> dict[str, Any]:
     """Everything that the template reads, by name."""
     selection = selection_name(run)
     groups = [comparison_view(run, comparison, selection) for comparison in run.comparisons]
@@ -75,7 +75,7 @@ def page(run: RunContents) -> dict[str, Any]:
         "run": run,
         "recipe": _recipe(run.recipe),
         "selection": selection,
-        "summary": words.summary([group["word"] for group in groups]),
+        "summary": words.headline([group["word"] for group in groups]),
         "groups": groups,
         "leaks": leaks_view(run),
         "weights": weights_view(run, selection),
@@ -99,8 +99,8 @@ def _recipe(text: str | None) -> str | None:
     try:
         content = plain_yaml(text, "recipe.yaml")
     except UserError:
-        return public(text)
-    return public_recipe(content) if isinstance(content, dict) else public(text)
+        return hide_paths(text)
+    return recipe_without_paths(content) if isinstance(content, dict) else hide_paths(text)
 
 
 def _training_row(training: TrainedModel) -> dict[str, Any]:

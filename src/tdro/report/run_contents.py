@@ -87,7 +87,7 @@ class RunContents:
     trainings: list[TrainedModel]
     comparisons: list[dict[str, Any]]
     data: dict[str, Any] | None = None  # the card of tdro.data.quality.data_card
-    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.leaks.look_for_leaks
+    leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.find_leaks.look_for_leaks
 
     @property
     def names(self) -> list[str]:
@@ -100,7 +100,7 @@ class RunContents:
         return np.array([task.rows for task in self.tasks], dtype=float)
 
 
-def collect(folder: Path | str) -> RunContents:
+def read_run_folder(folder: Path | str) -> RunContents:
     """Read what is in the run folder.
 
     Raises:

@@ -48,7 +48,7 @@ def duration(seconds: Any) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def describe(mixture: str) -> str:
+def mixture_in_words(mixture: str) -> str:
     """What a mixture does, in a few words; empty for a name that is not tdro's."""
     kind, _, share = mixture.partition("-")
     if kind in {"top", "bottom"} and share:
@@ -64,9 +64,9 @@ def describe(mixture: str) -> str:
     }.get(mixture, "")
 
 
-def summary(words: list[str]) -> str:
+def headline(verdicts: list[str]) -> str:
     """The headline of the report: one sentence about the verdicts of all groups."""
-    total, wins, losses = len(words), words.count("Yes"), words.count("No")
+    total, wins, losses = len(verdicts), verdicts.count("Yes"), verdicts.count("No")
     if not total:
         return "Whether the selection helped is not known yet."
     if total == 1:
@@ -74,7 +74,7 @@ def summary(words: list[str]) -> str:
             "Yes": "tDRO’s selection beat uniform sampling.",
             "No": "tDRO’s selection did worse than uniform sampling.",
             "Not shown": "This run does not show that tDRO’s selection beats uniform sampling.",
-        }.get(words[0], "Whether the selection helped is not known yet.")
+        }.get(verdicts[0], "Whether the selection helped is not known yet.")
     if wins == total:
         return f"tDRO’s selection beat uniform sampling with {'both' if total == 2 else f'all {total}'} models."
     others = f", and did worse with {losses}" if losses else ""

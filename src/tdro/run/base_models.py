@@ -15,7 +15,7 @@ from tdro.machine import Machine, in_turn
 from tdro.models.base import build_base
 from tdro.models.base_notes import base_notes
 from tdro.models.base_tokens import BaseTokens
-from tdro.models.dropout import set_dropout
+from tdro.models.dropout import disable_dropout
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.load import load_model
 from tdro.models.prompts import saved_prompts
@@ -23,7 +23,7 @@ from tdro.models.saving import Saving, public_base
 from tdro.models.sources import source_content
 from tdro.planning.cuts import tokens_as_trained
 from tdro.recipe.schema import Base, Recipe
-from tdro.run.training_data import TrainingData
+from tdro.run.training_data import RunData
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -49,7 +49,7 @@ class BaseModels:
         data: the training data, whose prompts a model must have room for and keeps when it is saved.
     """
 
-    def __init__(self, recipe: Recipe, machine: Machine, data: TrainingData) -> None:
+    def __init__(self, recipe: Recipe, machine: Machine, data: RunData) -> None:
         self.recipe, self.machine, self.data = recipe, machine, data
         self._built: dict[str, BaseModel] = {}
 
@@ -115,7 +115,7 @@ class BaseModels:
                 trust_remote_code=self.recipe.trust_remote_code,
             )
             if not dropout:
-                set_dropout(model, 0.0)
+                disable_dropout(model)
             return model
 
         return load

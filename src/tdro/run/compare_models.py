@@ -18,7 +18,7 @@ from tdro.report.model_card import write_card
 from tdro.run.checks import evaluation_stage
 from tdro.run.folder import RunFolder
 from tdro.run.stages import Stages
-from tdro.run.training_data import TrainingData
+from tdro.run.training_data import RunData
 
 
 def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_leaks: bool) -> None:
@@ -76,7 +76,7 @@ def _models(stages: Stages, group: Finetune) -> dict[str, Path]:
     return {"untrained": stages.workspace.models.base(stages.recipe.base_of(group)).path} | trained
 
 
-def _say_leaks(data: TrainingData, folder: Path) -> None:
+def _say_leaks(data: RunData, folder: Path) -> None:
     _ = data.facts  # reads the training data, or notes why they cannot be read
     if data.unreadable:
         say(f"leaks of test queries were not looked for: {data.unreadable}\n")

@@ -46,10 +46,10 @@ _SAY_WHICH_ROWS = {"mixture", "sources", "tasks", "test_sets", "tests", "hard_ne
 
 def mixture_on_disk(recipe: Recipe) -> Mixture:
     """A recipe's tasks as they are on disk, without mined negatives, and its test sets. Nothing is written."""
-    return TrainingData(recipe, recipe.folder, Machine()).unmined
+    return RunData(recipe, recipe.folder, Machine()).unmined
 
 
-class TrainingData:
+class RunData:
     """The data of a recipe, each part made when it is first asked for.
 
     Args:

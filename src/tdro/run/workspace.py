@@ -10,7 +10,7 @@ from tdro.machine import Machine, in_turn
 from tdro.models.load import load_model
 from tdro.recipe.schema import Recipe
 from tdro.run.base_models import BaseModel, BaseModels
-from tdro.run.training_data import TrainingData
+from tdro.run.training_data import RunData
 from tdro.training.steps import TokenizedMixture
 
 
@@ -21,7 +21,7 @@ class Workspace:
         recipe: the recipe.
         folder: the run's folder. Mined negatives, the index of the texts and their tokens are kept there.
         machine: where models are loaded, and the ranks that share the work.
-        known_facts: see :class:`tdro.run.training_data.TrainingData`.
+        known_facts: see :class:`tdro.run.training_data.RunData`.
 
     Attributes:
         data: the training data and the test sets.
@@ -30,7 +30,7 @@ class Workspace:
 
     def __init__(self, recipe: Recipe, folder: Path, machine: Machine, known_facts: DataFacts | None = None) -> None:
         self.recipe, self.folder, self.machine = recipe, folder, machine
-        self.data = TrainingData(recipe, folder, machine, known_facts)
+        self.data = RunData(recipe, folder, machine, known_facts)
         self.models = BaseModels(recipe, machine, self.data)
         self._tokens: dict[str, TokenizedMixture] = {}
 

@@ -1,15 +1,14 @@
-"""Embeddings on disk: encoded once per model and text, in parts, and read back memory-mapped.
+"""Embeddings on disk: each text is encoded once per model, in parts, and read back memory-mapped.
 
-Texts are encoded in groups of up to 32,768, sorted by tokens within a group, so memory does not grow with the corpus.
-A group may hold texts of several test sets, since many small ones would leave the batches half empty. A model that
-needs its own ``encode`` (:mod:`tdro.models.own_encode`) gets each list by itself. Every part's file is named by its
-texts (there by side and prompt too), in a folder named by the model, its longest text and the precision: what another
-run, an interrupted one or another test set has encoded is found again, and nothing has to be kept up to date. Ranks
-take whole groups, so their embeddings are those of a single process to the bit.
+Lists of texts (the queries and the passages of test sets) are cut into parts. Parts are encoded in groups of up to
+32,768 texts, sorted by length within a group, so memory does not grow with the corpus. A group may hold parts of
+several lists, since many small lists would leave batches half empty. A model that needs its own ``encode``
+(:mod:`tdro.models.own_encode`) gets each list by itself.
 
-The files hold float32, 4 x D bytes a text. Rejected: bf16 files of half the size; they move cosines by 1e-3 and reorder
-near-ties, so results would no longer equal those of other tools. Rejected too: one array for the whole corpus with a
-list of what is done, which every change of the corpus makes worthless.
+Each part has a file, named by the SHA-256 of its texts, in a folder named by a fingerprint of the model and the
+settings. So whatever an interrupted run, another run or another test set encoded is found again, and there is no list
+of what is done. A rank encodes whole groups, so several ranks give the same embeddings as one process, to the bit. The
+files hold float32, 4 x D bytes a text. See docs/decisions.md, float32-embeddings and embedding-parts.
 """
 
 from __future__ import annotations
@@ -42,15 +41,21 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _TEXTS_PER_GROUP = 32_768
-_NO_LIMIT = 1 << 20  # tokens; a static model reads all of a text
+_NO_LIMIT = 1 << 20  # tokens, for a static model, which reads all of a text
 
 
-_Group = list[tuple[int, range]]  # parts of lists that are encoded together: number of the list, which texts
+_Group = list[tuple[int, range]]  # parts that are encoded together: which list, and which of its texts
 
 
 @dataclass(frozen=True)
 class TextList:
-    """A list of texts, in memory or in a file, with what stands before each of them, and whether they are queries."""
+    """A list of texts to encode.
+
+    Attributes:
+        texts: in memory or in a file.
+        prompt: is put before each of them.
+        side: whether they are queries or documents, for models that encode these differently.
+    """
 
     texts: Sequence[str] | TextsOfFile
     prompt: str = ""
@@ -60,7 +65,7 @@ class TextList:
         return len(self.texts)
 
     def read(self, part: range) -> list[str]:
-        """Some consecutive texts, without the prompt."""
+        """Some consecutive texts of the list, without the prompt."""
         return list(self.texts[part.start : part.stop])
 
 
@@ -68,12 +73,18 @@ class EmbeddingStore:
     """One model's embeddings of some lists of texts.
 
     Args:
-        folder: of all models' embeddings.
-        lists: queries and passages of any number of test sets.
+        folder: for the embeddings of all models.
+        lists: for instance the queries and passages of some test sets; they are numbered from 0 in this order.
         model: encodes; it is put into evaluation mode.
-        model_fingerprint: what :func:`tdro.models.fingerprint.model_fingerprint` says of it.
-        machine: its ``bf16`` says whether to autocast (a static model computes in float32 in any case), its ranks
-            share the texts. They must see one file system.
+        model_fingerprint: see :func:`tdro.models.fingerprint.model_fingerprint`.
+        machine: its ``bf16`` says whether to autocast (a static model computes in float32 in any case). Its ranks share
+            the texts and must see the same file system.
+
+    Example::
+
+        store = EmbeddingStore(folder, [TextList(queries, side="query"), TextList(passages)], model, content, machine)
+        store.encode()
+        queries = store.whole(0)  # (queries, D)
     """
 
     def __init__(
@@ -99,16 +110,17 @@ class EmbeddingStore:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def encode(self, tokens_folder: Path | None = None, title: str = "encoding", progress: bool = True) -> None:
-        """Encode this rank's share of the texts, as far as they are not there yet. Equal texts of a group go through
-        the model once.
+        """Encode this rank's share of the texts, except for what is on disk already.
+
+        Equal texts of a group go through the model once.
 
         Args:
-            tokens_folder: where the tokens are kept for the next model with this tokenizer; None does not keep them.
-            title: what the progress bar says.
+            tokens_folder: where tokens are kept for the next model with this tokenizer; None keeps none.
+            title: of the progress bar.
             progress: show a bar if it takes more than 5 seconds.
 
         Raises:
-            UserError: the model gives numbers that are not finite.
+            UserError: an embedding is not finite.
         """
         own = self._groups[self._machine.rank :: self._machine.world]
         with progress_bar(
@@ -124,16 +136,19 @@ class EmbeddingStore:
                 bar.update(end - bar.n)
 
     def blocks(self, number: int) -> Iterator[tuple[int, Tensor]]:
-        """This rank's share of a list's embeddings: the place of the first, and a memory-mapped float32 tensor
-        (texts, D), of unit length where the model's similarity is the cosine."""
+        """This rank's share of a list's embeddings, part by part.
+
+        Each part is the place of its first text in the list, and a memory-mapped float32 tensor (texts, D). The vectors
+        have unit length if the model's similarity is the cosine.
+        """
         for group in self._groups[self._machine.rank :: self._machine.world]:
-            for of_list, part in group:
-                if of_list == number:
+            for place, part in group:
+                if place == number:
                     yield part.start, _read(self._path(number, part))
 
     def whole(self, number: int) -> Tensor:
-        """All embeddings of a list, in memory; other ranks must have encoded theirs."""
-        parts = [part for group in self._groups for of_list, part in group if of_list == number]
+        """All embeddings of a list, in memory, (texts, D). The other ranks must have encoded their share before."""
+        parts = [part for group in self._groups for place, part in group if place == number]
         return torch.cat([_read(self._path(number, part)) for part in parts])
 
     def _encode_group(self, group: _Group, tokens_folder: Path | None, title: str, bar: tqdm) -> None:
@@ -164,8 +179,8 @@ class EmbeddingStore:
         return self._own_with_prompt if self._lists[number].prompt else self._own
 
     def _own_vectors(self, number: int, texts: list[str]) -> NDArray[np.float32]:
-        of = self._lists[number]
-        vectors = own_vectors(self._model, texts, of.side, of.prompt, self._machine)
+        entry = self._lists[number]
+        vectors = own_vectors(self._model, texts, entry.side, entry.prompt, self._machine)
         if not self.similarity.unit:
             return vectors
         return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=1).numpy()
@@ -186,21 +201,24 @@ class EmbeddingStore:
         return self._paths.get((number, part)) or self._read_and_name(number, part)[1]
 
     def _read_and_name(self, number: int, part: range) -> tuple[list[str], Path]:
-        """Some of a list's texts as they go into the model, and the file of their embeddings."""
-        of = self._lists[number]
-        texts = of.read(part)
+        """The texts of a part, as they go into the model, and the file for their embeddings."""
+        entry = self._lists[number]
+        texts = entry.read(part)
         if self._by_itself(number):
-            name = fingerprint([of.side, of.prompt, texts])
+            name = fingerprint([entry.side, entry.prompt, texts])
         else:
-            texts = [of.prompt + text for text in texts]
+            texts = [entry.prompt + text for text in texts]
             name = fingerprint(texts)
         path = self._paths[number, part] = self.folder / f"{name}.npy"
         return texts, path
 
 
 def _groups(lengths: Sequence[int]) -> list[_Group]:
-    """Every list is cut at multiples of the largest group, whatever the lists before it, so that its files are found
-    again; small parts share a group."""
+    """Cut the lists into parts, and collect the parts into groups.
+
+    A list is always cut at multiples of the largest group, whatever other lists there are: then its files are found
+    again beside other lists.
+    """
     groups: list[_Group] = []
     room = 0
     for number, length in enumerate(lengths):
@@ -215,7 +233,7 @@ def _groups(lengths: Sequence[int]) -> list[_Group]:
 
 
 def _by_tokens(bar: tqdm, lengths: NDArray[np.int64]) -> Callable[[int], None]:
-    """A function that is told of texts that are done, the longest first, and moves the bar by their share of tokens."""
+    """A function to call with how many more texts are done, the longest first; it moves the bar by their tokens."""
     share = np.cumsum(np.sort(lengths)[::-1]) / max(1, lengths.sum())
     done = 0
 
@@ -230,12 +248,12 @@ def _by_tokens(bar: tqdm, lengths: NDArray[np.int64]) -> Callable[[int], None]:
 
 def _read(path: Path) -> Tensor:
     try:
-        # Copy on write: torch wants memory that could be written, the file stays as it is.
+        # Mapped copy-on-write, since torch wants writable memory; the file is never changed.
         return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: embeddings cannot be read ({error}); remove the file and evaluate again") from error
 
 
 def _save(path: Path, vectors: NDArray[np.float32]) -> None:
-    """Write a part whole or not at all."""
+    """Write the embeddings of a part; the file appears only when it is whole."""
     write_atomic(path, partial(np.save, arr=vectors, allow_pickle=False))

@@ -1,11 +1,9 @@
-"""Exact search: every passage is compared with every query, block by block, and the k best so far are kept.
+"""Exact search: compares every query with every passage, block by block, and keeps the k best passages so far.
 
-A candidate is one integer, its score above and its place in the order of ids below, so that the k largest integers are
-the k best passages with ties broken, in whatever order and by however many ranks the blocks are seen. After the first
-blocks hardly any score reaches the k-th best one, and a comparison finds those; four fifths of the time are the matrix
-product's. Rejected: an index that approximates, and faiss's exact search of each block (``faiss.knn``): 12.3 s where
-this takes 12.9 s (1,000 queries, 1 M passages of 384 dimensions, one thread), but of several passages with the k-th
-score it keeps any; asking it for k + 1 and searching again where two tie cannot gain more than the twentieth.
+A candidate (a passage for a query) is one 64-bit integer: its score in the upper half, and in the lower half how ties
+are broken. So the k largest integers are the k best passages, with ties broken the same way in whatever order the
+blocks come and however many ranks share them. After the first blocks, few scores are above the k-th best, and one
+comparison finds those; four fifths of the time go into the matrix product. See docs/decisions.md, exact-search.
 """
 
 from __future__ import annotations
@@ -22,12 +20,11 @@ from tdro.machine import Machine
 from tdro.models.similarity import dot
 
 _PASSAGES_AT_ONCE, _QUERIES_AT_ONCE = 8192, 1024
-_NONE = torch.iinfo(torch.int64).min  # less than every candidate
-# So many candidates for each that is kept are too many to look at one by one.
-_MANY = 4
+_NONE = torch.iinfo(torch.int64).min  # no candidate: less than all candidates
+_MANY = 4  # if more than 4 k scores a query are above the k-th best one, find the k best of the block first
 
-LeaveOut = Callable[[slice, int, Tensor], None]
-Score = Callable[[Tensor, Tensor], Tensor]  # of queries (Q, D) and passages (P, D): (Q, P), larger for nearer ones
+LeaveOut = Callable[[slice, int, Tensor], None]  # see `top_k`
+Score = Callable[[Tensor, Tensor], Tensor]  # queries (Q, D) and passages (P, D) to scores (Q, P), larger is nearer
 
 
 def search(
@@ -38,23 +35,27 @@ def search(
     machine: Machine | None = None,
     score: Score = dot,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k best passages of each query of a test set.
+    """The k best passages for each query of a test set.
 
-    Equal scores are ordered by passage id, the larger (by code points) first, as trec_eval and pytrec_eval do. A
+    Passages with equal scores are ordered by id, the larger (by code points) first, as trec_eval and pytrec_eval do. A
     passage with the query's own id is left out, as BEIR does.
 
     Args:
-        queries: (queries, D).
-        blocks: embeddings of all passages in parts, (rows, D), each with the place of its first row. With several
-            ranks: of this rank's share of them.
-        data: whose queries and passages these are.
+        queries: embeddings of the queries, (queries, D).
+        blocks: embeddings of the passages in parts, each with the place of its first passage and a tensor
+            (passages of the part, D). With several ranks, this rank's share of them.
+        data: the test set.
         k: how many.
-        machine: its ranks search together and all get the result; None for this process alone.
-        score: the model's similarity. The product is the cosine where all vectors have unit length.
+        machine: its ranks search together, and each returns the whole result; None for this process alone.
+        score: the model's similarity. The dot product is the cosine if all vectors have unit length.
 
     Returns:
         Places in ``data.passages``, -1 where there are no more, and scores (-inf there); both
         (queries, min(k, passages)).
+
+    Example::
+
+        top, scores = search(store.whole(0), store.blocks(1), read_beir("data/scifact"), k=100)
     """
     by_id = data.passages.by_id()
     tie = np.empty_like(by_id)
@@ -74,7 +75,7 @@ def search(
 
 
 def ties_and_scores(best: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The ``tie`` and the score of each candidate of :func:`top_k`; -1 and -inf where there is none."""
+    """The ``tie`` and the score of each candidate that :func:`top_k` returned; -1 and -inf where there is none."""
     keys = best.cpu()
     ties = torch.where(keys == _NONE, -1, keys & 0xFFFFFFFF)
     return ties.numpy(), _scores(keys).numpy()
@@ -88,17 +89,17 @@ def top_k(
     leave_out: LeaveOut,
     score: Score = dot,
 ) -> Tensor:
-    """The k best candidates of each query, best first, as integers; shape (Q, k). :func:`found` reads them.
+    """The k best candidates of each query as integers, best first; shape (Q, k). :func:`ties_and_scores` reads them.
 
-    In memory are the candidates and the scores of 1,024 queries for 8,192 passages, whatever there is besides.
+    Only the candidates, and the scores of 1,024 queries and 8,192 passages, are in memory at a time.
 
     Args:
         queries: (Q, D).
-        blocks: passages in parts, (rows, D), each with the place of its first row.
+        blocks: the passages in parts, each with the place of its first passage and a tensor (passages of the part, D).
         k: how many.
-        tie: which of two passages with one score is better: the one with the larger number here; (N,), 0 to N - 1.
-        leave_out: called with some queries, the place of the first of some passages, and their scores
-            (queries, passages); makes -inf of those that are not to be found.
+        tie: a number from 0 to N - 1 for each passage; of two with the same score, the larger number wins; (N,).
+        leave_out: sets the scores of passages that must not be found to -inf. It is called with a slice of queries, the
+            place of the first of some passages, and their scores (queries, passages).
         score: see :func:`search`.
     """
     best = torch.full((len(queries), k), _NONE, device=queries.device)
@@ -116,9 +117,9 @@ def top_k(
 
 
 def _merged(best: Tensor, scores: Tensor, tie: Tensor) -> Tensor:
-    """The best candidates among ``best`` (Q, k) and the passages with these ``scores`` (Q, B)."""
+    """The k best candidates among ``best`` (Q, k) and some passages with ``scores`` (Q, B) and ``tie`` (B,)."""
     k = best.shape[1]
-    lowest = _scores(best[:, -1]).clamp(min=torch.finfo(scores.dtype).min)  # a score of -inf is no candidate
+    lowest = _scores(best[:, -1]).clamp(min=torch.finfo(scores.dtype).min)  # so that -inf never makes a candidate
     enough = scores >= lowest[:, None]
     if int(enough.count_nonzero()) > _MANY * best.numel():
         of_these = scores.topk(min(k, scores.shape[1]), dim=1).values[:, -1]
@@ -134,7 +135,7 @@ def _merged(best: Tensor, scores: Tensor, tie: Tensor) -> Tensor:
 
 
 def _candidates(scores: Tensor, tie: Tensor) -> Tensor:
-    """One integer each: the score's bits, so that larger scores are larger integers, and below them ``tie``."""
+    """One integer for each score: in the upper half the score, so that larger scores are larger; below it ``tie``."""
     bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0, which it equals
     return (_ordered(bits).to(torch.int64) << 32) | tie
 
@@ -146,7 +147,10 @@ def _scores(candidates: Tensor) -> Tensor:
 
 
 def _ordered(bits: Tensor) -> Tensor:
-    """Bits of floats as integers in the floats' order (of negative ones all bits but the sign are turned), and back."""
+    """The bits of float32 numbers as integers that are ordered like the numbers; applied twice, it gives the bits back.
+
+    For negative numbers, all bits but the sign are flipped.
+    """
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 

@@ -1,5 +1,7 @@
-"""Results as other tools write and read them: mteb, trec_eval.
+"""Results in the formats of other tools: mteb and trec_eval.
 
-mteb_results.py  Results as mteb 2 writes them (``mteb.TaskResult``), for model cards, leaderboards and mteb's tables.
-trec_run.py      A run as a TREC file, which trec_eval, pytrec_eval, ir_measures and ranx read.
+mteb_results.py  Writes results in mteb 2's format (``mteb.TaskResult``), for model cards, leaderboards and mteb's
+                 tables.
+trec_run.py      The text of a TREC run file: which passages were found for each query. trec_eval, pytrec_eval and
+                 ranx read it.
 """

@@ -1,15 +1,15 @@
-"""Results as mteb 2 writes them (``mteb.TaskResult``), for model cards, leaderboards and mteb's tables.
+"""Writes results in mteb 2's format (``mteb.TaskResult``), for model cards, leaderboards and mteb's tables.
 
-A task has one file, ``mteb/<Task>.json``, with an entry a subset (MIRACL's languages), its split, its languages and the
-revision of the data on the hub (``local`` for a copy, whose revision nobody knows; ``checksum`` is of what was read).
-``model_meta.json`` beside them has the model's name and fingerprint, so that results in a folder named ``results`` are
-what ``mteb.ResultCache`` expects. A test set of one's own has its file in ``mteb-own`` instead, for mteb's
-``validate_and_filter`` stops at a task that mteb does not have. Rejected: mteb's own classes to write them, which need
-mteb even where all data are local.
+Each task has a file ``mteb/<Task>.json`` with an entry for each subset (for instance MIRACL's languages). It names the
+split, the languages and the data's revision on the hub: ``local`` for a local copy, whose revision is not known.
+``checksum`` is that of the files that were read. ``model_meta.json`` beside them has the model's name and fingerprint,
+as ``mteb.ResultCache`` expects in a folder named ``results``. A test set that mteb does not have gets its file in
+``mteb-own``, since mteb's ``validate_and_filter`` stops at a task that it does not know. See docs/decisions.md,
+own-mteb-files.
 
 The names of measures are mteb's: ``hit_rate_at_k`` is Accuracy@k, ``accuracy`` is Recall@1. Values are not rounded.
 mteb's confidence measures (``nauc_*``), precision, and whatever needs 1,000 ranks are left out. ``mteb_version`` and
-``evaluation_time`` are null: mteb did not run. What its averages do otherwise stands in
+``evaluation_time`` are null, since mteb did not run. How mteb's averages differ from ours is said in
 :mod:`tdro.evaluation.scoring.metrics`.
 """
 
@@ -32,20 +32,20 @@ _RANKS = (1, 3, 5, 10, 20, 100)
 _NAMES = {"ndcg": "ndcg", "map": "map", "recall": "recall", "mrr": "mrr", "hit_rate": "accuracy"}
 _LOCAL = "local"
 _OWN = "mteb-own"
-_NO_LANGUAGE = ("und-Zyyy",)  # undetermined, and no script: nobody has said what one's own test sets are in
+_NO_LANGUAGE = ("und-Zyyy",)  # undetermined language and script, for test sets that mteb does not have
 _META = "model_meta.json"
 
 
 def write_mteb(
     folder: Path, test: TestSet, checksum: str, gained: NDArray[np.int64], judged: Judgements, model: tuple[str, str]
 ) -> None:
-    """Put a test set's means into ``folder/<Task>.json``, beside the task's other subsets of the same model and data.
+    """Write a test set's means into ``folder/<Task>.json``, beside the task's other subsets of the same model and data.
 
-    One that is none of mteb's goes into ``mteb-own`` beside the folder. Nothing is written where the main score is not
-    among the measures here.
+    A test set that mteb does not have goes into ``mteb-own`` beside the folder. Nothing is written if the task's main
+    score is not among our measures.
 
     Args:
-        folder: of the model's files in this format.
+        folder: for the model's files in this format.
         test: the test set.
         checksum: of its files.
         gained: see :func:`tdro.evaluation.scoring.metrics.gains`, 100 ranks.
@@ -65,16 +65,16 @@ def write_mteb(
 
 
 def write_mteb_entry(folder: Path, test: TestSet, entry: dict[str, Any], model: tuple[str, str]) -> None:
-    """As :func:`write_mteb`, for a test set's entry as it stands in a file."""
+    """Write a test set's entry as :func:`mteb_entry` returned it; files as in :func:`write_mteb`."""
     folder, wanted = _place(folder, test)
     _write(folder, wanted.task, test.revision or _LOCAL, wanted.split, entry, model)
 
 
 def mteb_entry(folder: Path, test: TestSet, checksum: str) -> dict[str, Any] | None:
-    """The entry of a test set with this checksum, from the files of a model; None if it is not there, whole.
+    """The entry of a test set with this checksum, from a model's files; None if it is missing or broken.
 
     Args:
-        folder: of the model's files in this format, as in :func:`write_mteb`.
+        folder: with the model's files in this format, as in :func:`write_mteb`.
         test: the test set.
         checksum: of its files.
     """
@@ -88,19 +88,19 @@ def mteb_entry(folder: Path, test: TestSet, checksum: str) -> dict[str, Any] | N
 
 
 def _place(folder: Path, test: TestSet) -> tuple[Path, Wanted]:
-    """Where a test set's entry is, and what it is called there."""
+    """The folder of a test set's file, and what mteb calls the test set."""
     if test.wanted is None or not test.wanted.task or not test.wanted.languages:
         return folder.with_name(_OWN), Wanted(test.name, test.name, languages=_NO_LANGUAGE)
     return folder, test.wanted
 
 
 def write_mteb_whole(folder: Path, whole: str, tests: Sequence[TestSet], score: float, model: tuple[str, str]) -> None:
-    """Write the file of a task that is the mean of others (CQADupStack), as mteb has it, with nothing but that mean.
+    """Write the file of a task that is the mean of other tasks (CQADupStack): like mteb's, with nothing but that mean.
 
     Args:
         folder: as in :func:`write_mteb`.
         whole: the task.
-        tests: its parts; with one of the benchmark's missing, nothing is written.
+        tests: its parts; if one of the benchmark's parts is missing, nothing is written.
         score: the mean of their main scores.
         model: as in :func:`write_mteb`.
     """
@@ -114,8 +114,8 @@ def write_mteb_whole(folder: Path, whole: str, tests: Sequence[TestSet], score: 
 
 
 def _write(folder: Path, task: str, revision: str, split: str, entry: dict[str, Any], model: tuple[str, str]) -> None:
-    """Add an entry to a task's file, over one of the same subset and split; what is of another model or of other data
-    goes."""
+    """Add an entry to a task's file; it replaces one of the same subset and split. Files of another model and entries
+    of another revision of the data are removed."""
     meta = {"name": model[0], "revision": model[1]}
     if _read(folder / _META) != meta:
         for path in folder.glob("*.json"):
@@ -131,7 +131,7 @@ def _write(folder: Path, task: str, revision: str, split: str, entry: dict[str, 
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The content of a file; nothing if it is not there or broken."""
+    """The content of a file; empty if the file is missing or broken."""
     try:
         content = read_json(path)
     except UserError:

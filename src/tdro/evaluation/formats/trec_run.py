@@ -1,4 +1,4 @@
-"""A run as a TREC file, which trec_eval, pytrec_eval, ir_measures and ranx read."""
+"""The text of a TREC run file: which passages were found for each query. trec_eval, pytrec_eval and ranx read it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tdro.data.testsets.beir_data import BeirData
 
 
 def trec_run(data: BeirData, top: NDArray[np.int64], scores: NDArray[np.float32], name: str) -> str:
-    """Lines of ``query Q0 passage rank score name``, best first, ranks from 1.
+    """Lines of ``query Q0 passage rank score name``, best first, with ranks from 1.
 
-    Scores have 9 digits, which give back the float32, so that ties stay ties; an evaluator that breaks them by id, the
-    larger first, finds the ranks that stand here. White space in ids and the name, which would part columns, is
-    percent-encoded.
+    Scores have 9 digits, from which the same float32 is read back, so equal scores stay equal. A tool that orders equal
+    scores by id, the larger first, finds the same ranks as written here. White space in ids and in the name would
+    separate columns, so it is percent-encoded.
 
     Args:
-        data: whose places ``top`` holds.
+        data: the test set.
         top: places in ``data.passages`` by rank, -1 where there are no more; (queries, k).
-        scores: of the same shape.
+        scores: of these passages; (queries, k).
         name: of the run.
     """
     used = np.unique(top[top >= 0])

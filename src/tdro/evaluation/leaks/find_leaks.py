@@ -1,10 +1,10 @@
-"""Does the training data hold test queries? Near-duplicates of each test set's queries among the training queries.
+"""Finds test queries that are in the training data: those that have a near-duplicate among the training queries.
 
-What :func:`tdro.data.neardup.near_duplicates.leaks` finds is counted by test set and task and kept beside the results
-(``leaks.json``: in a run's folder once, for all its models; else in the folder of a model's results), and found again
-while training queries and test queries stay the same: 228 k of the ones and 3 k of the others take a second, but
-millions take minutes. Nothing is removed here, for the models are trained already; ``tdro data dedup`` does that
-before. Rejected: a share of common words, which takes questions of one form for one question.
+The leaks (:func:`tdro.data.neardup.near_duplicates.leaks`) are counted by test set and task and written to
+``leaks.json``: for a run, once in its folder for all its models; otherwise in the folder of a model's results. As long
+as training and test queries stay the same, the file is read instead: 228,000 training queries and 3,000 test queries
+take a second, millions take minutes. Nothing is removed, since the models are trained already; ``tdro data dedup``
+removes leaks before a training. See docs/decisions.md, leaks-by-near-duplicates.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from tdro.files import fingerprint, read_json, write_json
 FILE = "leaks.json"
 _FORMAT = "tdro-leaks/2"
 
+# By the fingerprints of training and test queries: the leak that was found, or None if there is none.
 Memo = dict[tuple[str, str], "dict[str, Any] | None"]
 
 
 def find_leaks(mixture: Mixture, run_folder: Path | str) -> dict[str, Any]:
-    """The test queries of a mixture that have a near-duplicate among its training queries; kept on disk.
+    """Find the test queries of a mixture that are in its training tasks: the stage ``evaluate`` calls this.
 
     Args:
         mixture: training tasks and test sets.
-        run_folder: where ``leaks.json`` is.
+        run_folder: gets ``leaks.json``.
 
     Returns:
         As :func:`look_for_leaks`.
@@ -52,36 +53,40 @@ def look_for_leaks(
     about: Mapping[str, Any],
     memo: Memo | None = None,
 ) -> dict[str, Any]:
-    """Look for each test set's queries in training queries, and keep in a file what was found.
+    """Look for the queries of test sets in training queries, and keep in a file what was found.
 
     Args:
-        path: what it has of the same training queries and of a test set of the same queries is not looked for again;
-            what it has of other test sets stays.
-        train: queries by task or data set.
-        tests: the test sets; with no training queries, none is looked for.
-        about: more that the file shall say, such as ``told_by`` and ``not_looked_at``.
-        memo: what was found before, for other models; more is added.
+        path: the file. A test set that it has, with the same test queries and training queries, is not looked for
+            again; what it has of other test sets stays.
+        train: a task's or data set's name to its queries.
+        tests: the test sets. If there are no training queries, nothing is looked for.
+        about: more keys for the file, such as ``told_by`` and ``not_looked_at``.
+        memo: what was found before, for other models; what is found here is added.
 
     Returns:
-        The file's content: what ``about`` has; ``looked_at`` (data set to its number of queries); ``tests`` (by name,
-        ``queries``: how many there are); and ``leaks``, a dict a test set that leaks: ``test``, ``queries``, ``leaked``
-        (how many of them have a near-duplicate), ``tasks`` (by task, most first), and the most similar ``example``:
-        ``query_id`` and ``query`` of the test, ``task``, ``row`` (from 0) and ``train_query``, ``similarity``.
+        The file's content:
+
+        - the keys of ``about``;
+        - ``looked_at``: data set to the number of its queries;
+        - ``tests``: test set to a dict with ``queries`` (how many) and ``digest``;
+        - ``leaks``: a dict for each test set that leaks: ``test``, ``queries``, ``leaked`` (how many of the queries
+          have a near-duplicate), ``tasks`` (task to how many, most first), and as ``example`` the most similar pair:
+          ``query_id`` and ``query`` of the test set; ``task``, ``row`` (from 0) and ``train_query``; ``similarity``.
     """
     memo = {} if memo is None else memo
     trained = fingerprint([THRESHOLD, _digests(train.items())])
     before = known_leaks(path) or {}
     kept: dict[str, Any] = dict(before["tests"]) if before.get("train") == trained else {}
     found = {leak["test"]: leak for leak in before.get("leaks", ()) if leak["test"] in kept}
-    asked = {test.name: (trained, digest) for test, digest in zip(tests, _test_digests(tests), strict=True)}
-    new = [test for test in tests if train and kept.get(test.name, {}).get("digest") != asked[test.name][1]]
-    missing = [test for test in new if asked[test.name] not in memo]
-    memo |= {asked[test.name]: None for test in missing}
-    memo |= {asked[leak["test"]]: leak for leak in count_leaks(train, missing)}
+    keys = {test.name: (trained, digest) for test, digest in zip(tests, _test_digests(tests), strict=True)}
+    new = [test for test in tests if train and kept.get(test.name, {}).get("digest") != keys[test.name][1]]
+    missing = [test for test in new if keys[test.name] not in memo]
+    memo |= {keys[test.name]: None for test in missing}
+    memo |= {keys[leak["test"]]: leak for leak in count_leaks(train, missing)}
     for test in new:
-        kept[test.name] = {"queries": len(test.queries), "digest": asked[test.name][1]}
+        kept[test.name] = {"queries": len(test.queries), "digest": keys[test.name][1]}
         found.pop(test.name, None)
-        if leak := memo[asked[test.name]]:
+        if leak := memo[keys[test.name]]:
             found[test.name] = {**leak, "test": test.name}
     content = {"format": _FORMAT, **about, "threshold": THRESHOLD, "train": trained}
     content["looked_at"] = {name: len(queries) for name, queries in train.items()}
@@ -92,29 +97,30 @@ def look_for_leaks(
 
 
 def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) -> list[dict[str, Any]]:
-    """The ``leaks`` of :func:`look_for_leaks`.
+    """Count the leaks of each test set; returns the ``leaks`` of :func:`look_for_leaks`.
 
     Args:
-        train: the queries of each training task.
+        train: a training task's name to its queries.
         tests: the test sets.
     """
     owners = [(task, row) for task, queries in train.items() for row in range(len(queries))]
-    asked = [(number, key) for number, test in enumerate(tests) for key in test.queries]
-    if not owners or not asked:
+    test_queries = [(number, key) for number, test in enumerate(tests) for key in test.queries]
+    if not owners or not test_queries:
         return []
-    texts = [tests[number].queries[key] for number, key in asked]
+    texts = [tests[number].queries[key] for number, key in test_queries]
     pairs = leaks([query for queries in train.values() for query in queries], texts)
     copies: dict[int, dict[str, int]] = {}  # training text to its first copy in each task
     for place, first in enumerate(pairs.firsts.tolist()):
         copies.setdefault(first, {}).setdefault(owners[place][0], place)
-    alike: dict[int, dict[str, tuple[float, int]]] = {}  # test text to what is most like it in each task
+    # Test text to the most similar query of each task: minus the similarity, so that min() finds it, and the place.
+    alike: dict[int, dict[str, tuple[float, int]]] = {}
     for first, other, similarity in pairs:
         nearest = alike.setdefault(other, {})
         for task, place in copies[first].items():
             nearest[task] = min(nearest.get(task, (0.0, 0)), (-similarity, place))
-    best: dict[int, tuple[float, int, int]] = {}  # by test set
-    tasks: dict[int, dict[str, set[str]]] = {}
-    for other, ((number, key), text) in enumerate(zip(asked, pairs.seconds.tolist(), strict=True)):
+    best: dict[int, tuple[float, int, int]] = {}  # test set to its most similar pair
+    tasks: dict[int, dict[str, set[str]]] = {}  # test set to the keys of the queries that are in each task
+    for other, ((number, key), text) in enumerate(zip(test_queries, pairs.seconds.tolist(), strict=True)):
         for task, (unlike, place) in alike.get(text, {}).items():
             tasks.setdefault(number, {}).setdefault(task, set()).add(key)
             best[number] = min(best.get(number, (0.0, 0, 0)), (unlike, place, other))
@@ -125,14 +131,14 @@ def count_leaks(train: Mapping[str, Sequence[str]], tests: Sequence[TestTexts]) 
         leaked = len(set.union(*by_task.values()))
         unlike, place, other = best[number]
         task, row = owners[place]
-        example = {"query_id": asked[other][1], "query": texts[other], "task": task, "row": row}
+        example = {"query_id": test_queries[other][1], "query": texts[other], "task": task, "row": row}
         example |= {"train_query": train[task][row], "similarity": round(-unlike, 4)}
         found.append({**about, "leaked": leaked, "tasks": dict(counts.most_common()), "example": example})
     return found
 
 
 def known_leaks(path: Path) -> dict[str, Any] | None:
-    """What was found before; None where nobody has looked. A broken file, or one of an older format, is none."""
+    """The content of a file of leaks; None if it is missing, broken, or of an older format."""
     try:
         content = read_json(path)
     except UserError:
@@ -141,19 +147,19 @@ def known_leaks(path: Path) -> dict[str, Any] | None:
 
 
 def leak_counts(content: Mapping[str, Any], tests: Collection[str]) -> tuple[int, int, int, int]:
-    """Of some test sets: how many leak, of how many that were looked for, how many of their queries, of how many."""
+    """Counts over some test sets: how many leak, how many were looked for, and the same two numbers of queries."""
     looked = [about["queries"] for name, about in content["tests"].items() if name in tests]
     leaked = [leak["leaked"] for leak in content["leaks"] if leak["test"] in tests]
     return len(leaked), len(looked), sum(leaked), sum(looked)
 
 
 def leaks_line(content: Mapping[str, Any], tests: Collection[str], model: str = "") -> str:
-    """What is known of leaks in a sentence.
+    """A sentence on the leaks of some test sets.
 
     Args:
         content: of ``leaks.json``.
-        tests: those that it is about.
-        model: whose training data it is; empty for a run's, which all its models share.
+        tests: the names of the test sets.
+        model: the model whose training data it is; empty for a run, whose models share their training data.
     """
     data = f"the training data of {model}" if model else "the training data"
     gone = dict(content.get("not_looked_at") or {})
@@ -171,7 +177,7 @@ def leaks_line(content: Mapping[str, Any], tests: Collection[str], model: str = 
 
 
 def _listed(gone: Mapping[str, str], shown: int = 2) -> str:
-    """A few data sets with the reasons why they could not be looked at, and how many more there are."""
+    """The first data sets that could not be looked at, each with the reason, and how many more there are."""
     said = [f"{name}: {why}" if why else name for name, why in list(gone.items())[:shown]]
     return "; ".join([*said, *([f"{len(gone) - shown} more"] if len(gone) > shown else [])])
 
@@ -185,7 +191,7 @@ def _flat(test: TestTexts) -> list[str]:
 
 
 def _digests(texts: Iterable[tuple[str, Sequence[str]]]) -> list[tuple[str, str]]:
-    """A digest of each name's texts; their JSON would be as large as they are."""
+    """The SHA-256 of each name's texts, computed text by text: as JSON they would be in memory a second time."""
     digests = []
     for name, each in texts:
         digest = hashlib.sha256()

@@ -1,8 +1,9 @@
-"""Leaks of models that are evaluated on benchmarks: were they trained on the test queries?
+"""Checks models that were evaluated on benchmarks: were they trained on the test queries?
 
-After the evaluation, by rank 0 alone: what is known of each model's training data is read, the test queries are looked
-for in it, and ``leaks.json`` in the folder of the model's results says what was found, what was looked at and what was
-not. Nothing that is missing or broken there ends an evaluation. Models of one run share data and findings.
+The first rank does this after the evaluation. It reads each model's training data, as far as it is known and at hand,
+looks for the test queries in it, and writes to ``leaks.json``, in the folder of the model's results, what was found,
+what was looked at and what could not be. Missing or broken training data never ends an evaluation. Models of one run
+share what was read and found.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ def find_model_leaks(
     """Look for the benchmarks' queries in the training data of each model, as far as that is known and at hand.
 
     Args:
-        models: name to folder or hub id.
-        benchmarks: what they were evaluated on.
-        out: holds a folder a model.
-        data: local copies of data sets may be there.
+        models: a model's name to its folder or hub id.
+        benchmarks: what the models were evaluated on.
+        out: holds a folder for each model.
+        data: a folder where local copies of training data may be, too.
 
     Returns:
         By name, what :func:`tdro.evaluation.leaks.find_leaks.look_for_leaks` returns, with ``told_by`` and
@@ -53,8 +54,11 @@ def find_model_leaks(
 
 
 def test_texts(benchmarks: Sequence[Benchmark], data: Path | None = None) -> Iterator[TestTexts]:
-    """The queries of every test set that has a result of its own: the parts of a whole together, with the part before
-    the query's id; of MKQA each language and all of them."""
+    """The queries of every test set that has a result.
+
+    CQADupStack's forums are one test set, with the forum before each query's id. MKQA is one for each language, and one
+    for all.
+    """
     wholes: dict[str, dict[str, str]] = {}
     for part in dict.fromkeys(part for each in benchmarks for part in each.parts):
         queries, whole = beir_texts(part.folder, part.wanted.name).queries, part.wanted.whole
@@ -64,16 +68,16 @@ def test_texts(benchmarks: Sequence[Benchmark], data: Path | None = None) -> Ite
         if each.mkqa is not None:
             questions = read_mkqa(mkqa_file(each.mkqa, data))
             everything = wholes[each.name] = {}
-            for language, asked in questions.texts.items():
+            for language, texts_of_language in questions.texts.items():
                 name = test_name(language)
-                wholes[name] = dict(zip(questions.ids, asked, strict=True))
+                wholes[name] = dict(zip(questions.ids, texts_of_language, strict=True))
                 everything.update({f"{name}/{key}": text for key, text in wholes[name].items()})
     for name, texts in wholes.items():
         yield TestTexts(name, texts)
 
 
 def _read(known: TrainedOn, reader: TrainingQueries) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """The training queries by data set, and what the file says about them."""
+    """Data set to its training queries, and what ``leaks.json`` says about where they are from and what is missing."""
     train: dict[str, list[str]] = {}
     gone = dict.fromkeys(known.unnamed, "its card does not say where it is")
     for data in known.data:

@@ -1,10 +1,9 @@
-"""What was a model trained on? As its run folder says it, or its card; nothing is read or loaded here but these.
+"""Finds out what a model was trained on, from its run folder or its card. The data itself is not read here.
 
-A model in a run folder has the recipe two folders up, with the whole paths. A copy of it has its card, whose front
-matter names each task's source, rows and fingerprint, but no path of the machine that trained it. Other people's cards
-name data sets of the hub (``datasets:``, and the sections that sentence-transformers writes). What a *base* model was
-trained on is not asked: cards rarely say it, and a chain of guesses is none. Rejected: a list of the training queries
-in the model's folder, which would publish them.
+For a model in a run folder, the run's recipe says it, with full paths. A copy of such a model has a card whose front
+matter names the source, rows and fingerprint of each task, but no path of the machine that trained it. Other people's
+cards name data sets on the hub, under ``datasets:`` or in the sections that sentence-transformers writes. What the
+*base* model was trained on is not looked for, since cards rarely say it. See docs/decisions.md, no-queries-in-models.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from tdro.recipe.rules import exists
 from tdro.recipe.source_kinds import hub_file, is_hub_file, is_hub_id, looks_like_file
 from tdro.recipe.yaml_lines import plain_yaml
 
-CARD_KEY = "tdro"  # of a card's front matter
-_SETTINGS = {"subset": str, "split": str, "columns": dict, "limit": int}  # of a source, as a recipe has them
+CARD_KEY = "tdro"  # the key of a card's front matter that holds what tdro says
+_SETTINGS = {"subset": str, "split": str, "columns": dict, "limit": int}  # the keys of a source in a recipe
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 _TRAINING_SECTION = re.compile(r"^### Training Datasets?\s*\n(.*?)(?=^#{1,3} |\Z)", re.DOTALL | re.MULTILINE)
 _ON_THE_HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+(?:/[\w.-]+)?)\)")
@@ -35,13 +34,14 @@ class TrainingData:
     """One data set that a model was trained on, as far as is known.
 
     Attributes:
-        name: of the task, or of the data set.
-        place: a file, a folder, a file or a data set on the hub; of a mixture's task, the mixture's folder or "sample".
+        name: of the task or the data set.
+        place: where it is: a file, a folder, or a file or data set on the hub; for a task of a mixture, the mixture's
+            folder or "sample".
         in_mixture: whether ``place`` is a mixture.
-        local: whether it is known to be a file or a folder of whoever trained.
-        settings: ``subset``, ``split``, ``columns`` and ``limit`` of a source, those that are given.
+        local: whether it is known to be a file or folder on the machine of whoever trained the model.
+        settings: those of ``subset``, ``split``, ``columns`` and ``limit`` that the source has.
         rows: how many there were; 0 if that is not known.
-        fingerprint: :func:`task_fingerprint` at the training; empty if that is not known.
+        fingerprint: of its queries when the model was trained, see :func:`task_fingerprint`; empty if not known.
     """
 
     name: str
@@ -54,7 +54,7 @@ class TrainingData:
 
     @property
     def hub_id(self) -> str:
-        """The id of the data set on the hub; empty where it is not from there."""
+        """The id of the data set on the hub; empty if it is not from the hub."""
         if self.in_mixture or self.local or exists(self.place):
             return ""
         if is_hub_file(self.place):
@@ -67,10 +67,10 @@ class TrainedOn:
     """What is known of a model's training data.
 
     Attributes:
-        told_by: what says so, in words; empty where nothing does.
+        told_by: in words, where this is from; empty if nothing is known.
         data: the data sets.
-        unnamed: others that are spoken of, without a word of where they are.
-        homes: folders that relative paths may be meant from.
+        unnamed: names of other data sets that the card describes without saying where they are.
+        homes: folders that relative paths may start from.
     """
 
     told_by: str = ""
@@ -80,15 +80,15 @@ class TrainedOn:
 
 
 def task_fingerprint(task: Task) -> str:
-    """16 hex digits of a task's queries, wherever its rows come from; mining does not change them."""
+    """A fingerprint of a task's queries: the same wherever its rows come from, and not changed by mining."""
     return fingerprint(queries_content(task.rows))
 
 
 def trained_on(model: str) -> TrainedOn:
-    """What a model's run folder or card says of its training data; what is broken there says nothing.
+    """What a model's run folder or card says of its training data. A broken file counts as missing.
 
     Args:
-        model: a folder, or an id of the hub, whose card is looked up (a request of at most 10 seconds).
+        model: a folder or a hub id, whose card is downloaded.
     """
     folder = Path(model)
     if (folder / "training.json").is_file():
@@ -103,12 +103,12 @@ def trained_on(model: str) -> TrainedOn:
 def of_recipe(
     recipe: Any, tasks: Sequence[Mapping[str, Any]], weights: Mapping[str, float] | None
 ) -> list[TrainingData]:
-    """The data sets of a run that a training read.
+    """The data sets of a run that one of its trainings read.
 
     Args:
-        recipe: as in ``recipe.yaml``.
-        tasks: as in ``run.json``.
-        weights: of the training, by task; those of weight 0 were not read. None: all were.
+        recipe: the content of ``recipe.yaml``.
+        tasks: the ``tasks`` of ``run.json``.
+        weights: task to its weight in the training; tasks of weight 0 were not read. None: all tasks were read.
     """
     data = recipe.get("data") if isinstance(recipe, dict) else None
     data = data if isinstance(data, dict) else {}
@@ -127,7 +127,7 @@ def of_recipe(
 
 
 def for_card(data: TrainingData, place: str) -> dict[str, Any]:
-    """One data set as a card's front matter has it, with ``place`` as it may be shown; :func:`trained_on` reads it."""
+    """The entry of a data set in a card's front matter, which :func:`trained_on` reads; ``place`` may be published."""
     kind = "mixture" if data.in_mixture else "source" if data.hub_id else "file"
     entry: dict[str, Any] = {"name": data.name, kind: place, **data.settings}
     return entry | {"rows": data.rows, "fingerprint": data.fingerprint}
@@ -144,14 +144,17 @@ def _of_run(folder: Path, run: Path) -> TrainedOn:
 
 
 def _working_folder(recipe: Any, run: Path) -> Path:
-    """Where the run was started, if the recipe's own folder is relative to it: its paths are."""
+    """The folder that the run was started in, which relative paths of its recipe start from.
+
+    If the recipe's ``folder`` is relative, the run folder's path ends with it; what comes before is the answer.
+    """
     own = Path(str(recipe.get("folder") or ""))
     parts = len(own.parts)
     return run.parents[parts - 1] if parts and not own.is_absolute() and run.parts[-parts:] == own.parts else Path()
 
 
 def _card(model: str) -> str:
-    """The text of a model's card; empty where there is none."""
+    """The text of a model's card; empty if there is none."""
     path = Path(model) / "README.md"
     if not Path(model).is_dir():
         if not is_hub_id(model):
@@ -197,7 +200,7 @@ def _front_matter(text: str) -> dict[str, Any]:
 
 
 def _entry(entry: Mapping[str, Any]) -> TrainingData | None:
-    """A task of tdro's own card; None for what is none."""
+    """One task as tdro's own card names it; None if the entry is not one."""
     kind = next((kind for kind in ("mixture", "source", "file") if kind in entry), "")
     place, name = entry.get(kind), entry.get("name")
     if not _plain(place) or not _plain(name):
@@ -208,18 +211,18 @@ def _entry(entry: Mapping[str, Any]) -> TrainingData | None:
 
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are given, each as it may be; a name is no way out of a folder."""
+    """The settings of a source that are of the right type; text only if it is a plain name, and not a path."""
     found = {key: entry[key] for key, kind in _SETTINGS.items() if isinstance(entry.get(key), kind)}
     return {key: value for key, value in found.items() if not isinstance(value, str) or re.fullmatch(r"[\w.-]+", value)}
 
 
 def _without_id(section: str) -> list[str]:
-    """Data sets that sentence-transformers' card describes but does not link."""
+    """The data sets that a card of sentence-transformers describes but does not link to."""
     blocks = re.split(r"^#### ", section, flags=re.MULTILINE)[1:]
     names = [block.partition("\n")[0].strip() for block in blocks if not _ON_THE_HUB.search(block)]
     return [name for name in names if _plain(name)]
 
 
 def _plain(value: Any) -> TypeGuard[str]:
-    """Whether a value of somebody's card is a text that may be printed, and looked for on a disk."""
+    """Whether a value from somebody's card is text that is safe to print and to look for on disk."""
     return isinstance(value, str) and bool(value) and value.isprintable()

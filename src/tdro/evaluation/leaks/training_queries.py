@@ -1,9 +1,9 @@
-"""The queries of a data set that some model was trained on, from wherever they can be had without much ado.
+"""Reads the queries of a data set that a model was trained on, from wherever they are quickly found.
 
-In this order: the mixture or the files that its run or card names, what ``tdro`` has built from them, the cache of the
-``datasets`` library, the hub, streamed and for a limited time. A local copy must be the data of the training where
-their fingerprint is known. Code of a data set is never run (``datasets`` has not done that since version 4). Rejected:
-``load_dataset`` without streaming, which would download and convert whole data sets to look at one column.
+These places are tried in this order: the mixture or files that the model's run or card names; what ``tdro`` built from
+them before; the cache of the ``datasets`` library; and the hub, streamed and for a limited time. If the fingerprint of
+the training data is known, a local copy must have it. Code that comes with a data set is never run. See
+docs/decisions.md, streamed-training-queries.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from tdro.files import fingerprint, read_json, write_json
 from tdro.recipe.data_sections import Source
 from tdro.recipe.source_kinds import is_hub_file, looks_like_file
 
-HUB_SECONDS = 120  # for all data sets of a command together
+HUB_SECONDS = 120  # for all data sets of one command together
 _REQUEST_SECONDS = 10
 _TEXT = ("string", "large_string")
 _QUERY_COLUMNS = ("query", "anchor", "question", "sentence1")
 
 
 class TrainingQueries:
-    """Reads the queries of data sets, each once.
+    """Reads the queries of data sets, each data set once.
 
     Args:
-        homes: folders where local copies are looked for, besides those that come with a data set.
-        seconds: how long the hub may take for everything that it is asked for.
+        homes: folders where local copies are looked for, after those given with a data set.
+        seconds: how long reading from the hub may take, for all data sets together.
     """
 
     def __init__(self, homes: Sequence[Path] = (), seconds: float = HUB_SECONDS) -> None:
@@ -46,14 +46,14 @@ class TrainingQueries:
         self._known: dict[str, tuple[list[str], str] | UserError] = {}
 
     def read(self, data: TrainingData, homes: Sequence[Path] = ()) -> tuple[list[str], str]:
-        """The queries, and why they are not all; empty if they are.
+        """The queries of a data set, and why some are missing; the reason is empty if none is.
 
         Args:
             data: the data set.
-            homes: folders that its place may be meant from.
+            homes: folders that a relative path of it may start from.
 
         Raises:
-            UserError: they cannot be had; the message is a few words.
+            UserError: they cannot be read; the message is a few words, such as "not found here".
         """
         places = dict.fromkeys(Path(home) / _expanded(data.place) for home in (*homes, *self._homes))
         key = fingerprint([data.__dict__, [str(place.resolve()) for place in places]])
@@ -103,12 +103,12 @@ class TrainingQueries:
 def _expanded(place: str) -> Path:
     try:
         return Path(place).expanduser()
-    except RuntimeError:  # ~ of nobody
+    except RuntimeError:  # ~name of a user that does not exist
         return Path(place)
 
 
 def _of_mixture(data: TrainingData, folder: Path) -> tuple[str, list[str]] | None:
-    """Fingerprint and queries of a mixture's task; None where there is none."""
+    """Fingerprint and queries of a task of a mixture; None if the mixture or the task is not there."""
     if data.place == "sample":
         folder = cache_folder() / "sample-mixture"
     if not (folder / "mixture.json").is_file():
@@ -121,9 +121,9 @@ def _of_mixture(data: TrainingData, folder: Path) -> tuple[str, list[str]] | Non
 
 
 def _of_source(data: TrainingData, place: Path) -> tuple[str, list[str]] | None:
-    """Fingerprint and queries of local files; None where there are none.
+    """Fingerprint and queries of local files; None if there are none.
 
-    A name alone in somebody's card is no file of ours that happens to have it.
+    If a card only says a name, such as ``squad``, a local file or folder of that name is something else.
     """
     meant = data.fingerprint or looks_like_file(data.place) or "/" in data.place
     if not meant or not place.exists():
@@ -137,7 +137,7 @@ def _of_source(data: TrainingData, place: Path) -> tuple[str, list[str]] | None:
 
 
 def _built_before(data: TrainingData) -> BuiltTask | None:
-    """What was built from this source before, whether the source is still there or not."""
+    """The task that tdro built from this source before, even if the source is gone."""
     for file in sorted((cache_folder() / "tasks").glob("*/task.json")):
         try:
             built, about = read_built(file.parent), read_json(file)
@@ -154,7 +154,7 @@ def _built_before(data: TrainingData) -> BuiltTask | None:
 
 
 def _of_datasets_cache(data: TrainingData) -> Iterator[str]:
-    """The queries of what ``datasets`` has loaded before: the newest version of each subset."""
+    """The queries in the cache of the ``datasets`` library: the newest version of each subset."""
     import datasets
     from datasets.naming import camelcase_to_snakecase
 
@@ -173,7 +173,7 @@ def _of_datasets_cache(data: TrainingData) -> Iterator[str]:
 
 
 def _streamed(data: TrainingData, deadline: float) -> tuple[list[str], str]:
-    """The queries by way of the hub, all subsets; what has come whole is kept in the user's cache."""
+    """The queries of all subsets, streamed from the hub; if they came in time, they are kept in the user's cache."""
     from datasets import get_dataset_config_names, load_dataset
     from huggingface_hub import HfApi
 
@@ -200,7 +200,8 @@ def _streamed(data: TrainingData, deadline: float) -> tuple[list[str], str]:
 
 
 def _query_column(data: TrainingData, features: Any) -> str:
-    """The column that the settings or its name say, else the first one of text: sentence-transformers' anchor."""
+    """The column of the queries: the one that the settings or its name say, else the first column of text, which is the
+    anchor in the data sets of sentence-transformers."""
     layout = layout_of(list(features), {"label": "", **(data.settings.get("columns") or {})})
     names = [layout.query] if isinstance(layout, Layout) else list(_QUERY_COLUMNS)
     texts = [name for name, kind in features.items() if getattr(kind, "dtype", "") in _TEXT or isinstance(kind, str)]

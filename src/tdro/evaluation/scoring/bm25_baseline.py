@@ -1,13 +1,10 @@
-"""BM25 as a baseline: what matching words alone gives on the same test sets, in the same files as a model's.
+"""BM25 as a baseline: what matching words alone gives on a test set, written to the same files as a model's results.
 
-Lucene's BM25 (k1 1.5, b 0.75, by bm25s) over title and text; no stemming, no stop words, queries without their prompt.
-Words are those of the hard negatives (:func:`tdro.data.search_words.tokens`): normalised, and overlapping pairs of
-characters in scripts without spaces, so that one rule serves every language. So it is mostly below a BM25 with a
-stemmer, most of all in languages that inflect (Finnish, Russian, Korean); say so where it is quoted. Across languages
-it finds only what both write alike, and that is what it is there to show.
-
-A passage that shares no word with the query is not found, as in Lucene; the index is in memory. Rejected: bm25s' own
-``retrieve``, which fills up with passages of score 0 and breaks ties by their places.
+It searches title and text (:mod:`tdro.search.bm25`), with the queries as they are, without a prompt. There are no stop
+words and no stemmer: a word is a normalised word, or in scripts without spaces a pair of neighbouring characters, so
+that one rule serves every language. So this baseline is mostly below a BM25 with a stemmer, most of all in languages
+that inflect (Finnish, Russian, Korean); say so when you quote it. Between two languages it finds only what both write
+alike. A passage that shares no word with the query is not found, as in Lucene. See docs/decisions.md, bm25-words.
 """
 
 from __future__ import annotations
@@ -28,20 +25,20 @@ from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.testsets.passages import TextsOfFile
 from tdro.errors import UserError
 from tdro.evaluation.formats.mteb_results import mteb_entry, write_mteb_entry
-from tdro.evaluation.scoring.evaluate import MEASURES, RANKS, Ranking, ScoringJob, is_current, write_found
+from tdro.evaluation.scoring.evaluate import MEASURES, RANKS, Ranking, ScoringJob, is_current, write_ranking
 from tdro.files import fingerprint, read_json, write_atomic, write_json
 from tdro.search.bm25 import BM25Index, best_first
 
 NAME = "bm25"
-_VERSION = 3  # of what is written; part of every fingerprint
+_VERSION = 3  # of the files; raise it when their content changes, so that older ones are made again
 _PASSAGES_AT_ONCE = 1 << 14
 
 
 def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: str = NAME) -> list[dict[str, Any]]:
-    """Score BM25 on test sets and write what :func:`tdro.evaluation.scoring.evaluate.evaluate_all` writes of a model.
+    """Score BM25 on test sets and write what :func:`tdro.evaluation.scoring.evaluate.evaluate_all` writes for a model.
 
-    What ``out_folder/model_name`` has of the same test set is read instead; what another group of the same run has,
-    whole, is taken over. For one process.
+    Results of the same test set that are in ``out_folder/model_name`` are read instead, and those that another group of
+    the same run has are copied. For one process.
 
     Args:
         tests: their names are the files' names.
@@ -49,7 +46,7 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: 
         model_name: a path below it.
 
     Returns:
-        One dict a test set, as of a model.
+        A dict for each test set, as for a model.
 
     Raises:
         UserError: a test set is broken.
@@ -63,9 +60,9 @@ def evaluate_bm25(tests: Sequence[TestSet], out_folder: Path | str, model_name: 
             )
             if is_current(folder / f"{test.name}.json", job.key):
                 continue
-            if not any(_taken_over(other, folder, job) for other in _of_other_groups(Path(out_folder), model_name)):
+            if not any(_copied(other, folder, job) for other in _in_other_groups(Path(out_folder), model_name)):
                 data = read_beir(test.folder)
-                write_found(folder, job, Ranking(data, *rank_by_bm25(data, RANKS), NAME), NAME)
+                write_ranking(folder, job, Ranking(data, *rank_by_bm25(data, RANKS), NAME), NAME)
     return [read_json(folder / f"{test.name}.json") for test in tests]
 
 
@@ -105,22 +102,23 @@ def _normalised(texts: Sequence[str] | TextsOfFile) -> Iterator[str]:
         yield from map(normalise, texts[start : start + _PASSAGES_AT_ONCE])
 
 
-def _of_other_groups(group: Path, model_name: str) -> list[Path]:
-    """The folders of BM25's results in the other groups of a run; none outside a run, where folders are anybody's."""
+def _in_other_groups(group: Path, model_name: str) -> list[Path]:
+    """The folders of BM25's results in the other groups of a run. None outside of a run: folders there may be
+    anything."""
     if group.resolve().parent.name != "evaluation":
         return []
     return [folder for folder in sorted(group.parent.glob(f"*/{model_name}")) if folder != group / model_name]
 
 
-def _taken_over(other: Path, folder: Path, job: ScoringJob) -> bool:
-    """Write what another folder has of the test set, if that is the same and all there; the file that says so last."""
+def _copied(other: Path, folder: Path, job: ScoringJob) -> bool:
+    """Copy another folder's files of a test set, if they are current and complete; says whether they were."""
     name = job.test.name
     try:
         entry = mteb_entry(other / "mteb", job.test, job.checksum)
         if entry is None or not is_current(other / f"{name}.json", job.key):
             return False
         ranking, result = (other / f"{name}.trec").read_bytes(), read_json(other / f"{name}.json")
-    except (OSError, UserError):  # being removed, or broken: it is scored here
+    except (OSError, UserError):  # the files are broken, or are just being removed: score it here
         return False
     if not all(len(result.get(measure, ())) == len(result["queries"]) for measure in MEASURES):
         return False

@@ -1,8 +1,8 @@
-"""One result of several: CQADupStack of its forums, MKQA of its languages.
+"""Combines the results of a benchmark's parts into one: CQADupStack's of its forums, MKQA's of its languages.
 
-A paired test is over queries, so what is joined keeps a value a query: forums' queries are all different and stand one
-after the other, weighted so that each forum counts the same; languages ask the same questions, and the values of each
-are averaged.
+Paired tests are over queries, so a combined result still has one value for each query. The forums have different
+queries: they are joined, with weights that make each forum count the same. The languages ask the same questions: each
+question's values are averaged.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tdro.files import fingerprint
 
 
 def join_parts(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One result of several test sets' that count as one: all queries, and ``weights`` (of mean 1) that make the
-    weighted mean over queries the mean over the parts.
+    """One result with the queries of all parts, and ``weights`` (of mean 1): the weighted mean over the queries is the
+    mean over the parts.
 
     Args:
-        whole: the name of the result's test set.
+        whole: the name of the combined test set.
         model: the model's name.
         parts: what :func:`tdro.evaluation.scoring.evaluate.evaluate_all` returned for each.
     """
@@ -30,7 +30,7 @@ def join_parts(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> di
         **{"test": whole, "model": model, "task": "", "trained": False},
         "fingerprint": fingerprint([part["fingerprint"] for part in parts]),
         "data": fingerprint([part["data"] for part in parts]),
-        **_how(parts),
+        **_common_scoring(parts),
         "passages": sum(part["passages"] for part in parts),
         "parts": {part["test"]: part["mean"] for part in parts},
         "problems": [problem for part in parts for problem in part["problems"]],
@@ -42,7 +42,7 @@ def join_parts(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> di
 
 
 def average_parts(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One result of test sets that ask the same queries: each query's mean over them.
+    """One result of parts that ask the same queries: each query's mean over the parts.
 
     Arguments as in :func:`joined`.
     """
@@ -51,14 +51,14 @@ def average_parts(whole: str, model: str, parts: Sequence[Mapping[str, Any]]) ->
         **{"test": whole, "model": model, "task": "", "trained": False},
         "fingerprint": fingerprint([part["fingerprint"] for part in parts]),
         **{key: parts[0][key] for key in ("data", "passages", "problems", "queries")},
-        **_how(parts),
+        **_common_scoring(parts),
         "parts": {part["test"]: part["mean"] for part in parts},
         **{measure: each.tolist() for measure, each in values.items()},
         "mean": {measure: float(each.mean()) for measure, each in values.items()},
     }
 
 
-def _how(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How the parts were scored, as far as it is the same for all."""
+def _common_scoring(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The similarity and the prompts, each if it is the same for all parts."""
     keys = ("similarity", "prompts")
     return {key: parts[0].get(key) for key in keys if all(part.get(key) == parts[0].get(key) for part in parts)}

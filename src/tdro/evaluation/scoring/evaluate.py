@@ -1,10 +1,8 @@
-"""Evaluate a model on test sets: a JSON file per test set with every query's measures, and the run itself.
+"""Evaluates a model on test sets: a JSON file for each test set with the measures of every query, and a TREC run file.
 
-All texts of all test sets go through the model in one pass. A file whose inputs did not change is read, not
-made again; its fingerprint covers the model, the test set's files, the prompts and the precision. A model is
-scored by its own similarity, and with its own prompts where a test set has no instruction. Rejected:
-sentence-transformers' ``InformationRetrievalEvaluator``, which keeps no value per query (a paired test needs
-them), and breaks ties by chance.
+All texts of all test sets go through the model in one pass. A result is computed again only if its inputs changed: the
+model, the test set's files, the prompts, or the precision. A model is scored by its own similarity; with its own
+prompts if a test set has no instruction. See docs/decisions.md, own-evaluator.
 """
 
 from __future__ import annotations
@@ -44,17 +42,23 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 MEASURES = ("ndcg@10", "recall@100", "mrr@10", "map@100", "accuracy@10", "accuracy@100")
-RANKS = 100  # passages that are kept of each query
-_VERSION = 3  # of what is written; part of every fingerprint
+RANKS = 100  # passages that are kept for each query
+_VERSION = 3  # of the files; raise it when their content changes, so that older ones are made again
 _PROBLEMS_KEPT = 100
-_LOOKED_AT = 1_000  # first texts of a side that are looked at for what the model cuts away
+_SAMPLE = 1_000  # first queries, and passages, that are checked for how much of them the model cuts away
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """A test set to evaluate: ``checksum`` is that of its files, ``key`` the fingerprint of everything that the result
-    depends on, ``model`` that of the model alone."""
+    """A test set to evaluate.
+
+    Attributes:
+        test: the test set, with prompts.
+        checksum: of its files.
+        key: the fingerprint of everything that the result depends on.
+        model: the fingerprint of the model.
+    """
 
     test: TestSet
     checksum: str
@@ -64,8 +68,14 @@ class ScoringJob:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What is found on a test set: places in ``data.passages`` by rank, -1 where there are no more, and their scores by
-    the model's ``similarity``; both (queries, ranks)."""
+    """The passages that were found for each query of a test set, best first.
+
+    Attributes:
+        data: the test set.
+        top: places in ``data.passages``, -1 where there are no more; (queries, ranks).
+        scores: of these passages; (queries, ranks).
+        similarity: the name of what scored, such as ``cosine``.
+    """
 
     data: BeirData
     top: NDArray[np.int64]
@@ -78,17 +88,22 @@ def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = N
 
     Args:
         model: any sentence-transformers model of text.
-        test: its prompts stand before every query and every passage; the model's own where it has none.
-        bf16: autocast to bfloat16; None where the device computes in it.
+        test: its prompts are put before every query and passage; the model's own prompts if it has none.
+        bf16: autocast to bfloat16; None: if the device computes in it.
 
     Returns:
-        What :func:`evaluate_all` writes; the key ``model`` is empty.
+        What :func:`evaluate_all` writes into ``<test>.json``, with an empty ``model``.
 
     Raises:
         UserError: the test set is broken, or the model's embeddings are not finite.
+
+    Example::
+
+        result = evaluate(SentenceTransformer("model"), TestSet("scifact", "data/scifact"))
+        result["mean"]["ndcg@10"]
     """
-    found = _machine(str(model.device), bf16)
-    machine = Machine(found.device, found.bf16)
+    all_ranks = _machine(str(model.device), bf16)
+    machine = Machine(all_ranks.device, all_ranks.bf16)  # without the other ranks
     content = model_fingerprint(model)
     job = _job(content, with_prompts(test, prompts_of(vars(model))), machine)
     with TemporaryDirectory() as folder:
@@ -109,33 +124,33 @@ def evaluate_all(
     trust_remote_code: bool = False,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """Evaluate a model on every test set and write ``<test>.json``, ``<test>.trec`` (the 100 best passages of each
-    query) and ``mteb/<Task>.json`` (mteb's format; ``mteb-own/<test>.json`` where mteb has no such task) into
-    ``out_folder/model_name``.
+    """Evaluate a model on test sets and write the results into ``out_folder/model_name``.
 
-    What is there already with the same fingerprint is read instead; the model is loaded only if something is
-    missing. Under torchrun every rank calls this; each encodes and searches its share, and all return the same.
+    The files of a test set are ``<test>.json``, ``<test>.trec`` (the 100 best passages of each query) and
+    ``mteb/<Task>.json`` in mteb's format (``mteb-own/<test>.json`` if mteb has no such task).
+
+    Results with the same fingerprint are read instead; the model is loaded only if a result is missing. Under torchrun
+    every rank calls this: each encodes and searches its share, and all return the same.
 
     Args:
         model: a sentence-transformers model, its folder, or a hub id.
         tests: their names are the files' names.
         out_folder: of the group, ``evaluation/<group>`` in a run folder.
         model_name: ``<mixture>-seed<k>`` or ``untrained``, for :func:`tdro.evaluation.compare.compare.compare`.
-        bf16: autocast to bfloat16; None where the device computes in it.
+        bf16: autocast to bfloat16; None: if the device computes in it.
         device: of a model given by folder or id, as torch names it; None for the best there is.
-        tokens_folder: where the texts' tokens are kept for the next model of the same tokenizer; None
-            tokenizes again.
-        embeddings_folder: where embeddings are kept for other test sets with these texts, 4 x dimension bytes a text.
-            None: beside the results, until these are whole; so an interrupted evaluation goes on in either case.
+        tokens_folder: where the texts' tokens are kept for the next model with the same tokenizer; None keeps none.
+        embeddings_folder: where embeddings are kept for other test sets with these texts; they take 4 x dimension bytes
+            a text. None: beside the results, until these are whole. An interrupted evaluation goes on in either case.
         trust_remote_code: run code that comes with a model given by folder or id.
         progress: show a bar if encoding takes more than 5 seconds.
 
     Returns:
-        One dict a test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``,
-        ``data`` (the test set's checksum), ``similarity`` (the function that scored), ``prompts`` (the texts before
-        ``query`` and ``document``), ``passages`` (how many), ``problems`` (see
-        :class:`tdro.data.testsets.beir_data.BeirData`; the first 100), ``queries`` (ids), each of :data:`MEASURES` (one
-        value a query, in [0, 1]), ``mean`` of each.
+        A dict for each test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``, ``data``
+        (the test set's checksum), ``similarity`` (what scored), ``prompts`` (the texts before ``query`` and
+        ``document``), ``passages`` (how many), ``problems`` (the first 100, see
+        :class:`tdro.data.testsets.beir_data.BeirData`), ``queries`` (ids), each of :data:`MEASURES` with one value in
+        [0, 1] for each query, and ``mean`` with the mean of each measure.
 
     Raises:
         UserError: a test set or the model is broken.
@@ -150,7 +165,7 @@ def evaluate_all(
     folder = Path(out_folder) / model_name
     scratch = folder / ".embeddings"
     missing = [job for job in jobs if not is_current(folder / f"{job.test.name}.json", job.key)]
-    wait_for_everyone(machine)  # all have looked before anyone writes
+    wait_for_everyone(machine)  # every rank has looked before one writes
     if missing:
         if isinstance(model, (str, Path)):
             model = load_model(model, device=machine.device, trust_remote_code=trust_remote_code)
@@ -162,10 +177,10 @@ def evaluate_all(
         )
         for job, result in zip(missing, found, strict=True):
             if machine.main:
-                write_found(folder, job, result, model_name)
+                write_ranking(folder, job, result, model_name)
         wait_for_everyone(machine)
     if machine.main:
-        shutil.rmtree(scratch, ignore_errors=True)  # also what was left by a kill after the results were whole
+        shutil.rmtree(scratch, ignore_errors=True)  # also if a kill left it after the results were whole
     return [read_json(folder / f"{test.name}.json") for test in tests]
 
 
@@ -181,7 +196,7 @@ def _job(model: str, test: TestSet, machine: Machine) -> ScoringJob:
 
 
 def is_current(path: Path, key: str) -> bool:
-    """Whether ``path`` holds a whole result of the same inputs; a broken file does not count."""
+    """Whether a file holds the result with this fingerprint; a broken file does not."""
     try:
         found = read_json(path)
     except UserError:
@@ -206,7 +221,7 @@ def _search_all(
     for job, data in zip(jobs, sets, strict=True):
         lists.append(TextList(data.queries, job.test.prompt, "query"))
         lists.append(TextList(data.passages.texts, job.test.passage_prompt))
-    _say_cuts(model, jobs, lists)
+    _warn_of_cuts(model, jobs, lists)
     store = EmbeddingStore(embeddings, lists, model, content, machine)
     store.encode(tokens_folder, title, progress)
     wait_for_everyone(machine)
@@ -217,20 +232,20 @@ def _search_all(
         yield Ranking(data, top, scores, similarity.name)
 
 
-def _say_cuts(model: SentenceTransformer, jobs: Sequence[ScoringJob], lists: Sequence[TextList]) -> None:
-    """Warn of test sets of which the model reads too little; prompts count here, as they do in its own ``encode``.
+def _warn_of_cuts(model: SentenceTransformer, jobs: Sequence[ScoringJob], lists: Sequence[TextList]) -> None:
+    """Warn of test sets much of whose texts the model cuts away. Prompts count, as they do in the model's ``encode``.
 
     Raises:
-        UserError: a prompt leaves nothing of the texts.
+        UserError: a prompt is so long that nothing of the texts is left.
     """
-    if needs_own_encode(model):  # whose tokenizers, and limits, are its own affair
+    if needs_own_encode(model):  # such a model tokenizes, and cuts, in its own way
         return
     longest = longest_row(model)
     cutter = Cutter(encoder_of(model), longest)
     cuts = {}
     for job, queries, passages in zip(jobs, lists[::2], lists[1::2], strict=True):
         sides = (
-            cutter.side(list(texts.texts[:_LOOKED_AT]), texts.prompt, None, f"{what} of test set '{job.test.name}'")
+            cutter.side(list(texts.texts[:_SAMPLE]), texts.prompt, None, f"{what} of test set '{job.test.name}'")
             for texts, what in ((queries, "queries"), (passages, "passages"))
         )
         cuts[job.test.name] = TaskCut(*sides)
@@ -238,25 +253,25 @@ def _say_cuts(model: SentenceTransformer, jobs: Sequence[ScoringJob], lists: Seq
         logger.warning("evaluation: %s", much)
 
 
-def write_found(folder: Path, job: ScoringJob, found: Ranking, model_name: str) -> None:
-    """Write all files of one test set into ``folder``; the one that says that they are there comes last."""
-    name, data = job.test.name, found.data
+def write_ranking(folder: Path, job: ScoringJob, ranking: Ranking, model_name: str) -> None:
+    """Write all files of one test set into ``folder``; the JSON file, whose fingerprint says they are there, last."""
+    name, data = job.test.name, ranking.data
     judged = judgements(data)
-    write_atomic(folder / f"{name}.trec", trec_run(data, found.top, found.scores, model_name))
+    write_atomic(folder / f"{name}.trec", trec_run(data, ranking.top, ranking.scores, model_name))
     write_mteb(
-        *(folder / "mteb", job.test, job.checksum, gains(found.top, judged), judged), model=(model_name, job.model)
+        *(folder / "mteb", job.test, job.checksum, gains(ranking.top, judged), judged), model=(model_name, job.model)
     )
-    write_json(folder / f"{name}.json", _result(job, found, model_name))
+    write_json(folder / f"{name}.json", _result(job, ranking, model_name))
 
 
-def _result(job: ScoringJob, found: Ranking, model_name: str) -> dict[str, Any]:
-    test, data = job.test, found.data
+def _result(job: ScoringJob, ranking: Ranking, model_name: str) -> dict[str, Any]:
+    test, data = job.test, ranking.data
     judged = judgements(data)
-    gained = gains(found.top, judged)
+    gained = gains(ranking.top, judged)
     values = {name: measure(name, gained, judged) for name in MEASURES}
     return {
         **{"test": test.name, "model": model_name, "task": test.task, "trained": test.trained},
-        **{"fingerprint": job.key, "data": job.checksum[:16], "similarity": found.similarity},
+        **{"fingerprint": job.key, "data": job.checksum[:16], "similarity": ranking.similarity},
         **{"prompts": {"query": test.prompt, "document": test.passage_prompt}, "passages": len(data.passages)},
         **{"problems": data.problems[:_PROBLEMS_KEPT], "queries": data.query_ids},
         **{name: value.tolist() for name, value in values.items()},

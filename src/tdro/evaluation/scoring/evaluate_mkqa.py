@@ -1,8 +1,8 @@
-"""Evaluate a model on MKQA and write, for each language, the files that other test sets have.
+"""Evaluates a model on MKQA and writes, for each language, the same files as for other test sets.
 
-All languages' questions search the passages in one pass, since these are millions and the questions the same. What
-counts as found is in :mod:`tdro.evaluation.scoring.mkqa`. Rejected: a BEIR folder a language, with the passages 25
-times.
+The passages are millions and the same for all languages, so the questions of all languages are searched in one pass.
+When a passage counts as an answer is decided in :mod:`tdro.evaluation.scoring.mkqa`. See docs/decisions.md,
+mkqa-by-answers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tdro.search.exact import search
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_VERSION = 3  # of what is written; part of every fingerprint
+_VERSION = 3  # of the files; raise it when their content changes, so that older ones are made again
 _PROBLEMS_KEPT = 100
 
 
@@ -56,26 +56,26 @@ def evaluate_mkqa(
 ) -> list[dict[str, Any]]:
     """Evaluate a model on MKQA and write ``mkqa-<language>.json`` and ``.trec`` into ``out_folder/model_name``.
 
-    What is there with the same fingerprint is read instead. Under torchrun every rank calls this.
+    Results with the same fingerprint are read instead. Under torchrun every rank calls this.
 
     Args:
         model: a sentence-transformers model, its folder, or a hub id.
-        folder: English passages, ``corpus.jsonl`` as in BEIR, and ``mkqa.jsonl.gz``.
-        out_folder: holds a folder a model.
-        model_name: of the model's folder there.
+        folder: holds the English passages, ``corpus.jsonl`` as in BEIR, and ``mkqa.jsonl.gz``.
+        out_folder: holds a folder for each model.
+        model_name: the name of the model's folder there.
         languages: of the questions.
-        prompts: the text before the questions of a language; none if it is not there.
+        prompts: language to the text before its questions; no text for languages that are not there.
         passage_prompt: the text before the passages.
         questions_folder: where ``mkqa.jsonl.gz`` is looked for if it is not beside the passages.
-        bf16: autocast to bfloat16; None where the device computes in it.
+        bf16: autocast to bfloat16; None: if the device computes in it.
         device: of a model given by folder or id, as torch names it; None for the best there is.
         trust_remote_code: run code that comes with a model given by folder or id.
         progress: show a bar if encoding takes more than 5 seconds.
 
     Returns:
-        A dict a language: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``, ``data``, ``passages`` (how
-        many), ``problems``, ``queries`` (ids), ``accuracy@10`` and ``accuracy@100`` (one value a question) and
-        ``mean`` of each.
+        A dict for each language: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``, ``data``, ``similarity``,
+        ``prompts``, ``passages`` (how many), ``problems``, ``queries`` (their ids), ``accuracy@10`` and
+        ``accuracy@100`` (one value for each question), and ``mean`` of each.
 
     Raises:
         UserError: the passages, the questions or the model are broken.
@@ -95,7 +95,7 @@ def evaluate_mkqa(
         for language in languages
     }
     missing = [name for name in languages if not is_current(out / f"{test_name(name)}.json", keys[name])]
-    wait_for_everyone(machine)  # all have looked before anyone writes
+    wait_for_everyone(machine)  # every rank has looked before one writes
     if missing:
         if isinstance(model, (str, Path)):
             model = load_model(model, device=machine.device, trust_remote_code=trust_remote_code)
@@ -139,6 +139,9 @@ def _checksum(folder: Path, questions: Path) -> str:
 
 
 def _all_questions(questions: Questions, languages: Sequence[str], passages: Passages) -> BeirData:
-    """Every language's questions, one language after the other; with its name before it no id is that of a passage."""
+    """The questions of all languages, one language after the other.
+
+    The language is put before each id, so that no question has the id of a passage, which would not be retrieved.
+    """
     ids = [f"{test_name(language)}/{identity}" for language in languages for identity in questions.ids]
     return BeirData(ids, [text for language in languages for text in questions.texts[language]], passages, {})

@@ -1,4 +1,4 @@
-"""What ``tdro evaluate --on NAME`` evaluates on: test sets, found as :mod:`tdro.data.testsets.find` does, or MKQA."""
+"""Finds what ``tdro evaluate --on NAME`` means: some test sets (:mod:`tdro.data.testsets.find`), or MKQA."""
 
 from __future__ import annotations
 
@@ -6,42 +6,44 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tdro.data.testsets.benchmarks import MKQA
-from tdro.data.testsets.find import Part, find_test_sets
+from tdro.data.testsets.find import FoundTestSet, find_test_sets
 from tdro.errors import UserError
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What one name stands for: test sets, or MKQA's folder of passages."""
+    """What one name after ``--on`` means: the ``parts`` are its test sets; for MKQA, ``mkqa`` is the folder of its
+    passages instead."""
 
     name: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[FoundTestSet, ...] = ()
     mkqa: Path | None = None
 
 
-def find_benchmark(asked: str, data: Path | None = None, cache: Path | str | None = None) -> Benchmark:
-    """The test sets that ``asked`` stands for.
+def find_benchmark(name: str, data: Path | None = None, cache: Path | str | None = None) -> Benchmark:
+    """Find what a name after ``--on`` means.
 
     Args:
-        asked: ``mkqa:FOLDER``, or what :func:`tdro.data.testsets.find.find_test_sets` takes.
-        data: where local copies are looked for, in BEIR's or mteb's layout.
-        cache: the user's cache; None for the usual one.
+        name: ``mkqa:FOLDER``, or a name or folder that :func:`tdro.data.testsets.find.find_test_sets` takes.
+        data: a folder where local copies are looked for, in BEIR's or mteb's layout.
+        cache: of downloaded benchmarks; None for the user's cache.
 
     Raises:
-        UserError: there is nothing of this name, or its data cannot be had.
+        UserError: nothing has this name, or its data cannot be read or downloaded.
     """
-    if asked.startswith(MKQA):
-        folder = Path(asked.removeprefix(MKQA)).expanduser()
+    if name.startswith(MKQA):
+        folder = Path(name.removeprefix(MKQA)).expanduser()
         if not (folder / "corpus.jsonl").is_file():
             raise UserError(f"{folder / 'corpus.jsonl'}: no such file; mkqa:FOLDER needs English passages as in BEIR")
         return Benchmark("mkqa", mkqa=folder)
-    parts = find_test_sets(asked, data, cache)
-    path = Path(asked).expanduser()
-    return Benchmark(path.resolve().name if path.is_dir() else asked, tuple(parts))
+    parts = find_test_sets(name, data, cache)
+    path = Path(name).expanduser()
+    return Benchmark(path.resolve().name if path.is_dir() else name, tuple(parts))
 
 
 def without_repeats(benchmarks: list[Benchmark]) -> list[Benchmark]:
-    """Raise :class:`UserError` where one name stands for two folders; a test set asked for twice is the same one."""
+    """The benchmarks, each test set only once in each. Raises :class:`UserError` if two folders have one test set's
+    name."""
     folders: dict[str, Path] = {}
     for found in benchmarks:
         for part in found.parts:

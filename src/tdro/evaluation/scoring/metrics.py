@@ -1,13 +1,15 @@
-"""nDCG, Recall, MRR, MAP and Accuracy at k, per query, from ranks and judgements, as trec_eval defines them.
+"""nDCG, Recall, MRR, MAP and Accuracy at k of each query, as trec_eval defines them.
 
-Everything is an array over queries, so that a thousand queries cost what one does. Values equal pytrec_eval's
-to 1e-9 (``tests/test_metrics.py``); it is not used here because it wants a dict per query and a compiler.
+All queries are computed at once, as arrays. The values equal pytrec_eval's to 1e-9 (``tests/test_metrics.py``). See
+docs/decisions.md, own-metrics.
 
-mteb takes nDCG, Recall, MAP and Accuracy (its ``hit_rate``) from pytrec_eval and orders ties as it does for MRR, so on
-one run its values per query are the same. Its averages are rounded to 5 digits (MRR's are not). It leaves a passage
-with the query's own id out only in the tasks that ask for it, and after the k best were chosen, so that such a query
-has k - 1. A query that is missing from a run is missing from its averages too; here none is, and one that finds nothing
-is 0 for both.
+mteb computes nDCG, Recall, MAP and Accuracy (its ``hit_rate``) by pytrec_eval, and MRR with the same order of ties, so
+for the same ranking its values of each query equal ours. Its averages can differ:
+
+- mteb rounds averages to 5 digits, except MRR's.
+- It leaves out a passage with the query's own id only for tasks that ask for it, and after choosing the k best, so
+  that such a query has k - 1 passages.
+- A query without any ranking is left out of its averages. Here every query has a ranking; one that finds nothing is 0.
 """
 
 from __future__ import annotations
@@ -23,8 +25,13 @@ from tdro.data.testsets.beir_data import BeirData
 
 @dataclass(frozen=True)
 class Judgements:
-    """Who is how relevant to whom; three arrays of one length, query and passage by their place in the test
-    set. Passages that are judged but not in the corpus have the place after the last."""
+    """The relevant pairs of a query and a passage: three arrays of the same length.
+
+    Attributes:
+        query: the query's place in the test set.
+        passage: the passage's place; passages that are not in the corpus have the place after the last one.
+        relevance: how relevant the passage is, at least 1.
+    """
 
     query: NDArray[np.int64]
     passage: NDArray[np.int64]
@@ -32,7 +39,7 @@ class Judgements:
 
 
 def judgements(data: BeirData) -> Judgements:
-    """The relevant pairs of a test set. Relevances of 0 and below count for nothing, as in trec_eval."""
+    """The relevant pairs of a test set. A relevance of 0 or below counts as not relevant, as in trec_eval."""
     pairs = [
         (place, passage, relevance)
         for place, query in enumerate(data.query_ids)
@@ -46,10 +53,10 @@ def judgements(data: BeirData) -> Judgements:
 
 
 def gains(top: NDArray[np.int64], judged: Judgements) -> NDArray[np.int64]:
-    """The relevance of each retrieved passage, 0 where there is none.
+    """The relevance of each passage that was found; 0 if it is not relevant.
 
     Args:
-        top: passages by rank, best first, -1 where there were no more; shape (queries, ranks).
+        top: places of the passages that were found, best first, -1 where there are no more; (queries, ranks).
         judged: the relevant pairs.
 
     Returns:
@@ -67,22 +74,27 @@ def gains(top: NDArray[np.int64], judged: Judgements) -> NDArray[np.int64]:
 
 
 def measure(name: str, gained: NDArray[np.int64], judged: Judgements) -> NDArray[np.float64]:
-    """A measure by its name, such as ``ndcg@10``; shape (queries,), in [0, 1].
+    """The values of a measure, in [0, 1]; shape (queries,).
 
     Args:
-        name: ``ndcg``, ``recall``, ``mrr``, ``map`` or ``accuracy``, ``@``, and how many ranks count.
-        gained: what :func:`gains` returned, at least k ranks unless there are fewer passages.
-        judged: the relevant pairs, all of them.
+        name: ``ndcg``, ``recall``, ``mrr``, ``map`` or ``accuracy``, then ``@`` and how many ranks count.
+        gained: what :func:`gains` returned; at least k ranks, unless there are fewer passages.
+        judged: all relevant pairs.
+
+    Example::
+
+        judged = judgements(data)
+        measure("ndcg@10", gains(top, judged), judged).mean()
     """
     kind, _, k = name.partition("@")
     return _KINDS[kind](gained, judged, int(k))
 
 
 def ndcg(gained: NDArray[np.int64], judged: Judgements, k: int = 10) -> NDArray[np.float64]:
-    """nDCG@k with gain = relevance and discount log2(rank + 1), as trec_eval's ``ndcg_cut``; shape
-    (queries,). The ideal ranking is made of all relevant pairs.
+    """nDCG@k with gain = relevance and discount log2(rank + 1), as trec_eval's ``ndcg_cut``; shape (queries,).
 
-    Arguments as in :func:`measure`, as for all measures below.
+    The ideal ranking is that of all relevant pairs. The arguments of this and the next functions are those of
+    :func:`measure`.
     """
     ideal = _dcg(_ideal(judged, len(gained), k))
     return _share(_dcg(gained[:, :k]), ideal)
@@ -94,14 +106,17 @@ def recall(gained: NDArray[np.int64], judged: Judgements, k: int = 100) -> NDArr
 
 
 def mrr(gained: NDArray[np.int64], judged: Judgements, k: int = 10) -> NDArray[np.float64]:
-    """1 / rank of the first relevant passage, 0 if it is not among the first k: trec_eval's ``recip_rank`` of a run
-    cut there."""
+    """1 / rank of the first relevant passage, 0 if none is among the first k: trec_eval's ``recip_rank`` of a run cut
+    at k."""
     return ((gained[:, :k] > 0) / _ranks(gained, k)).max(axis=1, initial=0)
 
 
 def average_precision(gained: NDArray[np.int64], judged: Judgements, k: int = 100) -> NDArray[np.float64]:
-    """MAP@k of one query, as trec_eval's ``map_cut``: the precision at the rank of each relevant passage among the
-    first k, summed and divided by the number of all relevant ones (also where these are more than k)."""
+    """Average precision at k, as trec_eval's ``map_cut``; its mean over queries is MAP@k.
+
+    The precision at the rank of each relevant passage among the first k, summed and divided by the number of all
+    relevant passages, even if these are more than k.
+    """
     found = gained[:, :k] > 0
     return _share((found * found.cumsum(axis=1) / _ranks(gained, k)).sum(axis=1), _relevant(judged, len(gained)))
 
@@ -130,7 +145,7 @@ def _relevant(judged: Judgements, queries: int) -> NDArray[np.int64]:
 
 
 def _share(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    """Their quotient, 0 where the whole is 0."""
+    """``part`` divided by ``whole``; 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
@@ -139,7 +154,7 @@ def _dcg(gained: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _ideal(judged: Judgements, queries: int, k: int) -> NDArray[np.int64]:
-    """The k largest relevances of each query in falling order, filled up with 0; shape (queries, k)."""
+    """The k largest relevances of each query, largest first, padded with 0; shape (queries, k)."""
     order = np.lexsort((-judged.relevance, judged.query))
     query, relevance = judged.query[order], judged.relevance[order]
     rank = np.arange(len(query)) - np.searchsorted(query, query)

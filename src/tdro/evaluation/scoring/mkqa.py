@@ -1,15 +1,14 @@
-"""Cross-lingual MKQA as the paper measures it: questions in 25 languages, English passages, found by their answers.
+"""Cross-lingual MKQA as the paper measures it: questions in 25 languages are to find English passages with the answer.
 
-MKQA (Longpre et al., 2021, arXiv 2007.15207) asks the same questions in 26 languages, and nobody has judged passages
-for it. A passage counts when it holds one of the question's *English* answers (text or alias), title included: both
-sides are decomposed (NFD), cut into tokens and lower-cased, and the answer's tokens must stand in the passage next to
-each other. The tokens are those of DPR (Karpukhin et al., 2020): runs of letters, digits and marks, and every other
-visible character by itself. So "art" is not in "party", and "cafe" is not "café", however that is encoded.
+MKQA (Longpre et al., 2021, arXiv 2007.15207) asks the same questions in 26 languages; no passages were judged for it.
+A passage counts as relevant if it, or its title, holds one of the question's *English* answers (text or alias). To
+compare them, both are decomposed (NFD), cut into tokens and lower-cased; the answer's tokens must stand next to each
+other in the passage. Tokens are those of DPR (Karpukhin et al., 2020): runs of letters, digits and marks, and every
+other visible character by itself. So "art" is not in "party", and "cafe" is not "café", however that is encoded.
 
-Questions without a short answer (``unanswerable``, ``long_answer``, and yes or no, ``binary``) are left out: about a
-third of the 10,000. The passages are the user's choice and move the numbers a lot; those of the paper are Wikipedia's.
-Rejected: mteb's MKQA, which retrieves answers rather than passages; and judgements by matching every answer with every
-passage beforehand, which reads millions of passages where a hundred a question were found.
+Questions without a short answer (``unanswerable``, ``long_answer``, and ``binary`` for yes or no) are left out: about a
+third of the 10,000. The user chooses the passages, which change the numbers a lot; the paper's are from Wikipedia. See
+docs/decisions.md, mkqa-by-answers.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ LANGUAGES = (
 )
 FILES = ("mkqa.jsonl.gz", "mkqa.jsonl")
 CUTS = (10, 100)
-NEVER = np.iinfo(np.int64).max  # not the number of ranks: there may be fewer passages than a cut
+NEVER = np.iinfo(np.int64).max  # the rank of an answer that is not found; larger than every k of CUTS
 NO_SHORT_ANSWER = {"unanswerable", "long_answer", "binary"}
 _TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
-_FOUND_AT_ONCE = 1 << 16
+_CELLS_AT_ONCE = 1 << 16  # of `top`, between two moves of the progress bar
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class Questions:
 
     Attributes:
         ids: MKQA's ``example_id`` as text.
-        texts: language to the questions, in the order of the ids.
-        answers: the English answers and their aliases, of each question.
+        texts: language to its questions, in the order of the ids.
+        answers: for each question, its English answers and their aliases.
     """
 
     ids: list[str]
@@ -58,7 +57,7 @@ class Questions:
 
 
 def mkqa_file(*folders: Path | None) -> Path:
-    """The first of the folders' MKQA files. Raises :class:`UserError` that says where to get one."""
+    """MKQA's file in the first of the folders that has one. Raises :class:`UserError` that says where to get it."""
     for folder in filter(None, folders):
         for name in FILES:
             if (folder / name).is_file():
@@ -70,8 +69,9 @@ def mkqa_file(*folders: Path | None) -> Path:
 
 
 def read_mkqa(path: Path, languages: Sequence[str] = LANGUAGES) -> Questions:
-    """Read MKQA's own file: ``{"example_id", "queries": {language: text}, "answers": {language: [{"type", "text",
-    "aliases"}]}}`` a line, possibly in gzip.
+    """Read MKQA's own file, possibly compressed by gzip.
+
+    Each line is ``{"example_id", "queries": {language: text}, "answers": {language: [{"type", "text", "aliases"}]}}``.
 
     Raises:
         UserError: the file is missing, a line is broken (named by its number), or no question has a short answer.
@@ -98,51 +98,44 @@ def read_mkqa(path: Path, languages: Sequence[str] = LANGUAGES) -> Questions:
 
 
 def _example(value: Any, languages: Sequence[str]) -> tuple[str, list[str], list[str]]:
-    """Id, questions by language, and short English answers, of which there may be none."""
+    """Id, question in each language, and short English answers (there may be none), of one line."""
     queries = [value["queries"][language] for language in languages]
     if not all(isinstance(text, str) for text in queries):
         raise TypeError("a query is not text")
     short = [answer for answer in value["answers"]["en"] if answer["type"] not in NO_SHORT_ANSWER]
     texts = [text for answer in short for text in (answer["text"], *(answer.get("aliases") or ()))]
-    # An answer without a single token (a blank one) would be in every passage.
+    # A blank answer has no token and would be in every passage.
     return str(value["example_id"]), queries, [text for text in texts if text and tokens(text)]
 
 
 def tokens(text: str) -> list[str]:
-    """The text's tokens after DPR's normalisation: NFD, then runs of letters, digits and marks, and every other visible
-    character alone, in lower case."""
+    """The text's tokens as DPR cuts them, in lower case; see the top of this file."""
     return [token.lower() for token in _TOKEN.findall(unicodedata.normalize("NFD", text))]
-
-
-def has_answer(text: str, answers: Sequence[str]) -> bool:
-    """Whether the tokens of some answer stand in the text next to each other."""
-    inside = _spaced(text)
-    return any(_spaced(answer) in inside for answer in answers)
 
 
 def answer_ranks(
     top: NDArray[np.int64], answers: Sequence[Sequence[str]], texts: TextsOfFile | list[str]
 ) -> NDArray[np.int64]:
-    """The rank, from 0, of the first passage that holds an answer; :data:`NEVER` where none does.
+    """For each question, the rank from 0 of the first passage that holds an answer; :data:`NEVER` if none does.
 
-    Every passage is read once, in the order of its file, whichever questions found it.
+    Every passage is read once, in the order of the file, however many questions found it.
 
     Args:
-        top: places of passages by rank, -1 where there are no more; (questions, ranks).
+        top: places of the passages that were found, by rank, -1 where there are no more; (questions, ranks).
         answers: of each question.
-        texts: of the passages, title included.
+        texts: of the passages, with their titles.
 
     Returns:
         Shape (questions,).
     """
     first = np.full(len(top), NEVER)
-    wanted = [[_spaced(answer) for answer in of_question] for of_question in answers]
+    wanted = [[_spaced(answer) for answer in own] for own in answers]
     order = np.argsort(top, axis=None, kind="stable")
     order = order[np.searchsorted(top.ravel()[order], 0) :]  # without the places that are -1
     place, inside = -1, ""
     with progress_bar(total=len(order), title="answers", unit=" passages") as bar:
-        for start in range(0, len(order), _FOUND_AT_ONCE):
-            part = order[start : start + _FOUND_AT_ONCE]
+        for start in range(0, len(order), _CELLS_AT_ONCE):
+            part = order[start : start + _CELLS_AT_ONCE]
             for cell, found in zip(part.tolist(), top.ravel()[part].tolist(), strict=True):
                 question, rank = divmod(cell, top.shape[1])
                 if rank >= first[question]:
@@ -156,10 +149,11 @@ def answer_ranks(
 
 
 def accuracies(ranks: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """``accuracy@10`` and ``accuracy@100``: 1 where a passage found so early holds an answer, else 0; (questions,)."""
+    """``accuracy@10`` and ``accuracy@100``: 1 if one of the first k passages holds an answer, else 0; (questions,)."""
     return {f"accuracy@{k}": np.asarray(ranks < k, dtype=np.float64) for k in CUTS}
 
 
 def _spaced(text: str) -> str:
-    """Tokens with a space on either side; no token has one inside, so a text is within another if its tokens are."""
+    """The text's tokens with a space before, between and after them. No token has a space in it, so one text's tokens
+    stand in another's next to each other if this text is in that one."""
     return f" {' '.join(tokens(text))} "

@@ -1,10 +1,10 @@
-"""What stands before the queries and the passages of a test set: the user's instruction, or the model's own prompts.
+"""Decides which text is put before the queries and passages of a test set: an instruction, or the model's own prompt.
 
-An instruction wins. Where there is none, the model's prompts are looked up as mteb does it, and as
-:func:`tdro.models.prompts.saved_prompts` names them: by the test set's name, by the kind of task (``Retrieval``),
-then by the kind of text, as ``encode_query`` and ``encode_document`` do. So a model that tdro trained is asked as it
-was trained, and one that wants "query: " and "passage: " gets them. Rejected: mteb's own instructions for its tasks
-where nobody asked for them; a model that has never seen an instruction is worse with one.
+The user's instruction comes first. Without one, the model's prompts are looked up as mteb does, by the names that
+:func:`tdro.models.prompts.saved_prompts` gives them: first the test set's name, then the kind of task (``Retrieval``),
+then the kind of text (``query``, ``document``), as ``encode_query`` and ``encode_document`` do. So a model that tdro
+trained gets the prompts of its training, and one that wants "query: " and "passage: " gets those. See
+docs/decisions.md, no-instructions-unasked.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.recipe.yaml_lines import plain_yaml
 
-# Every model has these two, which may be empty. So a default prompt stands before neither queries nor passages, and one
-# that is named "passage" is not found: encode_document takes "document".
+# A model always has these two, empty if it does not say otherwise. So its default prompt is never used here, nor is a
+# prompt named "passage": encode_document looks for "document".
 _KINDS = {"query": "", "document": ""}
-_TASK_TYPE = "Retrieval"  # of every test set, as mteb names it
+_TASK_TYPE = "Retrieval"  # mteb's name for the kind of task that every test set is
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class ModelPrompts:
 
 @dataclass(frozen=True)
 class Instruction:
-    """What the queries of a test set ask for; ``symmetric``: it stands before the passages too."""
+    """What the queries of a test set ask for; if ``symmetric``, it is put before the passages too."""
 
     text: str
     symmetric: bool = False
 
 
 def read_prompts(model: Path | str) -> ModelPrompts:
-    """The prompts of a sentence-transformers folder; none if it has no such file."""
+    """The prompts of a model's sentence-transformers folder; none if it has no file with them."""
     path = Path(model) / "config_sentence_transformers.json"
     return prompts_of(read_json(path)) if path.is_file() else ModelPrompts({})
 
@@ -53,13 +53,13 @@ def prompts_of(config: Mapping[str, Any]) -> ModelPrompts:
 
 
 def read_instructions(given: Sequence[str]) -> dict[str, Instruction]:
-    """Instructions by test set, from ``NAME=INSTRUCTION`` and from YAML or JSON files.
+    """Read the values of ``--instruction``: each is ``NAME=INSTRUCTION``, or a YAML or JSON file of instructions.
 
-    A file maps names to an instruction or to ``{instruction, symmetric}``, as in a recipe's ``data.test_sets``. Names
-    are those of test sets, of mteb's tasks, or of benchmarks; what is given later wins.
+    A file maps each name to an instruction or to ``{instruction, symmetric}``, as a recipe's ``data.test_sets`` does.
+    The name is that of a test set, of an mteb task, or of a benchmark. For one name, the last value given is taken.
 
     Raises:
-        UserError: neither a file nor NAME=INSTRUCTION, or something else in a file.
+        UserError: a value is neither of these, or a file holds something else.
     """
     found: dict[str, Instruction] = {}
     for text in given:
@@ -76,12 +76,12 @@ def read_instructions(given: Sequence[str]) -> dict[str, Instruction]:
 def prompts_for(
     names: Sequence[str], benchmark: str, instructions: Mapping[str, Instruction], prompts: ModelPrompts
 ) -> tuple[str, str]:
-    """The texts before queries and before passages.
+    """The text to put before the queries of a test set, and the one to put before its passages.
 
     Args:
-        names: of the test set, the narrowest first: its own, mteb's task, the whole that it is a part of.
-        benchmark: that it was asked for with.
-        instructions: of the user; they win.
+        names: of the test set, the narrowest first: its own, its mteb task's, and that of what it is a part of.
+        benchmark: the name that it was asked for by.
+        instructions: of the user; if one of them fits, it is taken.
         prompts: of the model.
     """
     for name in (*names, benchmark):
@@ -92,8 +92,7 @@ def prompts_for(
 
 
 def with_prompts(test: TestSet, prompts: ModelPrompts) -> TestSet:
-    """A test set with the texts that a model gets before its queries and passages: those that the test set gives, or
-    the instruction's, or the model's own."""
+    """The test set with the prompts to use: its own, else by its instruction, else the model's."""
     if test.prompts is not None:
         return test
     given = {test.name: Instruction(test.instruction, test.symmetric)} if test.instruction else {}
@@ -101,7 +100,7 @@ def with_prompts(test: TestSet, prompts: ModelPrompts) -> TestSet:
 
 
 def check_used(instructions: Mapping[str, Instruction], names: Iterable[str]) -> None:
-    """Raise :class:`UserError` for an instruction that is for none of the names."""
+    """Raise :class:`UserError` for an instruction whose name is none of these names."""
     names = set(names)
     for name in instructions:
         if name not in names:
@@ -111,7 +110,7 @@ def check_used(instructions: Mapping[str, Instruction], names: Iterable[str]) ->
 
 
 def _own(side: str, names: Sequence[str], prompts: ModelPrompts) -> str:
-    """The model's own prompt before one kind of text."""
+    """The model's own prompt before one kind of text, ``query`` or ``document``."""
     by_name = {**_KINDS, **prompts.by_name}
     wholes = (*(f"{name}-test" for name in names), *names, _TASK_TYPE)
     keys = [key for whole in wholes for key in (f"{whole}-{side}", whole)]
