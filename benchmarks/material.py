@@ -16,7 +16,7 @@ from tdro.disk import cache_folder
 from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.base import build_base
-from tdro.models.dropout import set_dropout
+from tdro.models.dropout import disable_dropout
 from tdro.models.load import load_model
 from tdro.quickstart import build_sample
 from tdro.recipe.schema import Base
@@ -42,7 +42,7 @@ class Material:
     def load(self) -> SentenceTransformer:
         """The base, fresh, without dropout."""
         model = load_model(self.base, device="cpu")
-        set_dropout(model, 0.0)
+        disable_dropout(model)
         return model
 
     def steps(self, steps: int, batch: int) -> PlannedSteps:

@@ -13,7 +13,7 @@ from datasets import Dataset
 from tdro.data.task import TestSet
 from tdro.data.testsets.beir_data import read_beir
 from tdro.data.testsets.benchmarks import GROUPS, Wanted, benchmark
-from tdro.data.testsets.find import of_split
+from tdro.data.testsets.find import folder_of_split
 from tdro.data.testsets.mteb_task import mteb_folder, wanted_of, write_folder
 from tdro.data.testsets.test_texts import find_test_texts
 from tdro.errors import UserError
@@ -103,7 +103,7 @@ def test_what_is_not_there_is_said(tmp_path):
     folder = write_beir(tmp_path / "scifact")
     write_beir(folder, "train")
     with pytest.raises(UserError, match=r"dev\.tsv: no such file; x is judged on dev, and there is only test, train"):
-        of_split(folder, Wanted("x", "", split="dev"))
+        folder_of_split(folder, Wanted("x", "", split="dev"))
     other = find_benchmark(str(write_beir(tmp_path / "other" / "scifact")))
     with pytest.raises(UserError, match="SciFact"):
         without_repeats([find_benchmark(str(folder)), other])
@@ -123,7 +123,7 @@ def test_msmarco_is_not_judged_on_its_test_split_unasked(tmp_path, caplog):
     assert "qrels/test.tsv is read" in caplog.text
     # Whoever wrote MIRACL in BEIR's layout had no other judgements.
     swahili = next(each for each in GROUPS["miracl"] if each.subset == "sw")
-    assert of_split(write_beir(tmp_path / "sw"), swahili) == tmp_path / "sw"
+    assert folder_of_split(write_beir(tmp_path / "sw"), swahili) == tmp_path / "sw"
 
 
 class FakeTask:

@@ -12,7 +12,7 @@ import torch
 import tiny
 from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.recipe.schema import Training
-from tdro.training.checkpoints import LIST, checkpoints, newest_checkpoint
+from tdro.training.checkpoints import FILE_LIST, checkpoints, newest_checkpoint
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import PlannedSteps, text_labels
 from tdro.training.trainer import PlannedTrainer
@@ -82,7 +82,7 @@ def test_with_no_whole_checkpoint_training_starts_anew(stopped, tmp_path):
 @pytest.mark.parametrize("how", ["cut", "garbage", "a list"])
 def test_a_list_of_files_that_is_damaged_itself(how, stopped, tmp_path):
     shutil.copytree(stopped[0], tmp_path / "t")
-    path = tmp_path / "t" / "checkpoint-6" / LIST
+    path = tmp_path / "t" / "checkpoint-6" / FILE_LIST
     path.write_text({"cut": path.read_text()[:40], "garbage": "\x00\x00", "a list": "[1]"}[how])
     assert newest_checkpoint(tmp_path / "t").name == "checkpoint-4"
 
@@ -90,7 +90,7 @@ def test_a_list_of_files_that_is_damaged_itself(how, stopped, tmp_path):
 def test_a_checkpoint_of_before_that_has_no_list_is_taken_unless_it_is_plainly_damaged(stopped, tmp_path):
     shutil.copytree(stopped[0], tmp_path / "t")
     newest = tmp_path / "t" / "checkpoint-6"
-    (newest / LIST).unlink()
+    (newest / FILE_LIST).unlink()
     assert newest_checkpoint(tmp_path / "t") == newest
     state = (newest / "trainer_state.json").read_text()
     (newest / "trainer_state.json").write_text(state[:-9])
@@ -103,4 +103,4 @@ def test_a_checkpoint_of_before_that_has_no_list_is_taken_unless_it_is_plainly_d
 def test_the_list_has_every_file(stopped):
     newest = newest_checkpoint(stopped[0])
     there = {path.relative_to(newest).as_posix() for path in newest.rglob("*") if path.is_file()}
-    assert set(json.loads((newest / LIST).read_text())) == there - {LIST}
+    assert set(json.loads((newest / FILE_LIST).read_text())) == there - {FILE_LIST}

@@ -3,13 +3,9 @@
 from itertools import combinations
 
 import numpy as np
-import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tiny
-from tdro.models.cpu import short_text_attention
 from tdro.training.micro_batches import micro_batches
 
 
@@ -39,22 +35,3 @@ def test_the_best_of_all_ways_to_cut(values, size):
 
 def test_a_huge_batch_is_cut_equally():
     assert set(micro_batches(np.sort(np.arange(20_000) % 128)[::-1] + 1, 50)) == {50}
-
-
-@pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_short_text_attention_changes_rounding_only_and_leaves_nothing_behind(kind, tmp_path):
-    model = tiny.model(kind, tmp_path).eval()
-    features = model.preprocess(["one short text", "another"])
-
-    def embedded(bf16):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return model(dict(features))["sentence_embedding"].float()
-
-    plain, plain_bf16, flash = embedded(False), embedded(True), torch.backends.cuda.flash_sdp_enabled()
-    with short_text_attention(model):
-        assert torch.equal(embedded(False), plain)
-        assert torch.allclose(embedded(True), plain_bf16, atol=0.03)
-        with pytest.raises(RuntimeError), torch.autocast("cpu", torch.bfloat16):
-            model(dict(features, input_ids=features["input_ids"].float()))
-    assert torch.backends.cuda.flash_sdp_enabled() == flash
-    assert not model[0]._forward_pre_hooks and not model[0]._forward_hooks

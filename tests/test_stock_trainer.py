@@ -542,3 +542,15 @@ def test_a_feature_that_cannot_be_cut_is_refused_by_name(make, data):
     columns[0]["pixel_values"] = torch.zeros(6, 3)
     with pytest.raises(ValueError, match="'pixel_values' of shape"):
         loss(columns, labels)
+
+
+# ---- data sets that are streamed
+
+
+def test_a_static_model_on_a_stream_says_what_to_set(make, data, tmp_path):
+    """accelerate cuts each tensor of a streamed batch to the number of rows, a static model's flat tokens too."""
+    stream = data.to_iterable_dataset()
+    with pytest.raises(ValueError, match="dispatch_batches"):
+        trainer(*make(), stream, tmp_path).train()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer(*make(), stream, tmp_path, accelerator_config={"dispatch_batches": False}).train()

@@ -10,3 +10,8 @@ from __future__ import annotations
 
 class UserError(Exception):
     """Something that the user can mend; the message says where and how."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, at most 200 characters, to be quoted in a message of ours."""
+    return str(error).strip().partition("\n")[0][:200]

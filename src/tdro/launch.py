@@ -1,7 +1,7 @@
-"""``--processes N``: the same command again in N processes that share the work, started by torch's elastic launcher.
+"""``--processes N``: run the same command in N processes that share the work.
 
-The launcher is the one behind ``torchrun``; each process finds its rank in the environment, as it would there. On a
-machine with GPUs each process uses one of them; elsewhere they are CPU ranks.
+They are started by torch's elastic launcher, the one behind ``torchrun``, and find their ranks in the environment. On a
+machine with GPUs each process uses one of them; elsewhere all use the CPU.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from tdro.errors import UserError
 
-LAUNCHED = "TDRO_LAUNCHED"  # in the environment of the processes that this starts
+LAUNCHED = "TDRO_LAUNCHED"  # set in the environment of the processes that launch() starts
 
 
 def takes_processes(command: argparse.ArgumentParser) -> None:
-    """Add ``--processes`` to a command whose work several ranks can share."""
+    """Add the option ``--processes`` to a command whose work several ranks can share."""
     command.add_argument(
         "--processes",
         metavar="N",
@@ -27,20 +27,20 @@ def takes_processes(command: argparse.ArgumentParser) -> None:
 
 
 def wants_launch(options: argparse.Namespace) -> bool:
-    """Whether several processes are asked for that are not there yet."""
+    """Whether ``--processes`` was given and this is not one of the processes that it has started."""
     return getattr(options, "processes", None) is not None and LAUNCHED not in os.environ
 
 
 def launch(arguments: Sequence[str], processes: int | str) -> int:
-    """Run ``tdro`` with these arguments in several processes, wait for them, and return their exit status.
+    """Run ``tdro`` with the same arguments in several processes, wait for them, and return the exit status.
 
     Args:
-        arguments: of the command line, ``--processes`` among them.
-        processes: how many, or ``auto`` for as many as there are GPUs (one where there is none).
+        arguments: those of the command line, ``--processes`` included.
+        processes: how many, or ``auto``: as many as there are GPUs (one if there is none).
 
     Raises:
-        UserError: this process is itself one of several.
-        KeyboardInterrupt: Ctrl-C, when all processes have stopped.
+        UserError: torchrun or accelerate has started this process already.
+        KeyboardInterrupt: the user pressed Ctrl-C; all processes have stopped by then.
     """
     if "RANK" in os.environ:
         raise UserError("--processes: torchrun or accelerate has started this process already; leave --processes out")
@@ -50,10 +50,10 @@ def launch(arguments: Sequence[str], processes: int | str) -> int:
     from torch.distributed.run import parse_args, run
 
     count = max(1, torch.cuda.device_count()) if processes == "auto" else int(processes)
-    # The launcher would give each process a single thread.
+    # Share the CPU's cores among the processes; by itself the launcher gives each a single thread.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     os.environ[LAUNCHED] = "1"
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # a process says itself what was wrong
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the process that failed prints its own error
     try:
         run(parse_args(["--standalone", "--nproc-per-node", str(count), "-m", "tdro", *arguments]))
     except ChildFailedError as error:

@@ -1,4 +1,7 @@
-"""Where a run runs: device, precision and ranks, looked up once and handed down as a value."""
+"""The machine that a run uses: device, precision and ranks. Looked up once, then handed down as a value.
+
+Also here: how ranks wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,14 @@ from tdro.errors import UserError
 
 @dataclass(frozen=True)
 class Machine:
-    """Attributes: ``device`` (``cpu``, ``mps``, ``cuda:N``), ``bf16`` (autocast to it), and this rank among all."""
+    """What this process computes on.
+
+    Attributes:
+        device: ``cpu``, ``mps`` or ``cuda:N``.
+        bf16: models compute under autocast to bfloat16.
+        rank: the number of this process among all, from 0.
+        world: how many processes there are.
+    """
 
     device: str = "cpu"
     bf16: bool = False
@@ -25,33 +35,34 @@ class Machine:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes and prints."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     @property
     def loading(self) -> str:
-        """Where a model is loaded that will be trained: on the CPU if only its shards are to go to the device."""
+        """The device on which a model is loaded to be trained: the CPU if only its shards go to the GPU (FSDP)."""
         return "cpu" if wants_shards() else self.device
 
 
 def this_machine(device: str = "auto", precision: str = "auto") -> Machine:
-    """The machine as it is, under the wishes of the recipe.
+    """Choose device and precision, and read the ranks from the environment that torchrun or accelerate has set.
 
-    ``auto`` is this rank's CUDA GPU, else Apple's (mps), else the CPU; ``auto`` precision is bf16 where the device
-    computes in it, and fp32 elsewhere. A process uses one device: of several ranks on a machine, rank r uses GPU r.
-    Ranks come from torchrun's or accelerate's environment; their process group is made by the first trainer.
+    Args:
+        device: the recipe's ``device``. ``auto`` is a CUDA GPU, else Apple's GPU (mps), else the CPU. Each process uses
+            one device: of several ranks on a machine, the one with local rank r uses GPU r.
+        precision: the recipe's ``precision``. ``auto`` is bf16 where the device computes in it, and fp32 elsewhere.
 
     Raises:
         UserError: a device that is not there, or one device for several ranks.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    found = _device(device, world)
-    bf16 = _has_bf16(found) if precision == "auto" else precision == "bf16"
-    return Machine(found, bf16, rank, world)
+    chosen = _device(device, world)
+    bf16 = _has_bf16(chosen) if precision == "auto" else precision == "bf16"
+    return Machine(chosen, bf16, rank, world)
 
 
 def idle_gpus(device: str, machine: Machine) -> str:
-    """A line that says how to use the GPUs that a run leaves idle; empty if there are none, or one was named."""
+    """A line for the log if a run leaves GPUs idle, saying how to use them; empty if it does not, or named one GPU."""
     if machine.world > 1 or device not in ("auto", "cuda") or not machine.device.startswith("cuda"):
         return ""
     count = torch.cuda.device_count()
@@ -59,34 +70,34 @@ def idle_gpus(device: str, machine: Machine) -> str:
 
 
 def wants_shards() -> bool:
-    """Whether accelerate's environment asks for FSDP, and there is more than one rank."""
+    """Whether accelerate's environment asks for FSDP and there is more than one rank."""
     return parse_flag_from_env("ACCELERATE_USE_FSDP") and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def _device(wish: str, world: int) -> str:
-    """The device that a wish means for this process: ``cpu``, ``mps`` or ``cuda:N``."""
-    if wish == "auto":
-        wish = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if wish == "mps" and not torch.backends.mps.is_available():
+def _device(wanted: str, world: int) -> str:
+    """The device of this process (``cpu``, ``mps`` or ``cuda:N``) for what the recipe says."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "mps" and not torch.backends.mps.is_available():
         raise UserError("device: 'mps' is asked for, but torch sees no Apple GPU; set device to auto or cpu")
-    if not wish.startswith("cuda"):
-        return wish
+    if not wanted.startswith("cuda"):
+        return wanted
     if not torch.cuda.is_available():
-        raise UserError(f"device: '{wish}' is asked for, but torch sees no CUDA device; set device to auto or cpu")
-    if wish != "cuda" and world > 1:
-        raise UserError(f"device: '{wish}' is one device for {world} processes; set device to cuda or auto")
-    if wish == "cuda":
-        wish = f"cuda:{os.environ.get('LOCAL_RANK', '0') if world > 1 else torch.cuda.current_device()}"
-    if int(wish.removeprefix("cuda:")) >= (count := torch.cuda.device_count()):
+        raise UserError(f"device: '{wanted}' is asked for, but torch sees no CUDA device; set device to auto or cpu")
+    if wanted != "cuda" and world > 1:
+        raise UserError(f"device: '{wanted}' is one device for {world} processes; set device to cuda or auto")
+    if wanted == "cuda":
+        wanted = f"cuda:{os.environ.get('LOCAL_RANK', '0') if world > 1 else torch.cuda.current_device()}"
+    if int(wanted.removeprefix("cuda:")) >= (count := torch.cuda.device_count()):
         there = "cuda:0 only" if count == 1 else f"cuda:0 to cuda:{count - 1}"
-        raise UserError(f"device: '{wish}' is asked for, but torch sees {there}; each process needs a GPU of its own")
-    return wish
+        raise UserError(f"device: '{wanted}' is asked for, but torch sees {there}; each process needs a GPU of its own")
+    return wanted
 
 
-def _has_bf16(kind: str) -> bool:
-    if kind.startswith("cuda"):
+def _has_bf16(device: str) -> bool:
+    """Whether a device computes in bf16 itself. A CPU that does not emulates it, which is slower than float32."""
+    if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported()
-    # On other CPUs bf16 is emulated, and slower than float32.
     if not hasattr(torch.cpu, "get_capabilities"):
         return bool(torch.cpu._is_avx512_bf16_supported())
     capabilities = torch.cpu.get_capabilities()
@@ -94,16 +105,16 @@ def _has_bf16(kind: str) -> bool:
 
 
 def join_ranks(machine: Machine) -> None:
-    """Make the process group before anything is written, so that ranks can wait for each other."""
+    """Make the process group of the ranks, so that they can wait for each other. Call it before anything is written."""
     if machine.world > 1:
         from accelerate import PartialState
 
-        # Ranks wait for what rank 0 does alone (mining, an evaluation), for longer than a collective may take.
+        # Ranks wait while rank 0 works alone (mining, an evaluation), for longer than ranks wait by default.
         PartialState(cpu=machine.device == "cpu", timeout=timedelta(days=1))
 
 
 def wait_for_everyone(machine: Machine) -> None:
-    """Let no rank go on before all have come here."""
+    """Wait here until all ranks have come."""
     if machine.world > 1:
         from accelerate import PartialState
 
@@ -112,10 +123,10 @@ def wait_for_everyone(machine: Machine) -> None:
 
 @contextlib.contextmanager
 def in_turn(machine: Machine) -> Iterator[None]:
-    """Rank 0 goes first, then the first rank of each other machine, then the rest: what one makes, the next ones find.
+    """Run the block on rank 0 first, then on the first rank of each other machine, then on all other ranks.
 
-    For files that are made once, in the run's folder, which all machines see, or in a user's, which they may not. Every
-    rank must come here.
+    For files that are made once and found by everybody who comes later, either in the run's folder, which all machines
+    share, or in a user's cache, which each machine may have for itself. Every rank must enter it.
     """
     turn = 0 if machine.main else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
     for _ in range(turn):

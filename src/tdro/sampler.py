@@ -1,15 +1,7 @@
-"""WeightedTaskSampler: the weights in anybody's sentence-transformers script.
+"""WeightedTaskSampler: draw batches of several data sets by weight, in any sentence-transformers script.
 
-It goes into ``multi_dataset_batch_sampler`` of a stock trainer: each batch is of one task, the tasks come by weight,
-and each task is shuffled without replacement over epochs of its own by the stock batch sampler (plain, no duplicates,
-...).
-
-What the stock multi-dataset samplers do and this one does not: they mix tasks across ranks, as accelerate hands batch i
-to rank i mod world, so here each step's task comes ``world`` times in a row; and the batch samplers inside share one
-random generator, which ``NoDuplicatesBatchSampler`` seeds with the trainer's epoch whenever it starts, so a task that
-begins anew repeats its order and disturbs the others. Here every task and epoch has a random state of its own, in the
-shared generator only while that task draws. Rejected: shuffling the rows here, which would lose the user's choice of
-batch sampler.
+It works around two properties of the stock multi-dataset samplers. See docs/decisions.md, sampler-on-ranks and
+sampler-randomness.
 """
 
 from __future__ import annotations
@@ -35,60 +27,59 @@ from tdro.errors import UserError
 from tdro.weights import TaskWeights
 
 Weights = TaskWeights | Mapping[str, float] | str | Path | None
-_EPOCH = 21  # separates this module's random numbers from the other users of `mix`
-_SELECTIONS = ("top-", "bottom-")
+_EPOCH_STREAM = 21  # makes the random numbers here others than those that the rest of tdro gets of `mix`
+_SELECTIONS = ("top-", "bottom-")  # how provenance["transfer"] of a selection of tasks begins
 
 
 class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
-    """Homogeneous batches of several data sets, drawn by weight.
+    """Draws batches of one data set (task) each from several data sets, each task as often as its weight says.
 
-    In a script, :meth:`using` makes what the training arguments take::
+    Use it with a ``DatasetDict`` as ``train_dataset`` and weights that stage 1 learned, or any others. Within a task
+    the rows are shuffled without replacement, epoch after epoch, by the batch sampler that the training arguments name
+    (``batch_sampler="no_duplicates"`` and so on).
 
-        SentenceTransformerTrainingArguments(
-            ...,
-            max_steps=1000,
-            multi_dataset_batch_sampler=WeightedTaskSampler.using(
-                "weights.json", steps=1000, names=train_dataset
-            ),
-        )
+    The order depends on the data sets, the arguments, the seed and the trainer's epoch, and on nothing else. So a
+    training that is resumed continues with the same batches. On one rank the last batch of a task's epoch may be short,
+    unless ``dataloader_drop_last`` is set. On several ranks all batches of a step are of the same task and full, and
+    the rows that are left after a task's last whole step are dropped for this epoch; so no row is on two ranks in one
+    step, unless its task has too few rows for a step.
 
-    The order is a pure function of the data sets, the arguments, the seed and the trainer's epoch, so a resumed
-    trainer, which skips what it has read, continues with the very batches that it would have had.
-
-    With several ranks all batches are full (the trainer sets ``dataloader_drop_last``, and accelerate would lose a
-    short one together with its whole step) and what is left of a task's epoch after its last whole step is dropped, so
-    that no row is on two ranks at a step, unless its task has too few rows for one step. With one rank, the last batch
-    of a task's epoch may be short, unless ``dataloader_drop_last`` is set. Rows that one epoch drops come back in the
-    next, in another order.
-
-    The trainer should read it once: ``steps`` = ``max_steps`` × ``gradient_accumulation_steps``. A second pass has a
-    new order, with a fresh epoch of each task; but on several ranks a trainer that *resumes* in a second pass replays
-    the first one's order.
+    Requirements:
+        - ``train_dataset`` is a ``DatasetDict`` (or a dict of data sets).
+        - The trainer reads it once: ``steps`` = ``max_steps`` × ``gradient_accumulation_steps``. A second pass has an
+          order of its own, but a training on several ranks that is *resumed* there would repeat the first order.
 
     Args:
         dataset, batch_samplers, generator, seed: given by the trainer. A batch sampler must draw from the generator
             that it was given (the stock ones do) or from torch's global one.
-        weights: :class:`tdro.TaskWeights`, ``{task: weight}``, or a JSON file of either; None is uniform. Each data set
-            needs a weight (0 leaves it out), except where the weights are a selection: ``.top(70)``.
-        steps: batches that each rank reads, at least 1.
-        names: what the data sets are called, in order: best the ``DatasetDict`` itself. The trainer tells the sampler
-            only if its prompts or its losses are by data set; names may then be left out, and are checked if given.
-        draw: ``systematic`` (each task within one step of weight × steps, evenly spread) or ``random`` (each step drawn
-            independently).
-        max_epochs: the most that a task's rows may be seen in a pass; what is over goes to the other tasks in
-            proportion.
-        world: how many ranks read batches in turn; by default those of accelerate. 1 is right where its
-            ``split_batches`` cuts each batch among the ranks.
+        weights: :class:`tdro.TaskWeights`, ``{task: weight}``, or the path of a JSON file of either; None: all tasks
+            have the same weight. Each data set needs a weight (0 leaves it out), except where the weights are a
+            selection such as ``weights.top(70)``.
+        steps: number of batches that each rank reads, at least 1.
+        names: the names of the data sets, in order; best the ``DatasetDict`` itself. They may be left out if the
+            trainer's prompts or losses are by data set, because it tells the sampler the names then.
+        draw: ``systematic``: each task gets its weight × ``steps``, rounded up or down, evenly spread; ``random``: each
+            step is drawn independently.
+        max_epochs: how often a task's rows may be seen at most; the steps that are over go to the other tasks in
+            proportion to their weights. None: no limit.
+        world: how many ranks read batches in turn; None: as many as accelerate has. Set it to 1 with accelerate's
+            ``split_batches``, which cuts each batch among the ranks.
 
     Attributes:
         names: the tasks, in the order of the data sets.
-        weights: what is drawn by: :class:`tdro.TaskWeights` over ``names``, after ``max_epochs``.
+        weights: the :class:`tdro.TaskWeights` that are drawn by, over ``names`` and after ``max_epochs``.
         rows_drawn: ``{task: rows}`` handed out in this pass so far, over all ranks.
 
     Raises:
-        UserError: names that cannot be known, are too many, too few, double, or not the data sets' own; weights of an
-            unknown task, not of every task, negative, not finite, or all zero; ``steps`` below 1; more epochs needed
-            than allowed; a task with weight whose rows make no batch.
+        UserError: names are not known, not one for each data set, not unique, or not those of the trainer; weights are
+            of an unknown task, lack a task, are negative, not finite or all zero; ``steps`` is below 1; ``max_epochs``
+            is too low for ``steps``; a task with a weight has too few rows for a batch.
+
+    Example::
+
+        sampler = WeightedTaskSampler.using("weights.json", steps=1000, names=train_dataset)
+        args = SentenceTransformerTrainingArguments("out", max_steps=1000, multi_dataset_batch_sampler=sampler)
+        SentenceTransformerTrainer(model, args, train_dataset=train_dataset, loss=loss).train()
     """
 
     def __init__(
@@ -107,21 +98,22 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
     ) -> None:
         super().__init__(dataset, batch_samplers, generator, seed)
         _check_options(steps, draw, world)
-        given = read_weights(weights)
+        given = _read_weights(weights)
         self.steps, self.draw = int(steps), draw
         self.world = world or _world()
-        self.names = task_names(dataset.datasets, names, needed=given is not None)
+        self.names = _task_names(dataset.datasets, names, needed=given is not None)
         self._rows = [len(part) for part in dataset.datasets]  # type: ignore[arg-type]
         self._offsets = [0, *accumulate(self._rows)]
-        self.weights = _on(given, self.names)
-        self._most = None
+        self.weights = _for_tasks(given, self.names)
+        self._most_steps = None
         if max_epochs is not None:
-            step = self.world * self.batch_size
-            # A task with too few rows for a step is once through in one: its last batch is short.
-            sizes = [max(1 if step > self.batch_size or self.drop_last else step, rows) for rows in self._rows]
-            self._most = most_steps(sizes, step, max_epochs)
+            step_rows = self.world * self.batch_size
+            # Where batches may be short, one step reads all rows of a task that has fewer than a step.
+            least = 1 if self.world > 1 or self.drop_last else step_rows
+            sizes = [max(least, rows) for rows in self._rows]
+            self._most_steps = most_steps(sizes, step_rows, max_epochs)
             self.weights = self.weights.capped(
-                dict(zip(self.names, sizes, strict=True)), self.steps * step, max_epochs, step
+                dict(zip(self.names, sizes, strict=True)), self.steps * step_rows, max_epochs, step_rows
             )
         for task, inner in enumerate(batch_samplers):
             if self.weights.values[task] > 0 and len(inner) == 0:
@@ -138,15 +130,16 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         max_epochs: float | None = None,
         world: int | None = None,
     ) -> partial[WeightedTaskSampler]:
-        """What ``multi_dataset_batch_sampler`` takes. Arguments as of the class; weights are read now.
+        """What ``multi_dataset_batch_sampler`` takes; the arguments are those of the class.
 
-        The result holds values and no data set, as the trainer saves its arguments with every checkpoint.
+        A file of weights is read now, and only the names of ``names`` are kept: the trainer saves its arguments with
+        every checkpoint, so they must not hold data sets.
         """
         _check_options(steps, draw, world)
         fixed = None if names is None else tuple(names)
         return partial(
             cls,
-            weights=read_weights(weights),
+            weights=_read_weights(weights),
             steps=steps,
             names=fixed,
             draw=draw,
@@ -155,7 +148,7 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Which pass of the trainer this is; a task's own epochs are counted inside it."""
+        """Called by the trainer at the start of each pass, with its number."""
         if epoch > 0 and self.world > 1 and epoch != self.epoch:
             warnings.warn(
                 f"the trainer reads the {self.steps} steps of WeightedTaskSampler a second time; a resume "
@@ -165,21 +158,21 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         self.epoch = epoch
 
     def tasks(self) -> NDArray[np.int64]:
-        """The task of each step of this pass, shape (steps,), as positions in ``names``."""
-        return draw_tasks(self.weights.values, self.steps, self.seed + self.epoch, self.draw, self._most)
+        """The task of each step of this pass, as positions in ``names``; shape (steps,)."""
+        return draw_tasks(self.weights.values, self.steps, self.seed + self.epoch, self.draw, self._most_steps)
 
     @property
     def epochs(self) -> dict[str, float]:
-        """How often each task's rows were handed out in this pass so far: ``rows_drawn`` over its rows."""
+        """How often each task's rows were handed out in this pass so far: ``rows_drawn`` / number of rows."""
         sizes = zip(self.names, self._rows, strict=True)
         return {name: self.rows_drawn[name] / max(1, rows) for name, rows in sizes}
 
     def __len__(self) -> int:
-        """Batches in a pass, over all ranks: ``steps`` × ``world``; accelerate divides it by the ranks."""
+        """The number of batches in a pass, over all ranks: ``steps`` × ``world``."""
         return self.steps * self.world
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Rows of each batch, as positions in the concatenated data set."""
+        """The rows of each batch, as positions in the concatenated data set."""
         self.rows_drawn = dict.fromkeys(self.names, 0)
         streams = [self._steps(task) for task in range(len(self.names))]
         for task in self.tasks():
@@ -188,9 +181,9 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
                 yield [row + self._offsets[task] for row in batch]
 
     def _steps(self, task: int) -> Iterator[list[list[int]]]:
-        """A task's steps, ``world`` batches each, epoch after epoch of its own, without end."""
+        """The steps of a task, ``world`` batches each, epoch after epoch without end."""
         step: list[list[int]] = []
-        # No pass has more of a task's epochs than batches, so no two passes share an epoch's order.
+        # A task cannot have more epochs in a pass than there are batches, so the epochs of two passes differ.
         for epoch in count(self.epoch * len(self)):
             batches = whole_steps = 0
             for batch in self._epoch(task, epoch):
@@ -202,15 +195,15 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
                     step = []
             if not batches:
                 raise self._no_batch(task)
-            # What is left of an epoch would share a step with the next, and a row might meet itself there.
+            # Batches that are left over would share a step with the next epoch's, which may hold the same rows.
             if whole_steps:
                 step = []
 
     def _epoch(self, task: int, epoch: int) -> Iterator[list[int]]:
-        """The batches of one of a task's own epochs; full ones only, where there are several ranks."""
+        """The batches of one epoch of a task; on several ranks full ones only."""
         inner = self.batch_samplers[task]
         least = self.batch_size if self.world > 1 else 1
-        randomness = _OwnRandomness(self.generator, int(mix(self.seed, _EPOCH, task, epoch)) >> 1)
+        randomness = _OwnRandomness(self.generator, int(mix(self.seed, _EPOCH_STREAM, task, epoch)) >> 1)
         if hasattr(inner, "set_epoch"):
             inner.set_epoch(epoch)
         with randomness:
@@ -232,7 +225,11 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
 
 
 class _OwnRandomness:
-    """A random state that is in a shared generator only inside ``with``, and goes on where it was left."""
+    """Lends a shared random generator to one task and epoch: inside ``with`` it has a state of its own.
+
+    When it is entered again, the generator continues where it was left. The other users of the generator notice
+    nothing.
+    """
 
     def __init__(self, generator: torch.Generator | None, seed: int) -> None:
         self._generator = torch.default_generator if generator is None else generator
@@ -251,12 +248,7 @@ class _OwnRandomness:
         self._generator.set_state(self._others)
 
 
-def read_weights(weights: Weights) -> TaskWeights | None:
-    """Weights from a value, a dict or a file; None stays None.
-
-    Raises:
-        UserError: as :meth:`TaskWeights.from_dict` and :meth:`TaskWeights.load` say.
-    """
+def _read_weights(weights: Weights) -> TaskWeights | None:
     if weights is None or isinstance(weights, TaskWeights):
         return weights
     if isinstance(weights, Mapping):
@@ -264,19 +256,17 @@ def read_weights(weights: Weights) -> TaskWeights | None:
     return TaskWeights.load(weights)
 
 
-def task_names(datasets: Sequence[Any], names: Iterable[str] | None, needed: bool) -> tuple[str, ...]:
-    """What the data sets are called, in order.
+def _task_names(datasets: Sequence[Any], names: Iterable[str] | None, needed: bool) -> tuple[str, ...]:
+    """The names of the data sets, in order.
 
-    A ``ConcatDataset`` has lost the keys of its ``DatasetDict``. They are in each row's ``dataset_name`` where the
-    trainer has put it, else they must be given; where they are not ``needed`` the positions stand in.
-
-    Raises:
-        UserError: they are unknown, too many, too few, double, or not those in the rows.
+    The trainer's ``ConcatDataset`` has lost the keys of the ``DatasetDict``. Sometimes the trainer has put them into
+    each row (``dataset_name``). If not, and the caller does not give them, the positions 0, 1, ... are the names, which
+    is enough where they are not ``needed`` (without weights).
     """
-    seen = [_name_in_rows(part) for part in datasets]
+    in_rows = [_name_in_rows(part) for part in datasets]
     if names is None:
-        if all(name is not None for name in seen):
-            names = [str(name) for name in seen]
+        if all(name is not None for name in in_rows):
+            names = [str(name) for name in in_rows]
         elif needed:
             raise UserError(
                 "WeightedTaskSampler: the trainer does not say what its data sets are called.\n"
@@ -287,7 +277,7 @@ def task_names(datasets: Sequence[Any], names: Iterable[str] | None, needed: boo
     names = tuple(names)
     if len(names) != len(datasets) or len(set(names)) != len(names):
         raise UserError(f"names: {list(names)} must be {len(datasets)} different ones, one for each data set, in order")
-    for given, own in zip(names, seen, strict=True):
+    for given, own in zip(names, in_rows, strict=True):
         if own not in (None, given):
             raise UserError(
                 f"names: {given!r} stands where the trainer's data set is {own!r}; keep the trainer's order"
@@ -300,8 +290,8 @@ def _name_in_rows(dataset: Any) -> str | None:
     return row.get("dataset_name") if isinstance(row, Mapping) else None
 
 
-def _on(weights: TaskWeights | None, names: tuple[str, ...]) -> TaskWeights:
-    """Weights in the order of ``names``, every one of them given unless the weights are a selection."""
+def _for_tasks(weights: TaskWeights | None, names: tuple[str, ...]) -> TaskWeights:
+    """The weights in the order of ``names``; each must have one, unless the weights are a selection of tasks."""
     if weights is None:
         return TaskWeights.uniform(names)
     missing = [name for name in names if name not in weights.names]
@@ -324,8 +314,8 @@ def _check_options(steps: int, draw: str, world: int | None) -> None:
 
 
 def _world() -> int:
-    """How many ranks read in turn: accelerate's, which hands out the batches, or else torch's."""
+    """How many ranks read in turn: as many as accelerate has, which hands out the batches, or else torch."""
     if is_initialized():
-        # On a CPU without use_cpu=True this is 1 even under torchrun, and every process reads all batches.
+        # On CPUs without use_cpu=True accelerate has 1 even under torchrun, and each process reads all batches.
         return AcceleratorState().num_processes
     return get_world_size()

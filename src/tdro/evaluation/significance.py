@@ -64,7 +64,7 @@ def paired(
 
 def least_p(queries: int) -> float:
     """The smallest p that sign flips can give if so many queries differ: two of their 2^queries signs are extreme."""
-    return min(1.0, 2 / 2.0**queries)
+    return min(1.0, 2.0 ** (1 - queries))  # a power of more than 1,023 is too large for a float; one of less is 0
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

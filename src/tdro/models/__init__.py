@@ -8,7 +8,7 @@ sources.py         From what a user calls a model to the files that it is read f
 packaged.py        The two models that come out of packages of the Python package index: smollm2 and minilm.
 gguf_file.py       Parse a GGUF file once, not three times, while a model is read from it.
 adapters.py        Low-rank adapters (LoRA): add them to a model, and find out whether they change anything.
-dropout.py         Set a model's dropout, wherever its layers keep it.
+dropout.py         Switch off a model's dropout, wherever its layers keep it.
 
 Knowing what a model is:
 kinds.py           Refuse what is no embedding model (rerankers, sparse models, ...), from its files alone.

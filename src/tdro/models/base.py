@@ -44,7 +44,6 @@ def build_base(
     max_tokens: int = 512,
     prompted: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
-    cache: Path | str | None = None,
 ) -> Path:
     """Write the base model as a sentence-transformers folder, replacing an older one, and return its path.
 
@@ -57,7 +56,6 @@ def build_base(
         prompted: prompt → longest text after it, in tokens. A decoder is made to read prompt and text together, even
             where that is more than ``max_tokens``.
         trust_remote_code: run code that comes with the model.
-        cache: folder for the packaged models; None: the user's cache.
 
     Raises:
         UserError: the source cannot be read, does not fit the kind, or the embedder fails
@@ -65,9 +63,9 @@ def build_base(
     """
     target = Path(target)
     if settings.kind == "static":
-        model = _static(settings, seed, cache)
+        model = _static(settings, seed)
     elif settings.kind == "decoder":
-        folder, gguf_file = model_source(settings.source, cache)
+        folder, gguf_file = model_source(settings.source)
         model = decoder_embedder(
             folder,
             layers=settings.layers,
@@ -77,7 +75,7 @@ def build_base(
             trust_remote_code=trust_remote_code,
         )
     else:
-        source = encoder_source(settings.source, cache)
+        source = encoder_source(settings.source)
         refuse_as_base(source)
         model = load_model(source, device="cpu", trust_remote_code=trust_remote_code)
         if has_adapter(model):
@@ -90,8 +88,8 @@ def build_base(
     return target
 
 
-def _static(settings: Base, seed: int, cache: Path | str | None) -> SentenceTransformer:
-    tokenizer = plain_tokenizer(settings.source, cache)
+def _static(settings: Base, seed: int) -> SentenceTransformer:
+    tokenizer = plain_tokenizer(settings.source)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     generator = torch.Generator().manual_seed(seed)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from tdro.data.tokens.limits import positions, within
-from tdro.errors import UserError
+from tdro.errors import UserError, first_line
 from tdro.files import read_json
 from tdro.models.decoder import embedding_tokenizer
 from tdro.models.gguf_file import gguf_parsed_once
@@ -73,8 +73,7 @@ def base_tokens(base: Base, trust_remote_code: bool = False) -> BaseTokens:
         config = AutoConfig.from_pretrained(folder, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except (OSError, ValueError, ImportError) as error:
-        line = str(error).strip().partition("\n")[0][:200]
-        raise UserError(f"base.source {base.source}: its tokenizer cannot be read ({line})") from error
+        raise UserError(f"base.source {base.source}: its tokenizer cannot be read ({first_line(error)})") from error
     limit = tokenizer.model_max_length
     if base.kind == "decoder":
         tokenizer = embedding_tokenizer(tokenizer, max_tokens=1_000_000)  # so that it does not warn of long texts
@@ -122,7 +121,7 @@ def _static(name: str, source: str, cut: bool) -> BaseTokens:
         cut: keep the tokenizer's truncation. A finished static model has it on purpose; a new one, which only borrows
             the tokenizer, reads whole texts.
     """
-    tokenizer = plain_tokenizer(source, None)
+    tokenizer = plain_tokenizer(source)
     longest = tokenizer.truncation["max_length"] if cut and tokenizer.truncation else None
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -30,7 +30,6 @@ def encode_tokens(
     tokens: Tokens,
     texts: NDArray[np.int64],
     machine: Machine,
-    tokens_at_once: int | None = None,
     done: Callable[[int], object] = lambda count: None,
     unit: bool = True,
 ) -> NDArray[np.float32]:
@@ -41,14 +40,13 @@ def encode_tokens(
         tokens: the tokens of all texts.
         texts: which of them to embed, as positions in ``tokens``; shape (n,).
         machine: its ``bf16`` says whether to autocast.
-        tokens_at_once: tokens of a batch, padding included; None: what suits the device.
         done: called after each batch with the number of its texts, for a progress bar.
         unit: bring the embeddings to unit length.
     """
     order = np.argsort(-tokens.lengths_of(texts), kind="stable")
     result = np.empty((0, model.get_embedding_dimension() or 0), dtype=np.float32)
     device = model.device
-    tokens_at_once = tokens_at_once or (_TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU)
+    tokens_at_once = _TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16)
     with torch.inference_mode(), packed_weights(model, machine), autocast:
         for part in _batches(tokens.lengths_of(texts[order]), tokens_at_once):

@@ -19,7 +19,7 @@ from torch import nn
 from transformers.utils import is_flash_attn_2_available
 
 from tdro.data.tokens.limits import positions
-from tdro.errors import UserError
+from tdro.errors import UserError, first_line
 from tdro.models.adapters import add_lora, has_adapter
 from tdro.models.kinds import about_bare, is_bare, refuse_other_models
 
@@ -35,7 +35,6 @@ def load_model(
     device: str | None = None,
     computes_on: str | None = None,
     max_tokens: int | None = None,
-    attn: str | None = None,
     bf16: bool = False,
     trust_remote_code: bool = False,
     lora: Lora | None = None,
@@ -50,9 +49,8 @@ def load_model(
             tokenizer.
         computes_on: the device that the model will be moved to later, where it is loaded on another one (FSDP).
         max_tokens: longest text, in tokens; the model's own limit if None.
-        attn: ``sdpa``, ``eager``, ``flash_attention_2``; if None, flash attention where it is installed and works
-            (:func:`flash_attention`), else the library's choice.
-        bf16: the model will compute under autocast to bfloat16. Flash attention needs that.
+        bf16: the model will compute under autocast to bfloat16. Then flash attention is used where it is installed and
+            works (:func:`flash_attention`), and else the attention that transformers chooses.
         trust_remote_code: run code that comes with the model.
         lora: add adapters to every linear layer and freeze the rest; None trains every weight.
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
@@ -68,15 +66,14 @@ def load_model(
     refuse_other_models(path)
     try:
         device = device or get_device_name()
-        model = _read(path, device, attn, flash_attention(computes_on or device, bf16), trust_remote_code)
+        model = _read(path, device, flash_attention(computes_on or device, bf16), trust_remote_code)
     except Exception as error:  # a broken file raises anything, a plain Exception too
         if "trust_remote_code" in str(error):
             raise UserError(
                 f"{path}: comes with code of its own, which is run only where you say so.\n"
                 "Read it; then give --trust-remote-code, or trust_remote_code: true in a recipe."
             ) from error
-        line = str(error).strip().partition("\n")[0][:200]
-        raise UserError(f"{path}: not a model that sentence-transformers can read ({line})") from error
+        raise UserError(f"{path}: not a model that sentence-transformers can read ({first_line(error)})") from error
     if is_bare(path):
         pooling = next((module.pooling_mode for module in model if isinstance(module, Pooling)), None)
         name = type(model.transformers_model).__name__
@@ -93,10 +90,8 @@ def load_model(
     return model
 
 
-def _read(
-    path: Path | str, device: str, attn: str | None, flash: str | None, trust_remote_code: bool
-) -> SentenceTransformer:
-    """Read the model, with the flash kernel ``flash`` if there is one, no other was named, and the model has it."""
+def _read(path: Path | str, device: str, flash: str | None, trust_remote_code: bool) -> SentenceTransformer:
+    """Read the model, with the flash kernel ``flash`` if one is named and the model has it."""
     # device="meta" alone would still read the weights and then drop them; as device_map it does not.
     without_weights = device == "meta"
 
@@ -109,10 +104,10 @@ def _read(
             model_kwargs={key: value for key, value in options.items() if value} or None,
         )
 
-    if attn is None and flash:
+    if flash:
         with contextlib.suppress(ValueError, ImportError):  # not every architecture has a flash kernel
             return read(flash)
-    return read(attn)
+    return read(None)
 
 
 def flash_attention(device: str, bf16: bool) -> str | None:

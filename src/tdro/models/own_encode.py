@@ -71,8 +71,7 @@ def prompt_is_message(model: SentenceTransformer) -> bool:
 def own_vectors(
     model: SentenceTransformer, texts: list[str], side: Side, prompt: str, machine: Machine
 ) -> NDArray[np.float32]:
-    """The embeddings that ``encode_query`` or ``encode_document`` gives, with a prompt before each text; (len(texts),
-    D).
+    """Embeddings by ``encode_query`` or ``encode_document``, with a prompt before each text; (len(texts), D).
 
     Raises:
         UserError: the model fails, or does not give one vector a text.

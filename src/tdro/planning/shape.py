@@ -81,7 +81,7 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
         UserError: its configuration cannot be read, has fewer layers than asked for, or no layers.
     """
     if base.kind == "static":
-        vocabulary = max(plain_tokenizer(base.source, None).get_vocab().values()) + 1
+        vocabulary = max(plain_tokenizer(base.source).get_vocab().values()) + 1
         width = base.dimension or 256
         return ModelShape(vocabulary * width, vocabulary, width)
     from transformers import AutoConfig, AutoModel

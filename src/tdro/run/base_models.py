@@ -15,7 +15,7 @@ from tdro.machine import Machine, in_turn
 from tdro.models.base import build_base
 from tdro.models.base_notes import base_notes
 from tdro.models.base_tokens import BaseTokens
-from tdro.models.dropout import set_dropout
+from tdro.models.dropout import disable_dropout
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.load import load_model
 from tdro.models.prompts import saved_prompts
@@ -115,7 +115,7 @@ class BaseModels:
                 trust_remote_code=self.recipe.trust_remote_code,
             )
             if not dropout:
-                set_dropout(model, 0.0)
+                disable_dropout(model)
             return model
 
         return load

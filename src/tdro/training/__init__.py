@@ -1,18 +1,19 @@
-"""Training on sentence-transformers' trainer: the steps, the losses, checkpoints, ranks.
+"""Training on sentence-transformers' trainer: steps of a plan, losses over whole batches, checkpoints, ranks.
 
-checkpoints.py       The checkpoints of a training's folder: which are there, and which of them are whole.
-finetune.py          Stages 0 and 2: fine-tune an embedder on homogeneous batches whose tasks are drawn by weight.
-gradient_factors.py  Loss reweighting: the gradient of each step times its task's factor, after it was clipped.
-in_batch_loss.py     The fine-tuning loss: InfoNCE over hard, in-batch and cross-device negatives (stages 0 and 2).
-micro_batches.py     Where a length-sorted batch is cut into micro-batches, so that little padding is left.
-one_device.py        Training arguments for a process that uses one device, the one that is named.
+The trainer:
+finetune.py          ``finetune``: stages 0 and 2, on batches of one task each, whose tasks are drawn by weight.
+trainer.py           sentence-transformers' trainer, reading the steps of a plan; training continues after a kill.
+steps.py             The steps of a plan as batches that the trainer reads.
+checkpoints.py       Which checkpoints a folder has, and which of them are complete.
 schedules.py         Learning rates with warm-up, decay and a floor.
-sharded.py           FSDP: a model whose parameters are cut into shards, one a rank, and how it becomes whole again.
-sorted_loss.py       What both losses share: embed the whole batch in length-sorted micro-batches, then compute one
-                     loss over all of it.
-stacking.py          The columns of a batch in as few forward passes as they allow: stacked, sorted by length, cut
-                     into micro-batches.
-steps.py             The steps of a plan as batches that sentence-transformers' trainer reads.
-trainer.py           sentence-transformers' trainer, reading a plan and writing checkpoints that are whole or not
-                     there.
+one_device.py        Training arguments for a process that uses one device, the one that is named.
+sharded.py           FSDP: train a model whose parameters are cut into shards over several ranks.
+progress_bar.py      The progress bar of a training.
+
+The losses:
+sorted_loss.py       What all losses share: embed the batch in micro-batches, then compute one loss over all of it.
+stacking.py          Stack the columns of a batch, sort them by length, cut them into micro-batches, and undo it.
+micro_batches.py     Where a sorted batch is cut, so that little padding is left.
+in_batch_loss.py     The fine-tuning loss: InfoNCE over hard, in-batch and cross-device negatives.
+gradient_factors.py  Loss reweighting, for comparison: multiply the gradients of each task by a factor.
 """

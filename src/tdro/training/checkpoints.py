@@ -1,9 +1,9 @@
-"""The checkpoints of a training's folder: which are there, and which of them are whole.
+"""Which checkpoints a training's folder has, and which of them are complete.
 
-A checkpoint gets its name when all of its bytes are on disk, so a kill leaves none half written. A disk, a copy or a
-cleaning tool can still cut a file of it. So each checkpoint lists its files with their sizes, and training goes on from
-the newest that has them all; a damaged one is named and passed over. Rejected: digests of everything, which would read
-gigabytes anew at every checkpoint.
+A checkpoint is written under another name and renamed once all of its bytes are on disk, so a kill leaves none half
+written. A full disk, a copy or a cleaning tool can still damage one later. So each checkpoint has a list of its files
+with their sizes, and training continues from the newest checkpoint that has them all. See docs/decisions.md,
+checkpoint-sizes.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from pathlib import Path
 from tdro.errors import UserError
 from tdro.files import read_json, write_json
 
-LIST = "tdro_files.json"
+FILE_LIST = "tdro_files.json"
 _NAME = re.compile(r"checkpoint-(\d+)$")
 
 logger = logging.getLogger(__name__)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """All that a folder has, by step."""
-    found = [path for path in folder.glob("checkpoint-*") if _NAME.search(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    """The checkpoints of a folder, complete or not, by step."""
+    paths = [path for path in folder.glob("checkpoint-*") if _NAME.search(path.name) and path.is_dir()]
+    return sorted(paths, key=lambda path: int(path.name.rsplit("-", 1)[1]))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The whole checkpoint with the highest step; None where there is none. Says which damaged ones are passed over."""
+    """The complete checkpoint with the highest step, or None. Logs a warning for each damaged one that is skipped."""
     for checkpoint in reversed(checkpoints(folder)):
         problem = damage(checkpoint)
         if not problem:
@@ -41,16 +41,16 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def damage(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint's files, naming the first; empty where it is whole.
+    """What is wrong with the first damaged file of a checkpoint, as ``model.safetensors is cut``; empty if none is.
 
-    One that has no list of them (an older version's) must have no empty file and no broken JSON.
+    A checkpoint of an older version has no list of its files; then no file may be empty, and no JSON broken.
     """
     try:
-        sizes = read_json(checkpoint / LIST) if (checkpoint / LIST).exists() else _sizes(checkpoint)
+        sizes = read_json(checkpoint / FILE_LIST) if (checkpoint / FILE_LIST).exists() else _sizes(checkpoint)
     except UserError:
         sizes = None
     if not isinstance(sizes, dict):
-        return f"{LIST} is cut"
+        return f"{FILE_LIST} is cut"
     for name in sorted({"trainer_state.json", *sizes}):
         if problem := _problem(checkpoint / name, sizes.get(name)):
             return f"{name} {problem}"
@@ -58,6 +58,7 @@ def damage(checkpoint: Path) -> str:
 
 
 def _problem(path: Path, size: int | None) -> str:
+    """What is wrong with a file that should have a size (None: any but 0); empty if nothing is."""
     try:
         if not path.is_file():
             return "is missing"
@@ -75,32 +76,33 @@ def _problem(path: Path, size: int | None) -> str:
 
 
 def finish(written: Path, place: Path, keep: int) -> None:
-    """Give a checkpoint that has been written its name, once its bytes are on disk, and remove older ones.
+    """Rename a finished checkpoint into its place, once its bytes are on disk, and remove the others.
 
     Args:
-        written: the folder.
-        place: its name.
-        keep: how many stay.
+        written: the folder into which it was written.
+        place: the folder that it becomes, ``checkpoint-<step>``.
+        keep: how many checkpoints stay, this one included.
     """
-    write_json(written / LIST, _sizes(written))
+    write_json(written / FILE_LIST, _sizes(written))
     _sync(written)
-    if place.exists():  # damaged, and passed over
+    if place.exists():  # damaged, or training would have continued after it
         shutil.rmtree(place)
     written.rename(place)
-    there = checkpoints(place.parent)
-    later = there.index(place) + 1  # those after it are damaged: training did not go on from them
-    for other in [*there[: max(0, later - keep)], *there[later:]]:
+    all_checkpoints = checkpoints(place.parent)
+    later = all_checkpoints.index(place) + 1
+    # Those of later steps are damaged too.
+    for other in [*all_checkpoints[: max(0, later - keep)], *all_checkpoints[later:]]:
         shutil.rmtree(other)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """The size of each file, by its path in the folder."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != LIST]
+    """The size in bytes of each file, by its path in the folder."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != FILE_LIST]
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
 
 
 def _sync(folder: Path) -> None:
-    """Have the bytes on disk before the folder gets its name."""
+    """Wait until the bytes of all files are on disk."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -1,8 +1,8 @@
-"""Stages 0 and 2: fine-tune an embedder on homogeneous batches whose tasks are drawn by weight.
+"""Stages 0 and 2: fine-tune an embedder on batches of one task each, whose tasks are drawn by weight.
 
-The reference (uniform weights) and the fine-tuned models (any weights) are the same recipe with other weights, so there
-is one function for both. A finished model is a folder that was renamed into place; beside it lie its checkpoints, until
-whoever asked for the model has noted that it is there and removes them.
+The reference of stage 0 (uniform weights) and the models of stage 2 (any weights) differ in their weights only, so
+:func:`finetune` trains both. While it trains, checkpoints lie in ``<folder>.training``; the finished model is renamed
+into ``<folder>``. The pipeline removes the checkpoints once it has noted that the model is there.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from tdro.models.saving import PLAIN, Saving, save_model
 from tdro.recipe.schema import Finetune, Training
 from tdro.training.gradient_factors import GradientFactors
 from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.progress_bar import ProgressBar
 from tdro.training.sharded import whole_parameters
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
-from tdro.training.trainer import PlannedTrainer, ProgressBar, check_finite, training_log
+from tdro.training.trainer import PlannedTrainer, check_finite, training_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,18 +44,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """One fine-tuning.
+    """One fine-tuning: what :func:`finetune` is asked to do.
 
     Attributes:
-        title: for the progress bar.
-        mixture: the name of the weights, for the record.
-        weights: share of the batches that each task gets, shape (k,).
-        settings: steps, batch, learning rate and so on.
+        title: what the progress bar and errors call it.
+        mixture: the name of the weights, for ``training.json``.
+        weights: the share of the batches that each of the k tasks gets, shape (k,).
+        settings: steps, batch, learning rate and so on, from the recipe.
         seed: of the order of the rows and of dropout.
-        draw: how the tasks of the batches are drawn.
-        subset: per task, the rows that may be read; None for all.
-        hard_negatives_only: tasks whose rows take no other row's passages as negatives.
-        factors: (k,) what each task's gradients are multiplied by; None for 1.
+        draw: how the tasks of the batches are drawn: ``systematic`` (evenly spread, each task within one batch of its
+            share) or ``random``.
+        subset: for each task the rows that may be read; None: all rows.
+        hard_negatives_only: tasks, as numbers, whose rows use their own hard negatives and no other row's passages.
+        factors: what each task's gradients are multiplied by, shape (k,); None: nothing is multiplied.
     """
 
     title: str
@@ -68,7 +70,7 @@ class FinetuneJob:
     factors: NDArray[np.float64] | None = None
 
     def plan(self, data: TokenizedMixture) -> HomogeneousPlan:
-        """The rows that this fine-tuning reads, by step."""
+        """Which rows each step of this fine-tuning reads."""
         sizes = [len(rows) for rows in self.subset] if self.subset else [len(task) for task in data.index.tasks]
         limit = self.settings.max_epochs if isinstance(self.settings, Finetune) else None
         most = most_steps(sizes, self.settings.batch, limit)
@@ -84,18 +86,18 @@ def finetune(
     machine: Machine,
     saving: Saving = PLAIN,
 ) -> None:
-    """Fine-tune a model and leave it in ``folder``, with ``training.json`` and ``log.jsonl``; continue if interrupted.
+    """Fine-tune a model and write it to ``folder``, with ``training.json`` and ``log.jsonl``; continue if interrupted.
 
     Args:
-        load: gives the base model, fresh.
+        load: loads the base model.
         data: the tasks' rows, tokenized for this model.
         job: weights, settings and seed.
-        folder: the finished model's place; training goes on in ``<folder>.training`` beside it, which stays.
+        folder: where the finished model goes; the checkpoints go to ``<folder>.training``, which stays.
         machine: device, precision and ranks.
-        saving: the prompts that the model keeps, and what becomes of adapters.
+        saving: the prompts that the model is saved with, and whether its adapters are merged.
 
     Raises:
-        UserError: a task has hard negatives only and none is used, or the trained parameters are not finite.
+        UserError: a task uses only hard negatives and the settings have none, or a trained parameter is not finite.
     """
     if job.hard_negatives_only and not job.settings.negatives:
         name = data.index.tasks[job.hard_negatives_only[0]].name
@@ -103,7 +105,7 @@ def finetune(
     working = folder.with_name(folder.name + ".training")
     started = time.monotonic()
     plan = job.plan(data)
-    set_seed(job.seed)  # of fresh adapters; the trainer sets it too, but after they are made
+    set_seed(job.seed)  # for the random start of adapters; the trainer sets it too, but after they are made
     model = load()
     loss = InBatchLoss(
         model,
@@ -134,21 +136,28 @@ def finetune(
             for finding in adapter_findings(model):
                 logger.warning("%s: %s", job.title, finding)
             log = training_log(trainer)
-            about = record(job, data, plan, log, time.monotonic() - started)
-            shutil.rmtree(working / "model", ignore_errors=True)  # what a full disk or a kill left of it
-            with writing(folder):
-                write_jsonl(working / "model" / "log.jsonl", log)
-                write_json(working / "model" / "training.json", about)
-                save_model(model, working / "model", saving)
-                remove_whole(folder)
-                (working / "model").rename(folder)
+            record = _record(job, data, plan, log, time.monotonic() - started)
+            _write(model, saving, record, log, working / "model", folder)
     trainer.accelerator.wait_for_everyone()
 
 
-def record(
+def _write(
+    model: SentenceTransformer, saving: Saving, record: dict[str, object], log: list[dict], written: Path, folder: Path
+) -> None:
+    """Write the finished model into ``written``, and rename that to ``folder`` once all of it is there."""
+    shutil.rmtree(written, ignore_errors=True)  # a full disk or a kill may have left a part of it
+    with writing(folder):
+        write_jsonl(written / "log.jsonl", log)
+        write_json(written / "training.json", record)
+        save_model(model, written, saving)
+        remove_whole(folder)
+        written.rename(folder)
+
+
+def _record(
     job: FinetuneJob, data: TokenizedMixture, plan: HomogeneousPlan, log: list[dict], seconds: float
 ) -> dict[str, object]:
-    """What happened, as plain values: weights, rows drawn, epochs, losses and seconds."""
+    """The content of ``training.json``: weights, rows drawn and epochs of each task, first and last loss, seconds."""
     names = [task.name for task in data.index.tasks]
     drawn = np.bincount(plan.tasks, minlength=len(names)) * plan.batch
     return {

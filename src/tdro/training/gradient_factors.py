@@ -1,12 +1,10 @@
-"""Loss reweighting: the gradient of each step times its task's factor, after it was clipped.
+"""Loss reweighting: multiply the gradient of each step by its task's factor, after it was clipped.
 
-A batch is of one task, so a factor of its loss is one of the whole gradient. Clipping to a norm takes such a factor out
-again: with a transformer's gradients, which are longer than 1, the model would be that of uniform weights to the last
-digits. So the gradient is clipped first and multiplied then, between the exchange among ranks and the optimizer. Adam
-divides by a mean over steps and keeps what differs from step to step.
-
-Rejected: a limit for clipping that is multiplied too, which is the same where a gradient is clipped, but needs the loss
-multiplied where it is not.
+This is the other way to use weights: not to draw tasks by weight, but to weigh their losses. A batch is of one task, so
+a factor on its loss is a factor on the whole gradient. But clipping the gradient's norm to 1 would undo the factor (a
+transformer's gradients are usually longer than 1). So the gradient is clipped first and multiplied afterwards, between
+the exchange among ranks and the optimizer. Adam divides by a mean over many steps, so the differences between tasks
+stay. See docs/decisions.md, factors-after-clipping.
 """
 
 from __future__ import annotations
@@ -20,10 +18,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class GradientFactors(TrainerCallback):
-    """Multiplies each step's gradient.
+    """A trainer's callback that multiplies the gradient of each step.
 
     Args:
-        factors: (T,) one a step, not negative.
+        factors: the factor of each step, not negative; shape (steps,).
     """
 
     def __init__(self, factors: NDArray[Any]) -> None:
@@ -33,7 +31,7 @@ class GradientFactors(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Multiply; the trainer has clipped, and has not counted this step yet."""
+        """Multiply. The trainer has clipped the gradient by now, and ``global_step`` still counts from 0."""
         model: nn.Module = kwargs["model"]
         for parameter in model.parameters():
             if parameter.grad is not None:

@@ -1,10 +1,9 @@
 """The fine-tuning loss: InfoNCE over hard, in-batch and cross-device negatives (stages 0 and 2).
 
-The candidates of a query are all passages of the batch, on all ranks. A candidate with the text of the row's positive
-is no negative, and neither is the positive of another row with the same query: such candidates are masked by text. Rows
-of a task whose answers fit many queries (a class label, say) can be kept to their own hard negatives. Rejected: masking
-by embedding similarity, which also removes the hard negatives worth learning from, and the library's loss, which has no
-mask.
+Each query's candidates are all passages of the batch, on all ranks. Some of these are no negatives: a passage with the
+same text as the query's positive, and the positive of another row with the same query. They are masked, by their texts.
+In a task whose answers fit many queries (class labels, say), rows can be limited to their own hard negatives. See
+docs/decisions.md, mask-by-text.
 """
 
 from __future__ import annotations
@@ -23,17 +22,25 @@ if TYPE_CHECKING:
 
 
 class InBatchLoss(SortedBatchLoss):
-    """InfoNCE over HN + IBN + CBN, cosine similarity, with candidates masked by text.
+    """InfoNCE with cosine similarity over hard, in-batch and cross-device negatives, masked by text.
 
     Args:
         model: the model that is trained.
-        temperature: τ > 0, the divisor of the cosine similarities.
+        temperature: τ > 0; cosine similarities are divided by it.
         mini_batch_size: texts per micro-batch.
         gradient_caching: see :class:`SortedBatchLoss`.
-        hard_negatives_only: tasks whose rows have their own hard negatives and no others.
+        hard_negatives_only: tasks, as numbers, whose rows use their own hard negatives and no other row's passages.
 
-    Labels: (B, 3 + N) integers naming each row's task, query and passages, the positive first, equal where the texts
-    are equal; or None: then nothing is masked, and there are no tasks.
+    Inputs:
+        columns: query, positive, and N >= 0 hard negatives, B rows each.
+        labels: (B, 3 + N) integers: the row's task, its query, its positive, its negatives. Equal texts have equal
+            numbers. None: nothing is masked, and there are no tasks.
+
+    Example::
+
+        loss = InBatchLoss(model, temperature=0.02, mini_batch_size=64)
+        features = [model.preprocess(texts) for texts in (queries, positives, negatives)]
+        loss(features, labels).backward()
     """
 
     def __init__(
@@ -45,30 +52,36 @@ class InBatchLoss(SortedBatchLoss):
         hard_negatives_only: Sequence[int] = (),
     ) -> None:
         super().__init__(model, temperature, mini_batch_size, gradient_caching)
-        # Not a buffer: it belongs to the run, not to the model that is saved.
+        # Not a buffer: it is a setting, and no part of the state of the loss.
         self._hard_only = torch.tensor(sorted(hard_negatives_only), dtype=torch.long)
 
     def batch_loss(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
-        """Mean over this rank's rows of -log softmax of the positive's similarity / τ."""
+        """The mean over this rank's rows of -log softmax(similarity / τ) at the row's positive."""
         queries = nn.functional.normalize(columns[0], dim=1)
-        # (passages a row, B, D) → all ranks' positives first, then their negatives, column by column.
+        # Candidates in order: the positives of all ranks, then the first negatives of all ranks, and so on.
         passages = [nn.functional.normalize(column, dim=1) for column in columns[1:]]
         if get_world_size() > 1:
             passages = [all_gather_with_grad(column) for column in passages]
         scores = queries @ torch.cat(passages).T / self.temperature
-        own = torch.arange(len(queries), device=scores.device) + get_rank() * len(queries)
+        positive = torch.arange(len(queries), device=scores.device) + get_rank() * len(queries)
         if labels is None:
-            return nn.functional.cross_entropy(scores, own)
-        return nn.functional.cross_entropy(scores.masked_fill(self._no_negatives(labels, own), -torch.inf), own)
+            return nn.functional.cross_entropy(scores, positive)
+        scores = scores.masked_fill(self._masked(labels, positive), -torch.inf)
+        return nn.functional.cross_entropy(scores, positive)
 
-    def _no_negatives(self, labels: Tensor, own: Tensor) -> Tensor:
-        """Which candidates a row does not see, (B, candidates); its positive, number ``own``, it always sees."""
+    def _masked(self, labels: Tensor, positive: Tensor) -> Tensor:
+        """Which candidates are masked for which row, (B, candidates) bool.
+
+        Args:
+            labels: of this rank's rows.
+            positive: (B,) the number of each row's positive among the candidates, which is never masked.
+        """
         _, query, *texts = (gathered(column.contiguous()) for column in labels.unbind(1))
-        hidden = torch.cat(texts)[None, :] == labels[:, 2:3]
-        # A positive of the same query in another row is an answer too, whatever its text.
-        hidden[:, : len(query)] |= query[None, :] == labels[:, 1:2]
+        masked = torch.cat(texts)[None, :] == labels[:, 2:3]
+        # The positive of another row with the same query is an answer too, whatever its text.
+        masked[:, : len(query)] |= query[None, :] == labels[:, 1:2]
         row = torch.arange(len(query), device=labels.device).repeat(len(texts))
         hard_only = torch.isin(labels[:, 0], self._hard_only.to(labels.device))
-        hidden |= hard_only[:, None] & (row[None, :] != own[:, None])
-        hidden[torch.arange(len(own), device=labels.device), own] = False
-        return hidden
+        masked |= hard_only[:, None] & (row[None, :] != positive[:, None])
+        masked[torch.arange(len(positive), device=labels.device), positive] = False
+        return masked

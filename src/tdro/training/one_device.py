@@ -1,7 +1,7 @@
 """Training arguments for a process that uses one device, the one that is named.
 
-The stock arguments take ``cuda:0`` whatever was asked for, and wrap the model in DataParallel where a machine has
-several GPUs: the loss then sees a part of the batch on each, and α would move by a part of it.
+The stock arguments always take ``cuda:0``. On a machine with several GPUs they wrap the model in DataParallel as well,
+where the loss sees a part of the batch on each GPU, and α would move by a part of the batch.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 
 @dataclass
 class OneDeviceArguments(SentenceTransformerTrainingArguments):
-    """The stock arguments, and ``only_device``, where a process that trains alone trains (``cpu``, ``cuda:1``, …).
+    """The stock arguments, and ``only_device``: the device of a process that trains alone (``cpu``, ``cuda:1``, …).
 
-    With several ranks, each has its own device already: accelerate gives it the one of its local rank.
+    With several ranks it is ignored: accelerate gives each rank the device of its local rank.
 
     Example::
 
         OneDeviceArguments(output_dir="out", only_device="cuda:1").device  # cuda:1, on a machine with 8 GPUs too
     """
 
-    only_device: str = field(default="cpu", metadata={"help": "where a process that trains alone trains"})
+    only_device: str = field(default="cpu", metadata={"help": "the device of a process that trains alone"})
 
     @cached_property
     def _setup_devices(self) -> torch.device:
-        """Where the trainer puts model and batches; accelerate is told the same."""
-        chosen: torch.device = super()._setup_devices  # sets accelerate up, and the process group of several ranks
+        """The device that the trainer puts the model and the batches on; accelerate is told the same."""
+        chosen: torch.device = super()._setup_devices  # also sets up accelerate and the ranks' process group
         assert self.distributed_state is not None
         if self.distributed_state.distributed_type != DistributedType.NO:
             return chosen

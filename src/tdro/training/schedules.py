@@ -1,8 +1,8 @@
 """Learning rates with warm-up, decay and a floor.
 
-The paper's recipe is a cosine to 10 % after 100 steps of warm-up. transformers has these shapes, but its linear one has
-no floor and the cosine ones spell it each in another way; here one pure function says what a step's learning rate is.
-The warm-up starts from 0, not from the floor, as in the released code.
+The paper decays by a cosine to 10 % after 100 steps of warm-up. transformers has such schedules, but its linear one has
+no floor, and its cosine ones call the floor by different names; here one pure function gives every learning rate. The
+warm-up starts from 0, not from the floor, as in the paper's released code.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ ScheduleKind = Literal["linear", "cosine", "constant"]
 
 
 def learning_rate_multiplier(kind: ScheduleKind, step: int, steps: int, warmup: int = 0, floor: float = 0.0) -> float:
-    """What the peak learning rate is multiplied by at ``step`` (the first is 0).
+    """The factor on the peak learning rate at ``step`` (the first step is 0).
 
     Args:
         kind: ``linear`` or ``cosine`` decay from 1 after the warm-up to ``floor`` at ``steps``, or ``constant``.
-        step: steps done so far; beyond ``steps`` it stays at the floor.
-        steps: of the whole training, at least 1.
-        warmup: steps in which it rises linearly from 0 to 1.
-        floor: the smallest multiplier after the warm-up, in [0, 1]; ``constant`` ignores it.
+        step: number of steps done so far; beyond ``steps`` the factor stays at the floor.
+        steps: number of steps of the whole training, at least 1.
+        warmup: number of steps in which the factor rises linearly from 0 to 1.
+        floor: the smallest factor after the warm-up, in [0, 1]; ``constant`` ignores it.
 
     Raises:
-        ValueError: for another kind or a value out of range.
+        ValueError: an unknown kind or a value out of range.
     """
     if kind not in get_args(ScheduleKind):
         raise ValueError(f"schedule {kind!r}: must be one of {', '.join(get_args(ScheduleKind))}")
@@ -45,5 +45,5 @@ def learning_rate_multiplier(kind: ScheduleKind, step: int, steps: int, warmup: 
 
 
 def schedule(optimizer: Optimizer, kind: ScheduleKind, steps: int, warmup: int = 0, floor: float = 0.0) -> LambdaLR:
-    """A torch scheduler of :func:`learning_rate_multiplier`, to be stepped once an optimizer step."""
+    """:func:`learning_rate_multiplier` as a torch scheduler, which is stepped after each step of the optimizer."""
     return LambdaLR(optimizer, partial(learning_rate_multiplier, kind, steps=steps, warmup=warmup, floor=floor))

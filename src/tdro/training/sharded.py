@@ -1,18 +1,16 @@
-"""FSDP: a model whose parameters are cut into shards, one a rank, and how it becomes whole again.
+"""FSDP: train a model whose parameters are cut into shards, one for each rank, and make it whole again.
 
-The sharding itself is torch's (``fully_shard``), done by accelerate where its configuration asks for it. Here is what
-accelerate and sentence-transformers leave open:
+torch does the sharding (``fully_shard``), and accelerate asks for it where its configuration says so. This file adds
+what accelerate and sentence-transformers lack:
 
-- the units that are gathered one at a time: a sentence-transformers model does not name its layers, the transformer in
-  it does;
-- ranks on CPUs: accelerate reads the settings on GPUs only, and would train a whole copy on each rank;
-- whole again: a checkpoint holds whole parameters and the optimizer's whole state, exactly as that of a run without
-  shards. Any number of ranks, sharded or not, continues it, and any library reads the model;
-- gradient caching: the ranks exchange gradients in the last micro-batch only, which sentence-transformers sees to for
-  DDP alone.
+- which layers are gathered one at a time: sentence-transformers models do not say, so the transformer inside is asked;
+- FSDP on CPUs: accelerate reads its settings on GPUs only, and would train a whole copy on each rank;
+- checkpoints with whole parameters and the optimizer's whole state, exactly as those of a run without shards. So a run
+  can be continued on any number of ranks, sharded or not, and any library can read the model;
+- gradient caching: ranks exchange gradients after the last micro-batch only. sentence-transformers does this for DDP
+  alone.
 
-Rejected: FSDP version 1, which transformers deprecates, and sharded checkpoints, which fit one number of ranks and lie
-beside a model that no other library can read.
+See docs/decisions.md, whole-checkpoints.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ _WHERE = "accelerate's configuration (examples/accelerate/fsdp.yaml is one that 
 
 
 def set_up(state: AcceleratorState, model: SentenceTransformer) -> None:
-    """Complete accelerate's settings for a model that is going to be sharded; on CPUs, make them.
+    """Complete accelerate's settings of FSDP before a model is sharded; on CPUs, where there are none, make them.
 
     Raises:
         UserError: settings that do not work, or a static model, whose gradients are sparse.
@@ -58,26 +56,30 @@ def set_up(state: AcceleratorState, model: SentenceTransformer) -> None:
     if plugin.transformer_cls_names_to_wrap is None:
         plugin.transformer_cls_names_to_wrap = layer_classes(model)
     if state.mixed_precision == "bf16":
-        # accelerate would add the ranks' gradients up in bf16 too.
+        # Otherwise accelerate would also sum the gradients of the ranks in bf16.
         plugin.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     state.fsdp_plugin, state.distributed_type = plugin, DistributedType.FSDP
 
 
 def layer_classes(model: SentenceTransformer) -> list[str]:
-    """Names of the classes of layers that stay whole: what the transformer says of itself, where it has them."""
+    """The class names of the model's layers, each of which is gathered as a whole: ``["BertLayer"]``.
+
+    transformers lists the classes of an architecture in ``_no_split_modules``; those that the model really has count.
+    """
     inner = model.transformers_model
-    named = set(getattr(inner, "_no_split_modules", None) or ())
-    return sorted(named & {type(module).__name__ for module in model.modules()})
+    listed = set(getattr(inner, "_no_split_modules", None) or ())
+    return sorted(listed & {type(module).__name__ for module in model.modules()})
 
 
 @contextlib.contextmanager
 def whole_parameters(model: nn.Module) -> Iterator[None]:
-    """Within it, rank 0's model has whole parameters on the CPU instead of its shards, so that anything can read them.
+    """Inside it, rank 0's model has whole parameters on the CPU instead of its shards, so that it can be saved.
 
-    Every rank must enter it: parameter after parameter is gathered. A model without shards stays as it is.
+    Every rank must enter it, because all ranks take part in gathering the parameters, one after the other. A model
+    without shards stays as it is.
     """
     shards: list[tuple[nn.Module, str, nn.Parameter]] = []
-    wholes: dict[nn.Parameter, nn.Parameter] = {}  # tied parameters stay tied
+    wholes: dict[nn.Parameter, nn.Parameter] = {}  # by shard, so that tied parameters stay tied
     for module in model.modules():
         for name, shard in module._parameters.items():
             if not isinstance(shard, DTensor):
@@ -96,31 +98,31 @@ def whole_parameters(model: nn.Module) -> Iterator[None]:
 
 
 def whole_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimizer's state as if nothing were sharded, on rank 0; the other ranks must ask for it too."""
+    """The state of an optimizer as if nothing were sharded; on rank 0 only, but every rank must call it."""
     return tree_map_only(DTensor, _whole, optimizer.state_dict())
 
 
 def load_whole_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Give an optimizer of shards its part of a whole state, which every rank brings."""
+    """Load a state that :func:`whole_state` made into an optimizer of shards; every rank must bring the whole state."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, values in state["state"].items():
-        like = parameters[number]
-        if isinstance(like, DTensor):
+    for index, values in state["state"].items():
+        parameter = parameters[index]
+        if isinstance(parameter, DTensor):
             values |= {
-                name: distribute_tensor(value, like.device_mesh, like.placements)
+                name: distribute_tensor(value, parameter.device_mesh, parameter.placements)
                 for name, value in values.items()
-                if isinstance(value, torch.Tensor) and value.shape == like.shape
+                if isinstance(value, torch.Tensor) and value.shape == parameter.shape
             }
     optimizer.load_state_dict(state)
 
 
 def exchange_gradients(model: nn.Module, exchange: bool) -> None:
-    """Whether the next backward pass through a model of shards ends in an exchange of gradients among the ranks."""
+    """Set whether the next backward pass exchanges gradients among ranks. Does nothing without shards."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(exchange)
 
 
 def _whole(shard: DTensor) -> torch.Tensor:
-    """A whole tensor on rank 0's CPU, an empty one on the others; they take part."""
+    """The whole tensor on rank 0's CPU, and an empty one on the other ranks. Every rank must call it."""
     whole = shard.full_tensor()
     return whole.cpu() if torch.distributed.get_rank() == 0 else whole.new_empty(0)

@@ -1,16 +1,16 @@
-"""What both losses share: embed the whole batch in length-sorted micro-batches, then compute one loss over all of it.
+"""What all losses share: embed the whole batch in length-sorted micro-batches, then compute one loss over all of it.
 
-A loss that sees every representation of the step before anything is back-propagated is exact at any micro-batch size.
-The columns of a batch (query, positive, negatives) are stacked and sorted by length first, so that each micro-batch is
-padded to its own longest row (:mod:`tdro.training.micro_batches`): in a batch of mixed tasks most of the padding goes.
-Two ways to back-propagate:
+Such a loss sees the embeddings of the whole step before anything is back-propagated, so it is exact whatever the size
+of the micro-batches. The columns of a batch (query, positive, negatives) are stacked and sorted by length first, and
+each micro-batch is padded to its own longest row (:mod:`tdro.training.micro_batches`); in a batch of mixed tasks, that
+saves most of the padding.
 
-- the whole graph at once (default): every micro-batch's graph is kept; one forward pass;
-- ``gradient_caching``: sentence-transformers' own GradCache, with one more forward pass and the memory of one
-  micro-batch.
+There are two ways to back-propagate:
 
-Rejected: micro-batches by number of tokens (ranks would run unequal numbers of them, and their collectives hang), and
-the trainer's gradient accumulation (a loss would see a part of the step only).
+- by default the graphs of all micro-batches are kept: one forward pass, and memory for the whole batch;
+- with ``gradient_caching``, by sentence-transformers' GradCache: two forward passes, and memory for one micro-batch.
+
+See docs/decisions.md, micro-batches-by-rows.
 """
 
 from __future__ import annotations
@@ -33,13 +33,25 @@ if TYPE_CHECKING:
 
 
 class SortedBatchLoss(CachedLossMixin, nn.Module):
-    """A loss over the whole batch, embedded in length-sorted micro-batches.
+    """Base class of losses over the whole batch, which is embedded in length-sorted micro-batches.
+
+    A subclass computes :meth:`batch_loss` from the embeddings of the whole batch.
 
     Args:
         model: the model that is trained.
-        temperature: τ > 0, the divisor of the cosine similarities.
+        temperature: τ > 0; cosine similarities are divided by it.
         mini_batch_size: texts per micro-batch. The result does not depend on it (with dropout off).
-        gradient_caching: trade one more forward pass for the memory of a single micro-batch.
+        gradient_caching: run the forward pass twice, and need the memory of one micro-batch only. Static models, which
+            are embedded in one go, ignore it.
+
+    Raises:
+        ValueError: ``temperature`` or ``mini_batch_size`` is out of range.
+
+    Example::
+
+        class PairLoss(SortedBatchLoss):
+            def batch_loss(self, columns, labels):
+                return -torch.cosine_similarity(columns[0], columns[1]).mean() / self.temperature
     """
 
     def __init__(
@@ -55,16 +67,16 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         self.model, self.temperature = model, temperature
         self.mini_batch_size = mini_batch_size
         self.gradient_caching = gradient_caching
-        self._width = getattr(model, "truncate_dim", None)  # that of a Matryoshka model, as encode cuts its vectors
-        # A bag of tokens has no rows to cut, and no padding to save: it is embedded in one go.
+        self._width = getattr(model, "truncate_dim", None)  # embeddings are cut to it, as encode cuts them
+        # A static model's batch is flat: it has no rows to cut and no padding to save, and is embedded in one go.
         self.uses_gradient_cache = gradient_caching and not has_static_embedding_input(model)
 
     @abstractmethod
     def batch_loss(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
-        """The loss of the whole batch; called exactly once a step.
+        """The loss of the whole batch, a scalar; called exactly once a step.
 
         Args:
-            columns: float32 embeddings, (B, D) each: queries, positives, then one column per negative.
+            columns: the embeddings in float32, (B, D) each: queries, positives, then one tensor for each negative.
             labels: the batch's labels as the collator gave them.
         """
 
@@ -80,7 +92,7 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         return self.calculate_loss([self._pieces(stack) for stack in stacks], context)
 
     def _pieces(self, stack: Stack) -> list[Tensor]:
-        """The embeddings of a stack's rows, a tensor a micro-batch."""
+        """The embeddings of a stack's rows, one tensor for each micro-batch."""
         if stack.order is None:
             return [self.model(stack.features)["sentence_embedding"]]
         pieces = self.embed_minibatch_iter(stack.features, with_grad=torch.is_grad_enabled(), copy_random_state=False)
@@ -98,13 +110,13 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
 
         ``ranges``, the library's equal cuts, are not used.
         """
-        # A copy, as the pooling of sentence-transformers 6.0 takes prompts out of the mask itself.
+        # The mask is copied because the pooling of sentence-transformers 6.0 changes it where it leaves prompts out.
         features = sentence_feature | {"attention_mask": sentence_feature["attention_mask"].clone()}
         ranges = cuts(features, self.mini_batch_size)
         with short_text_attention(self.model):
             chunks = super().embed_minibatch_iter(features, with_grad, copy_random_state, random_states, ranges)
             for number, chunk in enumerate(chunks, start=1):
-                if random_states is not None:  # the second pass, which goes backward after each micro-batch
+                if random_states is not None:  # GradCache's second pass, with a backward pass per micro-batch
                     exchange_gradients(self.model, number == len(ranges))
                 yield chunk
 
@@ -122,5 +134,5 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """The tensors of all ranks one after the other, without gradients; with one rank, the tensor itself."""
+    """The tensors of all ranks, concatenated, without gradients; with one rank, the tensor itself."""
     return all_gather(tensor) if get_world_size() > 1 else tensor

@@ -1,7 +1,7 @@
 """The steps of a plan as batches that sentence-transformers' trainer reads.
 
-Item t is this rank's slice of step t, put together from tokens that were made once. Nothing is drawn here: resuming at
-step t is asking for item t. The columns have the names that the stock collator would give them.
+Item t is this rank's part of step t, put together from tokens that were made once, before training. Nothing is random
+here, so to resume at step t is to ask for item t. The columns have the names that the stock collator would give them.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ class TokenizedMixture:
     passages: Tokens
 
 
-Labels = Callable[[int, StepRows, StepTexts], NDArray]
+MakeLabels = Callable[[int, StepRows, StepTexts], NDArray]
 
 
 def text_labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
-    """Labels of the fine-tuning loss: each row's task, query and passages, (B, 3 + N); equal texts are masked."""
+    """The labels of the fine-tuning loss, (B, 3 + N): numbers of each row's task, query, positive and N negatives."""
     return np.concatenate([rows.task[:, None], texts.query[:, None], texts.passages], axis=1)
 
 
 class PlannedSteps(Dataset[dict[str, Any]]):
-    """The batches of one rank, by step.
+    """The batches of one rank; item t is the batch of step t.
 
     Args:
         data: rows and tokens.
-        plan: which rows a step reads. Its row numbers go through ``subset`` where there is one.
-        negatives: hard negatives per row.
-        labels: what the loss is told of the rows; called with (step, rows, texts) of the *whole* step.
-        rank: this process.
+        plan: which rows each step reads.
+        negatives: number of hard negatives of each row.
+        labels: makes the labels of the loss; called with (step, rows, texts) of the *whole* step, over all ranks.
+        rank: the number of this process.
         world: how many processes there are.
-        subset: per task, the rows that the plan's row numbers mean (shape (rows of the plan,)), or None for all.
+        subset: for each task an array that translates the plan's row numbers into the task's; None: they are the same.
 
     Raises:
         UserError: the batch cannot be cut into equal parts, one a rank.
@@ -60,7 +60,7 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         data: TokenizedMixture,
         plan: Plan,
         negatives: int,
-        labels: Labels,
+        labels: MakeLabels,
         rank: int = 0,
         world: int = 1,
         subset: list[NDArray[np.int64]] | None = None,
@@ -77,7 +77,7 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         return self.plan.steps
 
     def rows(self, step: int) -> tuple[StepRows, StepTexts]:
-        """Rows and texts of a whole step, over all ranks."""
+        """The rows and texts of a whole step, over all ranks."""
         rows = in_subset(self.plan.step(step), self.subset)
         return rows, self.data.index.gather(rows, self.plan.seed, self.negatives)
 
@@ -94,12 +94,12 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         return batch
 
     def loader(self) -> DataLoader[dict[str, Any]]:
-        """A loader of whole steps, in order. Accelerate can skip its first batches without making them."""
-        return DataLoader(self, batch_size=1, shuffle=False, collate_fn=_only)
+        """A loader of the steps in order. To resume, accelerate skips steps without making their batches."""
+        return DataLoader(self, batch_size=1, shuffle=False, collate_fn=_single)
 
 
 def in_subset(rows: StepRows, subset: list[NDArray[np.int64]] | None) -> StepRows:
-    """Rows numbered within a subset of each task, as rows of the whole task."""
+    """Translate rows that are numbered within a subset of each task into rows of the whole task."""
     if subset is None:
         return rows
     row = np.empty_like(rows.row)
@@ -113,5 +113,5 @@ def _put(batch: dict[str, Any], name: str, features: dict[str, Tensor]) -> None:
     batch.update({f"{name}_{key}": value for key, value in features.items()})
 
 
-def _only(batches: list[dict[str, Any]]) -> dict[str, Any]:
+def _single(batches: list[dict[str, Any]]) -> dict[str, Any]:
     return batches[0]

@@ -1,14 +1,14 @@
-"""sentence-transformers' trainer, reading a plan and writing checkpoints that are whole or not there.
+"""sentence-transformers' trainer, reading the steps of a plan; after a kill, training continues where it was.
 
-What is changed, and why:
+:class:`PlannedTrainer` changes the stock trainer in four ways:
 
-- the loader gives the plan's steps, each rank its slice; nothing is sharded or shuffled behind the plan's back;
-- a checkpoint is written beside its place and renamed, so a kill in the middle of writing leaves the one before;
-- the learning rate has a floor; a static embedding gets sparse gradients and SparseAdam, which touch only the rows
-  seen;
-- with FSDP (:mod:`tdro.training.sharded`) a checkpoint is the same as without.
+- its loader gives the steps of the plan, to each rank its part; nothing is shuffled or distributed after that;
+- a checkpoint is written under another name and renamed, so a kill while it is written leaves the one before;
+- the learning rate has a floor, and a static model gets sparse gradients and SparseAdam, which touch only the rows of
+  the tokens that were seen;
+- with FSDP, checkpoints are the same as without (:mod:`tdro.training.sharded`).
 
-Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. Rejected: a training loop of our own.
+Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. See docs/decisions.md, stock-trainer.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback
 
 from tdro.disk import writing
 from tdro.errors import UserError
@@ -38,18 +37,22 @@ _KEPT_CHECKPOINTS = 2
 
 
 class PlannedTrainer(SentenceTransformerTrainer):
-    """Train a model on a plan.
+    """Train a model on the steps of a plan.
 
     Args:
-        model: what is trained.
+        model: the model that is trained.
         loss: a loss over the columns of the plan's batches.
-        steps: the plan's batches of this rank.
+        steps: this rank's batches.
         settings: the recipe's training settings.
-        folder: where checkpoints go; continued from the newest one.
-        seed: of dropout, and whatever else the model draws.
+        folder: where checkpoints are written, and where training continues from the newest one.
+        seed: of dropout, and of whatever else is random in the model.
         bf16: autocast to bfloat16.
         device: the one device of this process: ``cpu``, ``mps``, ``cuda:1``, …
         callbacks: more callbacks.
+
+    Example::
+
+        PlannedTrainer(model, InBatchLoss(model), PlannedSteps(...), settings, folder, seed=1).run()
     """
 
     def __init__(
@@ -66,10 +69,10 @@ class PlannedTrainer(SentenceTransformerTrainer):
     ) -> None:
         self._steps, self._settings, self._folder = steps, settings, folder
         self._writing = False
-        # SparseAdam takes no other gradients: what has a dense layer too is trained as any model is.
-        bags = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
-        alone = len(list(model.parameters())) == len(bags)
-        self._sparse = bags if alone else []
+        # SparseAdam takes sparse gradients only, so a static model with a dense layer is trained as any other model.
+        embeddings = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
+        nothing_else = len(list(model.parameters())) == len(embeddings)
+        self._sparse = embeddings if nothing_else else []
         for module in self._sparse:
             module.sparse = True
         super().__init__(
@@ -87,13 +90,14 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 seed=seed,
                 save_strategy="steps" if settings.checkpoint_steps else "no",
                 save_steps=settings.checkpoint_steps or settings.steps,
-                # A window of the log must not straddle a checkpoint: a run continued there would average over less.
+                # The log has the mean loss of so many steps. A checkpoint must not fall between two lines, because a
+                # run that is continued there would average over fewer steps.
                 logging_steps=math.gcd(settings.checkpoint_steps, max(1, min(10, settings.steps // 10))),
                 logging_nan_inf_filter=False,
                 report_to="none",
                 disable_tqdm=True,
                 dataloader_pin_memory=device.startswith("cuda"),
-                # BERT has a pooler that mean pooling never reads; without this, ranks wait for its gradient.
+                # BERT has a pooler that mean pooling does not use; without this, DDP would wait for its gradient.
                 ddp_find_unused_parameters=True,
                 ddp_broadcast_buffers=False,
             ),
@@ -108,7 +112,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         checkpoint = checkpoints.newest_checkpoint(self._folder)
         shutil.rmtree(self._folder / "writing", ignore_errors=True)
         if checkpoint is not None and self.is_fsdp_enabled:
-            self._load_from_checkpoint(str(checkpoint))  # while it is whole
+            self._load_from_checkpoint(str(checkpoint))  # now, while the model is not in shards yet
         try:
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
@@ -116,18 +120,18 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 module.sparse = False
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Accelerate as the launcher has set it up; with FSDP on CPUs too."""
+        """Set up accelerate as the launcher says, and FSDP on CPUs too, where accelerate ignores it."""
         super().create_accelerator_and_postprocess()
         if self.is_fsdp_enabled or wants_shards():
             sharded.set_up(self.accelerator.state, self.model)
             self.is_fsdp_enabled = True
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """The plan's steps as they are: every rank reads its own slice, so nothing is left to shard."""
+        """The plan's steps as they are: every rank reads its own part, so accelerate need not distribute them."""
         return self._steps.loader()
 
     def _prepare_input(self, data: Any) -> Any:
-        """Move a batch to the device; labels of float64 stay where they are for Apple's GPUs, which have no float64."""
+        """Move a batch to the device. Labels of float64 stay on the CPU beside Apple's GPUs, which have no float64."""
         if isinstance(data, torch.Tensor) and data.dtype == torch.float64 and self.args.device.type == "mps":
             return data
         return super()._prepare_input(data)
@@ -147,11 +151,11 @@ class PlannedTrainer(SentenceTransformerTrainer):
         return self.lr_scheduler
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """The gradient's norm for the log; torch has none for sparse gradients."""
+        """The gradient's norm for the log; None for sparse gradients, whose norm torch cannot compute."""
         return None if self._sparse else super()._get_grad_norm(model, grad_norm=grad_norm)
 
     def _get_output_dir(self, trial: Any) -> str:
-        """Where the stock trainer puts a checkpoint: out of sight while it is being written."""
+        """The folder that the stock trainer writes checkpoints into: another one until a checkpoint is complete."""
         return str(self._folder / "writing") if self._writing else str(self._folder)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -161,12 +165,12 @@ class PlannedTrainer(SentenceTransformerTrainer):
         try:
             with writing(self._folder / name):
                 super()._save_checkpoint(model, trial)
-        except OSError:  # what there is of it only takes room
+        except OSError:  # a full disk: remove the part that was written
             shutil.rmtree(self._folder / "writing", ignore_errors=True)
             raise
         finally:
             self._writing = False
-        # All ranks have written their random states before the folder gets its name.
+        # Every rank writes its random state into the checkpoint; rename it only after all have done so.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             with writing(self._folder / name):
@@ -174,13 +178,13 @@ class PlannedTrainer(SentenceTransformerTrainer):
         self.accelerator.wait_for_everyone()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the model, from rank 0; if it is sharded, all ranks must come here."""
+        """Write the model on rank 0. If it is in shards, every rank must call it."""
         with sharded.whole_parameters(self.model):
             if self.args.should_save:
                 self._save(output_dir)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """The model without a model card (it has not been evaluated) and without pickled arguments."""
+        """Write the model, without a model card (it has not been evaluated) and without pickled arguments."""
         self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
@@ -206,54 +210,19 @@ class PlannedTrainer(SentenceTransformerTrainer):
         self.lr_scheduler.load_state_dict(scheduler)
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
-        """Read the weights. The stock trainer asks once more for those of a model of shards, which has them."""
+        """Load the weights of a checkpoint.
+
+        With FSDP the stock trainer calls it again for the model in shards (``model`` is given then), which has the
+        weights by then; see :meth:`run`.
+        """
         if model is None:
             super()._load_from_checkpoint(checkpoint_path)
 
 
-class ProgressBar(TrainerCallback):
-    """One bar with rate and ETA, and the last loss at its end."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.bar: tqdm | None = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Open the bar, at the step that training continues from."""
-        if state.is_world_process_zero:
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, unit="step")
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """One step further."""
-        if self.bar is not None:
-            self.bar.update(1)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Show the mean loss since the last time."""
-        if self.bar is not None and logs and "loss" in logs:
-            self.bar.set_postfix_str(f"loss {logs['loss']:.3f}")
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()
-
-
 def training_log(trainer: PlannedTrainer) -> list[dict[str, Any]]:
-    """What was logged, one dict per logged step: step, epoch, loss, learning_rate, grad_norm (where there is one)."""
+    """The trainer's log, one dict for each line: step, epoch, loss, learning_rate, grad_norm (where there is one)."""
     keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
-    # A checkpoint sorts the keys of what was logged before it; here they are always in the same order.
+    # A checkpoint sorts the keys of earlier lines; here all lines have the same order.
     return [{key: entry[key] for key in keys if key in entry} for entry in trainer.state.log_history if "loss" in entry]
 
 

@@ -1,33 +1,38 @@
-"""What people have becomes rows: files of any kind, columns of any name, cells of any shape.
+"""Read training data as people have it: files of any kind, columns of any name, cells of any shape, become rows.
 
-arrow_rows.py    Rows of Parquet files and of folders that ``datasets``' ``save_to_disk`` made, one at a time, with
-                 their numbers.
-beir.py          The one reader of files in BEIR's layout, a line at a time: passages, queries, judgements.
-beir_rows.py     A BEIR folder as training rows: each query with the passages that its qrels judge relevant.
-cells.py         What one cell means: a text, a list of passages, an object with a title and a text, a message, or
-                 nothing.
-clean_texts.py   Whether the texts of a row are as they should be, at one look at all of them together.
-column_names.py  What a column's name says that it holds: the query, positives, negatives, the id, or a judgement of
-                 the pair.
-dialect.py       How a table's cells are parted and quoted, told by its text.
-file_digest.py   What a file holds, as a digest of its bytes; computed once, and remembered with the file's size and
+A source is opened (sources), its values are read (jsonl, json_values, tables, arrow_rows, beir_rows), its columns are
+assigned (reader, layout, column_names), and each value becomes a clean row (rows, cells, clean_texts).
+
+arrow_rows.py    Read Parquet files, and folders that ``save_to_disk`` of the library ``datasets`` made, one row at a
                  time.
-folders.py       Which files of a folder are a task's rows, and what is said of the others.
-json_values.py   Rows of a JSON file that is no JSONL: a list of objects, objects over several lines, ``{"data":
+beir.py          The one reader of files in BEIR's layout, a line at a time: passages, queries, and who judged what
+                 relevant.
+beir_rows.py     A BEIR folder as training rows: each query with the passages that the qrels of a split judge
+                 relevant.
+cells.py         Read one cell: a text, a list of passages, an object with a title and a text, a chat message, or
+                 nothing.
+clean_texts.py   Tell fast whether a row's texts need no cleaning, by looking at all of them together.
+column_names.py  What a column's name tells: that it holds the query, positives, negatives, the id, or a judgement of
+                 the pair.
+dialect.py       Find out which character separates a table's cells, and what quotes mean in it.
+file_digest.py   The SHA-256 of a file's bytes, computed once and remembered in the cache with the file's size and
+                 time.
+folders.py       Choose the files of a folder that are a task's training rows, and report the others.
+json_values.py   Read a JSON file that is not JSONL: a list of objects, objects over several lines, or ``{"data":
                  [...]}``.
-jsonl.py         Lines of a JSONL file, one value at a time, whatever the file looks like: a broken line becomes a
-                 problem.
-judgements.py    Which columns that are not read judge the pairs: 0 and 1, true and false, a grade, a score,
+jsonl.py         Read a JSONL file, one value at a time; a broken line becomes a problem, and the lines around it are
+                 still read.
+judgements.py    Find columns that are not read, but judge the pairs: 0 and 1, true and false, a grade, a score,
                  "relevant".
-layout.py        Which columns of a row hold the query, the positives, the negatives and the id; or why that cannot be
-                 told.
-reader.py        The values of one source become rows: the columns are told by each file's first rows, and what is not
-                 read is kept.
-rows.py          One raw value becomes a row, or says why not: cleaned, every change named.
-sources.py       Where training rows come from: a file, a folder (of files, in BEIR's layout, of save_to_disk), a file
-                 or data set on the hub.
-splits.py        Which split of a data set a name belongs to, and which of its splits is trained on.
-tables.py        Rows of CSV and TSV files, one at a time, with their lines.
-titled.py        A passage's title and text as one text. Everything that joins them does it here, so that all mean the
-                 same text.
+layout.py        Decide which columns of a row hold the query, the positives, the negatives and the id, by the
+                 columns' names.
+reader.py        Turn the raw values of a source into rows; which column holds what is decided by each file's first
+                 500 rows.
+rows.py          Turn one raw value into a clean row, or say why it is none; every change is reported.
+sources.py       Open a source of training rows: a file, a folder, a file on the hub, or a data set there.
+splits.py        Which split a file's name belongs to (``dev.jsonl``: validation), and which split of a data set is
+                 trained on.
+tables.py        Read CSV and TSV files, one row at a time, with line numbers.
+titled.py        Join a passage's title and text. Everything that joins them does it here, so that all mean the same
+                 text.
 """

@@ -1,12 +1,14 @@
-"""How a table's cells are parted and quoted, told by its text.
+"""Find out which character separates a table's cells, and what quotes mean in it.
 
-CSV has quotes. A TSV file may be of two kinds: written by a program that puts a cell with a tab, a line end or a quote
-into quotes (pandas), or plain lines in which a quote is a character as any other (MS MARCO). They differ only where a
-cell begins with a quote. From the first such line on, up to a million characters are read in both ways: quotes count if
-all of them open and close cells and something shows that a program wrote them (``""`` inside, a cell over several
-lines); they are characters if some do not close. Where both are seen, nobody can tell, and the file is refused. In
-either kind a quote may be escaped by a backslash, ``\\"``, instead of being doubled. Rejected: ``csv.Sniffer``, which
-guesses without saying how sure it is, and a first pass over the whole file.
+In CSV, quotes enclose cells. TSV files are of two kinds. Programs such as pandas put a cell that has a tab, a line end
+or a quote into quotes. Other files (MS MARCO's) are plain lines, in which a quote is a character like any other. The
+two differ only where a cell begins with a quote. So from the first such line on, up to a million characters are read in
+both ways. Quotes enclose cells if all of them open and close a cell, and something shows that a program wrote them
+(``""`` inside, or a cell over several lines). They are characters if some of them do not close. Where there are signs
+of both, nobody can tell, and the file is refused.
+
+In either kind a quote may be escaped by a backslash, ``\\"``, instead of being doubled. See docs/decisions.md,
+quotes-by-trial.
 """
 
 from __future__ import annotations
@@ -19,23 +21,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 TAB = "\t"
-WINDOW = 1 << 20  # characters that are looked at ahead
+WINDOW = 1 << 20  # characters that are read ahead to find out what quotes mean
 ESCAPED = '\\"'
 _DELIMITERS = (",", ";", TAB, "|")
-_STRONGER = 3  # times as many signs of one kind: the few others are chance
+_STRONGER = 3  # if one kind of signs is so many times as frequent, the few others are chance
 
 
 class Lines:
-    """Lines of a text with their numbers, some of which can be looked at ahead or put back.
+    """The lines of a file, with numbers. Lines can be looked at before they are taken, and be put back.
 
     Attributes:
-        number: of the last line that was taken.
-        taken: the lines since :meth:`forget`.
+        number: the number of the line that was taken last, from 1.
+        taken: the lines of the current record: those taken since :meth:`forget`.
     """
 
     def __init__(self, read: Callable[[], str]) -> None:
         self._read, self._ahead = read, deque[str]()
-        self._error: Exception | None = None  # of reading: raised when the lines before it are taken
+        self._error: Exception | None = None  # met while looking ahead; raised once the lines before it are taken
         self._ended = False
         self.number, self.taken = 0, list[str]()
 
@@ -58,13 +60,13 @@ class Lines:
         self.taken = []
 
     def put_back(self) -> None:
-        """Give the taken lines again."""
+        """Put the lines of the current record back, to be taken again."""
         self._ahead.extendleft(reversed(self.taken))
         self.number -= len(self.taken)
         self.taken = []
 
     def ahead(self, characters: int) -> tuple[list[str], bool]:
-        """The next lines, about so many characters of them, and whether the text ends with them."""
+        """The next lines (about so many characters), without taking them; and whether the file ends with them."""
         found: list[str] = []
         while characters > 0 and (len(found) < len(self._ahead) or self._look()):
             found.append(self._ahead[len(found)])
@@ -72,7 +74,7 @@ class Lines:
         return found, len(found) == len(self._ahead) and not self._look() and self._error is None
 
     def _look(self) -> bool:
-        """Read one more line; whether there was one."""
+        """Read one more line ahead; False at the end of the file."""
         if not self._ended:
             try:
                 line = self._read()
@@ -86,13 +88,18 @@ class Lines:
 
 @dataclass(frozen=True)
 class Dialect:
-    """What parts cells, and whether a quote in a quoted cell is doubled or stands behind a backslash."""
+    """How a table with quotes is written.
+
+    Attributes:
+        delimiter: the character between cells.
+        backslash: whether a quote inside a quoted cell is written ``\\"``; else it is doubled.
+    """
 
     delimiter: str
     backslash: bool = False
 
     def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Cells of each record; ``csv.Error`` where a quote neither closes a cell nor is written as one."""
+        """The cells of each record. Raises ``csv.Error`` at a quote that neither closes a cell nor is escaped."""
         if self.backslash:
             escaped = map(_only_quotes_escaped, lines)
             return csv.reader(escaped, delimiter=self.delimiter, doublequote=False, escapechar="\\", strict=True)
@@ -100,12 +107,18 @@ class Dialect:
 
 
 def _only_quotes_escaped(line: str) -> str:
-    """Backslashes before anything but a quote or a backslash are doubled, so that reading leaves them: C:\\temp."""
+    """Double the backslashes that escape nothing, so that the CSV reader keeps them: those of ``C:\\temp``."""
     return re.sub(r'\\(["\\])|\\', lambda match: match[0] if match[1] else "\\\\", line)
 
 
 def delimiter_of(header: str, behind: list[str], usual: str) -> str:
-    """What parts the cells, by a table's header and first row; the usual one where nothing else fits both."""
+    """The character between cells, told by the header and the first row.
+
+    Args:
+        header: the first line.
+        behind: the lines behind it.
+        usual: what the file's ending stands for; it counts if it splits the header, or if nothing else fits.
+    """
     columns = {each: len(next(csv.reader([header], delimiter=each))) for each in _DELIMITERS}
     if columns[usual] > 1:
         return usual
@@ -118,17 +131,19 @@ def delimiter_of(header: str, behind: list[str], usual: str) -> str:
 
 @dataclass
 class Signs:
-    """What speaks for quotes, and what speaks for characters.
+    """How often lines look as if quotes enclose cells, and how often as if they are characters of the text.
 
     Attributes:
-        wrapped: cells that begin and end with a quote and have doubled ones inside.
-        split: records that are whole with quotes, and broken lines without.
-        joined: records of several lines that are rows by themselves.
-        open: cells that begin with a quote which does not close them, less the lines that are broken without quotes:
-            a cell over two lines makes one of each.
-        loose: cells with a quote that do not begin with one. Who doubles quotes, or escapes them, leaves none.
-        failures: records that quotes do not explain, counted up to one after which nothing is sure.
-        unclosed: the only failure is a quote that the text's last line, which has no end, does not close.
+        wrapped: cells that begin and end with a quote and have doubled quotes inside. For enclosing.
+        split: records with the right number of cells if quotes enclose, whose lines alone have a wrong number. For
+            enclosing.
+        joined: records over several lines, each of which alone has the right number of cells. For characters.
+        open: cells that begin with a quote and do not end with one, less the lines that alone have a wrong number of
+            cells (a quoted cell over two lines makes one of each). For characters.
+        loose: cells that have a quote, but not at the beginning. A program that doubles or escapes quotes writes none.
+        failures: records that cannot be read if quotes enclose. Counting ends at the first of them after which nobody
+            knows where the next record begins.
+        unclosed: the only failure is at the end of the file, whose last line has no line end: the file may be cut.
     """
 
     wrapped: int = 0
@@ -141,11 +156,11 @@ class Signs:
 
     @property
     def are_of_both(self) -> bool:
-        """Whether cells that a program quoted are too many for quotes that are characters."""
+        """Whether too many cells look quoted by a program for quotes to be characters."""
         return self.open < _STRONGER * self.wrapped
 
     def watch(self, line: str, delimiter: str) -> None:
-        """Count the cells of a line that begin with a quote."""
+        """Count a line's cells that begin with a quote as ``wrapped`` or ``open``."""
         for cell in line.rstrip("\r\n").split(delimiter):
             if cell.startswith('"'):
                 self.wrapped += _is_wrapped(cell)
@@ -156,18 +171,19 @@ Told = Literal["quotes", "backslash", "characters", "either", "unclear", "cut"]
 
 
 def tell(lines: list[str], whole: bool, columns: int, delimiter: str, before: Signs) -> Told:
-    """What quotes are in the lines from one on that has a cell which begins with one.
+    """What quotes mean in some lines, of which the first has a cell that begins with one.
 
     Args:
         lines: the first one begins a record.
-        whole: the text ends with them.
-        columns: of the header.
-        delimiter: parts the cells.
+        whole: whether the file ends with them.
+        columns: how many the header has.
+        delimiter: separates the cells.
         before: the open and wrapped cells of earlier lines; those of these lines are added.
 
     Returns:
-        ``either`` where both ways of reading fit, such as ``"Yes."``; ``unclear`` where there are signs of both;
-        ``cut`` where the text ends in a cell that a quote began.
+        ``quotes``, they enclose cells, and are doubled inside; ``backslash``, they enclose cells, and are escaped
+        inside; ``characters``, they are part of the text; ``either``, both ways of reading fit (``"Yes."``);
+        ``unclear``, there are signs of both; ``cut``, the file ends in the middle of a quoted cell.
     """
     signs = trial(lines, whole, columns, Dialect(delimiter))
     before.wrapped += signs.wrapped
@@ -185,7 +201,7 @@ def tell(lines: list[str], whole: bool, columns: int, delimiter: str, before: Si
 
 
 def is_escaped(lines: list[str], whole: bool, columns: int, delimiter: str) -> bool:
-    """Whether backslashes before quotes explain the lines better than doubled quotes do."""
+    """Whether more of the lines can be read if quotes are escaped by backslashes than if they are doubled."""
     if not any(ESCAPED in line for line in lines):
         return False
     escaped = trial(lines, whole, columns, Dialect(delimiter, backslash=True))
@@ -196,7 +212,7 @@ def is_escaped(lines: list[str], whole: bool, columns: int, delimiter: str) -> b
 
 
 def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Signs:
-    """Read lines with quotes, and count what speaks for them and against them."""
+    """Read lines as if quotes enclose cells, and count the signs for and against that."""
     signs = Signs()
     broken = 0
     for line in lines:
@@ -213,7 +229,7 @@ def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Sign
             cells = next(reader, None)
         except csv.Error:
             cut = not whole and text.number == len(lines) and len(text.taken) < len(lines)
-            signs.failures += not cut  # the last record goes on behind these lines
+            signs.failures += not cut  # if cut, the last record goes on behind these lines
             signs.unclosed = whole and signs.failures == 1 and _ends_open(text.taken, lines)
             if is_contained(text.taken):
                 continue
@@ -235,22 +251,23 @@ def _compare(cells: list[str], taken: list[str], columns: int, dialect: Dialect,
 
 
 def is_contained(taken: list[str]) -> bool:
-    """Whether a broken record is one line whose quotes are in pairs, so that the next line begins another one."""
+    """Whether a record that cannot be read is one line with an even number of quotes, so that the next line begins
+    another record."""
     return len(taken) == 1 and taken[0].count('"') % 2 == 0
 
 
 def begins_with_quote(line: str, delimiter: str) -> bool:
-    """Whether a cell of the line does."""
+    """Whether a cell of the line begins with a quote."""
     return '"' in line and (line.startswith('"') or f'{delimiter}"' in line)
 
 
 def _ends_open(taken: list[str], lines: list[str]) -> bool:
-    """Whether a broken record is the text's end, which has no line end."""
+    """Whether a record that cannot be read is the end of the file, and the file does not end with a line end."""
     return not lines[-1].endswith(("\n", "\r")) and taken == lines[-len(taken) :] and not is_contained(taken)
 
 
 def _is_closed(cell: str) -> bool:
-    """Whether a cell that begins with a quote ends with one, and all inside are doubled."""
+    """Whether a cell that begins with a quote also ends with one, and all quotes inside are doubled."""
     return len(cell) > 1 and cell.endswith('"') and '"' not in cell[1:-1].replace('""', "")
 
 
@@ -259,7 +276,8 @@ def _is_wrapped(cell: str) -> bool:
 
 
 def _all_quoted(lines: list[str], delimiter: str) -> bool:
-    """Whether quotes are around every cell of a column, or just around the cells with a comma, as spreadsheets do."""
+    """Whether quotes are around all cells of some column, or around exactly the cells with a comma, as spreadsheets
+    write them."""
     rows = [line.rstrip("\r\n").split(delimiter) for line in lines if line.strip()]
     columns = list(zip(*rows, strict=False))
     if len(rows) > 1 and any(all(cell.startswith('"') for cell in column) for column in columns):

@@ -1,10 +1,9 @@
-"""Which files of a folder are a task's rows, and what is said of the others.
+"""Choose the files of a folder that are a task's training rows, and report the others.
 
-A folder is one task in several files. Where it holds training data beside validation or test data, as a data set cloned
+A folder is one task in several files. If it holds training data beside validation or test data, as a data set cloned
 from the hub does (``train-00000-of-00002.parquet``, ``dev.jsonl``, ``data/test.csv``, ``test/0000.parquet``), only the
-training data are read. Where it cannot be told what is meant (held-out rows only, several subsets, the same data in two
-formats), the user is asked. Every file that is not read is named. Rejected: reading whatever there is, and trusting
-``README.md``, whose list of files is often older than the files.
+training data are read. If it is not clear what is meant (no training data, several subsets, the same data in two
+formats), the user is asked by an error. Every file that is not read is named. See docs/decisions.md, folder-by-names.
 """
 
 from __future__ import annotations
@@ -18,32 +17,33 @@ from tdro.data.read.splits import HELD_OUT, TRAIN, split_of, without_split
 from tdro.errors import UserError
 from tdro.recipe.source_kinds import ENDINGS
 
-# Beside data files, one of these is likely data that was forgotten: part-3.jsonl.zst, more.xlsx.
+# Names of data in formats that are not read, such as part-3.jsonl.zst or more.xlsx. They must not be left out silently.
 _OTHER_DATA = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)\.|\.(arrow|xlsx?|ods|zip|zst|xz|bz2|7z)$", re.I)
 _ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "croissant.json"}
 _TEXT_ABOUT = re.compile(r"(readme|licen[cs]e|citation|changelog|notice)\b.*|.*\.md", re.I)
-_OF_ITS_OWN = {
+_OF_ITS_OWN = {  # a folder with such a file is not a task's folder of data files, but
     "mixture.json": "a mixture",
     "corpus.jsonl": "a folder in BEIR's layout",
     "state.json": "a saved data set",
 }
 _SHARD = re.compile(r"(.*?)[-_.]?\d{5}-of-\d{5}")  # train-00000-of-00002, en-train-00000-of-00002
-_DEEPEST = 4  # data/en/train/0000.parquet
+_DEEPEST = 4  # folders within folders that are looked into, such as data/en/train/0000.parquet
 _SHOWN = 6
 
 
 def files_in(folder: Path, wanted: str | None = None) -> tuple[list[Path], list[str]]:
-    """The data files of a folder that are read, by name, and a line about what is not.
+    """The data files of a folder that are read, sorted by name, and notes about what is not read.
 
-    The folder's own files are its data; the folders in it are looked at where it has none. A link that leads nowhere is
-    among the files, and refused later: a part of the data is not left out silently.
+    If data files are in the folder itself, only these count; else those in the folders within it. A broken link counts
+    as a file, and is refused later, so that no part of the data is left out silently. Names that begin with a dot do
+    not count.
 
     Args:
-        folder: looked into; names that begin with a dot are not.
-        wanted: the split to read; None for ``train`` where there are splits, or else for everything.
+        folder: to look into.
+        wanted: the split to read. None for ``train`` if the names tell of splits, and else for all files.
 
     Raises:
-        UserError: there is no data, or it cannot be told which is meant.
+        UserError: there is no data, or it is not clear which data are meant.
     """
     every = sorted(_walk(folder, 0, set()))
     own = [file for file in every if _is_data(file) and file.parent == folder]
@@ -64,7 +64,7 @@ def files_in(folder: Path, wanted: str | None = None) -> tuple[list[Path], list[
 
 
 def _walk(folder: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
-    """The files in a folder and the folders in it, but not those in folders that are something of their own."""
+    """All files in a folder and below. A folder that is something else (:data:`_OF_ITS_OWN`) comes as one path."""
     seen.add(folder.resolve())
     try:
         there = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -72,7 +72,7 @@ def _walk(folder: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
             path = folder / entry.name
             if entry.name.startswith((".", "__")):
                 continue
-            if not path.is_dir():  # a link in a circle is none
+            if not path.is_dir():  # nor is a link that leads in a circle
                 yield path
             elif depth < _DEEPEST and path.resolve() not in seen:
                 if any((path / name).is_file() for name in _OF_ITS_OWN):
@@ -94,13 +94,13 @@ def _stem(file: Path) -> str:
 
 
 def _split(folder: Path, file: Path) -> str | None:
-    """The split that a file's name tells, or the folder that it is in."""
+    """The split that a file's name tells or, if it tells none, the name of a folder that it is in."""
     parents = reversed(file.relative_to(folder).parent.parts)
     return next((split for name in (_stem(file), *parents) if (split := split_of(name))), None)
 
 
 def _of_split(folder: Path, found: Sequence[Path], wanted: str | None) -> list[Path]:
-    """The files of the wanted split; without one, those to train on."""
+    """The files of the wanted split; if that is None, those to train on."""
     by_split: dict[str | None, list[Path]] = {}
     for file in found:
         by_split.setdefault(_split(folder, file), []).append(file)
@@ -128,7 +128,7 @@ def _of_split(folder: Path, found: Sequence[Path], wanted: str | None) -> list[P
 
 
 def _refuse_several(folder: Path, read: Sequence[Path]) -> None:
-    """Raise where the files are of several data sets, or one file is there twice in other formats."""
+    """Raise if the files belong to several data sets, or if a file is there in two formats."""
     groups: dict[tuple[str, ...], Path] = {}
     stems: dict[Path, Path] = {}
     for file in read:
@@ -156,7 +156,7 @@ def _refuse_beir(folder: Path, found: Sequence[Path]) -> None:
 
 
 def _nothing(folder: Path, every: Sequence[Path], others: Sequence[Path]) -> str:
-    """What to say of a folder without data files."""
+    """The error for a folder without data files."""
     for path in every:
         own = next((what for name, what in _OF_ITS_OWN.items() if path.is_dir() and (path / name).is_file()), None)
         if own:
@@ -170,7 +170,7 @@ def _nothing(folder: Path, every: Sequence[Path], others: Sequence[Path]) -> str
 
 
 def _notes(folder: Path, read: Sequence[Path], others: Sequence[Path]) -> list[str]:
-    """What is not read, in a line; and what is empty."""
+    """A line that names the files that are not read, and a line for each empty file."""
     unread = [str(file.relative_to(folder)) for file in others if not _TEXT_ABOUT.fullmatch(file.name)]
     notes = []
     if unread:

@@ -1,8 +1,8 @@
-"""Which columns that are not read judge the pairs: 0 and 1, true and false, a grade, a score, "relevant".
+"""Find columns that are not read, but judge the pairs: 0 and 1, true and false, a grade, a score, "relevant".
 
-A pair that is judged wrong must not become a positive because its judgement stands under a name that nobody thought
-of. So the values of every column that is not read are looked at, until one shows that the column is something else.
-Rejected: names alone (``is_duplicate``, ``y``, ``gold``, …: there is always another).
+A pair that is judged wrong must not become a positive just because the judgement is in a column with a name that nobody
+thought of. So the values of every column that is not read are looked at, until one of them shows that the column holds
+something else. See docs/decisions.md, judgements-by-value.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tdro.data.read.cells import is_missing, yes_or_no
 from tdro.data.read.column_names import LABELS, bare, is_count, is_judgement
 from tdro.data.read.layout import Certain, Layout, Unclear, judged
 
-_DISTINCT = 8  # values of a column that are kept
-_COLUMNS = 1_000  # that are kept; an object whose keys are ids has millions
-_LEAST, _MOST = -1.0, 5.0  # of grades and scores: cosines from -1, stars to 5
-_WORDS = {  # where all values of a column are among these, it is a judgement
+_DISTINCT = 8  # how many different values of a column are kept
+_COLUMNS = 1_000  # how many columns are kept; rows whose keys are ids have millions
+_LEAST, _MOST = -1.0, 5.0  # grades and scores lie between: cosines begin at -1, stars end at 5
+_WORDS = {  # a column in which all values are among these is a judgement
     *("relevant", "irrelevant", "not relevant", "not_relevant", "nonrelevant", "non-relevant", "highly relevant"),
     *(
         "partially relevant",
@@ -39,10 +39,11 @@ _OTHER = "other"
 
 
 class Unread:
-    """The columns that were not read, and what they hold as far as it may be a judgement.
+    """The columns that were not read, and their values as long as these may be judgements.
 
     Attributes:
-        seen: by column, its first distinct grades; ``["other"]`` where it holds something else.
+        seen: column to its first 8 different values, each as a grade (``"1"``, ``"relevant"``); ``["other"]`` once a
+            value has shown that the column is no judgement.
     """
 
     def __init__(self, seen: Mapping[str, list[str]] | None = None) -> None:
@@ -50,7 +51,7 @@ class Unread:
         self._others = {key for key, values in self.seen.items() if values == [_OTHER]}
 
     def add(self, row: Mapping[str, Any], keys: Iterable[str]) -> None:
-        """Look at the columns of a row."""
+        """Look at the values that a row has in these columns."""
         for key in keys:
             if key in self._others:
                 continue
@@ -70,7 +71,13 @@ class Unread:
                 values.append(grade)
 
     def judgement(self, layout: Layout, known: Mapping[str, str]) -> Unclear | None:
-        """What to ask if one of the columns judges the pairs of this layout and the user has not said what it means."""
+        """What to ask the user if one of the columns judges the pairs; None if there is none, or if they have said
+        already what it means.
+
+        Args:
+            layout: which columns are read.
+            known: the columns that the user named; with ``label`` among them, nothing is asked.
+        """
         if "label" in known:
             return None
         for key, values in self.seen.items():
@@ -79,15 +86,21 @@ class Unread:
         return None
 
     def judges(self, negatives: bool) -> str:
-        """The column that judges rows whose positives are called so, with or without negatives; empty for none."""
+        """The column that judges the rows of a mixture file, whose positives are named so; empty if there is none.
+
+        Args:
+            negatives: whether the rows have negatives.
+        """
         return next((key for key, values in self.seen.items() if _judges(key, values, "named", negatives)), "")
 
 
 def _judges(key: str, values: Sequence[str], by: Certain, negatives: bool) -> bool:
-    """Whether a column with these values, as far as they are grades, may say that some positives are none.
+    """Whether a column may say that some of the positives are wrong.
 
-    A name such as ``label`` is enough where the positives are only called ``answer`` or ``document``. Where they are
-    called ``positive``, it takes such a name and grades that differ; else grades that differ, whatever the name.
+    If the positives are in a column named ``positive``, it must have a name such as ``label``, and different grades. If
+    they are in one named ``answer`` or ``document``, such a name is enough, and so are different grades under any name.
+    If the user named the column of the positives, it takes different grades, under any name. Different grades do not
+    count in rows that have negatives.
     """
     if values[:1] == [_OTHER]:
         return by == "answers" and bare(key) in LABELS
@@ -100,7 +113,7 @@ def _judges(key: str, values: Sequence[str], by: Certain, negatives: bool) -> bo
 
 
 def _grade(value: object, any_number: bool) -> str | None:
-    """A value as a grade; None where it is something else. Of other columns than judgements, large numbers are none."""
+    """A value as a grade, such as ``"1"``; None if it is no grade. Numbers beyond 5 count only if ``any_number``."""
     if (yes := yes_or_no(value)) is not None:
         return "1" if yes else "0"
     if isinstance(value, str):

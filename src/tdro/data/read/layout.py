@@ -1,7 +1,8 @@
-"""Which columns of a row hold the query, the positives, the negatives and the id; or why that cannot be told.
+"""Decide which columns of a row hold the query, the positives, the negatives and the id, by the columns' names.
 
-The one rule, for every command. Where names have one meaning it is taken, where they have two, :class:`Unclear` says
-what to ask. What the user said in ``columns`` always counts; an empty name there means that no column is.
+Every command uses this rule. Where the names have one meaning, it is taken. Where they have several, :class:`Unclear`
+says what to ask the user. What the user wrote in ``columns`` always counts; an empty name there (``negatives: ''``)
+means that no column holds this.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ class Layout:
     """Which keys of a row hold what.
 
     Attributes:
-        id: possibly no key of the row.
-        query: the key.
-        positives: keys, at least one.
-        negatives: keys, possibly none.
-        label: the key of a judgement, 1 where the positives are answers; empty for none.
-        unread: the keys that are none of these.
-        columns: what says in ``columns`` that these are the query and the positives.
-        by: how it is known that the positives are positives: they are ``named`` so, the user said so (``given``), or
-            they are ``answers``, which they may be for some rows only.
-        guessed: whether a name is none of the well-known ones.
+        id: the key of the id; rows need not have it.
+        query: the key of the query.
+        positives: the keys of the positives, at least one.
+        negatives: the keys of the negatives, possibly none.
+        label: the key of a judgement, which is 1 where the positives are right; empty if there is none.
+        unread: all other keys.
+        columns: what the user would write in ``columns`` to name this query and these positives.
+        by: why the positives are taken for positives: ``named``, by a name such as ``positive``; ``given``, the user
+            said so; ``answers``, by a name such as ``answer``, which may be right for some rows only.
+        guessed: whether one of the names is not well known, so that the choice should be reported.
     """
 
     id: str
@@ -64,13 +65,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Unclear:
-    """Why the columns cannot be told.
+    """Why it cannot be decided which column holds what, and what to ask the user.
 
     Attributes:
-        problem: for people.
-        known: the columns that can be told.
-        candidates: the keys that another may be.
-        answer: columns that the user could say, as likely as not right.
+        problem: one sentence.
+        known: what is decided already: ``query`` or ``positives`` to the column.
+        candidates: what is not: to the columns that it may be.
+        answer: an example of what the user could write in ``columns``, probably right; empty if there is none.
     """
 
     problem: str
@@ -79,12 +80,12 @@ class Unclear:
     answer: dict[str, str] = field(default_factory=dict)
 
     def with_answer(self, likely: dict[str, str]) -> Unclear:
-        """The same, with an answer, in the order in which people read columns."""
+        """The same with an example answer, sorted as id, query, positives, negatives, label."""
         return replace(self, answer={what: likely[what] for what in _ORDER if what in likely})
 
     @property
     def question(self) -> str:
-        """The problem, and what may be written into a recipe."""
+        """The problem, and an example of what to write into a recipe."""
         if not self.answer:
             return self.problem
         answer = ", ".join(f"{what}: {name!r}" for what, name in self.answer.items() if len(name) < 200)
@@ -92,12 +93,12 @@ class Unclear:
 
 
 def layout_of(keys: Sequence[str], columns: Mapping[str, str] | None = None) -> Layout | Unclear:
-    """The layout of rows with these keys.
+    """The layout of rows with these keys, or what to ask.
 
     Args:
-        keys: of a row, or of all rows.
-        columns: what the user said: names of ``id``, ``query``, ``positives``, ``negatives`` and ``label``. A name of
-            passages also stands for itself with a number behind it (``bad`` for ``bad_1``).
+        keys: the keys of one row, or those of all rows.
+        columns: what the user said: the column's name by ``id``, ``query``, ``positives``, ``negatives`` or ``label``.
+            A name of positives or negatives also stands for numbered ones: ``bad`` for ``bad_1`` and ``bad_2``.
     """
     wanted = tuple(columns.items()) if columns else ()
     return (_layout if len(keys) <= 50 else _layout.__wrapped__)(tuple(keys), wanted)
@@ -135,13 +136,13 @@ def _layout(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> Layo
 
 
 def judged(positives: str, label: str, known: Mapping[str, str], values: Sequence[str] = ()) -> Unclear:
-    """What to ask about a column that judges the pairs.
+    """What to ask the user about a column that judges the pairs.
 
     Args:
-        positives: the column that is judged.
-        label: the column of judgements.
-        known: the columns that can be told.
-        values: the judgements, as far as they are known.
+        positives: the column of the positives.
+        label: the column that judges them.
+        known: what is decided already, as in :class:`Unclear`.
+        values: the different judgements that were seen.
     """
     named = label
     seen = f" (it is {' or '.join(sorted(values))})" if 0 < len(values) < 8 else ""
@@ -154,20 +155,21 @@ def judged(positives: str, label: str, known: Mapping[str, str], values: Sequenc
 
 
 def _of(name: str, what: str, keys: Sequence[str]) -> tuple[str, ...]:
-    """The keys that a given name stands for."""
+    """The keys that a name in ``columns`` stands for; ``what`` is ``query``, ``positives``, …"""
     if what in ("positives", "negatives"):
         return family(name, keys) if name else ()
     return (name,) if name and name in keys else ()
 
 
 def _identity(keys: Sequence[str]) -> tuple[str, ...]:
-    """The first of the names that an id has, as it stands there or in another spelling."""
+    """The key of the id: the first of the usual names that is there, in any spelling; empty if none is."""
     found = [name for name in IDS if name in keys] or [key for key in keys if bare(key) in map(bare, IDS)]
     return tuple(found[:1])
 
 
 def _negatives(keys: Sequence[str]) -> tuple[str, ...]:
-    """All keys of negatives, numbered ones in their order. DPR's random ones do not count beside its hard ones."""
+    """All keys of negatives, numbered ones in their order. In DPR's files, the random negatives do not count if there
+    are hard ones too."""
     found = [key for key in keys if is_negative(key)]
     if any(bare(key) == "hardnegativectxs" for key in found):
         found = [key for key in found if bare(key) != "negativectxs"]
@@ -175,32 +177,39 @@ def _negatives(keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _in_order(keys: Sequence[str]) -> tuple[str, ...]:
-    """Keys as they come, numbered ones by their numbers."""
+    """Keys in their order, but numbered ones sorted by their numbers."""
     return tuple(dict.fromkeys(member for key in keys for member in family(stem(key), keys) or (key,)))
 
 
 def _query(keys: Sequence[str]) -> tuple[str, ...]:
     found = in_groups(keys, QUERIES)
-    if any(bare(key) == "query" for key in found):  # beside a query, a prompt is an instruction (FlagEmbedding)
+    if any(bare(key) == "query" for key in found):  # then "prompt" is an instruction, as in FlagEmbedding's files
         found = [key for key in found if bare(key) != "prompt"]
     return tuple(found)
 
 
 def _answers(keys: Sequence[str], query: Sequence[str]) -> tuple[str, ...]:
-    """The columns that may be the positives where none is called so."""
+    """The keys that may be the positives if none is named ``positive``: ``answer``, ``document``, …"""
     left = [key for key in keys if key not in query]
     found = in_groups(left, ANSWERS)
     if found and bare(found[0]) in ANSWERS[0]:
         found += [key for key in left if bare(key) in LONG and key not in found]
     if not found and [bare(key) for key in query] == ["messages"]:
-        return tuple(query)  # a question and its answer
+        return tuple(query)  # the same conversation holds the question and its answer
     return tuple(found)
 
 
 def _unclear(
     keys: Sequence[str], columns: dict[str, str], found: Mapping[str, tuple[str, ...]], by: Certain
 ) -> Unclear | None:
-    """What to ask if the query or the positives are not there, or may be several columns."""
+    """What to ask if there is no query or no positive, or if several columns may be it; None if all is clear.
+
+    Args:
+        keys: of the row.
+        columns: what the user said.
+        found: the keys that may be the ``query`` and the ``positives``.
+        by: as in :class:`Layout`.
+    """
     families = {what: list(dict.fromkeys(map(stem, names))) for what, names in found.items()}
     several = {
         "query": len(found["query"]) > 1,

@@ -1,8 +1,8 @@
-"""The values of one source become rows: the columns are told by each file's first rows, and what is not read is kept.
+"""Turn the raw values of a source into rows; which column holds what is decided by each file's first 500 rows.
 
-Check, build and init read through here, so that they mean the same by the same file. What a single row cannot show, the
-first rows and the whole source do: which of its columns are the texts of lists, and that a column nobody reads judges
-the pairs. Rejected: telling the columns by each row's own keys (a row that lacks its positive would get another one).
+The commands check, build and init all read through here, so that they agree on what a file says. Two things cannot be
+seen in a single row, and are decided by the first rows and by the whole source: which columns hold lists that were
+written as text, and whether a column that is not read judges the pairs. See docs/decisions.md, columns-by-first-rows.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from tdro.data.read.sources import Part
 from tdro.recipe.source_kinds import TABLES
 
 Rows = Sequence[Mapping[str, Any]]
-_LAYOUTS = 1_000  # of rows with different keys that are kept
-LOOKED = 500  # first values of a file by which its columns are told
-_STRICT = ("named", "given", "answers")  # the later, the sooner a column is taken for a judgement
+_LAYOUTS = 1_000  # how many layouts are remembered, of rows with different keys
+LOOKED = 500  # how many values at a file's beginning decide which column holds what
+_STRICT = ("named", "given", "answers")  # from the layouts least to those most likely to need a judgement
 
 
 class Reader:
-    """Reads a source's parts one after the other.
+    """Reads the parts (files) of a source one after the other: ``open`` a part, give every value of it to ``row``, and
+    call ``end`` after the last part.
 
     Args:
         columns: what the user said, as :func:`tdro.data.read.layout.layout_of` takes it.
-        seen: what was not read so far, for a source that is gone on with.
+        seen: what an interrupted build had seen in the columns that are not read: its ``unread.seen``.
 
     Attributes:
-        unread: the columns that were not read.
-        lists: those whose cells were read as the lists that they are the texts of.
-        layout: of the last part that was opened; None before.
+        unread: the columns that were not read so far.
+        lists: the columns whose cells were read as lists that had been written as text.
+        layout: the layout of the last part that was opened; None before.
     """
 
     def __init__(self, columns: Mapping[str, str] | None, seen: Mapping[str, list[str]] | None = None) -> None:
@@ -48,13 +49,13 @@ class Reader:
         self._wanted = self.columns
         self._layouts: dict[tuple[str, ...], Layout | Unclear] = {}
         self._lists = Lists()
-        self._judged: Layout | None = None  # the layout whose positives are least sure
+        self._judged: Layout | None = None  # of all layouts, the one whose positives are least certain
 
     def open(self, part: Part) -> Unclear | None:
-        """Look at the first rows of a part, whose rows are read next.
+        """Look at the first rows of the part that is read next.
 
         Returns:
-            What must be asked first, where its columns cannot be told.
+            What to ask the user, if it is not clear which column holds what; else None.
         """
         rows = first_rows(part)
         layout = common_layout(rows, self.columns)
@@ -88,13 +89,14 @@ class Reader:
         return row_by(layout, raw, self._file, line, lists=self._lists)
 
     def end(self) -> Unclear | None:
-        """What must be asked after all rows: what a column means that judges them."""
+        """What to ask the user after all rows: what a column means that judges the pairs; None if there is none."""
         return self.unread.judgement(self._judged, self.columns) if self._judged else None
 
     def _layout_by(self, keys: tuple[str, ...]) -> Layout | Unclear:
-        """The layout of a row of the part: the part's, or its own where it has other names for both sides.
+        """The layout of a row with these keys: that of the part, or its own if it has other names for both sides.
 
-        A row with the file's query, without its positives, and with an ``answer`` is not read: that is another column.
+        A row may have the part's query, but lack its positives. Then a column ``answer``, if it has one, is not taken
+        for the positives: in the other rows, it is a column beside them.
         """
         if (known := self._layouts.get(keys)) is not None:
             return known
@@ -116,25 +118,26 @@ class Reader:
 
 
 def notes(unread: Sequence[str], lists: Sequence[str]) -> list[str]:
-    """Lines for people: which columns of a source were read as lists, and which were not read."""
+    """Notes for people: which columns were read as lists, and which were not read."""
     lines = [f"read as lists, which their cells are the texts of: {listed(lists)}"] if lists else []
     return [*lines, f"not read: {listed(unread, None)}"] if unread else lines
 
 
 def first_rows(part: Part) -> Rows:
-    """The objects among a part's first values."""
+    """The rows among the first 500 values of a part."""
     return [value for _, _, value in itertools.islice(part.read(0, 1), LOOKED) if isinstance(value, dict)]
 
 
 def keys_of(rows: Rows) -> tuple[str, ...]:
-    """All keys of rows, in the order in which they come."""
+    """All keys of some rows, in the order in which they come."""
     return tuple(dict.fromkeys(str(key) for row in rows for key in row))
 
 
 def common_layout(rows: Rows, columns: Mapping[str, str]) -> Layout | Unclear | None:
-    """The layout of all rows together, or of most of them where they have several; None without rows.
+    """One layout for all rows: that of all their keys together or, if these are unclear, that of most rows.
 
-    What is asked has an answer that is likely right: the shortest texts are the queries, the longest the positives.
+    If there is none, the question comes with an example answer, in which the shortest texts are the queries, and the
+    longest the positives. Without rows, it is None.
     """
     if not rows:
         return None
@@ -153,7 +156,7 @@ def common_layout(rows: Rows, columns: Mapping[str, str]) -> Layout | Unclear | 
 
 
 def _missing(columns: Mapping[str, str], layout: Layout, keys: Sequence[str]) -> Unclear | None:
-    """A column that the user named and that is not there."""
+    """What to say if a column that the user named is not there."""
     there = {"id": layout.id in keys, "negatives": bool(layout.negatives), "label": layout.label in keys}
     for what, name in columns.items():
         if name not in ("", what) and not there.get(what, True):
@@ -162,7 +165,7 @@ def _missing(columns: Mapping[str, str], layout: Layout, keys: Sequence[str]) ->
 
 
 def _neither_yes_nor_no(rows: Rows, layout: Layout) -> Unclear | None:
-    """A label of which the first rows show that it says more than yes and no."""
+    """What to say if the label has other values than yes and no in the first rows."""
     for row in rows if layout.label else ():
         if not is_missing(value := row.get(layout.label)) and yes_or_no(value) is None:
             return Unclear(
@@ -177,9 +180,10 @@ def _is_table(file: str) -> bool:
 
 
 def _are_lists(rows: Rows, key: str, table: bool) -> bool:
-    """Whether the texts of a column are the texts of lists or passages, words for nothing aside.
+    """Whether a column's cells are lists (or passage objects) that were written as text; empty cells do not count.
 
-    All of them; in a table, whose cells cannot be lists, one is enough. Some may be cut and be lists no more.
+    At least one cell must be a whole list. The others must at least begin as one, for a spreadsheet may have cut them;
+    but in a table, where lists can only be written as text, one whole list is enough.
     """
     values = [value for row in rows if not is_missing(value := row.get(key))]
     texts = [value for value in values if isinstance(value, str)]
@@ -189,7 +193,7 @@ def _are_lists(rows: Rows, key: str, table: bool) -> bool:
 
 
 def _likely(rows: Rows, unclear: Unclear) -> dict[str, str]:
-    """What the user could say; nothing where there are no texts for it."""
+    """An example of what the user could write in ``columns``; empty if too few columns hold texts."""
     lengths = {}
     for key in keys_of(rows):
         sizes = [size for row in rows if (size := _length(row.get(key)))]
@@ -208,7 +212,7 @@ def _likely(rows: Rows, unclear: Unclear) -> dict[str, str]:
 
 
 def _length(value: object) -> int:
-    """Of a text, or of the first in a list; 0 for anything else."""
+    """The length of a text, or of the first text in a list; 0 for anything else."""
     if isinstance(value, list) and value:
         value = value[0]
     return len(value) if isinstance(value, str) and not value.isdecimal() else 0

@@ -1,10 +1,9 @@
-"""One raw value becomes a row, or says why not: cleaned, every change named.
+"""Turn one raw value into a clean row, or say why it is none; every change is reported.
 
-Which columns are read says :mod:`tdro.data.read.layout`, what a cell means :mod:`tdro.data.read.cells`. What can be
-mended
-without guessing is mended (a control character, an empty negative); a row without a query or a positive is dropped;
-what only looks wrong is kept. Whatever is done to a row, a :class:`Problem` says so. Rejected: pydantic, whose errors
-say what a model wanted and not what becomes of the row.
+:mod:`tdro.data.read.layout` decides which columns are read, and :mod:`tdro.data.read.cells` what a cell means. What can
+be repaired without guessing is repaired (a control character, an empty negative). A row without a query or a positive
+is dropped. What only looks wrong is kept. Whatever is done to a row, a :class:`Problem` says so. See docs/decisions.md,
+rows-with-problems.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ from tdro.data.read.column_names import shown_key
 from tdro.data.read.layout import Layout, Unclear, layout_of
 from tdro.data.same_text import normalise
 
-LONGEST_TEXT = 100_000  # characters; more than any model reads, and no passage
+LONGEST_TEXT = 100_000  # characters; more than any model reads, and more than a passage has
 
 Action = Literal["dropped", "repaired", "kept", "refused"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong, and what is done about it.
+    """Something wrong in a file, and what is done about it.
 
     Attributes:
-        file: the path, or the source's name, as the user gave it.
-        line: from 1; None where it is about the whole file.
-        kind: a slug such as ``not-json``.
-        message: for people, one line.
-        action: ``dropped``, the row is left out; ``repaired``, it is read with the change that :data:`REPAIRS` tells;
-            ``kept``, it is read as it is; ``refused``, nothing more of the file is read.
+        file: the path or the source's name, as the user gave it.
+        line: the line, from 1; None if it is about the whole file.
+        kind: a short name, such as ``not-json``.
+        message: one line for people.
+        action: ``dropped``, the row is left out; ``repaired``, the row is read with a change, which :data:`REPAIRS`
+            names for each kind; ``kept``, it is read as it is; ``refused``, nothing more of the file is read.
     """
 
     file: str
@@ -54,8 +53,8 @@ class Problem:
     action: Action
 
 
-class Row(NamedTuple):  # not a frozen dataclass, which takes three times as long to make
-    """A query, the passages that answer it (at least one), and hard negatives (possibly none)."""
+class Row(NamedTuple):  # a frozen dataclass takes three times as long to make
+    """A training row: a query, the passages that answer it (at least one), and hard negatives (possibly none)."""
 
     id: str
     query: str
@@ -84,7 +83,7 @@ _MESSAGES = {
     "several-messages": "not one question, or not one answer",
     "system-message": "a system message; say what a query asks for as the task's instruction",
 }
-REPAIRS = {  # what "repaired" means
+REPAIRS = {  # kind of problem to what was done to the text where the action is "repaired"
     "null": "left out",
     "wrong-type": "left out",
     "empty-text": "left out",
@@ -112,17 +111,21 @@ def row_from(
     columns: Mapping[str, str] | None = None,
     longest: int = LONGEST_TEXT,
 ) -> tuple[Row | None, list[Problem]]:
-    """The row of a raw value, and all that was wrong with it. Without a row, every problem's action is ``dropped``.
+    """The row of one raw value, and everything that was wrong with it.
 
-    A passage may be a text, messages, or an object of ``text`` and ``title`` (then it is ``"title text"``); a column of
-    passages may hold one or a list. Texts are the same if :func:`tdro.data.same_text.normalise` says so.
+    A column of passages may hold one passage or a list. A passage may be a text, chat messages, or an object with
+    ``text`` and perhaps ``title``, which becomes ``"title text"``. Two texts are the same if they are equal after
+    :func:`tdro.data.same_text.normalise`.
 
     Args:
-        raw: as JSON gives it: an object of one of the known schemas.
-        file: for the problems.
-        line: for the problems, and the row's id where it has none.
-        columns: the file's names, as :func:`tdro.data.read.layout.layout_of` takes them.
-        longest: characters of a text above which it is cut.
+        raw: the value as JSON gives it, an object in one of the known layouts.
+        file: named in the problems.
+        line: named in the problems; it is also the row's id if the row has none.
+        columns: what the user said, as :func:`tdro.data.read.layout.layout_of` takes it.
+        longest: a text of more characters is cut.
+
+    Returns:
+        The row, or None; and the problems. If there is no row, all of them have the action ``dropped``.
     """
     if not isinstance(raw, dict):
         hint = "; `jq -c '.[]' FILE` makes lines of it" if isinstance(raw, list) else ""
@@ -138,7 +141,7 @@ def row_by(
     longest: int = LONGEST_TEXT,
     lists: Lists = NO_LISTS,
 ) -> tuple[Row | None, list[Problem]]:
-    """As :func:`row_from`, of an object by a layout; ``lists`` says which cells are the texts of lists."""
+    """:func:`row_from` for an object whose layout is known; ``lists`` says which cells are lists written as text."""
     if isinstance(layout, Unclear):
         return None, [Problem(file, line, "unknown-columns", layout.problem, "dropped")]
     if layout.label and not (yes := yes_or_no(raw.get(layout.label))):
@@ -214,7 +217,7 @@ def _texts(raw: Mapping[str, Any], layout: Layout, lists: Lists, cleaner: _Clean
 
 
 class _Cleaner:
-    """Cleans the texts of one row and keeps notes: what kind of problem, where, how often."""
+    """Cleans the texts of one row, and counts what was wrong: kind of problem to place to how often."""
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
@@ -225,7 +228,7 @@ class _Cleaner:
         places[place] = places.get(place, 0) + 1
 
     def text(self, value: object, place: str) -> str:
-        """The cleaned text; empty, and noted, where there is none."""
+        """The cleaned text; empty, with a note, if the value is not a text or has nothing in it."""
         if not isinstance(value, str):
             self.note("null" if value is None else "wrong-type", place)
             return ""
@@ -249,11 +252,11 @@ class _Cleaner:
         return bare
 
     def texts(self, passages: Sequence[object], place: str) -> list[str]:
-        """The cleaned texts of passages."""
+        """The cleaned texts of passages, without the empty ones."""
         return [text for passage in passages if (text := self.text(passage, place))]
 
     def identity(self, value: object, line: int) -> str:
-        """The row's id as a text, or the line's number."""
+        """The row's id as a text; the line's number if it has none."""
         if value is None:
             return str(line)
         if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 128:
@@ -263,7 +266,7 @@ class _Cleaner:
         return self.text(value, "the id") or str(line)
 
     def problems(self, file: str, line: int, dropped: bool = False) -> list[Problem]:
-        """A problem a kind, in the order in which they were found."""
+        """One problem for each kind, in the order in which they were found."""
         found = []
         for kind, places in self.notes.items():
             where = ", ".join(place if n == 1 else _several(n, place) for place, n in places.items())
@@ -274,7 +277,7 @@ class _Cleaner:
 
 
 def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:
-    """Positives that are not the query, negatives that are no positives, and no text twice."""
+    """The positives without the query, and the negatives without the positives; no text twice."""
     if different([query, *positives, *negatives]):
         return positives, negatives
     asked = normalise(query)
@@ -296,12 +299,12 @@ def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _
 
 
 def _several(number: int, place: str) -> str:
-    """``2 negatives``; what stands in brackets behind a place stays there."""
+    """``2 negatives`` of 2 and ``negative``; ``2 negatives (…)`` of ``negative (…)``."""
     what, bracket, more = place.partition(" (")
     return f"{number} {what}s{bracket}{more}"
 
 
 def _type(value: object) -> str:
-    """A JSON value's type in JSON's words."""
+    """What a JSON value is, in words for people: ``a list``."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")

@@ -1,11 +1,10 @@
-"""Where training rows come from: a file, a folder (of files, in BEIR's layout, of save_to_disk), a file or data set on
-the hub.
+"""Open a source of training rows: a file, a folder, a file on the hub, or a data set there.
 
-``open_source`` says what a source's content is (by its bytes, or the hub's commit) and gives its parts; each part is
-read from one end to the other and can be begun anywhere, so that a build goes on after a kill. What a value means is
-not decided here but in :mod:`tdro.data.read.rows`. Rejected: ``datasets.load_dataset`` for files too (it converts them
-whole into a cache of its own, one wrong row ends it without a line number, and an archive of a JSONL file becomes a
-single row with all of the file in it), and modification times as content (they change with a copy).
+A folder may hold data files, be in BEIR's layout, or come from ``save_to_disk``. :func:`open_source` identifies the
+content of a source (by the SHA-256 of its bytes, or the hub's commit), so that a build knows whether it was built
+before. And it gives the source's parts. A part is read from its beginning or from any position that it gave before, so
+that a build that was stopped goes on. What a value means is decided in :mod:`tdro.data.read.rows`. See
+docs/decisions.md, sources-without-datasets.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from tdro.recipe.data_sections import Source
 
 Values = Iterator[tuple[int, int, object]]
-_MAGIC = {
+_MAGIC = {  # first bytes of a file to what it holds, and what the user can do
     b"PAR1": ("Parquet", "let it end in .parquet"),
     b"PK\x03\x04": ("a ZIP archive or a spreadsheet", "unpack it, or save it as CSV"),
     b"\x28\xb5\x2f\xfd": ("data packed by zstd", "unpack it, or pack it by gzip"),
@@ -54,14 +53,14 @@ _MAGIC = {
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a source.
+    """A file of a source, or a whole data set.
 
     Attributes:
         file: its name in problems.
-        read: from (position, line) yields a value's line, the position after it, and the value or a
-            :class:`tdro.data.read.rows.Problem`. The first position is 0, the first line 1.
-        size: the last position; None where it is not known.
-        unit: of positions: ``B`` (bytes) or ``rows``.
+        read: takes the position and line to begin at, 0 and 1 at the beginning. Yields a value's line, the position
+            behind it, and the value or a :class:`tdro.data.read.rows.Problem`.
+        size: the last position; None if it is not known.
+        unit: what positions count: ``B`` (bytes) or ``rows``.
     """
 
     file: str
@@ -72,13 +71,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Opened:
-    """A source that is there.
+    """A source that was found.
 
     Attributes:
-        content: what it holds, as digests: equal for equal content, wherever it lies.
-        files: those that are read; none for a data set on the hub.
-        parts: gives the parts; nothing is read before.
-        beside: what lies beside the files and is not read, a line each.
+        content: digests of what it holds. Equal content has equal ones, wherever it lies.
+        files: the files that are read; none for a data set on the hub.
+        parts: call it for the parts; nothing is read before.
+        beside: notes about files that lie there and are not read.
     """
 
     content: list[str]
@@ -88,15 +87,15 @@ class Opened:
 
 
 def open_source(source: Source) -> Opened:
-    """Find a source and say what its content is.
+    """Find a source, and identify its content.
 
-    A file's bytes are read once for their digest, which is remembered with size and time of the file.
+    To compute its digest, a file is read once; :mod:`tdro.data.read.file_digest` remembers it.
 
     Args:
-        source: the recipe's entry, or anything with its keys.
+        source: the recipe's entry.
 
     Raises:
-        UserError: it is not there, is of no known format, or the hub does not answer and never did.
+        UserError: the source is not there or in no known format, or the hub does not answer and has not before.
     """
     text = source.source
     path = Path(text).expanduser()
@@ -115,7 +114,7 @@ def open_source(source: Source) -> Opened:
 
 
 def refusal(parts: list[Part]) -> str:
-    """Why one of the parts cannot be read at all, with its place; empty where each begins with something else."""
+    """Why one of the parts cannot be read at all, with file and line; empty if all of them can."""
     for part in parts:
         first = next(part.read(0, 1), None)
         if first is not None and isinstance(first[2], Problem) and first[2].action == "refused":
@@ -125,7 +124,7 @@ def refusal(parts: list[Part]) -> str:
 
 
 def _folder(path: Path, split: str | None) -> Opened:
-    """A folder in BEIR's layout, one that ``save_to_disk`` made, or one of data files."""
+    """Open a folder in BEIR's layout, one that ``save_to_disk`` made, or one of data files."""
     if (path / CORPUS).is_file():
         return _beir(path, split or "train")
     if (path / "mixture.json").is_file():
@@ -143,7 +142,8 @@ def _content(file: Path) -> str:
 
 
 def _readable(file: Path) -> None:
-    """Raise for what no reader should begin with: it would wait for ever, or tell of a thousand broken lines."""
+    """Raise for a file that cannot be read or is in another format; its reader would wait for ever (a pipe), or report
+    a thousand broken lines."""
     try:
         str(file).encode()
         if not file.is_file():
@@ -161,7 +161,7 @@ def _readable(file: Path) -> None:
 
 
 def _format(file: Path) -> str:
-    """``jsonl``, ``parquet``, or a table's ending, by the file's ending."""
+    """The format by the file's ending: ``jsonl``, ``parquet``, ``.csv`` or ``.tsv``."""
     name = file.name.lower()
     plain = name.removesuffix(".gz")
     if plain.endswith(JSONL):
@@ -177,7 +177,7 @@ def _format(file: Path) -> str:
 
 
 def _format_of_archive(file: Path) -> str:
-    """``jsonl``, by the name of the archive or of the first file in it."""
+    """``jsonl``, if the name of the archive or that of the first file in it says so."""
     inside = first_member(file)
     if not inside or inside.lower().endswith(JSONL) or re.search(r"\.(jsonl|ndjson|json)\.t", file.name.lower()):
         return "jsonl"
@@ -190,7 +190,7 @@ def _part(file: Path) -> Part:
         if (form := form_of(file)) != "lines":
             return Part(str(file), lambda position, line: json_rows(file, form, position))
         plain = file.name.lower().endswith(JSONL)
-        size = file.stat().st_size if plain else None  # of a compressed file, positions are in what it holds
+        size = file.stat().st_size if plain else None  # in a compressed file, positions are those after decompression
         return Part(str(file), functools.partial(raw_rows, file), size, "B")
     if kind == "parquet":
         return Part(str(file), lambda position, line: parquet_rows(file, position), parquet_size(file))
@@ -222,7 +222,7 @@ def _saved(folder: Path, split: str | None) -> Opened:
 
 
 def _download(text: str) -> Path:
-    """A file of a data set's repository, by way of the hub client's cache; offline, what lies there."""
+    """Download a file of a data set's repository into the hub client's cache; offline, take it from there."""
     from huggingface_hub import hf_hub_download
 
     repository, revision, file = hub_file(text)
@@ -233,7 +233,7 @@ def _download(text: str) -> Path:
 
 
 def _on_the_hub(source: Source) -> Opened:
-    """A data set by its id, streamed at the commit that is the newest now; its own code is never run."""
+    """Open a data set by its id, at its newest commit. Rows are streamed, and the data set's own code is never run."""
     revision = remembered(f"revision of {source.source}", lambda: _revision(source.source))
     content = [source.source, revision, source.subset or "", source.split or "train"]
     return Opened(content, [], lambda: [_stream(source, revision)])
@@ -277,6 +277,6 @@ def _stream(source: Source, revision: str) -> Part:
 
 
 def _line(error: Exception) -> str:
-    """An error on one line."""
+    """An error as one line of at most 200 characters."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

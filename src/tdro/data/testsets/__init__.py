@@ -1,11 +1,13 @@
-"""Test sets: benchmarks by name, mteb's tasks, folders in BEIR's layout.
+"""Test sets: benchmarks by name, mteb's tasks, and folders in BEIR's layout.
 
-beir_data.py   Read a BEIR folder: passages, queries, and which passage is how relevant to which query.
-benchmarks.py  The benchmarks by name: which test sets they have, on which split, and where a local copy of each may
-               lie.
-find.py        From a name to BEIR folders: a folder, a group of test sets, a task of mteb's; local copies come first.
-mteb_task.py   mteb's retrieval tasks as BEIR folders: read by mteb's own loader, from the hub or a local copy, and
-               written once.
+beir_data.py   Read a test set from a BEIR folder: its passages, its queries, and how relevant which passage is to
+               which query.
+benchmarks.py  The benchmarks by name: which test sets they have, which split of each counts, and where local copies
+               may lie.
+find.py        Find test sets by a name: a folder, a benchmark (``beir``), or an mteb task; each becomes a BEIR
+               folder.
+mteb_task.py   Turn mteb's retrieval tasks into BEIR folders: mteb's own loader reads them, and they are written once.
 passages.py    A test set's passages: ids in a compact array, texts read from their file when they are asked for.
-test_texts.py  What training data must not contain: the queries of test sets, and the passages that answer them.
+test_texts.py  The texts that training data must not contain: the queries of test sets, and the passages that answer
+               them.
 """

@@ -1,11 +1,10 @@
-"""Read a BEIR folder: passages, queries, and which passage is how relevant to which query.
+"""Read a test set from a BEIR folder: its passages, its queries, and how relevant which passage is to which query.
 
-``corpus.jsonl`` has ``{"_id", "title", "text"}`` a line, ``queries.jsonl`` ``{"_id", "text"}``, and
-``qrels/test.tsv`` query id, passage id and relevance, parted by tabs (ids as in :mod:`tdro.data.read.beir`).
-Everything is checked before a model is loaded. What published test sets have wrong (ArguAna judges a passage that its
-corpus lacks) is taken as BEIR takes it, so that scores stay comparable, but each such line is named in the log and in
-the results; a line that cannot be read is refused. Rejected: the ``beir`` package, which says nothing. The checksum of
-a folder is :func:`tdro.data.mixtures.folder.beir_sha256`.
+The files are those of :mod:`tdro.data.read.beir`, of the split ``test``. All of them are checked before a model is
+loaded. Published test sets have faults; ArguAna, for instance, judges a passage that its corpus lacks. These are
+handled as BEIR handles them, so that scores stay comparable, and each such line is named in the log and in the results.
+A line that cannot be read is refused. See docs/decisions.md, beir-faults. The checksum of a folder is
+:func:`tdro.data.mixtures.folder.beir_sha256`.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from tdro.data.testsets.passages import STOPS, Passages, clean, read_passages
 from tdro.errors import UserError
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 5  # problems that the log names one by one
+_SHOWN = 5  # how many problems the log names one by one
 
 
 @dataclass(frozen=True)
 class BeirData:
-    """A test set. Queries are in memory, passages on disk.
+    """A test set that was read. Queries are in memory, passages on disk.
 
     Attributes:
-        query_ids: of the queries that have a judgement, in the order of the file.
+        query_ids: the queries that have a judgement, in the order of the file.
         queries: their texts.
-        passages: ids and texts, in the order of the file.
-        qrels: query id to passage id to relevance; relevant is 1 or more. A passage may not be in the corpus.
-        problems: lines that are not as they should be, by file and line, and what was done.
+        passages: the passages' ids and texts, in the order of the file.
+        qrels: query id to passage id to relevance, where 1 or more is relevant. A passage may be missing in the corpus.
+        problems: a sentence for each faulty line, which names it and says what was done.
     """
 
     query_ids: list[str]
@@ -43,11 +42,11 @@ class BeirData:
 
 
 def read_beir(folder: Path | str) -> BeirData:
-    """Read a BEIR folder.
+    """Read the test set in a BEIR folder.
 
-    As in BEIR: queries without any judgement are left out; a query whose judgements are all 0 counts, with the value
-    0; of lines with one id, and of judgements of one pair, the last counts; a judged passage that is not in the corpus
-    is one that nobody finds. A judgement of a query that is not there is dropped (BEIR stops).
+    As in BEIR, queries without any judgement are left out, and a query whose judgements are all 0 counts, with the
+    value 0. If an id is there twice, or a pair is judged twice, the last line counts. A judged passage that the corpus
+    lacks is one that is never found. A judgement of a query that is not there is dropped (BEIR itself stops there).
 
     Raises:
         UserError: a missing file, a broken line (named by file and line), or nothing relevant to find.
@@ -91,7 +90,7 @@ def _read_queries(path: Path, problems: list[str]) -> dict[str, str]:
 def _read_qrels(
     path: Path, queries: dict[str, str], problems: list[str]
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """The judgements, and the first line of each judged passage."""
+    """The judgements, and for each judged passage the first line that judges it."""
     qrels: dict[str, dict[str, int]] = {}
     first_lines: dict[str, int] = {}
     for line, query, passage, relevance in strict(path, judgements(path), STOPS):
@@ -110,7 +109,7 @@ def _read_qrels(
 
 
 def _tell(folder: Path, problems: list[str]) -> None:
-    """Name the first problems in the log; all of them are in the results."""
+    """Name the first problems in the log; the results name more of them."""
     for problem in problems[:_SHOWN]:
         _LOG.warning("%s", problem)
     if len(problems) > _SHOWN:

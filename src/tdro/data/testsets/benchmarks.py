@@ -1,10 +1,9 @@
-"""The benchmarks by name: which test sets they have, on which split, and where a local copy of each may lie.
+"""The benchmarks by name: which test sets they have, which split of each counts, and where local copies may lie.
 
-Names of test sets are mteb's, whatever their data come from, so that results can be compared. MSMARCO is judged on its
-dev split, as BEIR and mteb have it; BEIR's CQADupStack is the mean of its 12 forums and counts as one of the 15. MIRACL
-is searched in whole, not in mteb's pools of hard negatives. ``tests/test_benchmarks.py`` compares all of it with the
-installed mteb. Nothing is read or loaded here. Rejected: mteb's own ``Benchmark`` objects, which need mteb (five
-seconds to import) even where all data are local.
+Test sets have mteb's names, wherever their data come from, so that results can be compared. MSMARCO is judged on its
+dev split, as in BEIR and mteb. CQADupStack is the mean of its 12 forums, and counts as one of BEIR's 15 test sets.
+MIRACL's whole corpora are searched, not mteb's pools of hard negatives. ``tests/test_benchmarks.py`` compares these
+tables with the installed mteb. Nothing is read or loaded here. See docs/decisions.md, benchmark-tables.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ class Wanted:
     """One test set of a benchmark.
 
     Attributes:
-        name: of the test set, and so of the result files.
-        task: mteb's name of it, empty if it is none of mteb's.
-        subset: mteb's name of the part, a language for instance.
-        split: whose judgements count.
-        folders: where a copy in BEIR's layout may be, below the folder of local data; the first that is there.
-        whole: the test set that this is a part of: its value is the mean of its parts'. Empty for none.
-        languages: of queries and passages, as mteb writes them; none if that is not known.
+        name: the test set's name, and that of its result files.
+        task: mteb's name of the task; empty if mteb does not have it.
+        subset: mteb's name of the part of the task, a language for instance.
+        split: the split whose judgements count.
+        folders: where a copy in BEIR's layout may be, below the folder of local data. The first that is there counts.
+        whole: the test set of which this is a part, and whose value is the mean of its parts'; empty if there is none.
+        languages: the languages of queries and passages, as mteb writes them; empty if they are not known.
         main_score: mteb's name of the measure that counts.
-        exact_split: ``qrels/test.tsv`` of a copy in BEIR's layout is another test set. Else, where it is the only one,
-            it has this split's judgements.
+        exact_split: whether only judgements named after this split count. If not, and a copy in BEIR's layout has
+            nothing but ``qrels/test.tsv``, these are taken for this split's.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Wanted:
     exact_split: bool = False
 
 
-# mteb's name → the folder's name in BEIR's downloads
+# mteb's name to the folder's name in BEIR's downloads
 _BEIR = {
     "TRECCOVID": "trec-covid",
     "NFCorpus": "nfcorpus",
@@ -78,7 +77,8 @@ _NANO = (
 
 
 def benchmark(name: str) -> list[Wanted]:
-    """The test sets of ``beir``, ``miracl``, ``nano-beir`` or one of BEIR's by mteb's or BEIR's name; else none."""
+    """The test sets of ``beir``, ``miracl`` or ``nano-beir``, or one test set of BEIR's by its name or mteb's; else
+    none."""
     if name in GROUPS:
         return GROUPS[name]
     task = next((task for task, folder in _BEIR.items() if name in (task, folder)), None)
@@ -87,7 +87,7 @@ def benchmark(name: str) -> list[Wanted]:
 
 def _of_beir(task: str) -> Iterator[Wanted]:
     folder = _BEIR[task]
-    if task == "MSMARCO":  # its test split is another test set, 43 queries of TREC-DL 2019
+    if task == "MSMARCO":  # its split named test is another test set, the 43 queries of TREC-DL 2019
         yield Wanted(task, task, split="dev", folders=(folder, task), languages=_ENGLISH, exact_split=True)
         return
     if task != "CQADupstackRetrieval":

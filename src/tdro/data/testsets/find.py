@@ -1,9 +1,10 @@
-"""From a name to BEIR folders: a folder, a group of test sets, a task of mteb's; local copies come first.
+"""Find test sets by a name: a folder, a benchmark (``beir``), or an mteb task; each becomes a BEIR folder.
 
-What is evaluated and what training data are deduplicated against are found here, so that both mean the same texts. A
-folder of BEIR folders is all of them, and one with a ``mixture.json`` its test sets. BEIR's downloads have several
-splits, and everything that reads a test set reads ``qrels/test.tsv``: where another split counts (MSMARCO's dev), the
-user's cache gets a folder of links with that split under this name. Rejected: a split in every function from here on.
+Evaluation and deduplication both find test sets here, so that they mean the same texts. A folder that holds BEIR
+folders stands for all of them, and one with a ``mixture.json`` for the mixture's test sets. Local copies come first.
+
+Everything that reads a test set reads ``qrels/test.tsv``. Where another split counts (MSMARCO's dev), the user's cache
+gets a folder of links in which that split's file has this name. See docs/decisions.md, split-as-link.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Part:
-    """A test set: what was wanted, the BEIR folder that it is in, and the hub's revision of it, empty if that is not
-    known (a local copy)."""
+class FoundTestSet:
+    """A test set that was found.
+
+    Attributes:
+        wanted: its names, task and split.
+        folder: the BEIR folder that holds it.
+        revision: the hub's revision of the data; empty for a local copy.
+    """
 
     wanted: Wanted
     folder: Path
@@ -37,49 +43,49 @@ class Part:
 
     @property
     def names(self) -> list[str]:
-        """What it is called, the narrowest first."""
-        of = self.wanted
-        return list(dict.fromkeys(name for name in (of.name, of.task, of.whole) if name))
+        """All names of it, from the narrowest to the widest: its own, mteb's, and that of the whole it is part of."""
+        wanted = self.wanted
+        return list(dict.fromkeys(name for name in (wanted.name, wanted.task, wanted.whole) if name))
 
     def test_set(self, prompts: tuple[str, str]) -> TestSet:
-        """The test set with these texts before queries and passages."""
+        """The test set for evaluation, with these prompts before queries and before passages."""
         return TestSet(self.wanted.name, str(self.folder), prompts=prompts, wanted=self.wanted, revision=self.revision)
 
 
-def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | None = None) -> list[Part]:
+def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | None = None) -> list[FoundTestSet]:
     """The test sets that ``asked`` stands for.
 
     Args:
         asked: ``beir``, ``miracl``, ``nano-beir``, a folder, or the name of a task of mteb's.
-        data: where local copies are looked for, in BEIR's or mteb's layout.
+        data: a folder in which local copies are looked for first, in BEIR's or mteb's layout.
         cache: the user's cache; None for the usual one.
 
     Raises:
-        UserError: there is nothing of this name, or its data cannot be had.
+        UserError: nothing has this name, or its data are neither here nor can be downloaded.
     """
     path = Path(asked).expanduser()
     if asked not in GROUPS and path.is_dir():
-        parts = in_folder(path, cache)
+        parts = test_sets_in(path, cache)
         if not parts:
             raise UserError(f"{path}: no BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), and none in it")
         return parts
     wanted = benchmark(asked)
     if not wanted and data is not None and is_beir(data / asked):
         wanted = [Wanted(asked, asked, folders=(asked,))]
-    return _all_parts(asked, [_as_in_groups(each) for each in wanted or wanted_of(asked)], data, cache)
+    return _find_all(asked, [_as_in_groups(each) for each in wanted or wanted_of(asked)], data, cache)
 
 
-def in_folder(path: Path, cache: Path | str | None = None) -> list[Part]:
+def test_sets_in(path: Path, cache: Path | str | None = None) -> list[FoundTestSet]:
     """A BEIR folder itself, a mixture's test sets, or all BEIR folders in a folder, with BEIR's own under mteb's names;
     none if it holds no such thing.
 
     Raises:
         UserError: one of BEIR's own lacks the split that counts.
     """
-    return list(_in_folder(path.resolve(), cache))
+    return list(_test_sets_in(path.resolve(), cache))
 
 
-def of_split(folder: Path, wanted: Wanted, cache: Path | str | None = None) -> Path:
+def folder_of_split(folder: Path, wanted: Wanted, cache: Path | str | None = None) -> Path:
     """A BEIR folder whose ``qrels/test.tsv`` is that of the wanted split; the folder itself if it is so already.
 
     Raises:
@@ -107,18 +113,18 @@ def of_split(folder: Path, wanted: Wanted, cache: Path | str | None = None) -> P
 
 
 def _as_in_groups(wanted: Wanted) -> Wanted:
-    """A language of MIRACL's that was asked for by mteb's name is found in the folders where the group finds it."""
+    """The benchmark's entry of the same name, if there is one: it knows more folders in which a copy may lie."""
     return next((each for group in GROUPS.values() for each in group if each.name == wanted.name), wanted)
 
 
-def _all_parts(asked: str, wanted: list[Wanted], data: Path | None, cache: Path | str | None) -> list[Part]:
-    """Every part; where one cannot be had, the error says which are not there either."""
+def _find_all(asked: str, wanted: list[Wanted], data: Path | None, cache: Path | str | None) -> list[FoundTestSet]:
+    """All the test sets. If one cannot be found, the error names the others that are missing too."""
     found = []
     for number, each in enumerate(wanted):
         try:
-            found.append(_part(each, data, cache))
+            found.append(_find_one(each, data, cache))
         except UserError as error:
-            missing = [other for other in wanted[number + 1 :] if not _is_there(other, data, cache)]
+            missing = [other for other in wanted[number + 1 :] if not _is_local(other, data, cache)]
             if not missing:
                 raise
             names = ", ".join(other.folders[0] if other.folders else other.name for other in missing)
@@ -127,8 +133,8 @@ def _all_parts(asked: str, wanted: list[Wanted], data: Path | None, cache: Path 
     return found
 
 
-def _is_there(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bool:
-    """Whether a test set is at hand without the hub."""
+def _is_local(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bool:
+    """Whether a test set is on this machine already."""
     if data is not None and any(is_beir(data / name) for name in wanted.folders):
         return True
     try:
@@ -137,17 +143,17 @@ def _is_there(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bo
         return False
 
 
-def _part(wanted: Wanted, data: Path | None, cache: Path | str | None) -> Part:
+def _find_one(wanted: Wanted, data: Path | None, cache: Path | str | None) -> FoundTestSet:
     local = next((data / name for name in wanted.folders if is_beir(data / name)), None) if data is not None else None
     if local is not None:
-        return Part(wanted, of_split(local.resolve(), wanted, cache))
-    return Part(wanted, *mteb_folder(wanted, data, cache))
+        return FoundTestSet(wanted, folder_of_split(local.resolve(), wanted, cache))
+    return FoundTestSet(wanted, *mteb_folder(wanted, data, cache))
 
 
-def _in_folder(path: Path, cache: Path | str | None) -> Iterator[Part]:
+def _test_sets_in(path: Path, cache: Path | str | None) -> Iterator[FoundTestSet]:
     if (path / "mixture.json").is_file():
         for name, folder in test_folders(path).items():
-            yield Part(Wanted(name, ""), folder)
+            yield FoundTestSet(Wanted(name, ""), folder)
         return
     known = [] if path.name in GROUPS else benchmark(path.name)
     if path.parent.name == "miracl":  # de, fr, … are names of languages only there
@@ -162,15 +168,16 @@ def _in_folder(path: Path, cache: Path | str | None) -> Iterator[Part]:
             "%s: %d of %d forums (%s); their mean is not the benchmark's %s",
             *(path, len(there), len(forums), ", ".join(forum.name for _, forum in there), forums[0].whole),
         )
-    yield from (Part(wanted, forum) for wanted, forum in there)
+    yield from (FoundTestSet(wanted, forum) for wanted, forum in there)
     if not forums:
         for below in sorted(each for each in path.iterdir() if each.is_dir()):
             if is_beir(below) or benchmark(below.name):
-                yield from _in_folder(below, cache)
+                yield from _test_sets_in(below, cache)
 
 
-def _alone(path: Path, wanted: Wanted, cache: Path | str | None) -> Part:
-    """A folder that was named by its path: the benchmark's split if it is there, else ``test``, under its own name."""
+def _alone(path: Path, wanted: Wanted, cache: Path | str | None) -> FoundTestSet:
+    """A BEIR folder that was named by its path: the split that counts in the benchmark or, if it is not there, the
+    split ``test``, under a name of its own."""
     there = splits(path)
     if wanted.exact_split and wanted.split not in there and "test" in there:
         _LOG.warning(
@@ -179,11 +186,11 @@ def _alone(path: Path, wanted: Wanted, cache: Path | str | None) -> Part:
             *(path, wanted.split, wanted.name),
         )
         wanted = replace(wanted, name=f"{wanted.name}-test", split="test")
-    return Part(wanted, of_split(path, wanted, cache))
+    return FoundTestSet(wanted, folder_of_split(path, wanted, cache))
 
 
 def _link(path: Path, target: Path) -> None:
     try:
         path.symlink_to(target)
-    except OSError:  # not every file system has links
+    except OSError:  # a file system without links
         shutil.copyfile(target, path)

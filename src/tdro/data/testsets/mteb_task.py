@@ -1,11 +1,11 @@
-"""mteb's retrieval tasks as BEIR folders: read by mteb's own loader, from the hub or a local copy, and written once.
+"""Turn mteb's retrieval tasks into BEIR folders: mteb's own loader reads them, and they are written once.
 
-What comes after is one path for every test set. The folders are in the user's cache, named by task, subset, split and
-revision; they are there whole or not at all, and the corpus is written as it is read. Rejected: mteb's own evaluation,
-which keeps no value per query, all embeddings in memory, and searches another run's ids for ties.
+From then on, every test set is evaluated in the same way. The folders are in the user's cache, named by task, subset,
+split and revision. A folder is there whole or not at all, and the corpus is never whole in memory. See
+docs/decisions.md, mteb-as-folders.
 
-Where mteb compares a query with the passage of its own id (it leaves that out in the tasks that ask for it only), but
-:func:`tdro.search.exact.search` would not, the queries get ``query-`` before their ids.
+:func:`tdro.search.exact.search` never returns a passage with the query's own id. mteb does so, except in a few tasks.
+So in all other tasks that have an id of both kinds, the queries get ``query-`` before their ids.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ROWS_AT_ONCE = 1000
 
 
 def wanted_of(name: str) -> list[Wanted]:
-    """The test sets of an mteb task, one a subset and split. ``NAME:SUBSET`` is one subset.
+    """The test sets of an mteb task: one for each subset and split. ``NAME:SUBSET`` stands for one subset.
 
     Raises:
         UserError: mteb is not installed, has no such task, or it is not one of retrieving text.
     """
     task_name, _, subset = name.partition(":")
     task = get_task(task_name)
-    parts = getattr(task, "tasks", None)  # an aggregate's
+    parts = getattr(task, "tasks", None)  # mteb's aggregates (CQADupStack) have these
     if parts is not None:
         return [replace(each, whole=task_name) for part in parts for each in wanted_of(part.metadata.name)]
     subsets = list(task.hf_subsets) if getattr(task.metadata, "is_multilingual", False) else ["default"]
@@ -83,7 +83,7 @@ def mteb_folder(wanted: Wanted, data: Path | None = None, cache: Path | str | No
     """A test set of mteb's as a BEIR folder, made if it is not there yet.
 
     Args:
-        wanted: which one.
+        wanted: the test set.
         data: a folder with copies of mteb's repositories, each under its name (``scifact`` or ``mteb/scifact``).
         cache: the user's cache; None for the usual one.
 
@@ -111,7 +111,7 @@ def mteb_is_there(wanted: Wanted, data: Path | None = None, cache: Path | str | 
 def _sources(
     wanted: Wanted, data: Path | None, cache: Path | str | None
 ) -> tuple[Any, dict[str, Any], Path | None, Path]:
-    """The task, where its data are from, a local copy of them, and the folder that is made of them."""
+    """The task, the source of its data, a local copy if there is one, and the folder that is made of them."""
     chosen: dict[str, Any] = {"eval_splits": [wanted.split]}
     if wanted.subset != "default":
         chosen["hf_subsets"] = [wanted.subset]
@@ -128,10 +128,10 @@ def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) ->
     """Write a BEIR folder, whole or not at all.
 
     Args:
-        split: ``corpus`` and ``queries`` (rows with ``id``, ``text`` and possibly ``title`` or ``instruction``, or
-            mappings of ids to them) and ``relevant_docs`` (query id to passage id to relevance).
-        folder: is made.
-        leave_out_own: a passage with the query's own id must not be found.
+        split: has ``corpus`` and ``queries`` (rows with ``id``, ``text`` and perhaps ``title`` or ``instruction``; or
+            mappings from ids to such rows) and ``relevant_docs`` (query id to passage id to relevance).
+        folder: where to write it.
+        leave_out_own: whether a passage with the query's own id must not be found.
     """
     qrels = {str(query): scores for query, scores in split["relevant_docs"].items() if scores}
     with whole_folder(folder) as made:
@@ -149,7 +149,7 @@ def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) ->
 
 
 def _load(task: Any, wanted: Wanted) -> Mapping[str, Any]:
-    """Corpus, queries and judgements of a subset and split, by mteb's loader, in its layout of today or before."""
+    """Corpus, queries and judgements of a subset and split, read by mteb's loader of version 2 or of an earlier one."""
     try:
         task.load_data()
     except Exception as error:  # no network, a data set that is gone, a broken file: all kinds
@@ -193,7 +193,7 @@ def _write_corpus(path: Path, corpus: Any, queries: Mapping[str, Any]) -> bool:
 
 
 def _rows(table: Any) -> Iterator[Mapping[str, Any]]:
-    """The rows of a data set, read in parts, or of a mapping of ids to texts or rows."""
+    """The rows of a table, read in batches, or of a mapping from ids to texts or rows."""
     if isinstance(table, Mapping):
         for key, value in table.items():
             yield {"id": key, **(value if isinstance(value, Mapping) else {"text": value})}
@@ -205,7 +205,7 @@ def _rows(table: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _query(row: Mapping[str, Any], folder: Path) -> str:
-    """The query, followed by its own instruction where it has one, as in mteb."""
+    """A query's text; as in mteb, its own instruction follows it if it has one."""
     if not isinstance(row["text"], str):
         raise UserError(f"{folder.name}: its queries are conversations, not texts; use mteb for it")
     return " ".join(filter(None, (row["text"], row.get("instruction"))))
@@ -224,6 +224,6 @@ def _local_copy(repository: str, data: Path | None) -> Path | None:
 
 
 def _state(folder: Path) -> Iterable[tuple[str, int, int]]:
-    """Names, sizes and times of a folder's files: a copy that was changed is another one."""
+    """Names, sizes and times of a folder's files, so that a copy that was changed counts as another one."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

@@ -1,9 +1,9 @@
-"""What training data must not contain: the queries of test sets, and the passages that answer them.
+"""The texts that training data must not contain: the queries of test sets, and the passages that answer them.
 
-From whatever is evaluated on (BEIR folders, a mixture's test sets, a benchmark or a task of mteb's by its name), in the
-split that is evaluated, or from a file of plain text with one text a line. Only what is judged counts in a BEIR folder:
-its ``queries.jsonl`` may hold the training queries too (MS MARCO's does). Rejected: reading the whole test set as for
-evaluation, which takes its whole corpus.
+Deduplication and the search for leaks read them from what models are evaluated on: BEIR folders, a mixture's test sets,
+or a benchmark or mteb task by its name; or from a file of plain text with one text a line. In a BEIR folder, only
+queries that have a judgement count, for ``queries.jsonl`` may hold the training queries too, as MS MARCO's does. See
+docs/decisions.md, test-texts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tdro.data.read.beir import CORPUS, QUERIES, entries, judgements, passage_text, qrels_file, strict
-from tdro.data.testsets.find import Part, find_test_sets, in_folder
+from tdro.data.testsets.find import FoundTestSet, find_test_sets, test_sets_in
 from tdro.errors import UserError
 from tdro.recipe.source_kinds import looks_like_file
 
@@ -22,7 +22,8 @@ MTEB = "mteb:"
 
 @dataclass(frozen=True)
 class TestTexts:
-    """One test set's texts by their ids; plain lines have their number, and stand for queries and passages alike."""
+    """The texts of one test set, by their ids. A line of a plain text file has its number as id, and counts as a query
+    and as a passage."""
 
     __test__ = False  # pytest: not a test class
 
@@ -34,24 +35,23 @@ class TestTexts:
 def find_test_texts(
     source: str, passages: bool = False, data: Path | None = None, cache: Path | str | None = None
 ) -> list[TestTexts]:
-    """The test sets that a source names.
+    """The texts of the test sets that a source names.
 
     Args:
-        source: a folder as in :func:`tdro.data.testsets.find.find_test_sets`, or one with a ``queries.jsonl`` alone; a
-        file
-            of plain text; or ``mteb:`` and the name of a benchmark or a task of mteb's.
-        passages: read the relevant passages, too; a BEIR corpus is streamed for them.
-        data: where copies of what is named are looked for first, in BEIR's or mteb's layout.
+        source: a folder, as :func:`tdro.data.testsets.find.find_test_sets` takes it, or one that has only a
+            ``queries.jsonl``; a file of plain text; or ``mteb:`` and the name of a benchmark or mteb task.
+        passages: read the relevant passages too. A BEIR corpus is streamed for them.
+        data: a folder in which local copies are looked for first, in BEIR's or mteb's layout.
         cache: the user's cache, where mteb's data are kept in BEIR's layout; None for the usual one.
 
     Raises:
-        UserError: it is not there, has no text, or needs a package that is not installed.
+        UserError: the source is not there, has no text, or needs a package that is not installed.
     """
     path = Path(source).expanduser()
     if source.startswith(MTEB):
         found = _of(find_test_sets(source.removeprefix(MTEB), data, cache), passages)
     elif path.is_dir():
-        found = _of(in_folder(path, cache), passages) or [beir_texts(path, path.resolve().name, passages)]
+        found = _of(test_sets_in(path, cache), passages) or [beir_texts(path, path.resolve().name, passages)]
     else:
         found = [_lines(path)]
     if not any(test.queries or test.passages for test in found):
@@ -59,7 +59,7 @@ def find_test_texts(
     return found
 
 
-def _of(parts: list[Part], passages: bool) -> list[TestTexts]:
+def _of(parts: list[FoundTestSet], passages: bool) -> list[TestTexts]:
     return [beir_texts(part.folder, part.wanted.name, passages) for part in parts]
 
 
@@ -80,9 +80,9 @@ def beir_texts(folder: Path, name: str, passages: bool = False) -> TestTexts:
     """The queries of a BEIR folder that ``qrels/test.tsv`` judges, or all where there is no such file.
 
     Args:
-        folder: with a ``queries.jsonl``.
-        name: of the test set.
-        passages: read the relevant passages, too.
+        folder: has a ``queries.jsonl``.
+        name: the test set's name.
+        passages: read the relevant passages too.
 
     Raises:
         UserError: a file is missing or broken, named by its line.

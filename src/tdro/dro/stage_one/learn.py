@@ -30,8 +30,9 @@ from tdro.files import write_json, write_jsonl
 from tdro.machine import Machine
 from tdro.recipe.schema import LearnWeights
 from tdro.training.checkpoints import newest_checkpoint
+from tdro.training.progress_bar import ProgressBar
 from tdro.training.steps import PlannedSteps
-from tdro.training.trainer import PlannedTrainer, ProgressBar, training_log
+from tdro.training.trainer import PlannedTrainer, training_log
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

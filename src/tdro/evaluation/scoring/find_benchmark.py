@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tdro.data.testsets.benchmarks import MKQA
-from tdro.data.testsets.find import Part, find_test_sets
+from tdro.data.testsets.find import FoundTestSet, find_test_sets
 from tdro.errors import UserError
 
 
@@ -16,7 +16,7 @@ class Benchmark:
     passages instead."""
 
     name: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[FoundTestSet, ...] = ()
     mkqa: Path | None = None
 
 

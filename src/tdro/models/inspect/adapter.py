@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sentence_transformers import SentenceTransformer
 
-from tdro.errors import UserError
+from tdro.errors import UserError, first_line
 from tdro.models.adapters import (
     adapter_findings,
     adapter_layers,
@@ -27,8 +27,9 @@ from tdro.models.adapters import (
 )
 from tdro.models.inspect.embedder import embedder_facts
 from tdro.models.inspect.facts import Adapter, ModelFacts
-from tdro.models.inspect.probes import count_parameters, has_file
+from tdro.models.inspect.probes import count_parameters
 from tdro.models.load import load_model
+from tdro.models.sources import has_file
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -62,23 +63,24 @@ def adapter_facts(source: str, folder: str, trust_remote_code: bool) -> ModelFac
     model = _put_on(source, folder, model, trust_remote_code)
     layers = adapter_layers(model)
     file = Path(folder) / "adapter_model.safetensors"
-    without = layers_without_weights(model, file) if file.is_file() else []
-    none_fits = len(without) == len(layers) > 0
+    unloaded = layers_without_weights(model, file) if file.is_file() else []
+    none_loaded = len(unloaded) == len(layers) > 0
     similarity, differs = compare_without_adapter(model)
-    if none_fits:
+    if none_loaded:
         findings = [f"the adapter changes nothing: its weights are for layers that {base} does not have"]
-    elif without:
-        findings = [f"the adapter has no weights for {len(without)} of its {len(layers)} layers, as {without[0]}"]
+    elif unloaded:
+        findings = [f"the adapter has no weights for {len(unloaded)} of its {len(layers)} layers, as {unloaded[0]}"]
     else:
         findings = adapter_findings(model)
     if not differs and not findings:
         findings = ["the adapter changes nothing: a text's embedding is the same without it"]
+    # Without modules.json only its base says how to pool. Evaluated alone, it gets the pooling of a bare transformer.
     stack = [type(module).__name__ for module in model]
     if not has_file(folder, "modules.json") and (stack != ["Transformer", "Pooling"] or facts.found.pooling != "mean"):
         findings.append("it has no modules.json: by itself it is evaluated with the pooling of a bare transformer")
     return replace(
         facts,
-        adapter=replace(adapter, layers=len(layers), similarity=similarity, changes=differs and not none_fits),
+        adapter=replace(adapter, layers=len(layers), similarity=similarity, changes=differs and not none_loaded),
         trained=count_parameters(model) - facts.found.parameters,
         warnings=(*facts.warnings, *findings),
     )
@@ -115,5 +117,5 @@ def _put_on(source: str, folder: str, model: SentenceTransformer, trust_remote_c
     try:
         model.load_adapter(folder)
     except Exception as error:  # a broken file raises anything
-        raise UserError(f"{source}: an adapter that cannot be read ({str(error).strip().splitlines()[0]})") from error
+        raise UserError(f"{source}: an adapter that cannot be read ({first_line(error)})") from error
     return model

@@ -17,9 +17,9 @@ from tdro.models.inspect.adapter import adapter_facts
 from tdro.models.inspect.decoder import decoder_facts
 from tdro.models.inspect.embedder import embedder_facts
 from tdro.models.inspect.facts import Adapter, Form, Kind, ModelFacts
-from tdro.models.inspect.probes import has_file, is_causal
+from tdro.models.inspect.probes import is_causal
 from tdro.models.load import load_model
-from tdro.models.sources import encoder_source, model_source
+from tdro.models.sources import encoder_source, has_file, model_source
 from tdro.recipe.schema import Lora
 
 
@@ -31,7 +31,6 @@ def inspect_model(
     lora: bool = False,
     max_tokens: int = 512,
     trust_remote_code: bool = False,
-    cache: Path | str | None = None,
 ) -> ModelFacts:
     """Find out what a model is.
 
@@ -43,7 +42,6 @@ def inspect_model(
         lora: train adapters of rank 8 instead of all weights.
         max_tokens: longest text of a decoder.
         trust_remote_code: run code that comes with the model.
-        cache: folder for packaged models; None: the user's cache.
 
     Raises:
         UserError: it cannot be read, or not as ``kind``.
@@ -53,7 +51,7 @@ def inspect_model(
         facts = inspect_model("smollm2", layers=6)
         facts.built.parameters, facts.warnings
     """
-    folder, gguf_file = model_source(str(source), cache)
+    folder, gguf_file = model_source(str(source))
     form = _form(folder, gguf_file)
     if form == "adapter":
         if kind or layers or lora:
@@ -67,7 +65,7 @@ def inspect_model(
         return _with_lora(facts, built, built, lora)
     if layers is not None:
         raise UserError(f"{source}: is taken as it is; only a decoder can be cut to its first layers")
-    folder = encoder_source(str(source), cache)
+    folder = encoder_source(str(source))
     model = load_model(folder, device="cpu", trust_remote_code=trust_remote_code)
     return _with_lora(embedder_facts(str(source), form, folder, model), model, model.transformers_model, lora)
 

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from tdro.data.tokens.limits import within
 from tdro.errors import UserError
 from tdro.machine import this_machine
 from tdro.models.inspect.facts import Attention, Token, Tokenization
@@ -25,7 +26,6 @@ from tdro.models.load import flash_attention
 
 _TEXT = "What is a task?"
 _LONGEST_TRIED = 4096
-_UNLIMITED = 10**6  # transformers writes 10^30 where a tokenizer has no limit
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -59,7 +59,7 @@ def tokenization(
     short, long = (eos is not None and encode(text)[-1:] == [eos.id] for text in (_TEXT, "word " * (cut + 50)))
     return Tokenization(
         tokens=len(tokenizer.get_vocab()),
-        max_tokens=limit if limit < _UNLIMITED else None,
+        max_tokens=within(limit),
         padding_side=tokenizer.padding_side,
         pad=_token(tokenizer, "pad"),
         eos=eos,
@@ -116,16 +116,3 @@ def dtype_on_disk(folder: str, gguf_file: str | None, config: PretrainedConfig |
 def count_parameters(model: nn.Module) -> int:
     """The number of a model's parameters, trained or not."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def has_file(source: str, name: str) -> bool:
-    """Whether a folder or a model on the hub has a file of this name; False also where the hub cannot be asked."""
-    if Path(source).exists():
-        return (Path(source) / name).exists()
-    from huggingface_hub import hf_hub_download
-
-    try:
-        hf_hub_download(source, name)
-    except (OSError, ValueError):  # no such file, model or network: whoever reads the model will say which
-        return False
-    return True
