@@ -18,7 +18,7 @@ import tiny
 import tiny_mixture
 from tdro import cli
 from tdro.errors import UserError
-from tdro.evaluation.leaks.trained_on import TrainingData, trained_on
+from tdro.evaluation.leaks.trained_on import TrainedDataSet, trained_on
 from tdro.files import read_json, write_json
 from tdro.models.base import build_base
 from tdro.models.fingerprint import model_fingerprint
@@ -247,8 +247,8 @@ def test_the_card_names_the_training_data_and_no_way_to_it(tmp_path: Path) -> No
     shutil.copytree(card.parent, tmp_path / "copy")
     rows = fake_run_folder.ROWS
     assert trained_on(str(tmp_path / "copy")).data == (
-        TrainingData(hub, "owner/name", settings={"subset": "en"}, rows=rows[hub]),
-        TrainingData(local, "rows.jsonl", local=True, settings={"limit": 9}, rows=rows[local]),
+        TrainedDataSet(hub, "owner/name", settings={"subset": "en"}, rows=rows[hub]),
+        TrainedDataSet(local, "rows.jsonl", local=True, settings={"limit": 9}, rows=rows[local]),
     )
 
 

@@ -23,7 +23,7 @@ from tdro.evaluation.compare.examples import find_examples
 from tdro.evaluation.leaks import find_leaks as leaks
 from tdro.evaluation.leaks import training_queries
 from tdro.evaluation.leaks.find_leaks import count_leaks, find_leaks, known_leaks, leak_counts, leaks_line
-from tdro.evaluation.leaks.trained_on import TrainingData, trained_on
+from tdro.evaluation.leaks.trained_on import TrainedDataSet, trained_on
 from tdro.evaluation.leaks.training_queries import TrainingQueries
 from tdro.evaluation.results import read_places
 from tdro.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
@@ -270,7 +270,7 @@ def test_a_data_set_of_the_hub_is_streamed_for_a_while(place, monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **more: SimpleNamespace(sha="abc"))
     monkeypatch.setattr(datasets, "get_dataset_config_names", lambda *a, **more: ["one", "two"])
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, **more: rows)
-    data = TrainingData("owner/name", "owner/name")
+    data = TrainedDataSet("owner/name", "owner/name")
     with pytest.raises(UserError, match="time for the hub is used up"):
         TrainingQueries([place], seconds=-1).read(data)
     with monkeypatch.context() as patch:
@@ -288,10 +288,10 @@ def test_what_was_built_is_found_without_its_source(place):
     write_jsonl(place / "rows.jsonl", ROWS)
     built = built_task(Source(source=str(place / "rows.jsonl")), "a")
     (place / "rows.jsonl").unlink()
-    known = TrainingData("a", "rows.jsonl", rows=2, fingerprint=fingerprint(built.queries))
+    known = TrainedDataSet("a", "rows.jsonl", rows=2, fingerprint=fingerprint(built.queries))
     assert TrainingQueries([place]).read(known) == ([row["anchor"] for row in ROWS], "")
     with pytest.raises(UserError, match="not found here"):
-        TrainingQueries([place]).read(TrainingData("a", "rows.jsonl", rows=2, fingerprint="0" * 16))
+        TrainingQueries([place]).read(TrainedDataSet("a", "rows.jsonl", rows=2, fingerprint="0" * 16))
 
 
 def test_a_run_with_sources_and_relative_paths(place):

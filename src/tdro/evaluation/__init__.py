@@ -1,4 +1,4 @@
-"""Evaluation: models scored on test sets, and compared.
+"""Evaluation: scores models on test sets (``scoring/``), then compares them (``compare/``).
 
 evaluate_models.py  Evaluates any models on benchmarks: ``tdro evaluate MODEL… --on NAME…``.
 intervals.py        95 % intervals of a difference between two models: over other queries, and over other queries and

@@ -1,4 +1,7 @@
-"""Hard negatives: passages that look like a query's answer and are not.
+"""Mines hard negatives: passages that look like a query's answer and are not.
+
+A mixture (``mine_mixture.py``) is mined task by task (``mine_task.py``): candidates are found (``*_candidates.py``),
+then some of them become a row's negatives (``choose_negatives.py``).
 
 answer_copies.py     Finds, among a row's candidates, copies of its answers: with a title before them, cut off, or
                      spaced differently.

@@ -22,7 +22,7 @@ from tdro.errors import UserError
 from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed, nested, plural, points
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.verdict import verdict
-from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainingData, for_card, of_recipe
+from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
 from tdro.recipe.names import model_name
 from tdro.recipe.rules import exists
@@ -158,7 +158,7 @@ def _base(recipe: Any, training: TrainedModel, folder: Path) -> _Base:
     return _Base(hub, name, ", ".join(part for part in parts if part), licence, adapter)
 
 
-def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[TrainingData]:
+def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[TrainedDataSet]:
     tasks = [
         {"name": task.name, "rows": 0 if math.isnan(task.rows) else task.rows, "fingerprint": task.fingerprint}
         for task in run.tasks
@@ -166,7 +166,7 @@ def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[T
     return of_recipe(recipe, tasks, nested(training.facts, "weights"))
 
 
-def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, data: list[TrainingData]) -> str:
+def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, data: list[TrainedDataSet]) -> str:
     """The front matter, which the hub reads.
 
     A key of our own lists the training data, in which ``tdro evaluate --on`` looks for leaked test queries.

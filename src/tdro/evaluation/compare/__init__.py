@@ -1,5 +1,7 @@
 """Compares models: differences with intervals and p-values, the verdict, and all of it as text.
 
+against_baseline.py  The difference of one mixture from its baseline: paired tests, intervals, and queries won and
+                     lost.
 compare.py           Compares models: means over test sets, spread over seeds, and paired tests against a baseline.
 compare_table.py     A comparison as text for a terminal: which mixture is best, then means, variances, and each test
                      set.

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tdro.errors import UserError
+from tdro.evaluation.compare.against_baseline import against_baseline, values_by_seed
 from tdro.evaluation.compare.examples import find_examples
 from tdro.evaluation.compare.same_model import same_model
-from tdro.evaluation.intervals import TIE, query_error, seed_interval, seed_spread, seeds_needed, too_few
+from tdro.evaluation.intervals import query_error, seed_spread
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
-from tdro.evaluation.significance import holm, paired
 from tdro.recipe.names import mixture_rank
 
 TESTED = "ndcg@10"  # the measure that is tested if none is named
@@ -161,8 +160,7 @@ def compare_models(
         of ``all`` over seeds (null for one seed); and ``error``, the standard error of ``all`` over queries.
 
         A row's ``versus`` is null for the baseline and if the baseline is missing. Else it has, for the tested measure,
-        what :func:`_versus` says of ``all``, ``trained``, ``untrained`` and each of ``tests``; the latter with
-        ``p_holm``, Holm's p over the test sets.
+        what :func:`tdro.evaluation.compare.against_baseline.against_baseline` returns.
 
     Raises:
         UserError: some result lacks the measure.
@@ -188,7 +186,7 @@ def compare_models(
         row["same"] = same_model(name, baseline, order, by_name)
         row["versus"] = None
         if baseline is not None:
-            row["versus"] = {measure: _versus(runs, by_name[baseline], measure, parts, permutations)}
+            row["versus"] = {measure: against_baseline(runs, by_name[baseline], measure, parts, permutations)}
         rows.append(row)
     seeds = sorted({model.seed for model in models if model.seed is not None})
     return {"group": title, "seeds": seeds, "measure": measure, "measures": measures, "tests": tests, "rows": rows}
@@ -218,11 +216,6 @@ def _measures(models: Sequence[Results], measure: str) -> list[str]:
     return [measure, *(other for other in SHOWN if other in common and other != measure)]
 
 
-def _values(runs: Sequence[Results], test: str, measure: str) -> NDArray[np.float64]:
-    """The values of one test set, (seeds, queries)."""
-    return np.stack([run.values(test, measure) for run in runs])
-
-
 def _about(models: Sequence[Results], name: str) -> dict[str, Any]:
     """What is said of a test set. With models of several runs, it is "trained" if one run trained on its task."""
     contents = [model.tests[name] for model in models]
@@ -233,7 +226,7 @@ def _about(models: Sequence[Results], name: str) -> dict[str, Any]:
 
 def _summary(runs: Sequence[Results], measure: str, parts: Mapping[str, list[str]]) -> dict[str, Any]:
     """A mixture's means, of each test set and over the parts, and how far seeds and queries move them."""
-    values = {name: _values(runs, name, measure) for name in parts["all"]}
+    values = {name: values_by_seed(runs, name, measure) for name in parts["all"]}
     by_test = {name: float(each.mean()) for name, each in values.items()}
     summary: dict[str, Any] = {"tests": by_test}
     for part, members in parts.items():
@@ -241,67 +234,3 @@ def _summary(runs: Sequence[Results], measure: str, parts: Mapping[str, list[str
     summary["spread"] = seed_spread(values)
     summary["error"] = query_error({name: each.mean(axis=0) for name, each in values.items()})
     return summary
-
-
-def _versus(
-    model: Sequence[Results],
-    baseline: Sequence[Results],
-    measure: str,
-    parts: Mapping[str, list[str]],
-    permutations: int,
-) -> dict[str, Any]:
-    """The paired tests of one mixture against the baseline, over each part of the test sets and for each test set.
-
-    For each of these a dict:
-
-    - ``difference``, the mixture's mean minus the baseline's, and its ``p``;
-    - ``low`` and ``high``, its 95 % interval over queries; null if there is none, and ``too_few`` says why;
-    - ``wins``, ``ties`` and ``losses``: on how many queries the mixture is better, equal, worse;
-    - ``one_seed``: whether a side is a single training, so that other seeds are not known;
-    - ``with_seeds``: null if ``one_seed``, or if neither side has seeds. Else ``low`` and ``high`` of the interval over
-      queries and seeds; ``pairs``: how many seeds both sides have, if the difference is taken within each seed, else 0;
-      and ``needed``, see :func:`tdro.evaluation.intervals.seeds_needed`.
-    """
-    model, baseline, pairs = _same_seeds(model, baseline)
-    one_seed = any(len(runs) == 1 and runs[0].seed is not None for runs in (model, baseline))
-    several = not one_seed and max(len(model), len(baseline)) > 1
-    sides = [{name: _values(runs, name, measure) for name in parts["all"]} for runs in (model, baseline)]
-
-    def test(members: Sequence[str]) -> dict[str, Any]:
-        one, other = ({name: side[name] for name in members} for side in sides)
-        chosen = {name: one[name].mean(axis=0) - other[name].mean(axis=0) for name in members}
-        found: dict[str, Any] = {**_bounded(paired(chosen, permutations=permutations)), "too_few": too_few(chosen)}
-        together = np.concatenate(list(chosen.values()))
-        found["wins"], found["losses"] = int((together > TIE).sum()), int((together < -TIE).sum())
-        found["ties"] = len(together) - found["wins"] - found["losses"]
-        found["one_seed"], found["with_seeds"] = one_seed, None
-        if several:
-            low, high = seed_interval(one, other, pairs > 0)
-            needed = seeds_needed(one, other, pairs > 0)
-            found["with_seeds"] = _bounded({"low": low, "high": high}) | {"pairs": pairs, "needed": needed}
-        return found
-
-    found: dict[str, Any] = {part: test(members) if members else None for part, members in parts.items()}
-    tests = {name: test([name]) for name in parts["all"]}
-    for result, adjusted in zip(tests.values(), holm([each["p"] for each in tests.values()]), strict=True):
-        result["p_holm"] = float(adjusted)
-    return {**found, "tests": tests}
-
-
-def _same_seeds(
-    model: Sequence[Results], baseline: Sequence[Results]
-) -> tuple[Sequence[Results], Sequence[Results], int]:
-    """Both sides' trainings of the seeds that both have, in one order, and the number of these seeds.
-
-    If they have fewer than two seeds in common, all trainings, and 0.
-    """
-    one, other = ({run.seed: run for run in runs if run.seed is not None} for runs in (model, baseline))
-    common = sorted(one.keys() & other.keys())
-    if len(common) < 2:
-        return model, baseline, 0
-    return [one[seed] for seed in common], [other[seed] for seed in common], len(common)
-
-
-def _bounded(found: Mapping[str, float]) -> dict[str, Any]:
-    """The same with None for infinite values, which JSON does not have."""
-    return {key: value if np.isfinite(value) else None for key, value in found.items()}

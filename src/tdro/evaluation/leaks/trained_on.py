@@ -30,7 +30,7 @@ _ON_THE_HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+(?:/[\w.-]+)
 
 
 @dataclass(frozen=True)
-class TrainingData:
+class TrainedDataSet:
     """One data set that a model was trained on, as far as is known.
 
     Attributes:
@@ -74,7 +74,7 @@ class TrainedOn:
     """
 
     told_by: str = ""
-    data: tuple[TrainingData, ...] = ()
+    data: tuple[TrainedDataSet, ...] = ()
     unnamed: tuple[str, ...] = ()
     homes: tuple[Path, ...] = ()
 
@@ -102,7 +102,7 @@ def trained_on(model: str) -> TrainedOn:
 
 def of_recipe(
     recipe: Any, tasks: Sequence[Mapping[str, Any]], weights: Mapping[str, float] | None
-) -> list[TrainingData]:
+) -> list[TrainedDataSet]:
     """The data sets of a run that one of its trainings read.
 
     Args:
@@ -120,13 +120,13 @@ def of_recipe(
             continue
         known: dict[str, Any] = {"rows": int(task.get("rows") or 0), "fingerprint": str(task.get("fingerprint") or "")}
         if mixture:
-            found.append(TrainingData(name, str(mixture), True, **known))
+            found.append(TrainedDataSet(name, str(mixture), True, **known))
         elif isinstance(source := sources.get(name), dict) and source.get("source"):
-            found.append(TrainingData(name, str(source["source"]), settings=_settings(source), **known))
+            found.append(TrainedDataSet(name, str(source["source"]), settings=_settings(source), **known))
     return found
 
 
-def for_card(data: TrainingData, place: str) -> dict[str, Any]:
+def for_card(data: TrainedDataSet, place: str) -> dict[str, Any]:
     """The entry of a data set in a card's front matter, which :func:`trained_on` reads; ``place`` may be published."""
     kind = "mixture" if data.in_mixture else "source" if data.hub_id else "file"
     entry: dict[str, Any] = {"name": data.name, kind: place, **data.settings}
@@ -184,7 +184,7 @@ def _of_card(text: str, folder: Path) -> TrainedOn:
         if section:
             names += _ON_THE_HUB.findall(section[1])
             unnamed = _without_id(section[1])
-        data = [TrainingData(name, name) for name in dict.fromkeys(names)]
+        data = [TrainedDataSet(name, name) for name in dict.fromkeys(names)]
     if not data and not unnamed:
         return TrainedOn()
     return TrainedOn("its card", tuple(data), tuple(unnamed), (Path(), folder))
@@ -199,7 +199,7 @@ def _front_matter(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _entry(entry: Mapping[str, Any]) -> TrainingData | None:
+def _entry(entry: Mapping[str, Any]) -> TrainedDataSet | None:
     """One task as tdro's own card names it; None if the entry is not one."""
     kind = next((kind for kind in ("mixture", "source", "file") if kind in entry), "")
     place, name = entry.get(kind), entry.get("name")
@@ -207,7 +207,7 @@ def _entry(entry: Mapping[str, Any]) -> TrainingData | None:
         return None
     rows, digest = entry.get("rows"), str(entry.get("fingerprint") or "")
     rows = rows if isinstance(rows, int) else 0
-    return TrainingData(name, place, kind == "mixture", kind == "file", _settings(entry), rows, digest)
+    return TrainedDataSet(name, place, kind == "mixture", kind == "file", _settings(entry), rows, digest)
 
 
 def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tdro.data.mixtures.folder import task_files
 from tdro.data.read.layout import Layout, layout_of
 from tdro.disk import cache_folder
 from tdro.errors import UserError
-from tdro.evaluation.leaks.trained_on import TrainingData
+from tdro.evaluation.leaks.trained_on import TrainedDataSet
 from tdro.files import fingerprint, read_json, write_json
 from tdro.recipe.data_sections import Source
 from tdro.recipe.source_kinds import is_hub_file, looks_like_file
@@ -45,7 +45,7 @@ class TrainingQueries:
         self._homes, self._seconds = tuple(homes), seconds
         self._known: dict[str, tuple[list[str], str] | UserError] = {}
 
-    def read(self, data: TrainingData, homes: Sequence[Path] = ()) -> tuple[list[str], str]:
+    def read(self, data: TrainedDataSet, homes: Sequence[Path] = ()) -> tuple[list[str], str]:
         """The queries of a data set, and why some are missing; the reason is empty if none is.
 
         Args:
@@ -67,7 +67,7 @@ class TrainingQueries:
             raise found
         return found
 
-    def _read(self, data: TrainingData, places: Sequence[Path]) -> tuple[list[str], str]:
+    def _read(self, data: TrainedDataSet, places: Sequence[Path]) -> tuple[list[str], str]:
         changed: list[Path] = []
         for place in places:
             found = _of_mixture(data, place) if data.in_mixture else _of_source(data, place)
@@ -85,7 +85,7 @@ class TrainingQueries:
             raise UserError("changed since the training")
         raise UserError("not found here")
 
-    def _of_hub(self, data: TrainingData) -> tuple[list[str], str]:
+    def _of_hub(self, data: TrainedDataSet) -> tuple[list[str], str]:
         started = time.monotonic()
         try:
             cached = list(dict.fromkeys(_of_datasets_cache(data)))[: data.settings.get("limit")]
@@ -107,7 +107,7 @@ def _expanded(place: str) -> Path:
         return Path(place)
 
 
-def _of_mixture(data: TrainingData, folder: Path) -> tuple[str, list[str]] | None:
+def _of_mixture(data: TrainedDataSet, folder: Path) -> tuple[str, list[str]] | None:
     """Fingerprint and queries of a task of a mixture; None if the mixture or the task is not there."""
     if data.place == "sample":
         folder = cache_folder() / "sample-mixture"
@@ -120,7 +120,7 @@ def _of_mixture(data: TrainingData, folder: Path) -> tuple[str, list[str]] | Non
     return fingerprint(built.queries), built.open()["query"][:]
 
 
-def _of_source(data: TrainingData, place: Path) -> tuple[str, list[str]] | None:
+def _of_source(data: TrainedDataSet, place: Path) -> tuple[str, list[str]] | None:
     """Fingerprint and queries of local files; None if there are none.
 
     If a card only says a name, such as ``squad``, a local file or folder of that name is something else.
@@ -136,7 +136,7 @@ def _of_source(data: TrainingData, place: Path) -> tuple[str, list[str]] | None:
     return fingerprint(built.queries), built.open()["query"][:]
 
 
-def _built_before(data: TrainingData) -> BuiltTask | None:
+def _built_before(data: TrainedDataSet) -> BuiltTask | None:
     """The task that tdro built from this source before, even if the source is gone."""
     for file in sorted((cache_folder() / "tasks").glob("*/task.json")):
         try:
@@ -153,7 +153,7 @@ def _built_before(data: TrainingData) -> BuiltTask | None:
     return None
 
 
-def _of_datasets_cache(data: TrainingData) -> Iterator[str]:
+def _of_datasets_cache(data: TrainedDataSet) -> Iterator[str]:
     """The queries in the cache of the ``datasets`` library: the newest version of each subset."""
     import datasets
     from datasets.naming import camelcase_to_snakecase
@@ -172,7 +172,7 @@ def _of_datasets_cache(data: TrainingData) -> Iterator[str]:
                 yield from map(str, rows[_query_column(data, rows.features)][:])
 
 
-def _streamed(data: TrainingData, deadline: float) -> tuple[list[str], str]:
+def _streamed(data: TrainedDataSet, deadline: float) -> tuple[list[str], str]:
     """The queries of all subsets, streamed from the hub; if they came in time, they are kept in the user's cache."""
     from datasets import get_dataset_config_names, load_dataset
     from huggingface_hub import HfApi
@@ -199,7 +199,7 @@ def _streamed(data: TrainingData, deadline: float) -> tuple[list[str], str]:
     return list(found), ""
 
 
-def _query_column(data: TrainingData, features: Any) -> str:
+def _query_column(data: TrainedDataSet, features: Any) -> str:
     """The column of the queries: the one that the settings or its name say, else the first column of text, which is the
     anchor in the data sets of sentence-transformers."""
     layout = layout_of(list(features), {"label": "", **(data.settings.get("columns") or {})})
