@@ -106,9 +106,6 @@ def test_every_library_s_error_becomes_one_line_with_the_path(tmp_path, error, s
     assert isinstance(caught.value, UserError) and isinstance(caught.value, OSError)
     line = str(caught.value)
     assert line.startswith(f"{tmp_path / 'a' / 'b.json'}: cannot be written (") and said in line and "\n" not in line
-    monkeypatch.setattr(
-        recipe_command, "run", lambda options: (_ for _ in ()).throw(error)
-    )  # where nobody has named it
     monkeypatch.setattr("tdro.recipe.builtin.built_in", lambda: (_ for _ in ()).throw(error))
     assert main(["recipe"]) == 2
     assert said in capsys.readouterr().err
