@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 import tiny
 import tiny_mixture
-from tdro import cli, console
+from tdro import console
 from tdro.cli import main
 from tdro.disk import DiskError, disk_error_line, reserve_space, writing
 from tdro.errors import UserError
@@ -106,7 +106,6 @@ def test_every_library_s_error_becomes_one_line_with_the_path(tmp_path, error, s
     assert isinstance(caught.value, UserError) and isinstance(caught.value, OSError)
     line = str(caught.value)
     assert line.startswith(f"{tmp_path / 'a' / 'b.json'}: cannot be written (") and said in line and "\n" not in line
-    monkeypatch.setattr(cli, "_recipe", lambda options: (_ for _ in ()).throw(error))  # where nobody has named it
     monkeypatch.setattr("tdro.recipe.builtin.built_in", lambda: (_ for _ in ()).throw(error))
     assert main(["recipe"]) == 2
     assert said in capsys.readouterr().err
@@ -236,8 +235,15 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(tmp_path, mixture, 
     """Under a file, on a read-only disk, in a foreign folder, on a full one; and nothing is left there."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "free").mkdir()
-    for module in ("mixture_of.mixture_of", "inputs.find_inputs", "sample.build.fetch_wheels", "mixture.read_mixture"):
-        monkeypatch.setattr(f"tdro.data.{module}", lambda *a, **k: pytest.fail("worked before"))
+    for module in (
+        *(
+            "data.mixtures.from_paths.mixture_of",
+            "data.mixtures.paths.find_inputs",
+            "data.mixtures.folder.read_mixture",
+        ),
+        "quickstart.build.fetch_wheels",
+    ):
+        monkeypatch.setattr(f"tdro.{module}", lambda *a, **k: pytest.fail("worked before"))
     line = refused(capsys, commands(tmp_path, mixture, tmp_path / "file" / "out")[name], path=tmp_path / "file")
     assert "a file is where a folder should be" in line
     for number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT):
