@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +27,28 @@ def job(kind: str, folder: Path, tasks: list[Any] = TASKS, **changes: Any) -> Ga
     for key, value in changes.items():
         (gain if key in Gain.model_fields and key != "steps" else training)[key] = value
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / str(os.environ.get("RANK", "0"))
-    place.mkdir(exist_ok=True)
+    model = tiny.model(kind, folder)
     return GainStage(
         settings=Gain(**gain),
         training=Training(**training),
         seed=3,
-        data=tiny.tokenized(tiny.model(kind, place), tasks),
+        data=tiny.tokenized(model, tasks),
         hard_negatives_only=(1,) if training["negatives"] else (),
-        load_proxy=lambda: tiny.model(kind, place),
+        load_proxy=lambda: copy.deepcopy(model),
         machine=this_machine("cpu", "fp32"),
     )
 
 
 def two_ranks(folder: Path, kind: str) -> int:
     """Both ranks as forks of this process; how many failed."""
-    port, children = free_port(), []
+    whole, port, children = job(kind, folder), free_port(), []
     for rank in range(2):
         if child := os.fork():
             children.append(child)
             continue
         try:
             become_rank(rank, 2, port)
-            learn_gain(job(kind, folder), folder / "gain", {})
+            learn_gain(replace(whole, machine=this_machine("cpu", "fp32")), folder / "gain", {})
         except BaseException:
             traceback.print_exc()
             os._exit(1)

@@ -6,6 +6,7 @@ rounds.py    Which steps a round has, and which rows its steps and its trials re
 losses.py    The losses on the held-out rows of every task.
 trials.py    A trial: keep the state of a training, train a few steps on one task, measure, put the state back.
 trainer.py   The trainer of the proxy: measures at the beginning of each round, and trains by α in between.
+learned_weights.py  The weights that a recipe's mixtures are made of: tDRO's, those of gain, or both.
 words.py     What a matrix says in a sentence: who gives most, and who is hurt.
 stage.py     The stage from its inputs to ``weights/gain/weights.json``.
 """

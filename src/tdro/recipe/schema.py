@@ -345,6 +345,11 @@ class Recipe(Section):
         mixtures = [mixture for group in self.finetune for mixture in group.mixtures]
         return not self.learns_gain or any(needs_alpha(mixture) for mixture in mixtures)
 
+    @property
+    def trains_proxy(self) -> bool:
+        """Whether weights are learned here, and so the recipe's ``base`` is trained."""
+        return self.learns_gain or (self.learns_alpha and not self.weights.load)
+
     def _gain_fits(self) -> None:
         """Raise if the proxy of gain has fewer steps than rounds, or none after its warm-up."""
         if not self.learns_gain:
