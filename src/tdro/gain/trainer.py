@@ -1,10 +1,11 @@
 """The trainer of the proxy: at the beginning of each round it measures the gains, and in between it trains by α.
 
 Which task a step reads depends on α, which is known only when the step's round has begun. The loader is a batch ahead
-of the training, so its item is the number of the step alone, and the batch is put together when it is trained on.
+of the training, so its item is the number of the step alone, and the batch is put together when it is trained on. See
+docs/decisions.md, gain-steps-as-items.
 
 A trial goes through the trainer's own pieces (loss, autocast, gradients of all ranks, clipping, optimizer), so whatever
-a training can do a trial can.
+a training can do a trial can. See docs/decisions.md, gain-trials-in-the-trainer and gain-trains-by-alpha.
 """
 
 from __future__ import annotations
@@ -134,7 +135,10 @@ class GainTrainer(PlannedTrainer):
         return self.held_out.measure(self.model, self.collect_features)
 
     def _try_task(self, model: nn.Module, task: int, number: int) -> None:
-        """Train the steps of a trial on a task, at the learning rate of the middle of the round."""
+        """Train the steps of a trial on a task, at the learning rate of the middle of the round.
+
+        See docs/decisions.md, gain-trial-rate.
+        """
         self._set_learning_rate(self.rounds.middle(number))
         assert self.optimizer is not None
         for turn in range(self.rounds.trial_steps):
