@@ -38,11 +38,11 @@ from tdro.training.trainer import PlannedTrainer
 RESULT = Path(__file__).parent / "results" / "gain_constants.json"
 ALONE: list[dict[str, Any]] = [
     {},
-    *({"move": move} for move in (1.0, 2.0, 5.0)),
-    *({"trial_steps": steps} for steps in (1, 6)),
-    *({"rounds": rounds} for rounds in (5, 20)),
-    *({"floor": floor} for floor in (0.0, 0.1)),
+    *({"move": move} for move in (1.0, 6.0)),
+    {"trial_steps": 1},
+    {"floor": 0.2},
     {"held_out_rows": 64},
+    {"rounds": 5},
 ]
 
 
@@ -82,6 +82,8 @@ def sweep(folder: Path, work: Path, seeds: int) -> dict[str, Any]:
     settings, number = recipe.reference, 0
     judge = HeldOutLosses(data, judged, settings.negatives, settings.temperature, settings.chunk_rows, (), 7, machine)
 
+    judge.prepare(lambda batch: batch, lambda batch: PlannedTrainer.collect_features(None, batch))  # type: ignore[arg-type]
+
     def losses(weights: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         nonlocal number
         number += 1
@@ -89,7 +91,7 @@ def sweep(folder: Path, work: Path, seeds: int) -> dict[str, Any]:
             load, data, FinetuneJob("judged", "", weights, settings, seed, subset=used), work / f"{number}", machine
         )
         model = load_model(work / f"{number}", device="cpu")
-        return judge.measure(model, lambda batch: PlannedTrainer.collect_features(None, batch))  # type: ignore[arg-type]
+        return judge.measure(model)
 
     def hold_out_of_used(sizes: Any, most: int, seed: int) -> Any:
         parts = hold_out([len(rows) for rows in used], most, seed)
