@@ -133,6 +133,12 @@ def test_the_report_shows_the_map_first(done):
     assert text.count("<title>task0 helps itself: ") == 1
 
 
+def test_the_card_says_where_the_weights_are_from(done):
+    text = (done / "run" / "models" / "main" / "gain-seed1" / "README.md").read_text(encoding="utf-8")
+    assert "by transfer gain, which measures which task helps which (6 steps, 2 rounds, seed 13)" in text
+    assert "The mixture is made from them." in text
+
+
 def test_a_broken_matrix_is_named(done, tmp_path):
     content = read_json(done / "run" / "weights" / "gain" / "gain.json")
     folder = tmp_path / "broken"

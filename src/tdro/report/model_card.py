@@ -89,7 +89,7 @@ def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bo
         base=base,
         usage=_usage(training, folder),
         data=_data(run, training),
-        weights=_weights(run),
+        weights=_weights(run, training),
         origin=_origin(run, training, recipe),
         limits=_limits(recipe, folder),
         evaluation=evaluation,
@@ -223,20 +223,25 @@ def _data(run: RunContents, training: TrainedModel) -> list[dict[str, Any]]:
     ]
 
 
-def _weights(run: RunContents) -> list[dict[str, Any]]:
+def _weights(run: RunContents, training: TrainedModel) -> list[dict[str, Any]]:
     """The weight of every task, the largest first, and how many times the uniform weight that is."""
-    if run.weights is None:
+    weights = run.weights_of(training.mixture)
+    if weights is None:
         return []
-    ranked = sorted(run.weights.as_dict().items(), key=lambda item: -item[1])
+    ranked = sorted(weights.as_dict().items(), key=lambda item: -item[1])
     return [{"name": name, "weight": weight, "times": weight * len(ranked)} for name, weight in ranked]
 
 
 def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
     """Where the weights came from, and whether this model's training used them."""
-    if run.weights is None:
+    weights = run.weights_of(training.mixture)
+    if weights is None:
         return ""
-    known, loaded = run.weights.provenance, nested(recipe, "weights", "load")
-    if loaded == "paper":
+    known, loaded = weights.provenance, nested(recipe, "weights", "load")
+    if known.get("method") == "gain":
+        how = f"{known.get('steps')} steps, {known.get('rounds')} rounds, seed {known.get('seed')}"
+        origin = f"Learned by this run by transfer gain, which measures which task helps which ({how})."
+    elif loaded == "paper":
         origin = "Not learned here: the weights that the paper's authors released."
     elif loaded:
         learner = f", as the run `{known['recipe']}` learned them" if known.get("recipe") else ""

@@ -19,7 +19,7 @@ from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.files import read_json, read_jsonl
-from tdro.recipe.names import mixture_and_seed, model_name
+from tdro.recipe.names import mixture_and_seed, model_name, needs_gain
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.weights import TaskWeights
 
@@ -97,7 +97,12 @@ class RunContents:
     comparisons: list[dict[str, Any]]
     data: dict[str, Any] | None = None  # the card of tdro.data.quality.data_card
     gain: MeasuredGain | None = None
+    gain_weights: TaskWeights | None = None
     leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.find_leaks.look_for_leaks
+
+    def weights_of(self, mixture: str) -> TaskWeights | None:
+        """The learned weights that a mixture is made from."""
+        return self.gain_weights if needs_gain(mixture) else self.weights
 
     @property
     def names(self) -> list[str]:
@@ -120,10 +125,11 @@ def read_run_folder(folder: Path | str) -> RunContents:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
     about = _object(folder / "run.json") or {}
-    stored = folder / "weights" / "weights.json"
-    if not stored.is_file():  # a run that learns by transfer gain alone
-        stored = folder / "weights" / "gain" / "weights.json"
-    weights = TaskWeights.load(stored) if stored.is_file() else None
+    alpha, gain_weights = (
+        TaskWeights.load(stored) if (stored := folder / "weights" / name).is_file() else None
+        for name in ("weights.json", "gain/weights.json")
+    )
+    weights = alpha or gain_weights
     tasks = _tasks(about, weights)
     path = folder / "recipe.yaml"
     recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
@@ -143,6 +149,7 @@ def read_run_folder(folder: Path | str) -> RunContents:
         ],
         comparisons=[one for one in _comparisons(folder / "comparison") if groups is None or one["group"] in groups],
         data=_object(folder / "data.json"),
+        gain_weights=gain_weights,
         gain=_gain(folder / "weights" / "gain" / "gain.json"),
         leaks=known_leaks(folder / LEAKS),
     )
