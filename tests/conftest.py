@@ -39,7 +39,7 @@ SHARED = ("wheels", "models", "sample-mixture")
 
 
 def pytest_configure(config):
-    """A cache folder for this run of the tests, which is removed at its end: what tests build is not left in the user's.
+    """A cache folder for this run of the tests, removed at its end: what they build is not left in the user's.
 
     The processes of xdist get it from the one that starts them, by the environment.
     """

@@ -17,7 +17,7 @@ import tiny
 from tdro.cli import main
 from tdro.data.mixtures.build import build_task, built_task
 from tdro.data.mixtures.paths import find_raw_tasks
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.data.read.sources import open_source
 from tdro.errors import UserError
 from tdro.recipe.data_sections import Source

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tdro.data.read import rows
-from tdro.data.read.rows import LONGEST_TEXT, REPAIRS, Row, row_from
+from tdro.data.read.problem import REPAIRS
+from tdro.data.read.rows import LONGEST_TEXT, Row, row_from
 from tdro.data.same_text import normalise
 
 PASSAGES = {

@@ -13,7 +13,8 @@ import pytest
 import messy
 from tdro.data.read import file_digest as digest
 from tdro.data.read.file_digest import file_digest
-from tdro.data.read.rows import Problem, row_from
+from tdro.data.read.problem import Problem
+from tdro.data.read.rows import row_from
 from tdro.data.read.sources import OpenedSource, open_source
 from tdro.errors import UserError
 from tdro.recipe.data_sections import Source

@@ -28,8 +28,9 @@ from tdro.data.mixtures.row_files import RowWriter, shard_name
 from tdro.data.mixtures.strict_rows import StrictReader
 from tdro.data.read.file_digest import file_digest
 from tdro.data.read.layout import Unclear
+from tdro.data.read.problem import Problem
 from tdro.data.read.reader import Reader
-from tdro.data.read.rows import Problem, Row
+from tdro.data.read.rows import Row
 from tdro.data.read.sources import OpenedSource, Part, open_source
 from tdro.disk import cache_folder
 from tdro.errors import UserError

@@ -15,7 +15,8 @@ from typing import Any
 from tdro.data.read.column_names import is_negative, shown_key
 from tdro.data.read.jsonl import raw_rows
 from tdro.data.read.judgements import UnreadColumns
-from tdro.data.read.rows import Problem, Row
+from tdro.data.read.problem import Problem
+from tdro.data.read.rows import Row
 from tdro.data.read.sources import Part
 from tdro.data.task import COLUMNS
 from tdro.errors import UserError

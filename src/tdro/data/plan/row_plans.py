@@ -42,11 +42,6 @@ class StepRows:
     def __len__(self) -> int:
         return len(self.task)
 
-    def rank_slice(self, rank: int, world: int) -> StepRows:
-        """The rows of one rank: the rank-th of ``world`` equal consecutive parts."""
-        part = slice(rank * len(self) // world, (rank + 1) * len(self) // world)
-        return StepRows(self.task[part], self.row[part], self.visit[part])
-
 
 class Plan(Protocol):
     """A plan, as the trainer and the reference use it: the rows of any step, asked for in any order."""

@@ -17,8 +17,9 @@ from tdro.data.quality.misfits import misfits, repeated_queries
 from tdro.data.quality.row_facts import TaskFacts
 from tdro.data.read.column_names import is_negative, shown_key
 from tdro.data.read.layout import Unclear
+from tdro.data.read.problem import Problem
 from tdro.data.read.reader import Reader, notes
-from tdro.data.read.rows import Problem, Row
+from tdro.data.read.rows import Row
 from tdro.data.read.sources import Part
 from tdro.data.same_answer import count_copies
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tdro.data.read.rows import Action, Problem
+from tdro.data.read.problem import Action, Problem
 
 _SHOWN = 5  # problems of each kind that a report keeps
 

@@ -16,7 +16,8 @@ from tdro.data.read.cells import ListColumns, is_missing, is_passage_list, looks
 from tdro.data.read.column_names import is_count, listed, shown_key
 from tdro.data.read.judgements import UnreadColumns
 from tdro.data.read.layout import Layout, Unclear, layout_of
-from tdro.data.read.rows import Problem, Row, row_by, row_from
+from tdro.data.read.problem import Problem
+from tdro.data.read.rows import Row, row_by, row_from
 from tdro.data.read.sources import Part
 from tdro.recipe.source_kinds import TABLES
 

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from tdro.data.read.arrow_rows import is_saved, parquet_rows, parquet_size, saved_files, saved_rows, saved_split
 from tdro.data.read.beir import CORPUS, QUERIES, splits
 from tdro.data.read.beir_rows import beir_files, beir_rows
+from tdro.data.read.column_names import shown_key
 from tdro.data.read.file_digest import file_digest, remembered
 from tdro.data.read.folders import files_in
 from tdro.data.read.json_values import form_of, json_rows
-from tdro.data.read.jsonl import first_member, raw_rows
-from tdro.data.read.rows import Problem, shown_key
+from tdro.data.read.jsonl import raw_rows
+from tdro.data.read.problem import Problem
 from tdro.data.read.tables import table_rows
+from tdro.data.read.text_files import first_member
 from tdro.errors import UserError
 from tdro.recipe.source_kinds import (
     ARCHIVES,
@@ -58,7 +60,7 @@ class Part:
     Attributes:
         file: its name in problems.
         read: takes the position and line to begin at, 0 and 1 at the beginning. Yields a value's line, the position
-            behind it, and the value or a :class:`tdro.data.read.rows.Problem`.
+            behind it, and the value or a :class:`tdro.data.read.problem.Problem`.
         size: the last position; None if it is not known.
         unit: what positions count: ``B`` (bytes) or ``rows``.
     """

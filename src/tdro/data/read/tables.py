@@ -28,8 +28,9 @@ from tdro.data.read.dialect import (
     is_escaped,
     meaning_of_quotes,
 )
-from tdro.data.read.jsonl import LONGEST_LINE, broken_file, open_text
-from tdro.data.read.rows import Problem
+from tdro.data.read.jsonl import LONGEST_LINE
+from tdro.data.read.problem import Problem
+from tdro.data.read.text_files import broken_file, open_text
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python's surrogateescape reads it
 _UNCLOSED = "a quote is opened here and never closed: is the file cut, or the quote one too many?"

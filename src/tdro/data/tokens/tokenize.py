@@ -9,7 +9,7 @@ The tokenizer is the model's own (``model.preprocess``), so that special tokens,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from tdro.console import progress_bar
 from tdro.data.tokens.cuts import Encode
 from tdro.data.tokens.limits import longest_row, row_length, within
-from tdro.data.tokens.stored_texts import StoredTexts
+from tdro.data.tokens.stored_texts import AnyTexts, StoredTexts
 from tdro.files import fingerprint
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Tokens:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def tokenize(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts") -> Tokens:
+def tokenize(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, what: str = "texts") -> Tokens:
     """Tokenize texts with the model's own preprocessing, truncated to ``max_tokens`` (special tokens included, the
     prompts of :class:`StoredTexts` not).
 
@@ -89,9 +89,7 @@ def tokenize(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, 
     return Tokens(np.concatenate(pieces), np.cumsum(np.concatenate(lengths)), kind.padding)
 
 
-def row_lengths(
-    model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts"
-) -> dict[str, int]:
+def row_lengths(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, what: str = "texts") -> dict[str, int]:
     """Where rows are cut, by the prompt that they begin with: after ``max_tokens`` of the text, if the model reads
     that far. Texts in a plain list have no prompt, or it counts as a part of them.
 
@@ -137,7 +135,7 @@ def kind_of(model: SentenceTransformer) -> TokenKind:
 
 def tokenized(
     model: SentenceTransformer,
-    texts: Sequence[str],
+    texts: AnyTexts,
     rows: Mapping[str, int],
     kind: TokenKind,
     what: str,
@@ -166,7 +164,7 @@ def tokenized(
             model.max_seq_length = kept_length
 
 
-def _by_prompt(texts: Sequence[str], which: slice) -> Iterable[tuple[str, list[str]]]:
+def _by_prompt(texts: AnyTexts, which: slice) -> Iterable[tuple[str, list[str]]]:
     return texts.by_prompt(which) if isinstance(texts, StoredTexts) else [("", list(texts[which]))]
 
 
