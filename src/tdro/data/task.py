@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from tdro.data.testsets.benchmarks import Wanted
+    from tdro.data.testsets.benchmarks import BenchmarkSet
 
 COLUMNS = ("id", "query", "positives", "negatives")
 
@@ -82,7 +82,7 @@ class TestSet:
     instruction: str = ""
     symmetric: bool = False
     prompts: tuple[str, str] | None = None
-    wanted: Wanted | None = None
+    wanted: BenchmarkSet | None = None
     revision: str = ""
 
     @property

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tdro.data.plan.row_plans import StepRows, pick
 from tdro.data.task import Mixture, Task
-from tdro.data.tokens.stored_texts import Column, Texts, columns_of
+from tdro.data.tokens.stored_texts import StoredTexts, TextColumn, columns_of
 from tdro.data.tokens.text_numbers import numbered
 from tdro.errors import UserError
 
@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
-class Lists:
+class RaggedArray:
     """Lists of integers of different lengths: list i is ``values[starts[i]:starts[i + 1]]``."""
 
     values: NDArray[np.int32]
@@ -54,8 +54,8 @@ class IndexedTask:
 
     name: str
     queries: NDArray[np.int32]
-    positives: Lists
-    negatives: Lists
+    positives: RaggedArray
+    negatives: RaggedArray
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -79,8 +79,8 @@ class MixtureIndex:
         tasks: the rows, by task.
     """
 
-    queries: Texts
-    passages: Texts
+    queries: StoredTexts
+    passages: StoredTexts
     tasks: list[IndexedTask]
 
     def gather(self, rows: StepRows, seed: int, negatives: int) -> StepTexts:
@@ -121,7 +121,7 @@ def no_negatives(task: Task, lacking: Ints) -> UserError:
     )
 
 
-def _picked(lists: Lists, rows: StepRows, seed: int, wanted: int, what: int) -> Ints:
+def _picked(lists: RaggedArray, rows: StepRows, seed: int, wanted: int, what: int) -> Ints:
     places = pick(seed, rows, lists.lengths_of(rows.row), wanted, what)
     return lists.values[lists.starts[rows.row][:, None] + places]
 
@@ -140,14 +140,16 @@ def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
     asked, answers = numbered(queries, "queries"), numbered(passages, "passages")
     indexed = []
     for number, task in enumerate(tasks):
-        lists = [Lists(answers.numbers[place], passages[place].starts()) for place in (2 * number, 2 * number + 1)]
+        lists = [
+            RaggedArray(answers.numbers[place], passages[place].starts()) for place in (2 * number, 2 * number + 1)
+        ]
         indexed.append(IndexedTask(task.name, asked.numbers[number], lists[0], _without(lists[1], lists[0])))
     return MixtureIndex(
-        Texts(queries, asked.firsts, asked.digest), Texts(passages, answers.firsts, answers.digest), indexed
+        StoredTexts(queries, asked.firsts, asked.digest), StoredTexts(passages, answers.firsts, answers.digest), indexed
     )
 
 
-def text_columns(tasks: Sequence[Task], prompts: bool) -> tuple[list[Column], list[Column]]:
+def text_columns(tasks: Sequence[Task], prompts: bool) -> tuple[list[TextColumn], list[TextColumn]]:
     """All tasks' queries; and all tasks' passages, each task's positives before its negatives."""
     for task in tasks:
         if not len(task):
@@ -156,7 +158,7 @@ def text_columns(tasks: Sequence[Task], prompts: bool) -> tuple[list[Column], li
     return [queries for queries, _, _ in of_task], [texts for _, *passages in of_task for texts in passages]
 
 
-def _without(negatives: Lists, positives: Lists) -> Lists:
+def _without(negatives: RaggedArray, positives: RaggedArray) -> RaggedArray:
     """The negatives that are not also a positive of their row."""
     rows, kept = len(negatives.lengths), np.empty(len(negatives.values), dtype=bool)
     for start in range(0, rows, _ROWS_AT_ONCE):
@@ -164,10 +166,10 @@ def _without(negatives: Lists, positives: Lists) -> Lists:
         here = slice(negatives.starts[part.start], negatives.starts[part.stop])
         kept[here] = ~np.isin(_with_row(negatives, part), _with_row(positives, part))
     before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])  # kept ones before each
-    return Lists(negatives.values[kept], before[negatives.starts])
+    return RaggedArray(negatives.values[kept], before[negatives.starts])
 
 
-def _with_row(lists: Lists, rows: slice) -> Ints:
+def _with_row(lists: RaggedArray, rows: slice) -> Ints:
     """The values of some rows, each made one number with its row."""
     row = np.repeat(np.arange(rows.start, rows.stop), np.diff(lists.starts[rows.start : rows.stop + 1]))
     return (row << 32) + lists.values[lists.starts[rows.start] : lists.starts[rows.stop]]

@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Column:
+class TextColumn:
     """The queries, the positives or the negatives of a task, one text after the other; nothing is copied.
 
     Attributes:
@@ -52,19 +52,19 @@ def negative_counts(rows: Dataset) -> Ints:
     return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def columns_of(task: Task, prompts: bool) -> tuple[Column, Column, Column]:
+def columns_of(task: Task, prompts: bool) -> tuple[TextColumn, TextColumn, TextColumn]:
     """Queries, positives and negatives: the task's prompt before queries, and before passages if it is symmetric."""
     table = task.rows.with_format("arrow")[:]
     prompt = task.prompt if prompts else ""
     on_passages = prompt if task.symmetric else ""
     positives, negatives = (
-        Column([lists.flatten() for lists in table[name].chunks], on_passages, table[name])
+        TextColumn([lists.flatten() for lists in table[name].chunks], on_passages, table[name])
         for name in ("positives", "negatives")
     )
-    return Column(table["query"].chunks, prompt, table["query"]), positives, negatives
+    return TextColumn(table["query"].chunks, prompt, table["query"]), positives, negatives
 
 
-class Texts(Sequence[str]):
+class StoredTexts(Sequence[str]):
     """The distinct texts of some columns, by number.
 
     Args:
@@ -76,7 +76,7 @@ class Texts(Sequence[str]):
         prompts: of the columns.
     """
 
-    def __init__(self, columns: Sequence[Column], firsts: Ints, digest: str) -> None:
+    def __init__(self, columns: Sequence[TextColumn], firsts: Ints, digest: str) -> None:
         self.firsts, self.digest = firsts, digest
         self.prompts = tuple(column.prompt for column in columns)
         self._chunks = [(chunk, column.prompt) for column in columns for chunk in column.chunks]

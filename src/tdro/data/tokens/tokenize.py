@@ -21,7 +21,7 @@ from torch import Tensor
 from tdro.console import progress_bar
 from tdro.data.tokens.cuts import Encode
 from tdro.data.tokens.limits import longest_row, row_length, within
-from tdro.data.tokens.stored_texts import Texts
+from tdro.data.tokens.stored_texts import StoredTexts
 from tdro.files import fingerprint
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Tokens:
 
 def tokenize(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts") -> Tokens:
     """Tokenize texts with the model's own preprocessing, truncated to ``max_tokens`` (special tokens included, the
-    prompts of :class:`Texts` not).
+    prompts of :class:`StoredTexts` not).
 
     An empty text of a model without special tokens has no token at all; it is given as is, and embeds to zero.
 
@@ -99,7 +99,7 @@ def row_lengths(
         UserError: a prompt leaves nothing of the texts.
     """
     longest = longest_row(model)
-    prompts = texts.prompts if isinstance(texts, Texts) else ("",)
+    prompts = texts.prompts if isinstance(texts, StoredTexts) else ("",)
     if not any(prompts):
         return {"": within(max_tokens, longest) or max_tokens}
     bare, *before = (len(ids) for ids in encoder_of(model)(["", *prompts], None))
@@ -121,22 +121,27 @@ def encoder_of(model: SentenceTransformer) -> Encode:
 
 
 @dataclass(frozen=True)
-class Kind:
+class TokenKind:
     """What a model's token ids are kept as, and what fills its shorter rows (None: a bag has none)."""
 
     dtype: np.dtype
     padding: int | None
 
 
-def kind_of(model: SentenceTransformer) -> Kind:
+def kind_of(model: SentenceTransformer) -> TokenKind:
     """The smaller of uint16 and int32 that holds the model's whole vocabulary, and its padding."""
     largest = max(model.tokenizer.get_vocab().values(), default=0)
     dtype = np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.int32)
-    return Kind(dtype, None if _is_bag(model) else int(model.tokenizer.pad_token_id))
+    return TokenKind(dtype, None if _is_bag(model) else int(model.tokenizer.pad_token_id))
 
 
 def tokenized(
-    model: SentenceTransformer, texts: Sequence[str], rows: Mapping[str, int], kind: Kind, what: str, first: int = 0
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    rows: Mapping[str, int],
+    kind: TokenKind,
+    what: str,
+    first: int = 0,
 ) -> Iterator[tuple[NDArray, NDArray[np.int64]]]:
     """The token ids of some texts, one after the other, and each text's number of them; then of the next texts.
 
@@ -162,7 +167,7 @@ def tokenized(
 
 
 def _by_prompt(texts: Sequence[str], which: slice) -> Iterable[tuple[str, list[str]]]:
-    return texts.by_prompt(which) if isinstance(texts, Texts) else [("", list(texts[which]))]
+    return texts.by_prompt(which) if isinstance(texts, StoredTexts) else [("", list(texts[which]))]
 
 
 def _is_bag(model: SentenceTransformer) -> bool:
