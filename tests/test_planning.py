@@ -18,6 +18,7 @@ from tdro.data.plan.row_plans import HomogeneousPlan, MixedPlan
 from tdro.data.tokens.cuts import Cutter
 from tdro.dro.stage_one.plan import plan_stage_one
 from tdro.errors import UserError
+from tdro.gain.learned_weights import LearnedWeights
 from tdro.models.base_tokens import base_tokens
 from tdro.planning import device as device_module
 from tdro.planning.device import Device, machine_memory, planned_device
@@ -43,8 +44,8 @@ SMALL = ModelShape(
 # ---- steps, rows and epochs
 
 
-def trainings(recipe, weights=None, sizes=SIZES):
-    return {training.title: training for training in planned_trainings(recipe, sizes, weights)}
+def trainings(recipe, weights=None, sizes=SIZES, gain=None):
+    return {training.title: training for training in planned_trainings(recipe, sizes, LearnedWeights(weights, gain))}
 
 
 def test_rows_of_each_stage_are_those_that_training_reads(tmp_path):

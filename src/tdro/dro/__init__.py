@@ -12,6 +12,7 @@ loss.py            TDROLoss, stage 1 as a loss: measure the tasks, move α, weig
 measures.py        Measures M_g: how much headroom each task has at a step.
 same_tokens.py     Check that proxy and reference read the same token ids.
 step_guard.py      StepGuard: makes sure that α moves exactly once in each step, whichever trainer is used.
+step_record.py     What one step of stage 1 did: the line that ``weights/steps.jsonl`` has of it.
 weights_table.py   The weights of the tasks as a table for a terminal, with how often training by them would repeat
                    each task.
 """

@@ -17,7 +17,6 @@ See docs/decisions.md, alpha-in-the-loss.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +30,9 @@ from torch.distributed.fsdp import FSDPModule
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import hard_negative_infonce, in_float64, row_weights
 from tdro.dro.live_reference import LiveReference
-from tdro.dro.measures import KINDS, RollingMeans, measure, relative_of_means
+from tdro.dro.measures import KINDS, RollingMeans, measure, relative_of_means, task_means
 from tdro.dro.step_guard import StepGuard
+from tdro.dro.step_record import StepRecord
 from tdro.errors import UserError
 from tdro.models.unwrapped import unwrapped
 from tdro.training.sorted_loss import SortedBatchLoss, gathered
@@ -46,31 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one step did. Arrays have shape (k,), a value for each task, NaN for a task without a row in the step.
-
-    Attributes:
-        step: counted from 0.
-        alpha: the weights after the step.
-        measure: M_g of the step.
-        proxy_loss: the proxy's mean loss over the task's rows, in nats.
-        reference_loss: the reference's.
-        rows: how many rows of the task the step had.
-        loss: the weighted loss that was back-propagated, over all ranks.
-        warnings: new warnings of :class:`tdro.dro.health.HealthMonitor`, one line each.
-    """
-
-    step: int
-    alpha: Floats
-    measure: Floats
-    proxy_loss: Floats
-    reference_loss: Floats
-    rows: NDArray[np.int64]
-    loss: float
-    warnings: list[str]
 
 
 class TDROLoss(SortedBatchLoss):
@@ -322,10 +297,3 @@ class TDROLoss(SortedBatchLoss):
                 f"{f' and {len(where) - 8} more' if len(where) > 8 else ''}.\n"
                 "Look at these rows, lower the learning rate or raise the temperature; the last checkpoint is kept."
             )
-
-
-def task_means(losses: Floats, tasks: NDArray[np.int64], count: int) -> Floats:
-    """The mean loss of each task's rows, (k,); NaN for a task without rows."""
-    rows = np.bincount(tasks, minlength=count)
-    sums = np.bincount(tasks, weights=losses, minlength=count)
-    return np.divide(sums, rows, out=np.full(count, np.nan), where=rows > 0)

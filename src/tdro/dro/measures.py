@@ -55,19 +55,19 @@ def measure(
         raise ValueError(f"measure {kind!r}: must be one of {', '.join(KINDS)}")
     proxy, ids = _losses("proxy", proxy_losses), _ids(task_ids, n_tasks)
     if kind == "raw":
-        return _means(proxy, ids, n_tasks)
+        return task_means(proxy, ids, n_tasks)
     if reference_losses is None:
         raise ValueError(f"measure {kind!r} needs the reference's losses; only 'raw' does without")
     reference = _losses("reference", reference_losses)
     if kind == "relative":
-        means = _means(proxy, ids, n_tasks), _means(reference, ids, n_tasks)
+        means = task_means(proxy, ids, n_tasks), task_means(reference, ids, n_tasks)
         return relative_of_means(*means, offset=offset, floor=floor)
     if len(proxy) != len(reference):
         raise ValueError(f"{len(proxy)} proxy losses but {len(reference)} reference losses")
     if kind == "excess":
-        return _means(np.maximum(proxy - reference, 0), ids, n_tasks)
+        return task_means(np.maximum(proxy - reference, 0), ids, n_tasks)
     share = reference / max(reference.sum(), 1e-12)
-    return _means(proxy / np.where(share < _SMALLEST_SHARE, 1, share), ids, n_tasks)
+    return task_means(proxy / np.where(share < _SMALLEST_SHARE, 1, share), ids, n_tasks)
 
 
 def relative_of_means(
@@ -165,7 +165,8 @@ def _sums(losses: np.ndarray, ids: np.ndarray, n_tasks: int) -> np.ndarray:
     return np.bincount(ids, weights=losses, minlength=n_tasks)
 
 
-def _means(losses: np.ndarray, ids: np.ndarray, n_tasks: int) -> np.ndarray:
+def task_means(losses: np.ndarray, ids: np.ndarray, n_tasks: int) -> np.ndarray:
+    """The mean loss of each task's rows, (k,); NaN for a task without rows."""
     return _divide(_sums(losses, ids, n_tasks), np.bincount(ids, minlength=n_tasks))
 
 

@@ -47,11 +47,15 @@ def _stages(plan: RecipePlan, tflops: float | None) -> str:
         if estimate.tokens is None or estimate.flops is None:
             lines.append([*cells, UNKNOWN])
             continue
-        if training.mixed:
-            lines.append(["scoring", "1", "", f"{rows:,}", *_cost(estimate.tokens, estimate.scoring, tflops, plan)])
+        if training.scored is not None:
+            name = "scoring" if training.mixed else "held-out rows"
+            cost = _cost(estimate.scored, estimate.scoring, tflops, plan)
+            lines.append([name, "1", "", f"{training.scored.sum():,}", *cost])
         lines.append([*cells, *_cost(estimate.tokens, estimate.flops, tflops, plan)])
         total += estimate.flops * training.times + estimate.scoring
     note = "Tokens, FLOPs and hours are of one training, without padding"
+    if any(estimate.training.scored is not None and not estimate.training.mixed for estimate in plan.estimates):
+        note += ".\ngain: with the steps of all trials, as if its weights stayed uniform"
     if any(estimate.tokens is None for estimate in plan.estimates):
         note += f"; {UNKNOWN}: the weights are not known yet"
     if tflops:

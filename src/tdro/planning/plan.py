@@ -10,6 +10,7 @@ import numpy as np
 from tdro.data.task import Mixture
 from tdro.data.tokens.cut_warnings import cut_lines
 from tdro.errors import UserError
+from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
 from tdro.models.base_tokens import base_tokens
 from tdro.planning.cuts import cutter_of
 from tdro.planning.device import Device, planned_device
@@ -32,7 +33,9 @@ class Estimate:
         training: which it is.
         tokens: how many it reads, without padding; None where the weights are not known yet.
         flops: FLOPs; None where the weights are not known yet.
-        scoring: FLOPs of scoring the rows with the reference, in stage 1; else 0.
+        scored: tokens that go through a model without being trained on: stage 1's rows through the reference, the
+            held-out rows of transfer gain through the proxy; else 0.
+        scoring: FLOPs of that.
         parameters: of the model, adapters included.
         trained: how many of the parameters are trained.
         memory: of one device at the peak.
@@ -41,6 +44,7 @@ class Estimate:
     training: PlannedTraining
     tokens: float | None
     flops: float | None
+    scored: float
     scoring: float
     parameters: int
     trained: int
@@ -107,19 +111,18 @@ def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
     return RecipePlan(recipe.name, device, ranks, sizes, texts, lengths, estimates, warnings)
 
 
-def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[TaskWeights | None, list[str]]:
-    """The weights that the recipe loads or that its run has learned, None if neither; and warnings about them."""
+def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[LearnedWeights, list[str]]:
+    """The weights that the recipe loads or that its run has learned; and warnings about them."""
+    there = LearnedWeights.load(recipe.folder, recipe)
+    warnings = []
+    for file, weights in ((ALPHA, there.alpha), (GAIN, there.gain)):
+        if weights is not None and set(weights.names) != set(names) and not (file == ALPHA and recipe.weights.load):
+            warnings.append(f"{recipe.folder / file} has weights of other tasks, and is not used")
+    alpha, gain = (own if own and set(own.names) == set(names) else None for own in (there.alpha, there.gain))
     if source := recipe.weights.load:
-        weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
-        weights.on(names)  # names a task that is not in the mixture
-        return weights, []
-    path = recipe.folder / "weights" / "weights.json"
-    if not path.exists():
-        return None, []
-    weights = TaskWeights.load(path)
-    if set(weights.names) != set(names):
-        return None, [f"{path} has weights of other tasks, and is not used"]
-    return weights, []
+        alpha = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
+        alpha.on(names)  # names a task that is not in the mixture
+    return LearnedWeights(alpha, gain), warnings
 
 
 def _estimate(
@@ -128,16 +131,19 @@ def _estimate(
     settings, base = training.settings, training.base
     how = _regime(training, device, ranks)
     tokens = flops = None
-    scoring = 0.0
+    scored = scoring = 0.0
     if training.reading is not None:
         rows = training.reading.rows
         tokens = float(rows @ np.array([task.tokens_a_row(settings.negatives) for task in lengths]))
         squares = float(rows @ np.array([task.squares_a_row(settings.negatives) for task in lengths]))
         flops = training_flops(shape, base, settings, tokens, squares)
-        scoring = forward_flops(shape, tokens, squares) if training.mixed else 0.0
+    if (scored_rows := training.scored) is not None:
+        scored = float(scored_rows @ np.array([task.tokens_a_row(settings.negatives) for task in lengths]))
+        squares = float(scored_rows @ np.array([task.squares_a_row(settings.negatives) for task in lengths]))
+        scoring = forward_flops(shape, scored, squares)
     adapters = 0 if base.lora is None else shape.adapters(base.lora.r)
     return Estimate(
-        *(training, tokens, flops, scoring, shape.parameters + adapters, trained_parameters(shape, how)),
+        *(training, tokens, flops, scored, scoring, shape.parameters + adapters, trained_parameters(shape, how)),
         memory=_memory(training, shape, lengths, how),
     )
 
@@ -148,7 +154,7 @@ def _regime(training: PlannedTraining, device: Device, ranks: int) -> Regime:
         cpu=device.cpu,
         bf16=device.bf16,
         lora=base.lora.r if base.lora else None,
-        dropout=not training.mixed,  # stage 1 trains without
+        dropout=training.scored is None,  # the trainings that learn weights have none
         checkpointing=base.gradient_checkpointing,
         caching=settings.gradient_caching,
         chunk_rows=settings.chunk_rows,

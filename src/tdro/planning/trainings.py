@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one
 from tdro.errors import UserError
+from tdro.gain.held_out import hold_out
+from tdro.gain.learned_weights import LearnedWeights
 from tdro.recipe.names import NO_WEIGHTS_NEEDED
 from tdro.recipe.schema import Base, Finetune, LearnWeights, Recipe, Training
 from tdro.weights import TaskWeights
@@ -47,12 +49,14 @@ class PlannedTraining:
     """One training, or several that differ only in their seed.
 
     Attributes:
-        stage: ``reference`` (for cross-fitting ``reference-2`` too), ``weights``, or the name of a fine-tuning group.
+        stage: ``reference`` (for cross-fitting ``reference-2`` too), ``weights``, ``gain``, or the
+            name of a fine-tuning group.
         mixture: of a fine-tuning; empty for the others.
         times: how many they are.
         base: the model that is trained.
         settings: steps, batch and so on.
-        reading: what is read; None where it follows from weights that stage 1 has still to learn.
+        reading: what is read; None where it follows from weights that are still to be learned.
+        scored: (k,) how many rows of each task go through a model without being trained on; None for none.
     """
 
     stage: str
@@ -61,6 +65,7 @@ class PlannedTraining:
     base: Base
     settings: Training
     reading: RowsRead | None
+    scored: Ints | None = None
 
     @property
     def mixed(self) -> bool:
@@ -73,21 +78,23 @@ class PlannedTraining:
         return f"{self.stage} {self.mixture}".rstrip()
 
 
-def planned_trainings(recipe: Recipe, sizes: Mapping[str, int], weights: TaskWeights | None) -> list[PlannedTraining]:
+def planned_trainings(recipe: Recipe, sizes: Mapping[str, int], weights: LearnedWeights) -> list[PlannedTraining]:
     """Every training of a recipe, in the order in which they run.
 
     Args:
         recipe: the recipe.
         sizes: rows of each task, by name.
-        weights: those that are loaded or have been learned; None if stage 1 is still to run.
+        weights: those that are loaded or have been learned.
 
     Raises:
         UserError: weights of a task that is not there, or a cap on epochs that cannot be kept.
     """
     trainings = []
-    if not recipe.weights.load:
+    if recipe.learns_alpha and not recipe.weights.load:
         plan = plan_stage_one(recipe.weights, list(sizes.values()), recipe.seed)
         trainings = [*_references(recipe, plan), _stage_one(recipe, plan)]
+    if recipe.learns_gain:
+        trainings.append(_gain(recipe, list(sizes.values())))
     return trainings + [
         PlannedTraining(
             group.name,
@@ -118,7 +125,20 @@ def _stage_one(recipe: Recipe, plan: StageOnePlan) -> PlannedTraining:
     total = settings.steps * settings.batch
     rows = np.full(tasks, total // tasks) + (np.arange(tasks) < total % tasks)
     reading = RowsRead(np.minimum(rows, settings.steps), rows, np.array(plan.proxy_sizes))
-    return PlannedTraining("weights", "", 1, recipe.base, settings, reading)
+    return PlannedTraining("weights", "", 1, recipe.base, settings, reading, scored=rows)
+
+
+def _gain(recipe: Recipe, sizes: Sequence[int]) -> PlannedTraining:
+    """The proxy of transfer gain with all trials, as if its weights stayed uniform; and its held-out rows."""
+    gain, tasks = recipe.gain, len(sizes)
+    training = gain.training(recipe.reference)
+    steps = np.full(tasks, training.steps // tasks) + (np.arange(tasks) < training.steps % tasks)
+    steps = steps + gain.rounds * gain.trial_steps
+    trained, held = ([len(rows) for rows in part] for part in hold_out(sizes, gain.held_out_rows, recipe.seed))
+    scored = np.array(held) * gain.rounds * (1 + tasks)
+    settings = training.model_copy(update={"steps": int(steps.sum())})
+    reading = _homogeneous(steps, training.batch, trained)
+    return PlannedTraining("gain", "", 1, recipe.base, settings, reading, scored=scored)
 
 
 def capped(weights: TaskWeights, sizes: Mapping[str, int], group: Finetune) -> TaskWeights:
@@ -135,13 +155,11 @@ def capped(weights: TaskWeights, sizes: Mapping[str, int], group: Finetune) -> T
         raise UserError(f"finetune '{group.name}', max_epochs: {error}") from error
 
 
-def _finetuning(
-    group: Finetune, mixture: str, sizes: Mapping[str, int], weights: TaskWeights | None
-) -> RowsRead | None:
-    if weights is None:
+def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights: LearnedWeights) -> RowsRead | None:
+    if not weights.knows(mixture):
         if mixture not in NO_WEIGHTS_NEEDED:
             return None
-        weights = TaskWeights.uniform(sizes)
+        weights = LearnedWeights(TaskWeights.uniform(sizes))
     shares = capped(weights.transfer(mixture, sizes), sizes, group)
     most = most_steps(list(sizes.values()), group.batch, group.max_epochs)
     tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw, most)

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tdro.recipe.data_sections import Data, Negatives, Source, TestFolder
-from tdro.recipe.schema import Base, Evaluate, Finetune, LearnWeights, Lora, Recipe, Training
+from tdro.recipe.schema import Base, Evaluate, Finetune, Gain, LearnWeights, Lora, Recipe, Training
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
@@ -29,6 +29,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("base.lora", Lora, None),
     ("reference", Training, None),
     ("weights", LearnWeights, Training),
+    ("gain", Gain, None),
     ("finetune", Finetune, Training),
     ("evaluate", Evaluate, None),
 )

@@ -17,9 +17,19 @@ STAGES = {
 
 # Mixtures whose shares of the rows are known before stage 1 has learned the weights.
 NO_WEIGHTS_NEEDED = ("uniform", "proportional", "loss-reweight")
-MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight")  # besides top-P and bottom-P
+MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight", "gain")  # besides top-P and bottom-P
 BASELINES = ("untrained", "bm25", "uniform")  # what learned mixtures are compared with
-_ORDER = ("untrained", "bm25", "uniform", "proportional", "top", "bottom", "reweight", "loss-reweight")
+_ORDER = ("untrained", "bm25", "uniform", "proportional", "top", "bottom", "reweight", "loss-reweight", "gain")
+
+
+def needs_gain(mixture: str) -> bool:
+    """Whether a mixture samples by the weights of transfer gain."""
+    return mixture == "gain"
+
+
+def needs_alpha(mixture: str) -> bool:
+    """Whether a mixture needs the weights that tDRO learns."""
+    return mixture not in ("uniform", "proportional") and not needs_gain(mixture)
 
 
 def model_name(mixture: str, seed: int) -> str:
@@ -37,7 +47,7 @@ def mixture_and_seed(name: str) -> tuple[str, int | None]:
 
 
 def mixture_rank(name: str) -> int:
-    """Where a mixture stands in tables: untrained, BM25, uniform, proportional, top, bottom, reweight, any other."""
+    """Where a mixture stands in tables: untrained, BM25, uniform, proportional, top, bottom, reweight, gain, others."""
     for rank, known in enumerate(_ORDER):
         if name == known or (known in ("top", "bottom") and name.startswith(f"{known}-")):
             return rank

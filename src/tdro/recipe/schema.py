@@ -20,6 +20,7 @@ from tdro.recipe import rules
 from tdro.recipe.data_sections import Data, Negatives
 from tdro.recipe.explain_errors import explain_errors
 from tdro.recipe.messages import wrong
+from tdro.recipe.names import needs_alpha, needs_gain
 from tdro.recipe.section import Name, Section, Seed, Several
 from tdro.recipe.yaml_lines import RecipeDumper, read_yaml
 
@@ -211,6 +212,36 @@ class LearnWeights(Training):
         return self.average_steps
 
 
+class Gain(Section):
+    """Transfer gain, the second way to learn weights: for recipes with the mixture ``gain``. The proxy is the recipe's
+    ``base``, trained with the settings of ``reference``."""
+
+    rounds: int = Field(
+        default=10, ge=1, description="how often the gains are measured, and the weights moved, in the training"
+    )
+    trial_steps: int = Field(default=3, ge=1, description="steps that are tried on each task in a round, and undone")
+    held_out_rows: int = Field(
+        default=256,
+        ge=1,
+        description="most rows of a task that are kept from the proxy to measure losses on; never more than a fifth",
+    )
+    floor: float = Field(
+        default=0.02, ge=0, lt=1, description="share of the weights that all tasks get equally, so that none dies out"
+    )
+    move: float = Field(
+        default=3.0,
+        gt=0,
+        description="how far log weights may move in all rounds together, in standard deviations of the gain",
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="optimizer steps of the proxy, without the trials (null: those of reference)"
+    )
+
+    def training(self, reference: Training) -> Training:
+        """The settings of the proxy's training: those of the reference, with the steps given here."""
+        return reference.model_copy(update={"steps": self.steps or reference.steps})
+
+
 class Finetune(Training):
     """Stage 2: a group of fine-tunings that differ in mixture and seed only, and are compared."""
 
@@ -221,7 +252,7 @@ class Finetune(Training):
         description="what to train on. uniform: every task equally often; proportional: by the tasks' rows; "
         "reweight: by the learned weights; top-P or bottom-P: the P % of the tasks with the largest "
         "or smallest weights, equally often; loss-reweight: uniform, and each step's gradient, after "
-        "clipping, is multiplied by number of tasks x weight",
+        "clipping, is multiplied by number of tasks x weight; gain: by the weights of transfer gain",
     )
     seeds: Several[Seed] = Field(default=(1,), description="every mixture is trained once with each seed")
     draw: Literal["systematic", "random"] = Field(
@@ -280,6 +311,9 @@ class Recipe(Section):
         default_factory=Training, description="stage 0: training the reference, with uniform weights"
     )
     weights: LearnWeights = Field(default_factory=LearnWeights, description="stage 1: learning the weights")
+    gain: Gain = Field(
+        default_factory=Gain, description="learning weights by transfer gain; used where a mixture asks for it"
+    )
     finetune: Annotated[tuple[Finetune, ...], Field(strict=False, min_length=1)] = Field(
         default_factory=lambda: (Finetune(name="main"),),
         description='stage 2: groups of fine-tunings (default: one, "main", with the defaults)',
@@ -297,7 +331,35 @@ class Recipe(Section):
     def _sections_agree(self) -> Recipe:
         self._groups_differ()
         self._enough_negatives()
+        self._gain_fits()
         return self
+
+    @property
+    def learns_gain(self) -> bool:
+        """Whether a mixture asks for the weights of transfer gain."""
+        return any(needs_gain(mixture) for group in self.finetune for mixture in group.mixtures)
+
+    @property
+    def learns_alpha(self) -> bool:
+        """Whether tDRO's weights are learned (or loaded): always, but where a recipe uses those of gain alone."""
+        mixtures = [mixture for group in self.finetune for mixture in group.mixtures]
+        return not self.learns_gain or any(needs_alpha(mixture) for mixture in mixtures)
+
+    @property
+    def trains_proxy(self) -> bool:
+        """Whether weights are learned here, and so the recipe's ``base`` is trained."""
+        return self.learns_gain or (self.learns_alpha and not self.weights.load)
+
+    def _gain_fits(self) -> None:
+        """Raise if the proxy of gain has fewer steps than rounds, or none after its warm-up."""
+        if not self.learns_gain:
+            return
+        steps = self.gain.training(self.reference).steps
+        if self.gain.rounds > steps:
+            raise wrong(f"{self.gain.rounds} rounds do not fit into {steps} steps of training", "gain", "rounds")
+        warmup = self.reference.warmup_steps
+        if warmup >= 1 and warmup >= steps:
+            raise wrong(f"the warm-up of reference, {warmup:g} steps, does not end within them", "gain", "steps")
 
     def _groups_differ(self) -> None:
         """Raise if two groups have one name: each is a folder."""

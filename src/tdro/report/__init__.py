@@ -4,11 +4,13 @@ Both are filled from the files of the run folder alone, so either can be written
 
 run_contents.py        Reads a run folder into plain data; a file that is not there yet is None.
 report_page.py         Writes ``report.html``: collects the sections below and fills ``report_page.html``.
+gain_section.py        Which task helps which: the map and its sentence.
 comparison_section.py  The comparison of mixtures: verdict, table, interval charts, table over test sets.
 weights_section.py     The learned weights, what the selection keeps, and the epochs of each task.
 learning_section.py    How stage 1 went: α over the steps, the losses, the health of the reference.
 data_section.py        What the tasks hold, and the test queries that were found in the training data.
 charts.py              The charts, as SVG inside the page.
+heat_map.py            The map of which task helps which, as SVG.
 words.py               Numbers, mixtures and verdicts as words: ``18.2 %``, ``2 min 05 s``.
 hide_paths.py          Takes this machine's paths out of whatever is shown.
 model_card.py          Writes a model's ``README.md`` by filling ``model_card.md``.

@@ -88,7 +88,8 @@ def short_name(name: str, most: int = LABEL) -> str:
     return escape(name if len(name) <= most else f"{name[: most - 1]}…")
 
 
-def _svg(body: str, label: str, size: str, css: str) -> str:
+def drawing(body: str, label: str, size: str, css: str) -> str:
+    """An SVG with a title for those who cannot see it. ``size``: its attributes of size."""
     label = escape(label)
     return f'<svg class="{css}" {size} role="img" aria-label="{label}"><title>{label}</title>{body}</svg>'
 
@@ -114,7 +115,7 @@ def weight_row(weight: float, by_size: float, uniform: float, top: float, kept: 
     body = f'<rect class="{css}" x="0" y="6" height="12" width="{max(100 * weight / top, 0.2):.2f}%"/>' + body
     if math.isfinite(by_size):
         body += _mark("arrow", 100, 12) if by_size > top else _mark("ring", 100 * by_size / top, 12)
-    return _svg(body, label, 'width="100%" height="24"', "row")
+    return drawing(body, label, 'width="100%" height="24"', "row")
 
 
 def interval_row(value: float, low: float, high: float, domain: tuple[float, float], mark: str, label: str) -> str:
@@ -127,7 +128,7 @@ def interval_row(value: float, low: float, high: float, domain: tuple[float, flo
         body += "".join(f'<line class="reach" x1="{x:.2f}%" x2="{x:.2f}%" y1="9" y2="15"/>' for x in (left, right))
     if math.isfinite(value):
         body += _mark(mark, _place(value, domain), 12)
-    return _svg(body, label, 'width="100%" height="24"', "row")
+    return drawing(body, label, 'width="100%" height="24"', "row")
 
 
 def axis_row(domain: tuple[float, float], labels: dict[float, str], pad: bool = True) -> str:
@@ -228,7 +229,7 @@ def alpha_chart(
         text += f' <tspan class="soft">{100 * value:.1f} %</tspan>' if values else ""
         body += f'<text x="{edge + 18:.1f}" y="{place + 4:.1f}">{text}<title>{escape(name)}</title></text>'
     label = f"Weights of {len(names)} tasks over steps {first:g} to {last:g}"
-    return _svg(body, label, f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"', "lines")
+    return drawing(body, label, f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"', "lines")
 
 
 def loss_panel(step: np.ndarray, proxy: np.ndarray, reference: np.ndarray, high: float, name: str) -> str:
@@ -248,4 +249,4 @@ def loss_panel(step: np.ndarray, proxy: np.ndarray, reference: np.ndarray, high:
         ys = [top + (height - top - bottom) * (1 - min(float(losses[t]), high) / high) for t in keep]
         body += f'<path class="line {css}" d="{path(xs, ys)}"/>'
     label = f"Proxy and reference loss of {name} over the steps"
-    return _svg(body, label, f'viewBox="0 0 {width} {height}"', "panel")
+    return drawing(body, label, f'viewBox="0 0 {width} {height}"', "panel")

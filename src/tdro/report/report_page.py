@@ -24,6 +24,7 @@ from tdro.recipe.yaml_lines import plain_yaml
 from tdro.report import words
 from tdro.report.comparison_section import comparison_view
 from tdro.report.data_section import data_view, leaks_view
+from tdro.report.gain_section import gain_view
 from tdro.report.hide_paths import hide_paths, recipe_without_paths
 from tdro.report.learning_section import health_view, learning_view
 from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder
@@ -75,8 +76,9 @@ def page_contents(run: RunContents) -> dict[str, Any]:
         "run": run,
         "recipe": _recipe(run.recipe),
         "selection": selection,
-        "summary": words.headline([group["word"] for group in groups]),
+        "summary": words.headline([group["word"] for group in groups], selection),
         "groups": groups,
+        "gain": gain_view(run),
         "leaks": leaks_view(run),
         "weights": weights_view(run, selection),
         "epochs": epochs_view(run),

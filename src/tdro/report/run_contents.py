@@ -72,6 +72,15 @@ class TrainedModel:
 
 
 @dataclass(frozen=True)
+class MeasuredGain:
+    """What transfer gain has measured: (R, k, k) gains and (R, k) weights of R rounds and k tasks."""
+
+    names: list[str]
+    matrices: np.ndarray
+    alphas: np.ndarray
+
+
+@dataclass(frozen=True)
 class RunContents:
     """A run folder as plain data. Arrays over tasks are in the order of ``tasks``."""
 
@@ -87,6 +96,7 @@ class RunContents:
     trainings: list[TrainedModel]
     comparisons: list[dict[str, Any]]
     data: dict[str, Any] | None = None  # the card of tdro.data.quality.data_card
+    gain: MeasuredGain | None = None
     leaks: dict[str, Any] | None = None  # see tdro.evaluation.leaks.find_leaks.look_for_leaks
 
     @property
@@ -111,6 +121,8 @@ def read_run_folder(folder: Path | str) -> RunContents:
         raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
     about = _object(folder / "run.json") or {}
     stored = folder / "weights" / "weights.json"
+    if not stored.is_file():  # a run that learns by transfer gain alone
+        stored = folder / "weights" / "gain" / "weights.json"
     weights = TaskWeights.load(stored) if stored.is_file() else None
     tasks = _tasks(about, weights)
     path = folder / "recipe.yaml"
@@ -131,6 +143,7 @@ def read_run_folder(folder: Path | str) -> RunContents:
         ],
         comparisons=[one for one in _comparisons(folder / "comparison") if groups is None or one["group"] in groups],
         data=_object(folder / "data.json"),
+        gain=_gain(folder / "weights" / "gain" / "gain.json"),
         leaks=known_leaks(folder / LEAKS),
     )
 
@@ -197,6 +210,21 @@ def _steps(path: Path, n_tasks: int) -> LearningSteps | None:
         values = np.array([[as_number(value) for value in row] for row in rows], dtype=float)
         series[key] = np.where(np.isfinite(values), values, np.nan)
     return LearningSteps(step=np.array([as_number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
+
+
+def _gain(path: Path) -> MeasuredGain | None:
+    content = _object(path)
+    if content is None:
+        return None
+    try:
+        names = [str(name) for name in content["names"]]
+        matrices, alphas = (np.array(content[key], dtype=float) for key in ("matrices", "alphas"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: no names, matrices and alphas in it; run `tdro learn --force` again") from error
+    rounds, k = len(alphas), len(names)
+    if not rounds or not k or alphas.shape != (rounds, k) or matrices.shape != (rounds, k, k):
+        raise UserError(f"{path}: matrices of another shape than {k} tasks have; run `tdro learn --force` again")
+    return MeasuredGain(names, matrices, alphas)
 
 
 def _trainings(folder: Path) -> list[TrainedModel]:

@@ -19,10 +19,14 @@ from tdro.report.words import percent
 
 
 def selection_name(run: RunContents) -> str:
-    """The mixture that the report is about: the first ``top-…`` that was compared or trained, else ``top-70``."""
+    """The mixture that the report is about: the first ``top-…`` that was compared or trained, else ``gain``.
+
+    If there is neither, ``top-70``.
+    """
     compared = [str(nested(row, "mixture")) for comparison in run.comparisons for row in comparison["rows"]]
     names = compared + [training.mixture for training in run.trainings]
-    return next((name for name in names if name.startswith("top-")), "top-70")
+    other = "gain" if "gain" in names else "top-70"
+    return next((name for name in names if name.startswith("top-")), other)
 
 
 def kept_tasks(run: RunContents, selection: str) -> list[bool]:

@@ -59,23 +59,31 @@ def mixture_in_words(mixture: str) -> str:
         "proportional": "tasks as often as they have rows",
         "reweight": "α itself as sampling ratios",
         "loss-reweight": "uniform sampling, each step's gradient times k·α",
+        "gain": "by the weights of transfer gain: most of the tasks that help the others",
         "untrained": "the base model before any training",
         "bm25": "matching words alone, no model",
     }.get(mixture, "")
 
 
-def headline(verdicts: list[str]) -> str:
-    """The headline of the report: one sentence about the verdicts of all groups."""
+def headline(verdicts: list[str], selection: str = "top-70") -> str:
+    """The headline of the report: one sentence about the verdicts of all groups.
+
+    Args:
+        verdicts: a word for each group.
+        selection: the mixture that they are about.
+    """
+    inside = "sampling by transfer gain" if selection == "gain" else "tDRO’s selection"
+    subject = "Sampling by transfer gain" if selection == "gain" else "tDRO’s selection"
     total, wins, losses = len(verdicts), verdicts.count("Yes"), verdicts.count("No")
     if not total:
         return "Whether the selection helped is not known yet."
     if total == 1:
         return {
-            "Yes": "tDRO’s selection beat uniform sampling.",
-            "No": "tDRO’s selection did worse than uniform sampling.",
-            "Not shown": "This run does not show that tDRO’s selection beats uniform sampling.",
+            "Yes": f"{subject} beat uniform sampling.",
+            "No": f"{subject} did worse than uniform sampling.",
+            "Not shown": f"This run does not show that {inside} beats uniform sampling.",
         }.get(verdicts[0], "Whether the selection helped is not known yet.")
     if wins == total:
-        return f"tDRO’s selection beat uniform sampling with {'both' if total == 2 else f'all {total}'} models."
+        return f"{subject} beat uniform sampling with {'both' if total == 2 else f'all {total}'} models."
     others = f", and did worse with {losses}" if losses else ""
-    return f"tDRO’s selection beat uniform sampling with {wins or 'none'} of {total} models{others}."
+    return f"{subject} beat uniform sampling with {wins or 'none'} of {total} models{others}."

@@ -89,7 +89,7 @@ class BaseModels:
         """Build the base of every training. Refuse one that cannot be trained, and say what training does not take
         over from it, such as prompts of its own."""
         recipe = self.recipe
-        first = [] if recipe.weights.load else [recipe.base]
+        first = [recipe.base] if recipe.trains_proxy else []
         bases = [self.base(settings) for settings in (*first, *map(recipe.base_of, recipe.finetune))]
         prompts = bool(self.data.tokens_after_prompt)
         for base in {base.fingerprint: base for base in bases}.values():

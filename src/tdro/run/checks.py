@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Set
 
 from tdro.errors import UserError
+from tdro.gain.learned_weights import LearnedWeights
 from tdro.recipe.schema import Finetune
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.stages import Stages
-from tdro.weights import TaskWeights
 
 
 def require_records(folder: RunFolder, stages: Stages, wanted: Set[str]) -> None:
@@ -32,7 +32,7 @@ def require_records(folder: RunFolder, stages: Stages, wanted: Set[str]) -> None
         for group in stages.recipe.finetune:
             folder.require_any(stages.finetune_names(group), "finetune")
     if wanted & {"finetune", "evaluate"} and "learn" not in wanted:
-        folder.require_any(["weights"], "learn")
+        folder.require_any(stages.learned_names(), "learn")
     if wanted == {"report"} and not folder.path.is_dir():
         raise UserError(f"{folder.path}: no such run folder; `tdro run RECIPE` makes one")
 
@@ -42,25 +42,25 @@ def check_inputs(folder: RunFolder, stages: Stages, wanted: Set[str]) -> None:
 
     Arguments and errors as in :func:`require_records`.
     """
-    references, weights = stages.references(), stages.weights()
+    references, learned = stages.references(), stages.learned()
     if "reference" in wanted:
         folder.check(references)
     elif "learn" in wanted:
         folder.require(references, "reference")
     if "learn" in wanted:
-        folder.check([weights])
+        folder.check(learned)
     elif wanted & {"finetune", "evaluate"}:
         for reference in references:
             folder.require_current(reference, "reference")
-        folder.require([weights], "learn")
-    if not (folder.is_done(weights) and wanted & {"finetune", "evaluate"}):
+        folder.require(learned, "learn")
+    if not (all(folder.is_done(stage) for stage in learned) and wanted & {"finetune", "evaluate"}):
         return  # what the fine-tunings are made from is not known before the weights are
-    learned = TaskWeights.load(folder.path / "weights" / "weights.json")
+    weights = LearnedWeights.load(folder.path, stages.recipe)
     for group in stages.recipe.finetune:
         if "finetune" in wanted:
-            folder.check(stages.finetune(group, learned))
+            folder.check(stages.finetune(group, weights))
         else:
-            folder.require(stages.finetune(group, learned), "finetune")
+            folder.require(stages.finetune(group, weights), "finetune")
 
 
 def check_report(folder: RunFolder, stages: Stages) -> None:
@@ -69,12 +69,13 @@ def check_report(folder: RunFolder, stages: Stages) -> None:
         return
     for reference in stages.references():
         folder.require_current(reference, "reference")
-    folder.require_current(stages.weights(), "learn")
-    if folder.done_from("weights") is None:
+    for stage in stages.learned():
+        folder.require_current(stage, "learn")
+    if any(folder.done_from(name) is None for name in stages.learned_names()):
         return
-    learned = TaskWeights.load(folder.path / "weights" / "weights.json")
+    weights = LearnedWeights.load(folder.path, stages.recipe)
     for group in stages.recipe.finetune:
-        for stage in stages.finetune(group, learned):
+        for stage in stages.finetune(group, weights):
             folder.require_current(stage, "finetune")
         evaluation = evaluation_stage(folder, stages, group)
         if (folder.path / "comparison" / f"{group.name}.json").exists():

@@ -38,7 +38,7 @@ def say_cuts(workspace: Workspace, stages: Sequence[str]) -> None:
         UserError: a task's instruction fills the limit, so that nothing of its texts is left.
     """
     recipe = workspace.recipe
-    bases = [recipe.base] if {"reference", "learn"} & set(stages) and not recipe.weights.load else []
+    bases = [recipe.base] if {"reference", "learn"} & set(stages) and recipe.trains_proxy else []
     bases += [recipe.base_of(group) for group in recipe.finetune] if "finetune" in stages else []
     with in_turn(workspace.machine):
         tasks = workspace.data.unmined.tasks
@@ -58,7 +58,7 @@ def write_data_card(workspace: Workspace, path: Path) -> None:
     if path.exists() and read_json(path).get("fingerprint") == key:
         return
     tokens: BaseTokens | None
-    if recipe.weights.load:  # then this base is not trained, and need not be there
+    if not recipe.trains_proxy:  # then this base is not trained, and need not be there
         tokens = base_tokens_or_none(base, recipe.trust_remote_code)
     else:
         tokens = workspace.models.tokens_as_trained(base)

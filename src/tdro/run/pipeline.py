@@ -18,6 +18,7 @@ from tdro.data.task import Task
 from tdro.dro.health import collapse_warning
 from tdro.dro.weights_table import weights_table
 from tdro.evaluation.leaks.trained_on import task_fingerprint
+from tdro.gain.learned_weights import LearnedWeights
 from tdro.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.recipe.names import STAGES
 from tdro.recipe.schema import Finetune, Recipe
@@ -120,18 +121,21 @@ class Pipeline:
             self._do(stage)
 
     def learn(self) -> None:
-        """Stage 1: score the planned rows with the reference, then learn the weights."""
+        """Learn the weights that the mixtures need: stage 1 (score the planned rows, then learn), gain, or both."""
         if self.machine.main:
             write_data_card(self.workspace, self.path / "data.json")
-        self._do(self.stages.weights())
-        if self.machine.main:
-            say(weights_table(self.weights(), self.workspace.data.sizes))
+        for stage in self.stages.learned():
+            self._do(stage)
+            if self.machine.main:
+                learned = TaskWeights.load(self.path / stage.name / "weights.json")
+                say(weights_table(learned, self.workspace.data.sizes))
 
     def finetune(self, groups: Sequence[Finetune] | None = None) -> None:
         """Stage 2: fine-tune the base of each group by each of its mixtures and seeds."""
         weights = self.weights()
         for group in groups or self.recipe.finetune:
-            if {"reweight", "loss-reweight"} & set(group.mixtures) and (warning := collapse_warning(weights)):
+            by_alpha = bool({"reweight", "loss-reweight"} & set(group.mixtures))
+            if by_alpha and weights.alpha and (warning := collapse_warning(weights.alpha)):
                 say(f"warning: {warning}", self.machine.main)
             for stage in self.stages.finetune(group, weights):
                 self._do(stage)
@@ -153,9 +157,9 @@ class Pipeline:
         if self.machine.main:
             say(f"report: {write_report(self.path)}")
 
-    def weights(self) -> TaskWeights:
+    def weights(self) -> LearnedWeights:
         """The weights that were learned or loaded."""
-        return TaskWeights.load(self.path / "weights" / "weights.json")
+        return LearnedWeights.load(self.path, self.recipe)
 
     def _known_facts(self) -> DataFacts | None:
         """What the run's folder says of the training data, if the recipe still names the same data."""

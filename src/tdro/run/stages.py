@@ -21,6 +21,8 @@ from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one, reference_coun
 from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
 from tdro.files import fingerprint
+from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
+from tdro.gain.stage import GainStage, learn_gain
 from tdro.machine import wait_for_everyone
 from tdro.models.saving import ADAPTER, merge_saved
 from tdro.planning.trainings import capped
@@ -57,12 +59,12 @@ class Stages:
 
     def reference_names(self) -> list[str]:
         """The names of :meth:`references`; no data are read for them."""
-        if self.recipe.weights.load:
+        if self.recipe.weights.load or not self.recipe.learns_alpha:
             return []
         return ["reference", "reference-2"][: reference_count(self.recipe.weights)]
 
     def references(self) -> list[Stage]:
-        """Stage 0: one reference, two for cross-fitting, or none where weights are loaded."""
+        """Stage 0: one reference, two for cross-fitting, or none where no tDRO weights are learned."""
         recipe, names = self.recipe, self.reference_names()
         if not names:
             return []
@@ -75,7 +77,17 @@ class Stages:
             stages.append(Stage(name, inputs, self._trainer(name, base, job)))
         return stages
 
-    def weights(self) -> Stage:
+    def learned_names(self) -> list[str]:
+        """The names of :meth:`learned`; no data are read for them."""
+        recipe = self.recipe
+        return [*(["weights"] if recipe.learns_alpha else []), *(["weights/gain"] if recipe.learns_gain else [])]
+
+    def learned(self) -> list[Stage]:
+        """The weights that the recipe's mixtures need: stage 1, transfer gain, or both."""
+        makers = {"weights": self._weights, "weights/gain": self._gain}
+        return [makers[name]() for name in self.learned_names()]
+
+    def _weights(self) -> Stage:
         """Stage 1; or the weights that the recipe loads, in place of stages 0 and 1."""
         if source := self.recipe.weights.load:
             weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
@@ -84,19 +96,25 @@ class Stages:
         base = self.workspace.models.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
         inputs = self._inputs(base, self.recipe.weights, self.recipe.seed) | {"references": list(references)}
-        key, file = fingerprint(inputs), self.path / "weights" / "weights.json"  # written last of all outputs
+        key = fingerprint(inputs)
+        return Stage("weights", inputs, lambda: self._learn(base, references, key), _made_from(self.path / ALPHA, key))
+
+    def _gain(self) -> Stage:
+        """Transfer gain."""
+        recipe, base = self.recipe, self.workspace.models.base(self.recipe.base)
+        training = recipe.gain.training(recipe.reference)
+        settings = recipe.gain.model_dump(mode="json", exclude={"steps"})  # they stand in those of the training
+        inputs = self._inputs(base, training, recipe.seed) | {"gain": settings}
+        key = fingerprint(inputs)
         return Stage(
-            "weights",
-            inputs,
-            make=lambda: self._learn(base, references, key),
-            already_made=lambda: file.exists() and TaskWeights.load(file).provenance.get("inputs") == key,
+            "weights/gain", inputs, lambda: self._learn_gain(base, training, key), _made_from(self.path / GAIN, key)
         )
 
     def finetune_names(self, group: Finetune) -> list[str]:
         """The names of :meth:`finetune`; no data are read for them."""
         return [_model_path(group, mixture, seed) for mixture in group.mixtures for seed in group.seeds]
 
-    def finetune(self, group: Finetune, learned: TaskWeights) -> Iterator[Stage]:
+    def finetune(self, group: Finetune, learned: LearnedWeights) -> Iterator[Stage]:
         """Stage 2: the group's base fine-tuned by each mixture and seed.
 
         Adapters that an earlier run saved alone are merged without training, if ``merge`` is asked for now. Merged
@@ -110,7 +128,7 @@ class Stages:
         merge = group.merge and models.saving(base, merge=False).adapter_base is not None
         for mixture in group.mixtures:
             shares = capped(learned.transfer(mixture, data.sizes), data.sizes, group)
-            factors = _loss_factors(learned, names) if mixture == "loss-reweight" else None
+            factors = _loss_factors(learned.alpha, names) if mixture == "loss-reweight" and learned.alpha else None
             for seed in group.seeds:
                 name = _model_path(group, mixture, seed)
                 title = f"{group.name} {mixture} seed {seed}"
@@ -219,9 +237,33 @@ class Stages:
         }
         learn_weights(stage, self.path, provenance)
 
+    def _learn_gain(self, base: BaseModel, training: Training, key: str) -> None:
+        recipe, workspace = self.recipe, self.workspace
+        stage = GainStage(
+            settings=recipe.gain,
+            training=training,
+            seed=recipe.seed,
+            data=workspace.tokens(base),
+            hard_negatives_only=tuple(workspace.data.facts.hard_negatives_only),
+            load_proxy=workspace.models.loader(base, dropout=False),
+            machine=workspace.machine,
+        )
+        provenance = {
+            "method": "gain",
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "steps": training.steps,
+            "rounds": recipe.gain.rounds,
+            "base": base.fingerprint,
+            "mixture": workspace.data.inputs["mixture"],
+            "size": dict(workspace.data.sizes),
+            "inputs": key,
+        }
+        learn_gain(stage, (self.path / GAIN).parent, provenance)
+
     def _save(self, weights: TaskWeights) -> None:
         if self.workspace.machine.main:
-            weights.save(self.path / "weights" / "weights.json")
+            weights.save(self.path / ALPHA)
         wait_for_everyone(self.workspace.machine)
 
 
@@ -233,6 +275,11 @@ def reference_job(recipe: Recipe, facts: DataFacts, plan: StageOnePlan, number: 
         subset=plan.reference_rows[number],
         hard_negatives_only=tuple(facts.hard_negatives_only),
     )
+
+
+def _made_from(file: Path, key: str) -> Callable[[], bool]:
+    """Whether a weights file, the last of a stage's outputs, was made from the inputs of this fingerprint."""
+    return lambda: file.exists() and TaskWeights.load(file).provenance.get("inputs") == key
 
 
 def _model_path(group: Finetune, mixture: str, seed: int) -> str:

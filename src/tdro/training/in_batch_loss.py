@@ -70,18 +70,24 @@ class InBatchLoss(SortedBatchLoss):
         return nn.functional.cross_entropy(scores, positive)
 
     def _masked(self, labels: Tensor, positive: Tensor) -> Tensor:
-        """Which candidates are masked for which row, (B, candidates) bool.
+        return masked_candidates(labels, gathered(labels.contiguous()), positive, self._hard_only)
 
-        Args:
-            labels: of this rank's rows.
-            positive: (B,) the number of each row's positive among the candidates, which is never masked.
-        """
-        _, query, *texts = (gathered(column.contiguous()) for column in labels.unbind(1))
-        masked = torch.cat(texts)[None, :] == labels[:, 2:3]
-        # The positive of another row with the same query is an answer too, whatever its text.
-        masked[:, : len(query)] |= query[None, :] == labels[:, 1:2]
-        row = torch.arange(len(query), device=labels.device).repeat(len(texts))
-        hard_only = torch.isin(labels[:, 0], self._hard_only.to(labels.device))
-        masked |= hard_only[:, None] & (row[None, :] != positive[:, None])
-        masked[torch.arange(len(positive), device=labels.device), positive] = False
-        return masked
+
+def masked_candidates(labels: Tensor, everybody: Tensor, positive: Tensor, hard_only: Tensor) -> Tensor:
+    """Which candidates are masked for which row, (rows, candidates) bool.
+
+    Args:
+        labels: of the rows; see :class:`InBatchLoss`.
+        everybody: the labels of all rows whose passages are candidates.
+        positive: (rows,) the number of each row's positive among the candidates, which is never masked.
+        hard_only: tasks, as numbers, whose rows use their own hard negatives only.
+    """
+    _, query, *texts = everybody.unbind(1)
+    masked = torch.cat(texts)[None, :] == labels[:, 2:3]
+    # The positive of another row with the same query is an answer too, whatever its text.
+    masked[:, : len(query)] |= query[None, :] == labels[:, 1:2]
+    row = torch.arange(len(query), device=labels.device).repeat(len(texts))
+    own_only = torch.isin(labels[:, 0], hard_only.to(labels.device))
+    masked |= own_only[:, None] & (row[None, :] != positive[:, None])
+    masked[torch.arange(len(positive), device=labels.device), positive] = False
+    return masked

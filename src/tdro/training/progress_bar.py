@@ -24,7 +24,12 @@ class ProgressBar(TrainerCallback):
     ) -> None:
         """Show the bar, beginning at the step that training continues from."""
         if state.is_world_process_zero:
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.title, unit="step")
+            total, done = self.extent(state)
+            self.bar = tqdm(total=total, initial=done, desc=self.title, unit="step")
+
+    def extent(self, state: TrainerState) -> tuple[int, int]:
+        """How many steps the bar is long, and how many of them are done."""
+        return state.max_steps, state.global_step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Count one step."""

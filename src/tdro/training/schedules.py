@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 ScheduleKind = Literal["linear", "cosine", "constant"]
 
 
-def learning_rate_multiplier(kind: ScheduleKind, step: int, steps: int, warmup: int = 0, floor: float = 0.0) -> float:
+def learning_rate_multiplier(kind: ScheduleKind, step: float, steps: int, warmup: int = 0, floor: float = 0.0) -> float:
     """The factor on the peak learning rate at ``step`` (the first step is 0).
 
     Args:

@@ -25,7 +25,7 @@ from tdro.dro.callback import TDROCallback
 from tdro.dro.health import HealthMonitor
 from tdro.dro.infonce import infonce_from_similarities
 from tdro.dro.learner import WeightLearner
-from tdro.dro.loss import StepRecord, TDROLoss
+from tdro.dro.loss import TDROLoss
 from tdro.files import write_json, write_jsonl
 from tdro.machine import Machine
 from tdro.recipe.schema import LearnWeights
@@ -161,22 +161,7 @@ class StepLog(TrainerCallback):
         """Write the line of the step that was just done."""
         if self.loss.last is not None:
             with writing(self.path), self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(as_line(self.loss.last)) + "\n")
-
-
-def as_line(record: StepRecord) -> dict[str, Any]:
-    """A step's record as JSON values; null for a task that had no row."""
-    return {
-        "step": record.step,
-        "loss": record.loss,
-        "alpha": record.alpha.tolist(),
-        "rows": record.rows.tolist(),
-        **{
-            name: [None if np.isnan(value) else value for value in getattr(record, name).tolist()]
-            for name in ("measure", "proxy_loss", "reference_loss")
-        },
-        **({"warnings": record.warnings} if record.warnings else {}),
-    }
+                file.write(json.dumps(self.loss.last.as_line()) + "\n")
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,60 @@
+"""A tiny stage of transfer gain, alone or on two ranks: ``gain_worker.py FOLDER KIND`` runs it on two."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tiny
+from rank_worker import become_rank, free_port
+from tdro.gain.stage import GainStage, learn_gain
+from tdro.machine import this_machine
+from tdro.recipe.schema import Gain, Training
+
+TASKS = [tiny.task(f"t{number}", rows=12 + 6 * number) for number in range(3)]
+
+
+def job(kind: str, folder: Path, tasks: list[Any] = TASKS, **changes: Any) -> GainStage:
+    """Three rounds of three steps; a change is of a key of the recipe's ``gain`` or ``reference``."""
+    gain: dict[str, Any] = {"rounds": 3, "trial_steps": 2}
+    training: dict[str, Any] = {"steps": 9, "batch": 4, "temperature": 0.05, "learning_rate": 1e-2, "chunk_rows": 3}
+    training |= {"negatives": 1, "checkpoint_steps": 2}
+    for key, value in changes.items():
+        (gain if key in Gain.model_fields and key != "steps" else training)[key] = value
+    folder.mkdir(parents=True, exist_ok=True)
+    model = tiny.model(kind, folder)
+    return GainStage(
+        settings=Gain(**gain),
+        training=Training(**training),
+        seed=3,
+        data=tiny.tokenized(model, tasks),
+        hard_negatives_only=(1,) if training["negatives"] else (),
+        load_proxy=lambda: copy.deepcopy(model),
+        machine=this_machine("cpu", "fp32"),
+    )
+
+
+def two_ranks(folder: Path, kind: str) -> int:
+    """Both ranks as forks of this process; how many failed."""
+    whole, port, children = job(kind, folder), free_port(), []
+    for rank in range(2):
+        if child := os.fork():
+            children.append(child)
+            continue
+        try:
+            become_rank(rank, 2, port)
+            learn_gain(replace(whole, machine=this_machine("cpu", "fp32")), folder / "gain", {})
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return sum(bool(os.waitpid(child, 0)[1]) for child in children)
+
+
+if __name__ == "__main__":
+    sys.exit(two_ranks(Path(sys.argv[1]), sys.argv[2]))

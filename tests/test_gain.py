@@ -1,0 +1,187 @@
+"""The stage of transfer gain: trials leave no trace, resuming, ranks, bad input."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+import tiny
+from gain_worker import TASKS, job
+from launch import HERE, environment
+from tdro.data.task import Task
+from tdro.errors import UserError
+from tdro.files import read_json
+from tdro.gain.stage import learn_gain
+from tdro.gain.trainer import GainTrainer
+from tdro.gain.trials import TrainingState, gains
+from tdro.weights import TaskWeights
+
+KINDS = ["static", "encoder", "lora"]
+
+
+def learn(folder, kind="static", **changes):
+    return learn_gain(job(kind, folder, **changes), folder / "gain", {"method": "gain"})
+
+
+# ---- a trial leaves no trace
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD, torch.optim.SparseAdam])
+@pytest.mark.parametrize("steps_before", [0, 2])
+def test_everything_is_put_back_to_the_bit(optimizer, steps_before):
+    model = torch.nn.EmbeddingBag(12, 4, sparse=optimizer is torch.optim.SparseAdam)
+    chosen = optimizer(model.parameters(), lr=0.1)
+
+    def step():
+        chosen.zero_grad()
+        (model(torch.randint(0, 12, (3, 5))) ** 2).sum().backward()
+        chosen.step()
+
+    for _ in range(steps_before):
+        step()
+    state, expected = TrainingState(model, chosen), None
+    for _ in range(3):
+        step()
+        chosen.param_groups[0]["lr"] = 7.0
+        found = model.weight.detach().clone()
+        assert expected is None or torch.equal(found, expected)  # the same random numbers, moments and rate
+        expected = found
+        state.put_back()
+    assert model.weight.grad is None and chosen.param_groups[0]["lr"] == 0.1
+
+
+def test_the_matrix_has_the_relative_changes_of_the_losses():
+    """Rows are trained on, columns are helped; each trial starts from the same state."""
+    model = torch.nn.Linear(1, 1)
+    state = TrainingState(model, torch.optim.SGD(model.parameters()))
+    now = []
+    after = {0: [1.0, 4.0, 0.0], 1: [3.0, 3.0, 9.0], 2: [2.0, 4.0, 0.0]}
+    found = gains(state, np.array([2.0, 4.0, 1e-9]), now.append, lambda: np.array(after[now[-1]]))
+    assert found.tolist() == [[0.5, 0.0, 0.0], [-0.5, 0.25, 0.0], [0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trials_do_not_touch_the_training(kind, tmp_path, monkeypatch):
+    """With other trials, but the same α, the proxy ends as the same model."""
+    kept = []
+    monkeypatch.setattr(GainTrainer, "run", _keeping(kept))
+    for number, trial_steps in enumerate((1, 4)):
+        learn(tmp_path / str(number), kind, trial_steps=trial_steps, move=1e-9)
+    one, other = (trainer.model.state_dict() for trainer in kept)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def _keeping(kept):
+    run = GainTrainer.run
+
+    def keep(trainer):
+        kept.append(trainer)
+        run(trainer)
+
+    return keep
+
+
+# ---- what it leaves
+
+
+def test_what_the_stage_leaves(tmp_path, capsys):
+    learner = learn(tmp_path)
+    content = read_json(tmp_path / "gain" / "gain.json")
+    assert content["names"] == [task.name for task in TASKS]
+    assert content["held_out_rows"] == [max(1, len(task) // 5) for task in TASKS]
+    assert np.array(content["matrices"]).shape == (3, 3, 3) and np.array(content["alphas"]).shape == (3, 3)
+    assert np.array(content["losses"]).shape == (3, 3) and (np.array(content["losses"]) > 0).all()
+    weights = TaskWeights.load(tmp_path / "gain" / "weights.json")
+    assert weights == learner.mean and weights.provenance == {"method": "gain"}
+    assert weights.values == pytest.approx(np.mean(content["alphas"], axis=0), abs=1e-12)
+    assert np.abs(np.array(content["matrices"])).max() > 1e-4
+    assert "helps the others" in capsys.readouterr().out
+
+
+def test_a_task_of_one_row_and_no_negatives_is_solved_and_moves_nothing(tmp_path):
+    tasks = [*TASKS[:2], tiny.task("alone", rows=1)]
+    learn(tmp_path, tasks=tasks, negatives=0)
+    matrices = np.array(read_json(tmp_path / "gain" / "gain.json")["matrices"])
+    assert (matrices[:, :, 2] == 0).all() and np.isfinite(matrices).all()
+
+
+def translations(name, first, rows=40):
+    """A task in which the query "w3" is answered by "w13" and so on, always the same six words."""
+    made = [
+        {"id": f"{name}-{at}", "query": f"w{first + at % 6}", "positives": [f"w{first + 10 + at % 6}"], "negatives": []}
+        for at in range(rows)
+    ]
+    return Task(name, Dataset.from_list(made))
+
+
+def test_the_matrix_tells_who_helps_whom(tmp_path):
+    """Two tasks have the same words: they help themselves and each other. The third is helped by itself alone."""
+    tasks = [translations("one", 0), translations("same", 0), translations("other", 20)]
+    learner = learn(tmp_path, tasks=tasks, negatives=0)
+    mean = np.mean(learner.matrices, axis=0)
+    assert mean[:2, :2].min() > 0.01 and mean[2, 2] > 0.01
+    assert abs(mean[2, :2]).max() < 0.2 * mean[:2, :2].min() and abs(mean[:2, 2]).max() < 0.2 * mean[2, 2]
+    assert learner.mean["other"] == min(learner.mean.values)
+
+
+# ---- resuming and ranks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop", [4, 5, 8])
+def test_a_stopped_stage_ends_as_one_that_was_never_stopped(kind, stop, tmp_path, monkeypatch):
+    """It is stopped in the middle of a round, at the first step of one, and within a round's trials."""
+    learn(tmp_path / "whole", kind)
+    step, seen = GainTrainer.training_step, [0]
+
+    def stopping(trainer, model, inputs, number=None):
+        if int(inputs["step"]) == stop:
+            raise KeyboardInterrupt
+        return step(trainer, model, inputs, number)
+
+    def stopping_in_trial(trainer, model, task, number):
+        seen[0] += 1
+        if number == 2 and task == 1:
+            raise KeyboardInterrupt
+        return trial(trainer, model, task, number)
+
+    trial = GainTrainer._try_task
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if stop == 8:
+            patch.setattr(GainTrainer, "_try_task", stopping_in_trial)
+        else:
+            patch.setattr(GainTrainer, "training_step", stopping)
+        learn(tmp_path / "cut", kind)
+    assert list((tmp_path / "cut" / "gain" / "training").glob("checkpoint-*"))
+    learn(tmp_path / "cut", kind)
+    for file in ("gain.json", "weights.json", "log.jsonl"):
+        assert (tmp_path / "cut" / "gain" / file).read_bytes() == (tmp_path / "whole" / "gain" / file).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["static", "encoder"])
+def test_two_ranks_learn_what_one_does(kind, tmp_path):
+    learn(tmp_path / "one", kind)
+    command = [sys.executable, str(HERE / "gain_worker.py"), str(tmp_path / "two"), kind]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (read_json(tmp_path / name / "gain" / "gain.json") for name in ("one", "two"))
+    assert np.array(two["matrices"]) == pytest.approx(np.array(one["matrices"]), abs=1e-5)
+    assert np.array(two["alphas"]) == pytest.approx(np.array(one["alphas"]), abs=1e-3)
+    assert np.array(two["losses"]) == pytest.approx(np.array(one["losses"]), abs=1e-5)
+
+
+# ---- bad input
+
+
+def test_a_loss_that_is_not_finite_names_the_task(tmp_path):
+    with pytest.raises(UserError, match="not finite"):
+        learn(tmp_path, learning_rate=1e38)
+
+
+def test_fsdp_is_refused_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("tdro.gain.stage.wants_shards", lambda: True)
+    with pytest.raises(UserError, match="FSDP"):
+        learn(tmp_path)
