@@ -26,7 +26,10 @@ _ROWS_AT_ONCE = 100_000
 
 @dataclass(frozen=True)
 class RaggedArray:
-    """Lists of integers of different lengths: list i is ``values[starts[i]:starts[i + 1]]``."""
+    """Lists of numbers, of different lengths, in two arrays: list i is ``values[starts[i]:starts[i + 1]]``.
+
+    ``[[5, 7], [], [6]]`` has the values ``[5, 7, 6]`` and the starts ``[0, 2, 2, 3]``.
+    """
 
     values: NDArray[np.int32]
     starts: Ints
@@ -37,19 +40,19 @@ class RaggedArray:
         return np.diff(self.starts)
 
     def lengths_of(self, lists: Ints) -> Ints:
-        """How long some of the lists are; the others are not looked at."""
+        """How long some of the lists are. The others are not looked at."""
         return self.starts[lists + 1] - self.starts[lists]
 
 
 @dataclass(frozen=True)
 class IndexedTask:
-    """One task's rows as positions in the texts.
+    """One task's rows, as the numbers of their texts.
 
     Attributes:
         name: the task's name.
-        queries: text of each row's query, shape (rows,).
-        positives: texts of each row's positives.
-        negatives: texts of each row's negatives; those equal to one of its positives are left out.
+        queries: the number of each row's query, (n_rows,).
+        positives: the numbers of each row's positives, a list a row.
+        negatives: the numbers of each row's negatives; one that is also a positive of the row is left out.
     """
 
     name: str
@@ -63,7 +66,12 @@ class IndexedTask:
 
 @dataclass(frozen=True)
 class StepTexts:
-    """The texts of one step: ``query`` (B,), ``passages`` (B, 1 + N) with the positive first."""
+    """The numbers of the texts of one step.
+
+    Attributes:
+        query: each row's query, (B,).
+        passages: each row's positive and then its N hard negatives, (B, 1 + N).
+    """
 
     query: Ints
     passages: Ints
@@ -73,10 +81,17 @@ class StepTexts:
 class MixtureIndex:
     """Every distinct text of a mixture, and its tasks' rows.
 
+    Example::
+
+        index = index_mixture(mixture.tasks)
+        plan = MixedPlan(mixture.sizes, batch=64, steps=1000, seed=1)
+        texts = index.gather(plan.step(7), seed=1, negatives=2)
+        texts.passages  # (64, 3): each row's positive and two hard negatives, as numbers in index.passages
+
     Attributes:
-        queries: the distinct query texts, prompts included.
-        passages: the distinct passages (with the prompt where the task is symmetric).
-        tasks: the rows, by task.
+        queries: the distinct queries, each with its task's prompt.
+        passages: the distinct passages, with the prompt if their task is symmetric.
+        tasks: the rows of each task, in the mixture's order.
     """
 
     queries: StoredTexts
@@ -84,10 +99,15 @@ class MixtureIndex:
     tasks: list[IndexedTask]
 
     def gather(self, rows: StepRows, seed: int, negatives: int) -> StepTexts:
-        """The texts of planned rows: one positive and ``negatives`` hard negatives each, picked by (seed, row, visit).
+        """The texts of planned rows. Which positive and which negatives a row gets depends on seed, row and visit.
+
+        Args:
+            rows: of a step, B of them.
+            seed: of the plan.
+            negatives: N, how many hard negatives each row gets.
 
         Raises:
-            UserError: a row without a hard negative where some are asked for.
+            UserError: a row has no hard negative, and N is above 0.
         """
         query = np.empty(len(rows), dtype=np.int64)
         passages = np.empty((len(rows), 1 + negatives), dtype=np.int64)

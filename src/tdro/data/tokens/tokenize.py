@@ -34,12 +34,18 @@ _WHOLE = 1_000_000  # tokens: no text has as many
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of many texts.
+    """The token ids of many texts, by the texts' numbers.
+
+    Example::
+
+        tokens = tokenize(model, ["what purrs", "cats purr when they are content"], max_tokens=32)
+        inputs = tokens.features(np.array([1, 0, 1]))  # of three rows; text 1 twice
+        model(inputs)["sentence_embedding"]  # as of model.preprocess
 
     Attributes:
-        ids: all token ids one after the other; uint16 where the vocabulary fits into it, else int32.
-        starts: text i is ``ids[starts[i]:starts[i + 1]]``; shape (texts + 1,).
-        padding: the id to fill shorter rows with, or None for a bag of tokens (static embeddings need no padding).
+        ids: all token ids, one text after the other; uint16 if the whole vocabulary fits into that, else int32.
+        starts: where each text begins: text i is ``ids[starts[i]:starts[i + 1]]``; int64 (n_texts + 1,).
+        padding: the id that fills shorter rows up; None for a static model, which reads bags of tokens without padding.
     """
 
     ids: NDArray
@@ -48,18 +54,22 @@ class Tokens:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each text."""
+        """How many tokens each text has, (n_texts,)."""
         return np.diff(self.starts)
 
     def lengths_of(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tokens of some texts; the others are not looked at."""
+        """How many tokens some texts have. The others are not looked at."""
         return self.starts[texts + 1] - self.starts[texts]
 
     def features(self, texts: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Model inputs of some texts, shape (B,), as ``model.preprocess`` would give them (padded right).
+        """The model's inputs for some texts, as ``model.preprocess`` would give them, padded on the right.
 
-        With padding: ``input_ids`` and ``attention_mask``, (B, longest). Without: ``input_ids``, all tokens flat, and
-        ``offsets`` (B,).
+        Args:
+            texts: numbers of texts, (B,).
+
+        Returns:
+            With padding, ``input_ids`` and ``attention_mask``, (B, longest text). Without, ``input_ids``, all tokens
+            one after the other, and ``offsets``, where each text begins among them, (B,).
         """
         lengths = self.lengths_of(texts)
         ends = np.cumsum(lengths)
@@ -120,7 +130,7 @@ def encoder_of(model: SentenceTransformer) -> Encode:
 
 @dataclass(frozen=True)
 class TokenKind:
-    """What a model's token ids are kept as, and what fills its shorter rows (None: a bag has none)."""
+    """How a model's token ids are kept: their number type, and the id that fills shorter rows up (None for bags)."""
 
     dtype: np.dtype
     padding: int | None
