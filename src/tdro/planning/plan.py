@@ -9,6 +9,7 @@ import numpy as np
 
 from tdro.data.task import Mixture
 from tdro.data.tokens.cut_warnings import cut_lines
+from tdro.dro.stage_one.choose_alpha import used_weights
 from tdro.errors import UserError
 from tdro.models.base_tokens import base_tokens
 from tdro.planning.cuts import cutter_of
@@ -116,7 +117,7 @@ def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[TaskWeights | None, 
     path = recipe.folder / "weights" / "weights.json"
     if not path.exists():
         return None, []
-    weights = TaskWeights.load(path)
+    weights = used_weights(recipe.weights, path.parent)
     if set(weights.names) != set(names):
         return None, [f"{path} has weights of other tasks, and is not used"]
     return weights, []

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one
 from tdro.errors import UserError
-from tdro.recipe.names import NO_WEIGHTS_NEEDED
+from tdro.mixture_name import parse_mixture
 from tdro.recipe.schema import Base, Finetune, LearnWeights, Recipe, Training
 from tdro.weights import TaskWeights
 
@@ -139,7 +139,7 @@ def _finetuning(
     group: Finetune, mixture: str, sizes: Mapping[str, int], weights: TaskWeights | None
 ) -> RowsRead | None:
     if weights is None:
-        if mixture not in NO_WEIGHTS_NEEDED:
+        if parse_mixture(mixture).samples_by_weights:
             return None
         weights = TaskWeights.uniform(sizes)
     shares = capped(weights.transfer(mixture, sizes), sizes, group)

@@ -185,6 +185,12 @@ class LearnWeights(Training):
     held_out_share: float = Field(
         default=0.2, gt=0, lt=1, description="share of each task that is for stage 1 alone (held_out only)"
     )
+    alpha: Literal["last", "mean", "ema"] = Field(
+        default="last",
+        description="which weights the fine-tunings get. last: those after the last step (the paper); mean: the mean "
+        "over all steps; ema: the moving average, in which a step counts 0.1. Stage 1 keeps all three, so a "
+        "change here learns nothing again",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -192,6 +198,12 @@ class LearnWeights(Training):
         if isinstance(data, dict) and data.get("eta") is None and data.get("eta_times_steps") is None:
             return {**data, "eta_times_steps": 20.0}
         return data
+
+    @model_validator(mode="after")
+    def _loaded_weights_are_one(self) -> LearnWeights:
+        if self.load is not None and self.alpha != "last":
+            raise wrong(f"loaded weights are one set, without a {self.alpha} over steps; remove alpha or load", "alpha")
+        return self
 
     @model_validator(mode="after")
     def _one_eta(self) -> LearnWeights:
@@ -221,7 +233,8 @@ class Finetune(Training):
         description="what to train on. uniform: every task equally often; proportional: by the tasks' rows; "
         "reweight: by the learned weights; top-P or bottom-P: the P % of the tasks with the largest "
         "or smallest weights, equally often; loss-reweight: uniform, and each step's gradient, after "
-        "clipping, is multiplied by number of tasks x weight",
+        "clipping, is multiplied by number of tasks x weight. With an exponent: proportional^0.5: by rows^0.5; "
+        "reweight^0.5: by weight^0.5; top-70^0.5: the same 70 % of the tasks, by weight^0.5",
     )
     seeds: Several[Seed] = Field(default=(1,), description="every mixture is trained once with each seed")
     draw: Literal["systematic", "random"] = Field(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+from tdro.dro.stage_one.choose_alpha import used_weights
 from tdro.errors import UserError
 from tdro.recipe.schema import Finetune
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.stages import Stages
-from tdro.weights import TaskWeights
 
 
 def require_records(folder: RunFolder, stages: Stages, wanted: Set[str]) -> None:
@@ -55,7 +55,7 @@ def check_inputs(folder: RunFolder, stages: Stages, wanted: Set[str]) -> None:
         folder.require([weights], "learn")
     if not (folder.is_done(weights) and wanted & {"finetune", "evaluate"}):
         return  # what the fine-tunings are made from is not known before the weights are
-    learned = TaskWeights.load(folder.path / "weights" / "weights.json")
+    learned = used_weights(stages.recipe.weights, folder.path / "weights")
     for group in stages.recipe.finetune:
         if "finetune" in wanted:
             folder.check(stages.finetune(group, learned))
@@ -72,7 +72,7 @@ def check_report(folder: RunFolder, stages: Stages) -> None:
     folder.require_current(stages.weights(), "learn")
     if folder.done_from("weights") is None:
         return
-    learned = TaskWeights.load(folder.path / "weights" / "weights.json")
+    learned = used_weights(stages.recipe.weights, folder.path / "weights")
     for group in stages.recipe.finetune:
         for stage in stages.finetune(group, learned):
             folder.require_current(stage, "finetune")

@@ -16,9 +16,11 @@ from tdro.console import log_to, quiet_libraries, say
 from tdro.data.mixtures.facts import DataFacts
 from tdro.data.task import Task
 from tdro.dro.health import collapse_warning
+from tdro.dro.stage_one.choose_alpha import used_weights
 from tdro.dro.weights_table import weights_table
 from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
+from tdro.mixture_name import parse_mixture
 from tdro.recipe.names import STAGES
 from tdro.recipe.schema import Finetune, Recipe
 from tdro.report.model_card import write_card
@@ -131,7 +133,7 @@ class Pipeline:
         """Stage 2: fine-tune the base of each group by each of its mixtures and seeds."""
         weights = self.weights()
         for group in groups or self.recipe.finetune:
-            if {"reweight", "loss-reweight"} & set(group.mixtures) and (warning := collapse_warning(weights)):
+            for warning in _collapse_warnings(group, weights):
                 say(f"warning: {warning}", self.machine.main)
             for stage in self.stages.finetune(group, weights):
                 self._do(stage)
@@ -151,11 +153,17 @@ class Pipeline:
     def report(self) -> None:
         """Write the report from what is there."""
         if self.machine.main:
+            if (self.path / "weights" / "weights.json").exists():
+                self.weights()
             say(f"report: {write_report(self.path)}")
 
     def weights(self) -> TaskWeights:
-        """The weights that were learned or loaded."""
-        return TaskWeights.load(self.path / "weights" / "weights.json")
+        """The weights that were learned or loaded; ``weights.json`` is written again if the recipe's α is another."""
+        folder = self.path / "weights"
+        weights = used_weights(self.recipe.weights, folder)
+        if self.machine.main and weights.provenance != TaskWeights.load(folder / "weights.json").provenance:
+            weights.save(folder / "weights.json")
+        return weights
 
     def _known_facts(self) -> DataFacts | None:
         """What the run's folder says of the training data, if the recipe still names the same data."""
@@ -169,6 +177,15 @@ class Pipeline:
         started = time.monotonic()
         made = self.folder.do(stage)
         say(f"{stage.name}: {f'{time.monotonic() - started:.1f} s' if made else 'done before'}", self.machine.main)
+
+
+def _collapse_warnings(group: Finetune, weights: TaskWeights) -> list[str]:
+    """What is to be said of a group's mixtures that train on all tasks by their weights."""
+    mixtures = [parse_mixture(name) for name in group.mixtures]
+    # loss-reweight samples equally; it is its gradients that follow the weights.
+    by_weight = [one for one in mixtures if one.uses_weights and not one.selects]
+    used = [weights if one.exponent is None else weights.tempered(one.exponent) for one in by_weight]
+    return list(dict.fromkeys(warning for one in used if (warning := collapse_warning(one))))
 
 
 def _where_data_are(recipe: Recipe) -> dict[str, Any]:
