@@ -120,6 +120,21 @@ def test_whole_page(folder):
     assert write_report(folder).read_text() == before, "the same folder gives the same page"
 
 
+def test_seeds_needed_are_said_once_whatever_the_verdict(copy):
+    def said_with(over_queries, p, with_seeds):
+        def edited(value):
+            found = next(row for row in value["rows"] if row["mixture"] == "top-70")["versus"]["ndcg@10"]["all"]
+            both = dict(zip(("low", "high"), with_seeds, strict=True), pairs=3, needed=9)
+            found.update(low=over_queries[0], high=over_queries[1], p=p, with_seeds=both)
+
+        edit(copy / "comparison/static.json", edited)
+        return visible_text(read(write_report(copy))[1]).count("9 seeds")
+
+    assert said_with((-0.01, 0.03), 0.4, (-0.02, 0.04)) == 1, "not shown over queries"
+    assert said_with((0.001, 0.03), 0.01, (-0.02, 0.04)) == 1, "other seeds could turn it"
+    assert said_with((0.001, 0.03), 0.01, (0.001, 0.04)) == 1, "shown"
+
+
 def test_needs_no_torch():
     code = "import sys, tdro.report.report_page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
