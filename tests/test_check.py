@@ -20,7 +20,7 @@ from tdro.data.quality.check import check_files
 from tdro.data.quality.check_table import check_text
 from tdro.data.quality.outliers import odd_lengths, odd_ones, repeated
 from tdro.data.quality.scripts import script_of
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.errors import UserError
 from tdro.files import read_jsonl
 

@@ -16,8 +16,8 @@ import messy
 import tiny
 from tdro.cli import main
 from tdro.data.mixtures.build import build_task, built_task
-from tdro.data.mixtures.paths import find_inputs
-from tdro.data.read.rows import Problem
+from tdro.data.mixtures.paths import find_raw_tasks
+from tdro.data.read.problem import Problem
 from tdro.data.read.sources import open_source
 from tdro.errors import UserError
 from tdro.recipe.data_sections import Source
@@ -301,7 +301,7 @@ def test_an_archive_of_jsonl_by_any_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(whole(path))
     assert values(path) == ROWS
-    assert [task.name for task in find_inputs(str(path))] == ["a"]
+    assert [task.name for task in find_raw_tasks(str(path))] == ["a"]
 
 
 def test_an_archive_of_something_else_is_told(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(tmp_path, mixture, 
     for module in (
         *(
             "data.mixtures.from_paths.mixture_of",
-            "data.mixtures.paths.find_inputs",
+            "data.mixtures.paths.find_raw_tasks",
             "data.mixtures.folder.read_mixture",
         ),
         "quickstart.build.fetch_wheels",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 
 import pytest
 from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tiny
 from tdro.cli import main
 from tdro.data.quality.check import check_files
 from tdro.data.read.titled import titled
-from tdro.data.same_answer import same_answer
+from tdro.data.same_answer import count_copies, same_answer
 from tdro.data.same_text import normalise
 from tdro.data.task import Task
 from tdro.files import write_jsonl
@@ -75,6 +78,37 @@ def test_another_wrapping_is_the_same_answer(text):
 def test_what_is_the_same_answer(one, other, same):
     assert same_answer(normalise(one), normalise(other)) is same
     assert same_answer(normalise(other), normalise(one)) is same
+
+
+PIECES = (
+    *(
+        "Limpets scrape algae",
+        "off the rocks",
+        "with a tongue",
+        "LIMPETS",
+        "scrape  algae\x1coff",
+        "yes",
+        "“",
+        "’s",
+        "...",
+        " ",
+    ),
+    *("\n", "\x0b", "(", "-", "\u00a0", "東京は日本の首都です", "ﬁsh", "İstanbul", "straße", "\u200b", "?!", ""),
+)
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.sampled_from([*WRAPPED, *OTHERS, POSITIVE])
+
+
+@given(st.lists(TEXTS, max_size=4), st.lists(TEXTS, max_size=3))
+def test_copies_are_counted_by_the_rule(texts, answers):
+    by_rule = [any(same_answer(normalise(text), normalise(answer)) for answer in answers) for text in texts]
+    assert count_copies(texts, answers) == sum(by_rule)
+
+
+@given(st.text(st.characters(codec="ascii")))
+def test_a_text_in_ascii_is_normalised_like_any_other(text):
+    words = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    kept = [place for place, character in enumerate(words) if character.isalnum()]
+    assert normalise(text) == (words[kept[0] : kept[-1] + 1] if kept else words)
 
 
 def rows_of(rows):

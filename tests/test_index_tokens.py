@@ -35,6 +35,11 @@ def made(name="a", rows=None, **settings):
     return Task(name, Dataset.from_dict(columns), **settings)
 
 
+def read(stored):
+    """All texts of a ``StoredTexts``, by number."""
+    return [text for _, texts in stored.by_prompt(slice(None)) for text in texts]
+
+
 def texts_of(lists, row):
     return lists.values[lists.starts[row] : lists.starts[row + 1]].tolist()
 
@@ -45,8 +50,8 @@ def texts_of(lists, row):
 def test_the_same_text_has_the_same_number_everywhere():
     first = made("a", [("q1", ["x", "y"], ["z"]), ("q2", ["y"], ["x", "z", "z"])])
     index = index_mixture([first, made("b", [("q1", ["z"], ["y"])])])
-    assert sorted(index.queries) == ["q1", "q2"] and sorted(index.passages) == ["x", "y", "z"]
-    x, y, z = (index.passages.index(text) for text in "xyz")
+    assert sorted(read(index.queries)) == ["q1", "q2"] and sorted(read(index.passages)) == ["x", "y", "z"]
+    x, y, z = (read(index.passages).index(text) for text in "xyz")
     a, b = index.tasks
     assert texts_of(a.positives, 0) == [x, y] and texts_of(a.negatives, 1) == [x, z, z]
     assert texts_of(b.positives, 0) == [z] and texts_of(b.negatives, 0) == [y]
@@ -56,17 +61,20 @@ def test_the_same_text_has_the_same_number_everywhere():
 def test_a_positive_among_its_own_negatives_is_left_out():
     task = made(rows=[("q", ["x", "y"], ["y", "z", "x", "x"]), ("r", ["z"], ["x"])])
     index = index_mixture([task])
-    assert [index.passages[i] for i in texts_of(index.tasks[0].negatives, 0)] == ["z"]
-    assert [index.passages[i] for i in texts_of(index.tasks[0].negatives, 1)] == ["x"]  # no positive of *this* row
+    passages = read(index.passages)
+    assert [passages[i] for i in texts_of(index.tasks[0].negatives, 0)] == ["z"]
+    assert [read(index.passages)[i] for i in texts_of(index.tasks[0].negatives, 1)] == [
+        "x"
+    ]  # no positive of *this* row
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_prompts(symmetric):
     index = index_mixture([made(instruction="Find it", symmetric=symmetric)])
     prompt = "Instruct: Find it\nQuery: "
-    assert list(index.queries) == [prompt + "q"]
-    assert sorted(index.passages) == sorted((prompt if symmetric else "") + text for text in "pn")
-    assert index_mixture([made(instruction="Find it", symmetric=symmetric)], prompts=False).queries[:] == ["q"]
+    assert read(index.queries) == [prompt + "q"]
+    assert sorted(read(index.passages)) == sorted((prompt if symmetric else "") + text for text in "pn")
+    assert read(index_mixture([made(instruction="Find it", symmetric=symmetric)], prompts=False).queries) == ["q"]
 
 
 def test_the_same_passage_in_a_symmetric_task_is_another_text():
@@ -81,8 +89,8 @@ def test_gather_reads_the_planned_rows():
     texts = index.gather(rows, 1, 2)
     for place in range(8):
         row = tasks[rows.task[place]].rows[int(rows.row[place])]
-        passages = [index.passages[i] for i in texts.passages[place]]
-        assert index.queries[texts.query[place]] == row["query"]
+        passages = [read(index.passages)[i] for i in texts.passages[place]]
+        assert read(index.queries)[texts.query[place]] == row["query"]
         assert passages[0] in row["positives"]
         assert set(passages[1:]) <= set(row["negatives"]) and len(set(passages[1:])) == 2
     order = np.array([7, 0, 3, 3])
@@ -93,7 +101,7 @@ def test_gather_reads_the_planned_rows():
 def test_fewer_negatives_than_asked_are_repeated():
     index = index_mixture([made(rows=[("q", ["p"], ["n", "m"])])])
     passages = index.gather(MixedPlan([1], 1, 1, 0).step(0), 0, 5).passages[0]
-    assert [index.passages[i] for i in passages] == ["p", "n", "m", "n", "m", "n"]
+    assert [read(index.passages)[i] for i in passages] == ["p", "n", "m", "n", "m", "n"]
 
 
 @pytest.mark.parametrize("negatives", [[], ["p"]], ids=["none", "only its own positive"])
@@ -119,8 +127,8 @@ def test_a_task_without_rows_is_refused_by_name():
 
 
 def same_index(found, expected):
-    assert found.queries[:] == expected.queries[:] and found.queries.digest == expected.queries.digest
-    assert found.passages[:] == expected.passages[:] and found.passages.digest == expected.passages.digest
+    assert read(found.queries) == read(expected.queries) and found.queries.digest == expected.queries.digest
+    assert read(found.passages) == read(expected.passages) and found.passages.digest == expected.passages.digest
     for one, other in zip(found.tasks, expected.tasks, strict=True):
         assert one.name == other.name
         for name in ("queries", "positives.values", "positives.starts", "negatives.values", "negatives.starts"):
@@ -134,12 +142,11 @@ def test_numbers_are_given_in_the_order_in_which_texts_come():
     prompt = tasks[0].prompt
     index = index_mixture(tasks)
     texts = ["x", "", "y", "p q", "z", "ü 猫"]
-    assert index.queries[:] == [prompt + "q", prompt + "p", "q", "p"]
-    assert index.passages[:] == [*(prompt + text for text in texts), *texts]
-    assert index.passages[7:1:-2] == ["", prompt + "ü 猫", prompt + "p q"]
-    assert index.passages[-1] == "ü 猫" and index.tasks[2].queries.tolist() == [2, 3, 2]
-    with pytest.raises(IndexError):
-        index.passages[12]
+    assert read(index.queries) == [prompt + "q", prompt + "p", "q", "p"]
+    assert read(index.passages) == [*(prompt + text for text in texts), *texts]
+    some = slice(4, 8)  # of both prompts
+    assert list(index.passages.by_prompt(some)) == [(prompt, [prompt + "z", prompt + "ü 猫"]), ("", ["x", ""])]
+    assert index.tasks[2].queries.tolist() == [2, 3, 2]
 
 
 def test_rows_in_many_parts_or_picked_from_others_are_the_same_texts():
@@ -317,7 +324,7 @@ def test_steps_have_the_columns_and_labels_of_their_rank(tmp_path):
     assert len(whole) == 3 and len(tiny.columns(batch)) == 4
     assert np.array_equal(batch["label"].numpy(), np.column_stack([rows.task, texts.query, texts.passages]))
     decoded = model.tokenizer.batch_decode(batch["negative_2_input_ids"], skip_special_tokens=True)
-    assert decoded == [data.index.passages[i] for i in texts.passages[:, 2]]
+    assert decoded == [read(data.index.passages)[i] for i in texts.passages[:, 2]]
     parts = [PlannedSteps(data, plan, 2, text_labels, rank, 4)[1] for rank in range(4)]
     assert torch.equal(torch.cat([part["label"] for part in parts]), batch["label"])
 

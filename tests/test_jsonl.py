@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tdro.data.read import jsonl
+from tdro.data.read import text_files
 from tdro.data.read.jsonl import raw_rows
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.errors import UserError
 
 ROWS = [{"query": "wie groß?", "n": 1}, {"query": "日本 😀", "n": 2}, {"query": "", "n": 3}]
@@ -201,7 +201,7 @@ def test_blocks_do_not_matter_and_reading_goes_on_from_any_row(tmp_path_factory,
     content = end.join(lines).encode(encoding)
     path.write_bytes(gzip.compress(content) if packed else content)
     whole = list(raw_rows(path))
-    with mock.patch.object(jsonl, "_BLOCK", block):
+    with mock.patch.object(text_files, "BLOCK", block):
         assert list(raw_rows(path)) == whole
     numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
     assert [line for line, _, _ in whole] == numbers

@@ -110,15 +110,6 @@ def test_bad_plans_are_refused(sizes, batch, steps):
         MixedPlan(sizes, batch, steps, 0)
 
 
-@given(SIZES, st.integers(1, 8), st.integers(1, 5), SEEDS)
-def test_rank_slices_partition_the_batch(sizes, world, rows_a_rank, seed):
-    step = MixedPlan(sizes, world * rows_a_rank, 3, seed).step(2)
-    parts = [step.rank_slice(rank, world) for rank in range(world)]
-    assert [len(part) for part in parts] == [rows_a_rank] * world
-    joined = (np.concatenate([getattr(p, name) for p in parts]) for name in ("task", "row", "visit"))
-    assert same(step, StepRows(*joined))
-
-
 @pytest.mark.parametrize("sampling", ["stratified", "random"])
 def test_a_thousand_tasks_of_a_million_rows_cost_nothing(sampling):
     tracemalloc.start()

@@ -66,4 +66,4 @@ def test_something_has_been_learned(results):
 
 def test_a_rank_may_lack_a_task():
     rows = rank_worker.MixedPlan([5] * 4, 8, 1, 1).step(0)
-    assert len(set(rows.rank_slice(0, 4).task.tolist())) == 2
+    assert len(set(rows.task[:2].tolist())) == 2

@@ -102,7 +102,7 @@ class Stopper:
     """Ctrl-C at each of some seams, one after the other: before it is called first, and when it has returned; and again
     at its second call in ``TWICE``."""
 
-    TWICE = ("finetune", "write_found")
+    TWICE = ("finetune", "write_ranking")
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seams: list[tuple[Any, str]]) -> None:
         self.stopped: set[tuple[str, int, str]] = set()
@@ -146,7 +146,7 @@ SEAMS: list[tuple[Any, str]] = [
         (training_data, "kept_index"),
     ),
     *((workspace, "kept_tokens"), (stages, "finetune"), (train, "save_model"), (stage, "score_plan")),
-    *((stage, "learn"), (stages, "learn_weights"), (compare_models, "evaluate_all"), (evaluate, "write_found")),
+    *((stage, "learn"), (stages, "learn_weights"), (compare_models, "evaluate_all"), (evaluate, "write_ranking")),
     *(
         (compare_models, "evaluate_bm25"),
         (compare_models, "compare"),
@@ -327,7 +327,7 @@ def test_evaluate_on_and_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     whole = again.state(tmp_path / "out", times=False)
     shutil.rmtree(tmp_path / "out")
     with monkeypatch.context() as patch:
-        seams = [(evaluate_models, "evaluate_all"), (evaluate, "write_found"), (evaluate_models, "evaluate_bm25")]
+        seams = [(evaluate_models, "evaluate_all"), (evaluate, "write_ranking"), (evaluate_models, "evaluate_bm25")]
         assert Stopper(patch, [*seams, (evaluate_models, "find_model_leaks")]).run(*on) >= 8
     assert again.state(tmp_path / "out", times=False) == whole
     before = again.state(tmp_path / "out")

@@ -13,8 +13,9 @@ import pytest
 import messy
 from tdro.data.read import file_digest as digest
 from tdro.data.read.file_digest import file_digest
-from tdro.data.read.rows import Problem, row_from
-from tdro.data.read.sources import Opened, open_source
+from tdro.data.read.problem import Problem
+from tdro.data.read.rows import row_from
+from tdro.data.read.sources import OpenedSource, open_source
 from tdro.errors import UserError
 from tdro.recipe.data_sections import Source
 from tdro.recipe.schema import load_recipe
@@ -31,12 +32,12 @@ def source(where: Path | str, **keys: Any) -> Source:
     return Source.model_validate({"source": str(where), **keys})
 
 
-def values(opened: Opened) -> list[tuple[str, int, object]]:
+def values(opened: OpenedSource) -> list[tuple[str, int, object]]:
     """File, line and value or problem of everything in a source."""
     return [(part.file, line, value) for part in opened.parts() for line, _, value in part.read(0, 1)]
 
 
-def rows(opened: Opened) -> list[dict[str, Any]]:
+def rows(opened: OpenedSource) -> list[dict[str, Any]]:
     """The rows, as tdro's own format has them."""
     found = []
     for file, line, value in values(opened):
@@ -56,7 +57,7 @@ def expected(kind: str) -> list[dict[str, Any]]:
     return messy.ROWS
 
 
-def problems(opened: Opened) -> list[tuple[int | None, str, str]]:
+def problems(opened: OpenedSource) -> list[tuple[int | None, str, str]]:
     found = [value for _, _, value in values(opened) if isinstance(value, Problem)]
     return [(problem.line, problem.kind, problem.action) for problem in found]
 

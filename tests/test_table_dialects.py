@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tdro.cli import main
 from tdro.data.mixtures.build import built_task
 from tdro.data.read import dialect
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.data.read.tables import table_rows
 from tdro.errors import UserError
 from tdro.recipe.data_sections import Source

@@ -20,6 +20,9 @@ In scripts without spaces, two neighbouring characters count as a word. See docs
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from tdro.data.same_text import normalise
 from tdro.data.search_words import tokens, unspaced
 
 LETTERS = 12  # that two texts share at least, unless they are equal,
@@ -36,6 +39,29 @@ _QUOTES = str.maketrans(
 )
 
 
+_LOWER = bytes(range(256)).lower()
+_SPACES = bytes(byte for byte in range(128) if chr(byte).isspace())
+_NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+
+
+def count_copies(texts: Iterable[str], answers: Sequence[str]) -> int:
+    """How many of the texts are the same answer as one of ``answers``. All are given as they stand in a row.
+
+    Nearly every pair is told apart by 12 letters of texts that are cheap to make; only the others are compared by
+    :func:`same_answer`.
+    """
+    known = [(answer, found, found[:LETTERS]) for answer in answers for found in (_compact_of(answer),)]
+    count = 0
+    for text in texts:
+        own = _compact_of(text)
+        beginning = own[:LETTERS]
+        for answer, found, its_beginning in known:
+            if (its_beginning in own or beginning in found) and same_answer(normalise(text), normalise(answer)):
+                count += 1
+                break
+    return count
+
+
 def same_answer(one: str, other: str) -> bool:
     """Whether two normalised texts (:func:`tdro.data.same_text.normalise`) are one answer; the rule is above."""
     shorter, longer = sorted((compact(one), compact(other)), key=len)
@@ -49,6 +75,14 @@ def same_answer(one: str, other: str) -> bool:
         return words >= _FEWEST and len(shorter) >= LETTERS and _stands_in(one, other)
     least = max((len(shorter) + 1) // 2, LETTERS)
     return shorter in longer or _continues(shorter, longer, least) or _continues(longer, shorter, least)
+
+
+def _compact_of(text: str) -> str:
+    """``compact(normalise(text))``, which takes a fifth of the time for a text in ASCII."""
+    if not text.isascii():
+        return compact(normalise(text))
+    letters = text.encode().translate(_LOWER, _SPACES)
+    return (letters.strip(_NOT_ALNUM) or letters).decode()
 
 
 def compact(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from tdro.data.testsets.benchmarks import Wanted
+    from tdro.data.testsets.benchmarks import BenchmarkSet
 
 COLUMNS = ("id", "query", "positives", "negatives")
 
@@ -27,14 +27,23 @@ def prompt_of(instruction: str) -> str:
 class Task:
     """One training data set.
 
+    Example::
+
+        rows = Dataset.from_list([
+            {"id": "1", "query": "what do limpets eat", "positives": ["Limpets scrape algae."], "negatives": []},
+        ])
+        task = Task("shore", rows, instruction="Find the passage that answers the question")
+        task.prompt  # "Instruct: Find the passage that answers the question\\nQuery: "
+
     Attributes:
         name: unique in its mixture; letters, digits, ``_``, ``-`` and ``.``.
         rows: columns ``id`` (str), ``query`` (str), ``positives`` (list of str, at least one) and ``negatives``
             (list of str, hard negatives, possibly empty).
-        instruction: what the query asks for, for the prompt ``Instruct: {instruction}\\nQuery: ``; empty for none.
-        symmetric: queries and passages are of one kind (duplicates, paraphrases, NLI), so both get the prompt.
+        instruction: what a query asks for; see :attr:`prompt`. Empty for none.
+        symmetric: whether queries and passages are of one kind (duplicates, paraphrases, NLI), so that both get the
+            prompt.
         in_batch_negatives: whether the passages of other rows serve as negatives. They should not if one answer fits
-            many queries, a class label for instance.
+            many queries, as a class label does.
         licence: the licence of the texts, as the source states it.
         source: where the texts come from, for people.
         fingerprint: the digest of the rows' content (see :mod:`tdro.data.mixtures.content`), empty if it is not known.
@@ -55,7 +64,7 @@ class Task:
 
     @property
     def prompt(self) -> str:
-        """The text before every query (the paper's template), or nothing."""
+        """The text before every query, by the paper's template; empty without an instruction."""
         return prompt_of(self.instruction)
 
 
@@ -63,15 +72,20 @@ class Task:
 class TestSet:
     """One held-out test set: a BEIR folder (``corpus.jsonl``, ``queries.jsonl``, ``qrels/test.tsv``).
 
+    Example::
+
+        test = TestSet("shore", "tests/shore", task="shore", instruction="Find the passage that answers the question")
+        data = read_beir(test.folder)  # its queries, passages and judgements
+
     Attributes:
         name: unique in its mixture.
-        folder: path of the BEIR folder.
-        task: the training task it is the held-out part of, or empty where training never sees its task.
-        instruction: as in training.
-        symmetric: as in training.
-        prompts: the texts before queries and before passages, if the model has its own; they replace the instruction.
-        wanted: which test set of a benchmark it is; None if it is of none.
-        revision: the hub's revision of its data; empty if they do not come from there.
+        folder: the path of the BEIR folder.
+        task: the training task whose held-out part this is; empty if no task of the mixture is of its kind.
+        instruction: what a query asks for, the same as in training.
+        symmetric: whether passages get the prompt too, the same as in training.
+        prompts: the texts before queries and before passages, if the model has its own. They replace the instruction.
+        wanted: which test set of a benchmark this is; None if it belongs to none.
+        revision: the hub's revision of the data; empty if they do not come from the hub.
     """
 
     __test__ = False  # pytest: not a test class
@@ -82,7 +96,7 @@ class TestSet:
     instruction: str = ""
     symmetric: bool = False
     prompts: tuple[str, str] | None = None
-    wanted: Wanted | None = None
+    wanted: BenchmarkSet | None = None
     revision: str = ""
 
     @property
@@ -105,7 +119,17 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The tasks to train on and the test sets to judge by, in a fixed order."""
+    """The tasks to train on and the test sets to judge models by, in a fixed order.
+
+    Example::
+
+        mixture = read_mixture("my-mixture")  # or Mixture([task], [test])
+        dict(zip(mixture.names, mixture.sizes))  # {"shore": 1200, "faq": 300}
+
+    Attributes:
+        tasks: the training tasks. Every array over tasks (weights, losses) has their order.
+        tests: the test sets; possibly none.
+    """
 
     tasks: list[Task]
     tests: list[TestSet] = field(default_factory=list)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tdro.data.read.beir import CORPUS, has_texts, passage_text
 from tdro.data.read.cells import text_of
 from tdro.data.read.jsonl import raw_rows
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.errors import UserError
 
 

@@ -28,9 +28,10 @@ from tdro.data.mixtures.row_files import RowWriter, shard_name
 from tdro.data.mixtures.strict_rows import StrictReader
 from tdro.data.read.file_digest import file_digest
 from tdro.data.read.layout import Unclear
+from tdro.data.read.problem import Problem
 from tdro.data.read.reader import Reader
-from tdro.data.read.rows import Problem, Row
-from tdro.data.read.sources import Opened, Part, open_source
+from tdro.data.read.rows import Row
+from tdro.data.read.sources import OpenedSource, Part, open_source
 from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, write_json
@@ -72,7 +73,7 @@ def built_file(path: Path, name: str) -> BuiltTask:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UserError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     reader = StrictReader(path)
-    opened = Opened([f"mixture {file_digest(path)}"], [path], lambda: [reader.part()])
+    opened = OpenedSource([f"mixture {file_digest(path)}"], [path], lambda: [reader.part()])
     key = fingerprint([_VERSION, opened.content])
     source = Source.model_construct(source=str(path))
     return build_task(source, cache_folder() / "tasks" / key, name, opened, reader)
@@ -82,7 +83,7 @@ def build_task(
     source: Source,
     folder: Path | str,
     name: str,
-    opened: Opened | None = None,
+    opened: OpenedSource | None = None,
     strict: StrictReader | None = None,
 ) -> BuiltTask:
     """Build a source into a folder, or go on with a build that was stopped. A folder that is whole is only read.
@@ -123,7 +124,7 @@ class _State:
     queries: list[str] = field(default_factory=list)  # digests of the shards' queries
     problems: dict[str, dict[str, int]] = field(default_factory=dict)
     problem_bytes: int = 0  # of problems.jsonl
-    unread: dict[str, list[str]] = field(default_factory=dict)  # columns, as tdro.data.read.judgements.Unread has them
+    unread: dict[str, list[str]] = field(default_factory=dict)  # UnreadColumns.seen
 
     def count(self, problem: Problem) -> None:
         """One more of a kind."""
@@ -131,7 +132,7 @@ class _State:
         actions[problem.action] = actions.get(problem.action, 0) + 1
 
 
-def _build(source: Source, folder: Path, name: str, opened: Opened, strict: StrictReader | None) -> None:
+def _build(source: Source, folder: Path, name: str, opened: OpenedSource, strict: StrictReader | None) -> None:
     before = [_stamp(file) for file in opened.files]
     stopped = folder / "state.json"
     state = _State(**read_json(stopped)) if stopped.exists() and not strict else _State()
@@ -187,7 +188,7 @@ def _refuse(problem: Problem, folder: Path, name: str, state: _State) -> None:
     raise UserError(f"task '{name}', {where}: {problem.message}{read}")
 
 
-def _finish(source: Source, folder: Path, opened: Opened, state: _State, reader: Reader | StrictReader) -> None:
+def _finish(source: Source, folder: Path, opened: OpenedSource, state: _State, reader: Reader | StrictReader) -> None:
     """Write ``task.json``, which says that all is there."""
     content = {
         "format": FORMAT,
@@ -242,7 +243,7 @@ def _problem_file(folder: Path, state: _State) -> Any:
     return file
 
 
-def _first_problem(folder: Path, opened: Opened) -> str:
+def _first_problem(folder: Path, opened: OpenedSource) -> str:
     with (folder / "problems.jsonl").open(encoding="utf-8") as file:
         line = file.readline()
     if not line:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Input:
+class RawTask:
     """One task's raw rows.
 
     Attributes:
@@ -45,7 +45,7 @@ class Input:
     beside: Sequence[str] = ()
 
 
-def find_inputs(path: str) -> list[Input]:
+def find_raw_tasks(path: str) -> list[RawTask]:
     """The tasks that a path names: a mixture folder's, a recipe's (a YAML file or a built-in name), or the one source.
 
     Raises:
@@ -67,14 +67,14 @@ def find_inputs(path: str) -> list[Input]:
     return [_of_source(Source.model_construct(source=path), place.name.partition(".")[0] or path)]
 
 
-def _of_mixture(folder: Path, chosen: Iterable[str] | None = None, batch: int | None = None) -> Iterator[Input]:
+def _of_mixture(folder: Path, chosen: Iterable[str] | None = None, batch: int | None = None) -> Iterator[RawTask]:
     from tdro.data.mixtures.folder import task_files
 
     own = {what: what for what in ("query", "positives", "negatives")} | {"label": ""}  # it has no other names for them
     for name, file in task_files(folder).items():
         if chosen is None or name in chosen:
             parts = functools.partial(_jsonl, file)
-            yield Input(name, parts, own, batch=batch, mixture=True)
+            yield RawTask(name, parts, own, batch=batch, mixture=True)
 
 
 def _jsonl(file: Path) -> list[Part]:
@@ -85,7 +85,7 @@ def _jsonl(file: Path) -> list[Part]:
     return [Part(str(file), functools.partial(raw_rows, file), size, "B")]
 
 
-def _of_recipe(recipe: Recipe) -> Iterator[Input]:
+def _of_recipe(recipe: Recipe) -> Iterator[RawTask]:
     data = recipe.data
     batch = max([recipe.reference.batch, *(group.batch for group in recipe.finetune)])
     if data.mixture == "sample":
@@ -102,6 +102,6 @@ def _of_recipe(recipe: Recipe) -> Iterator[Input]:
             yield _of_source(source, name, batch)
 
 
-def _of_source(source: Source, name: str, batch: int | None = None) -> Input:
+def _of_source(source: Source, name: str, batch: int | None = None) -> RawTask:
     opened = open_source(source)
-    return Input(name, opened.parts, source.columns, source.limit, batch, beside=opened.beside)
+    return RawTask(name, opened.parts, source.columns, source.limit, batch, beside=opened.beside)

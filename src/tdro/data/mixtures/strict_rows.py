@@ -14,8 +14,9 @@ from typing import Any
 
 from tdro.data.read.column_names import is_negative, shown_key
 from tdro.data.read.jsonl import raw_rows
-from tdro.data.read.judgements import Unread
-from tdro.data.read.rows import Problem, Row
+from tdro.data.read.judgements import UnreadColumns
+from tdro.data.read.problem import Problem
+from tdro.data.read.rows import Row
 from tdro.data.read.sources import Part
 from tdro.data.task import COLUMNS
 from tdro.errors import UserError
@@ -39,7 +40,7 @@ class StrictReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.unread = Unread()
+        self.unread = UnreadColumns()
         self.lists: list[str] = []
         self._rows = 0
         self._has_negatives = False

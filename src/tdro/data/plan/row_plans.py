@@ -30,9 +30,9 @@ class StepRows:
     """The rows of one step, in the order of the batch; all arrays have shape (B,).
 
     Attributes:
-        task: index of each row's task.
-        row: index of the row within its task.
-        visit: how many times the row's task had been gone through before (its epoch).
+        task: the number of each row's task.
+        row: the row's place in its task.
+        visit: how many times its task had been gone through before: the task's epoch, from 0.
     """
 
     task: Ints
@@ -42,14 +42,9 @@ class StepRows:
     def __len__(self) -> int:
         return len(self.task)
 
-    def rank_slice(self, rank: int, world: int) -> StepRows:
-        """The rows of one rank: the rank-th of ``world`` equal consecutive parts."""
-        part = slice(rank * len(self) // world, (rank + 1) * len(self) // world)
-        return StepRows(self.task[part], self.row[part], self.visit[part])
-
 
 class Plan(Protocol):
-    """A plan, as the trainer and the reference use it: the rows of any step, asked for in any order."""
+    """What the trainer and the reference need of a plan: the rows of any step, asked for in any order."""
 
     seed: int
     steps: int
@@ -69,11 +64,21 @@ def _rows(seed: int, stream: int, task: Ints, ordinal: Ints, sizes: Ints) -> Ste
 
 
 def pick(seed: int, rows: StepRows, counts: Ints, wanted: int, what: int = 0) -> Ints:
-    """Positions of ``wanted`` of each row's ``counts`` passages, shape (B, wanted).
+    """Choose ``wanted`` of each row's passages.
 
-    Without repetition where a row has enough (a uniform subset, by Floyd's algorithm over the whole batch at once);
-    where it has fewer, all of them and then again from the first. A row that has none gets -1. A pure function of
-    (seed, task, row, visit); ``what`` separates positives from negatives.
+    A row with enough passages gets a uniform subset of them, without repetition (Floyd's algorithm, over the whole
+    batch at once). A row with fewer gets all of them, and then again from the first: of 2 passages, 5 are 0, 1, 0, 1,
+    0. The choice is a pure function of the arguments, and another one each time that the row is visited.
+
+    Args:
+        seed: of the plan.
+        rows: the rows of a step, B of them.
+        counts: how many passages each row has, (B,).
+        wanted: how many to choose.
+        what: 0 for positives, 1 for negatives, so that the two are chosen independently.
+
+    Returns:
+        The places of the chosen ones among the row's passages, (B, wanted); -1 in a row that has none.
     """
     key = mix(seed, _PICKS, what, rows.task, rows.row, rows.visit)
     places = np.full((len(rows), wanted), -1, dtype=np.int64)
@@ -92,15 +97,21 @@ def pick(seed: int, rows: StepRows, counts: Ints, wanted: int, what: int = 0) ->
 class MixedPlan:
     """Rows of all tasks together (stage 1).
 
+    Example::
+
+        plan = MixedPlan(sizes=[1200, 300], batch=64, steps=1000, seed=1)
+        rows = plan.step(7)  # the same rows whenever it is asked
+        rows.task, rows.row  # which task and which of its rows, int64 [64] each: 32 of task 0 and 32 of task 1
+
     ``stratified`` deals the rows out in turn: each task has ⌊B/k⌋ or ⌈B/k⌉ rows in a step, the remainder rotates, and
     over k steps every task has exactly its share. ``random`` draws each row's task uniformly (the paper); the
     same expectation with more noise.
 
     Args:
-        sizes: rows of each task, all at least 1.
-        batch: rows a step, over all ranks.
+        sizes: how many rows each task has, k numbers of at least 1.
+        batch: B, the rows of a step, over all ranks.
         steps: how many steps there are.
-        seed: what the order depends on, with the step.
+        seed: another seed gives another order.
         sampling: ``stratified`` or ``random``.
 
     Raises:
@@ -146,11 +157,20 @@ class MixedPlan:
 class HomogeneousPlan:
     """All rows of a step from one task (stages 0 and 2), so that in-batch negatives are of one kind.
 
+    Example::
+
+        tasks = draw_tasks(np.array([0.75, 0.25]), steps=1000, seed=1)  # 750 steps of task 0, 250 of task 1
+        plan = HomogeneousPlan(sizes=[1200, 300], batch=64, tasks=tasks, seed=1)
+        plan.step(7).row  # 64 rows of the task tasks[7]
+
     Args:
-        sizes: rows of each task, all at least 1.
-        batch: rows a step, over all ranks; a task smaller than the batch is gone through more than once in a step.
-        tasks: the task of each step, shape (steps,), as :func:`tdro.data.plan.task_order.draw_tasks` gives it.
-        seed: what the order depends on, with the step.
+        sizes: how many rows each task has, k numbers of at least 1.
+        batch: B, the rows of a step, over all ranks. A task with fewer rows is gone through more than once in a step.
+        tasks: the task of each step, int64 (steps,), as :func:`tdro.data.plan.task_order.draw_tasks` gives it.
+        seed: another seed gives another order.
+
+    Raises:
+        ValueError: no task, an empty task, no step, or a batch below 1.
     """
 
     def __init__(self, sizes: Sequence[int], batch: int, tasks: Ints, seed: int) -> None:

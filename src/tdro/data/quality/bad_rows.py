@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from tdro.data.quality.check import Sink
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.disk import check_writable, writing
 from tdro.errors import UserError
 

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from tdro.console import progress_bar
-from tdro.data.mixtures.paths import Input, find_inputs
+from tdro.data.mixtures.paths import RawTask, find_raw_tasks
 from tdro.data.quality.check_report import CheckReport, TaskReport
 from tdro.data.quality.misfits import misfits, repeated_queries
 from tdro.data.quality.row_facts import TaskFacts
 from tdro.data.read.column_names import is_negative, shown_key
 from tdro.data.read.layout import Unclear
+from tdro.data.read.problem import Problem
 from tdro.data.read.reader import Reader, notes
-from tdro.data.read.rows import Problem, Row
+from tdro.data.read.rows import Row
 from tdro.data.read.sources import Part
-from tdro.data.same_answer import same_answer
-from tdro.data.same_text import normalise
+from tdro.data.same_answer import count_copies
 
 Sink = Callable[[Problem, object], None]  # is given each problem, and the raw row that has it (None if there is none)
 
@@ -55,13 +55,13 @@ def check_files(paths: Sequence[str], batch: int | None = None, sink: Sink | Non
         UserError: one of the paths is none of these, or cannot be opened.
     """
     report = CheckReport()
-    for task in [task for path in paths for task in find_inputs(path)]:
+    for task in [task for path in paths for task in find_raw_tasks(path)]:
         report.notes += task.beside
         report.tasks.append(_check_task(task, report, batch or task.batch, sink))
     return report
 
 
-def _check_task(task: Input, report: CheckReport, batch: int | None, sink: Sink | None) -> TaskReport:
+def _check_task(task: RawTask, report: CheckReport, batch: int | None, sink: Sink | None) -> TaskReport:
     """Check one task's files. Its problems go to ``report`` and ``sink``, its numbers are returned."""
     numbers = TaskReport(task.name)
     facts = TaskFacts()
@@ -80,12 +80,12 @@ def _check_task(task: Input, report: CheckReport, batch: int | None, sink: Sink 
             problems = _in_a_mixture(problems) + _misnamed_negatives(raw, file, line)
         if row is not None and row.negatives:
             has_negatives = True
-            problems = [*problems, *_false_negatives(row, file, line)]
+            problems = problems + _false_negatives(row, file, line)
         for problem in problems:
             tell(problem, raw)
         if isinstance(raw, Problem) and raw.action != "dropped":  # about the file, not about a row
             continue
-        kept = numbers.count_row({problem.action for problem in problems})
+        kept = numbers.count_row([problem.action for problem in problems])
         if kept and row is not None:
             facts.add(row, file, line)
     facts.end()
@@ -106,7 +106,7 @@ def _question(file: str, unclear: Unclear) -> Problem:
     return Problem(file, None, "unclear-columns", unclear.question, "refused")
 
 
-def _values(task: Input, parts: list[Part], numbers: TaskReport, reader: Reader) -> Iterator[tuple[str, int, object]]:
+def _values(task: RawTask, parts: list[Part], numbers: TaskReport, reader: Reader) -> Iterator[tuple[str, int, object]]:
     """File, line and raw value of each of a task's rows, up to the task's limit of kept rows; with a progress bar."""
     for part in parts:
         if unclear := reader.open(part):
@@ -115,10 +115,10 @@ def _values(task: Input, parts: list[Part], numbers: TaskReport, reader: Reader)
         done = 0
         unit = part.unit if part.unit == "B" else f" {part.unit}"
         with progress_bar(total=part.size, title=task.name, unit=unit, unit_scale=True) as bar:
-            for number, (line, position, value) in enumerate(part.read(0, 1), 1):
+            for line, position, value in part.read(0, 1):
                 if numbers.kept == task.limit:
                     return
-                if not number % _BAR_STEP:
+                if not numbers.read % _BAR_STEP:
                     bar.update(position - done)
                     done = position
                 yield part.file, line, value
@@ -145,14 +145,14 @@ def _misnamed_negatives(raw: object, file: str, line: int) -> list[Problem]:
     ][:1]
 
 
-def _false_negatives(row: Row, file: str, line: int) -> Iterator[Problem]:
+def _false_negatives(row: Row, file: str, line: int) -> list[Problem]:
     """The problem of a row in which a negative is one of its positives in another wrapping."""
-    positives = [normalise(text) for text in row.positives]
-    count = sum(any(same_answer(text, own) for own in positives) for text in map(normalise, row.negatives))
-    if count:
-        what = "a negative is" if count == 1 else f"{count} negatives are"
-        message = f"{what} a positive in another wrapping: with a title, cut, or in a longer passage"
-        yield Problem(file, line, "false-negative", message, "kept")
+    count = count_copies(row.negatives, row.positives)
+    if not count:
+        return []
+    what = "a negative is" if count == 1 else f"{count} negatives are"
+    message = f"{what} a positive in another wrapping: with a title, cut, or in a longer passage"
+    return [Problem(file, line, "false-negative", message, "kept")]
 
 
 def _of_the_whole_task(facts: TaskFacts, numbers: TaskReport, batch: int | None, file: str) -> Iterator[Problem]:

@@ -6,9 +6,10 @@ How a report is printed is in :mod:`tdro.data.quality.check_table`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tdro.data.read.rows import Action, Problem
+from tdro.data.read.problem import Action, Problem
 
 _SHOWN = 5  # problems of each kind that a report keeps
 
@@ -43,10 +44,13 @@ class TaskReport:
     positive_languages: dict[str, float] = field(default_factory=dict)
     language_rows: int = 0
 
-    def count_row(self, actions: set[Action]) -> bool:
+    def count_row(self, actions: Sequence[Action]) -> bool:
         """Count a row by what is done about its problems. Whether it is kept."""
-        lost = "dropped" in actions or "refused" in actions
         self.read += 1
+        if not actions:
+            self.kept += 1
+            return True
+        lost = "dropped" in actions or "refused" in actions
         self.dropped += lost
         self.kept += not lost
         self.repaired += not lost and "repaired" in actions

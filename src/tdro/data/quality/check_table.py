@@ -7,7 +7,7 @@ from pathlib import Path
 from tdro.data.quality.check_report import CheckReport, TaskReport
 from tdro.data.quality.data_card_table import SHARES, languages
 from tdro.data.quality.languages import LANGUAGE_ROWS
-from tdro.data.read.rows import REPAIRS, Problem
+from tdro.data.read.problem import REPAIRS, Problem
 from tdro.terminal_table import terminal_table
 
 _HEAD = ("task", "read", "kept", "repaired", "dropped", "same query", "characters", "languages")

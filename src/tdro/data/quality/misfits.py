@@ -13,7 +13,7 @@ import numpy as np
 from tdro.data.quality.languages import language_name
 from tdro.data.quality.outliers import odd_lengths, odd_ones, repeated
 from tdro.data.quality.row_facts import TaskFacts
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 
 
 def repeated_queries(facts: TaskFacts) -> Iterator[Problem]:

@@ -58,9 +58,9 @@ class TaskFacts:
         self.first_rows: list[int] = []
         self.line, self.query_hash = array("Q"), array("q")
         self.script_names = [""]
+        self._script_numbers = {"": 0}
         self.texts = {"query": TextFacts(), "positive": TextFacts()}
-        self._queries: list[str] = []  # of the rows whose texts have not been looked at
-        self._positives: list[str] = []
+        self._rows: list[Row] = []  # the last ones, whose texts have not been looked at
 
     def __len__(self) -> int:
         return len(self.line)
@@ -71,17 +71,17 @@ class TaskFacts:
             self.files.append(file)
             self.first_rows.append(len(self.line))
         self.line.append(line)
-        self._queries.append(row.query)
-        self._positives.append(row.positives[0])
-        if len(self._queries) == _BATCH:
+        self._rows.append(row)
+        if len(self._rows) == _BATCH:
             self.end()
 
     def end(self) -> None:
         """Look at the texts of the last rows. Call it after the last row, before the facts are used."""
-        self.query_hash.extend(map(hash, map(normalise, self._queries)))
-        for what, texts in (("query", self._queries), ("positive", self._positives)):
-            self._look_at(what, texts)
-            texts.clear()
+        queries = [row.query for row in self._rows]
+        self.query_hash.extend(map(hash, map(normalise, queries)))
+        self._look_at("query", queries)
+        self._look_at("positive", [row.positives[0] for row in self._rows])
+        self._rows.clear()
 
     def _look_at(self, what: str, texts: list[str]) -> None:
         facts = self.texts[what]
@@ -91,9 +91,10 @@ class TaskFacts:
         facts.sample.add(beginnings)
 
     def _number(self, script: str) -> int:
-        if script not in self.script_names:
+        if script not in self._script_numbers:
+            self._script_numbers[script] = len(self.script_names)
             self.script_names.append(script)
-        return self.script_names.index(script)
+        return self._script_numbers[script]
 
     def place(self, row: int) -> tuple[str, int]:
         """File and line of a row, by its number from 0."""

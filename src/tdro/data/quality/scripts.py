@@ -46,7 +46,7 @@ def script_of(text: str, letters: int = 1) -> str:
     """
     text = text[:_READ]
     if text.isascii():
-        if len(text) > letters and text[: letters + 1].isalpha():  # the usual text begins with a word
+        if len(text) >= letters and text[:letters].isalpha():  # the usual text begins with a word
             return "Latin"
         found = len(text.encode().translate(None, _NOT_LETTERS))
         return "Latin" if found >= letters and found else ""

@@ -26,6 +26,8 @@ judgements.py    Find columns that are not read, but judge the pairs: 0 and 1, t
                  "relevant".
 layout.py        Decide which columns of a row hold the query, the positives, the negatives and the id, by the
                  columns' names.
+problem.py       Something wrong in a file, and what is done about it: the kinds of problems of a row, in words, and
+                 their repairs.
 reader.py        Turn the raw values of a source into rows; which column holds what is decided by each file's first
                  500 rows.
 rows.py          Turn one raw value into a clean row, or say why it is none; every change is reported.
@@ -33,6 +35,7 @@ sources.py       Open a source of training rows: a file, a folder, a file on the
 splits.py        Which split a file's name belongs to (``dev.jsonl``: validation), and which split of a data set is
                  trained on.
 tables.py        Read CSV and TSV files, one row at a time, with line numbers.
+text_files.py    Open a file of text as people have it (gzipped, in an archive, in any Unicode), and read it in blocks.
 titled.py        Join a passage's title and text. Everything that joins them does it here, so that all mean the same
                  text.
 """

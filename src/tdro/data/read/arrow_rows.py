@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.data.read.splits import split_to_read
 from tdro.errors import UserError
 from tdro.files import read_json

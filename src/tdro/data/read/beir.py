@@ -8,7 +8,7 @@ A folder holds::
 
 Training rows (:mod:`tdro.data.read.beir_rows`), test sets (:mod:`tdro.data.testsets.beir_data`) and deduplication
 (:mod:`tdro.data.testsets.test_texts`) all read through here, so that they agree on what a file says. A line that cannot
-be read comes as a :class:`tdro.data.read.rows.Problem`, and reading goes on behind it; :func:`strict` is for readers
+be read comes as a :class:`tdro.data.read.problem.Problem`, and reading goes on behind it; :func:`strict` is for readers
 that need every line, and raises instead.
 
 An id is a text or a whole number, which counts as its text: ``{"_id": 10}`` is judged by ``10`` in the qrels. See
@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tdro.data.read.cells import text_of
-from tdro.data.read.jsonl import broken_file, open_text, raw_rows
-from tdro.data.read.rows import Problem
+from tdro.data.read.jsonl import raw_rows
+from tdro.data.read.problem import Problem
+from tdro.data.read.text_files import broken_file, open_text
 from tdro.data.read.titled import titled
 from tdro.errors import UserError
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from tdro.data.read.beir import CORPUS, QUERIES, entries, judgements, qrels_file, splits
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.errors import UserError
 
 _Texts = dict[str, tuple[int, object, object]]  # id to line, title and text

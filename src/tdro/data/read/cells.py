@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from tdro.data.read.column_names import bare, listed, shown_key
+from tdro.data.read.column_names import listed, plain_name, shown_key
 from tdro.data.read.titled import titled
 
 Note = Callable[[str, str], None]  # called with a kind of problem and its place ("null", "positive")
@@ -89,9 +89,9 @@ def passages_in(value: object, place: str, note: Note, wanted: bool | None = Non
 @lru_cache(maxsize=256)
 def _keys_of(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Which of a passage's keys is its title, which may be its text (``text`` first), and which judge it."""
-    title = "title" if "title" in keys else next((key for key in keys if bare(key) == "title"), "title")
-    texts = sorted((key for key in keys if bare(key) in _TEXTS), key=lambda key: key != "text")
-    return title, tuple(texts), tuple(key for key in keys if bare(key) in _JUDGED)
+    title = "title" if "title" in keys else next((key for key in keys if plain_name(key) == "title"), "title")
+    texts = sorted((key for key in keys if plain_name(key) in _TEXTS), key=lambda key: key != "text")
+    return title, tuple(texts), tuple(key for key in keys if plain_name(key) in _JUDGED)
 
 
 def text_of(passage: Mapping[str, Any]) -> Any:
@@ -174,7 +174,7 @@ def _said(messages: Sequence[Mapping[str, Any]], place: str, note: Note) -> obje
     return content
 
 
-class Lists(NamedTuple):
+class ListColumns(NamedTuple):
     """Which cells hold lists that were written as text.
 
     Attributes:
@@ -186,7 +186,7 @@ class Lists(NamedTuple):
     table: bool = False
 
 
-NO_LISTS = Lists()
+NO_LISTS = ListColumns()
 
 
 def unpacked(text: str, always: bool, place: str, note: Note) -> object:
@@ -222,7 +222,7 @@ def is_passage_list(text: str) -> bool:
 
 
 def _has_text(item: object) -> bool:
-    return not isinstance(item, dict) or not _TEXTS.isdisjoint(map(bare, item))
+    return not isinstance(item, dict) or not _TEXTS.isdisjoint(map(plain_name, item))
 
 
 def list_in(text: str) -> Any:

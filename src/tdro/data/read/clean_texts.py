@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tdro.data.read.cells import LONGEST_NOTHING, is_nothing
+from tdro.data.read.cells import LONGEST_NOTHING, NOTHING, is_nothing
 from tdro.data.same_text import normalise
 
 # All control characters but tab, LF and CR; half of a surrogate pair; a BOM, which belongs at the start of a file.
@@ -28,11 +28,20 @@ _GLANCE = bytes(0 if chr(byte) in _SUSPECT_BYTES else byte for byte in range(256
 _NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _LOWER = bytes(range(256)).lower()
 _OPENING = set("[({")
+_NOT_ALNUM_OR_LINE = _NOT_ALNUM.replace(b"\n", b"")
+_SHORT = 1_000  # bytes of all texts of a row together, up to which all their letters are compared
+_FIRST, _HEAD = 8, 24  # else so many letters, which are looked for in so many characters
+_NOTHING_LETTERS = {  # what is left of the words for an empty cell, and of no text at all
+    letters[:end]
+    for word in ("", *NOTHING)
+    for letters in (word.encode().translate(_LOWER, _NOT_ALNUM),)
+    for end in (None, _FIRST)
+}
 _BEGINNING = 32  # bytes; texts that differ in their first letters so far are different
-_HEAD = 60  # characters among which these letters are usually found
+_LONG_HEAD = 60  # characters among which these letters are usually found
 
 
-def sound(texts: list[Any], longest: int) -> bool:
+def are_clean(texts: list[Any], longest: int) -> bool:
     """Whether a row's texts are certainly fine: nothing to repair, nothing to report, and no two the same."""
     try:
         together = "\n".join(texts)
@@ -41,27 +50,42 @@ def sound(texts: list[Any], longest: int) -> bool:
         return False
     if len(together) > longest or [*map(str.strip, texts)] != texts:
         return False
-    shortest = min(map(len, texts))
-    if shortest <= LONGEST_NOTHING and (not shortest or any(map(is_nothing, texts))):
-        return False
     if 0 in encoded.translate(_GLANCE):
-        if not _OPENING.isdisjoint([text[0] for text in texts]):  # may be a list that was written as text
+        if not _OPENING.isdisjoint([text[:1] for text in texts]):  # may be a list that was written as text
             return False
         if _SUSPECT.search(together):
             return False
-    return _begin_differently(texts, together) or different(texts)
+    if encoded.isascii() and _letters_differ(texts, encoded):
+        return True
+    shortest = min(map(len, texts))
+    if shortest <= LONGEST_NOTHING and (not shortest or any(map(is_nothing, texts))):
+        return False
+    return surely_differ(texts)
 
 
-def _begin_differently(texts: list[str], together: str) -> bool:
-    """Whether the first three characters of the texts, all of which are ASCII, show that no two are the same.
+def _letters_differ(texts: list[str], encoded: bytes) -> bool:
+    """Whether letters and digits show that no two of the texts are the same, and that none is empty or a word for an
+    empty cell (``N/A``).
 
-    Of letters and digits, normalisation changes the case only.
+    Of short texts all letters are compared, of long ones the first eight, which are looked for in their first 24
+    characters. Normalisation changes the case of these letters only.
+
+    Args:
+        texts: all in ASCII.
+        encoded: the texts as bytes, a line each.
     """
-    first = {text[:3].lower() for text in texts}
-    return len(first) == len(texts) and together.isascii() and "".join(first).isalnum()
+    whole = len(encoded) <= _SHORT
+    heads = encoded if whole else "\n".join([text[:_HEAD] for text in texts]).encode()
+    letters = heads.translate(_LOWER, _NOT_ALNUM_OR_LINE).split(b"\n")
+    if not whole:
+        letters = [found[:_FIRST] for found in letters]
+        if min(map(len, letters)) < _FIRST:
+            return False
+    # There are more of them than texts if a text has several lines.
+    return len({*letters}) == len(texts) == len(letters) and _NOTHING_LETTERS.isdisjoint(letters)
 
 
-def different(texts: list[str]) -> bool:
+def surely_differ(texts: list[str]) -> bool:
     """Whether certainly no two of the texts are the same after normalisation."""
     # Usually the beginnings differ. But the passages of one page may all begin with its title.
     return any(len({*map(key, texts)}) == len(texts) for key in (_beginning, _letters))
@@ -69,7 +93,7 @@ def different(texts: list[str]) -> bool:
 
 def _beginning(text: str) -> bytes:
     """A text's first 32 bytes without ASCII's case, spaces and punctuation. Equal if the normalised texts are equal."""
-    end = text.find(" ", _HEAD)  # what comes after a space does not change how the text before it is normalised
+    end = text.find(" ", _LONG_HEAD)  # what comes after a space does not change how the text before it is normalised
     letters = _letters(text[:end]) if end > 0 else b""
     return (letters if len(letters) >= _BEGINNING else _letters(text))[:_BEGINNING]
 

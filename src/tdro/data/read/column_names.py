@@ -65,7 +65,7 @@ _COUNTS = {  # words in the names of numbers that judge nothing: "chunk_id", "n_
 
 
 @lru_cache(maxsize=4096)
-def bare(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name in lower case, without spaces and punctuation: ``hardnegatives`` of ``Hard_Negatives``."""
     return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", name).casefold())
 
@@ -78,12 +78,12 @@ def words(name: str) -> set[str]:
 
 def is_positive(name: str) -> bool:
     """Whether the name says that the column holds positives."""
-    return _POSITIVE.fullmatch(bare(name)) is not None
+    return _POSITIVE.fullmatch(plain_name(name)) is not None
 
 
 def is_negative(name: str) -> bool:
     """Whether the name says that the column holds negatives."""
-    return _NEGATIVE.fullmatch(bare(name)) is not None
+    return _NEGATIVE.fullmatch(plain_name(name)) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -99,13 +99,13 @@ def denies(name: str) -> bool:
 
 def is_count(name: str) -> bool:
     """Whether the name says that its numbers are ids or counts. (An empty name is the index that pandas writes.)"""
-    return not bare(name) or not words(name).isdisjoint(_COUNTS)
+    return not plain_name(name) or not words(name).isdisjoint(_COUNTS)
 
 
 def in_groups(keys: Sequence[str], groups: Sequence[set[str]]) -> list[str]:
     """The keys with a name of the first group from which there is one."""
     for group in groups:
-        if found := [key for key in keys if bare(key) in group]:
+        if found := [key for key in keys if plain_name(key) in group]:
             return found
     return []
 
@@ -118,7 +118,7 @@ def family(name: str, keys: Sequence[str]) -> tuple[str, ...]:
     return (*own, *(match[0] for match in sorted(matches, key=lambda match: int(match[1]))))
 
 
-def stem(name: str) -> str:
+def without_number(name: str) -> str:
     """A name without the number at its end."""
     return re.sub(r"[\s_.-]*\d{1,4}$", "", name, flags=re.ASCII) or name
 

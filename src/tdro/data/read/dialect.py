@@ -130,7 +130,7 @@ def delimiter_of(header: str, behind: list[str], usual: str) -> str:
 
 
 @dataclass
-class Signs:
+class QuoteSigns:
     """How often lines look as if quotes enclose cells, and how often as if they are characters of the text.
 
     Attributes:
@@ -167,10 +167,10 @@ class Signs:
                 self.open += not _is_closed(cell)
 
 
-Told = Literal["quotes", "backslash", "characters", "either", "unclear", "cut"]
+QuoteMeaning = Literal["quotes", "backslash", "characters", "either", "unclear", "cut"]
 
 
-def tell(lines: list[str], whole: bool, columns: int, delimiter: str, before: Signs) -> Told:
+def meaning_of_quotes(lines: list[str], whole: bool, columns: int, delimiter: str, before: QuoteSigns) -> QuoteMeaning:
     """What quotes mean in some lines, of which the first has a cell that begins with one.
 
     Args:
@@ -211,9 +211,9 @@ def is_escaped(lines: list[str], whole: bool, columns: int, delimiter: str) -> b
     return not escaped.loose and doubled.loose > 0
 
 
-def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Signs:
+def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> QuoteSigns:
     """Read lines as if quotes enclose cells, and count the signs for and against that."""
-    signs = Signs()
+    signs = QuoteSigns()
     broken = 0
     for line in lines:
         broken += line.count(dialect.delimiter) + 1 != columns and not line.isspace()
@@ -239,7 +239,7 @@ def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Sign
         _compare(cells, text.taken, columns, dialect, signs)
 
 
-def _compare(cells: list[str], taken: list[str], columns: int, dialect: Dialect, signs: Signs) -> None:
+def _compare(cells: list[str], taken: list[str], columns: int, dialect: Dialect, signs: QuoteSigns) -> None:
     rows = [line.count(dialect.delimiter) + 1 == columns for line in (taken[0], taken[-1])]
     if not all(rows):
         signs.split += len(cells) == columns

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from tdro.data.read.jsonl import LONGEST_LINE, broken_file, text_blocks
-from tdro.data.read.rows import Problem, shown_key
+from tdro.data.read.column_names import shown_key
+from tdro.data.read.jsonl import LONGEST_LINE, repeated_key
+from tdro.data.read.problem import Problem
+from tdro.data.read.text_files import broken_file, text_blocks
 from tdro.errors import UserError
 
 _HEAD = 1 << 16  # characters at the beginning by which the file's form is told
@@ -178,8 +180,7 @@ class _Text:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            names = [key for key, _ in pairs]
-            self.twice = next(key for key in names if names.count(key) > 1)
+            self.twice = repeated_key(pairs)
         return value
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from tdro.data.read.cells import is_missing, yes_or_no
-from tdro.data.read.column_names import LABELS, bare, is_count, is_judgement
+from tdro.data.read.column_names import LABELS, is_count, is_judgement, plain_name
 from tdro.data.read.layout import Certain, Layout, Unclear, judged
 
 _DISTINCT = 8  # how many different values of a column are kept
@@ -38,7 +38,7 @@ _WORDS = {  # a column in which all values are among these is a judgement
 _OTHER = "other"
 
 
-class Unread:
+class UnreadColumns:
     """The columns that were not read, and their values as long as these may be judgements.
 
     Attributes:
@@ -103,11 +103,11 @@ def _judges(key: str, values: Sequence[str], by: Certain, negatives: bool) -> bo
     count in rows that have negatives.
     """
     if values[:1] == [_OTHER]:
-        return by == "answers" and bare(key) in LABELS
+        return by == "answers" and plain_name(key) in LABELS
     differ = len(values) > 1 or (bool(values) and yes_or_no(values[0]) is False)
     if is_judgement(key):
         if by == "answers":
-            return bool(values) or bare(key) in LABELS
+            return bool(values) or plain_name(key) in LABELS
         return differ and not negatives
     return by != "named" and not negatives and len(values) > 1 and not is_count(key)
 

@@ -20,15 +20,15 @@ from tdro.data.read.column_names import (
     LONG,
     QUERIES,
     WELL_KNOWN,
-    bare,
     denies,
     family,
     in_groups,
     is_negative,
     is_positive,
     listed,
+    plain_name,
     shown_key,
-    stem,
+    without_number,
 )
 
 _ORDER = ("id", "query", "positives", "negatives", "label")
@@ -120,18 +120,18 @@ def _layout(keys: tuple[str, ...], columns: tuple[tuple[str, str], ...]) -> Layo
         return unclear
     names = {
         "query": query[0],
-        "positives": positives[0] if by == "answers" else stem(positives[0]),
+        "positives": positives[0] if by == "answers" else without_number(positives[0]),
     }
     names |= {"positives": told["positives"]} if by == "given" else {}
     identity = given["id"] if "id" in given else _identity(free)
     label = (told["label"],) if told.get("label") else ()
     read = {*identity, *query, *positives, *negatives, *label}
     unread = tuple(key for key in keys if key not in read)
-    asked = [key for key in unread if bare(key) in LABELS]
+    asked = [key for key in unread if plain_name(key) in LABELS]
     if by == "answers" and asked and "label" not in given:
         return judged(positives[0], asked[0], told | names)
     own = [key for key in (*query, *positives) if key not in told.values() and not is_positive(key)]
-    guessed = any(bare(key) not in WELL_KNOWN for key in own)
+    guessed = any(plain_name(key) not in WELL_KNOWN for key in own)
     return Layout((*identity, "id")[0], query[0], positives, negatives, (*label, "")[0], unread, names, by, guessed)
 
 
@@ -163,7 +163,7 @@ def _of(name: str, what: str, keys: Sequence[str]) -> tuple[str, ...]:
 
 def _identity(keys: Sequence[str]) -> tuple[str, ...]:
     """The key of the id: the first of the usual names that is there, in any spelling; empty if none is."""
-    found = [name for name in IDS if name in keys] or [key for key in keys if bare(key) in map(bare, IDS)]
+    found = [name for name in IDS if name in keys] or [key for key in keys if plain_name(key) in map(plain_name, IDS)]
     return tuple(found[:1])
 
 
@@ -171,20 +171,20 @@ def _negatives(keys: Sequence[str]) -> tuple[str, ...]:
     """All keys of negatives, numbered ones in their order. In DPR's files, the random negatives do not count if there
     are hard ones too."""
     found = [key for key in keys if is_negative(key)]
-    if any(bare(key) == "hardnegativectxs" for key in found):
-        found = [key for key in found if bare(key) != "negativectxs"]
+    if any(plain_name(key) == "hardnegativectxs" for key in found):
+        found = [key for key in found if plain_name(key) != "negativectxs"]
     return _in_order(found)
 
 
 def _in_order(keys: Sequence[str]) -> tuple[str, ...]:
     """Keys in their order, but numbered ones sorted by their numbers."""
-    return tuple(dict.fromkeys(member for key in keys for member in family(stem(key), keys) or (key,)))
+    return tuple(dict.fromkeys(member for key in keys for member in family(without_number(key), keys) or (key,)))
 
 
 def _query(keys: Sequence[str]) -> tuple[str, ...]:
     found = in_groups(keys, QUERIES)
-    if any(bare(key) == "query" for key in found):  # then "prompt" is an instruction, as in FlagEmbedding's files
-        found = [key for key in found if bare(key) != "prompt"]
+    if any(plain_name(key) == "query" for key in found):  # then "prompt" is an instruction, as in FlagEmbedding's files
+        found = [key for key in found if plain_name(key) != "prompt"]
     return tuple(found)
 
 
@@ -192,9 +192,9 @@ def _answers(keys: Sequence[str], query: Sequence[str]) -> tuple[str, ...]:
     """The keys that may be the positives if none is named ``positive``: ``answer``, ``document``, …"""
     left = [key for key in keys if key not in query]
     found = in_groups(left, ANSWERS)
-    if found and bare(found[0]) in ANSWERS[0]:
-        found += [key for key in left if bare(key) in LONG and key not in found]
-    if not found and [bare(key) for key in query] == ["messages"]:
+    if found and plain_name(found[0]) in ANSWERS[0]:
+        found += [key for key in left if plain_name(key) in LONG and key not in found]
+    if not found and [plain_name(key) for key in query] == ["messages"]:
         return tuple(query)  # the same conversation holds the question and its answer
     return tuple(found)
 
@@ -210,7 +210,7 @@ def _unclear(
         found: the keys that may be the ``query`` and the ``positives``.
         by: as in :class:`Layout`.
     """
-    families = {what: list(dict.fromkeys(map(stem, names))) for what, names in found.items()}
+    families = {what: list(dict.fromkeys(map(without_number, names))) for what, names in found.items()}
     several = {
         "query": len(found["query"]) > 1,
         "positives": by != "given" and len(found["positives"] if by == "answers" else families["positives"]) > 1,

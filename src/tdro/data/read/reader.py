@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tdro.data.read.cells import Lists, is_missing, is_passage_list, looks_like_list, yes_or_no
+from tdro.data.read.cells import ListColumns, is_missing, is_passage_list, looks_like_list, yes_or_no
 from tdro.data.read.column_names import is_count, listed, shown_key
-from tdro.data.read.judgements import Unread
+from tdro.data.read.judgements import UnreadColumns
 from tdro.data.read.layout import Layout, Unclear, layout_of
-from tdro.data.read.rows import Problem, Row, row_by, row_from
+from tdro.data.read.problem import Problem
+from tdro.data.read.rows import Row, row_by, row_from
 from tdro.data.read.sources import Part
 from tdro.recipe.source_kinds import TABLES
 
@@ -42,13 +43,13 @@ class Reader:
 
     def __init__(self, columns: Mapping[str, str] | None, seen: Mapping[str, list[str]] | None = None) -> None:
         self.columns = dict(columns or {})
-        self.unread = Unread(seen)
+        self.unread = UnreadColumns(seen)
         self.lists: list[str] = []
         self.layout: Layout | None = None
         self._file = ""
         self._wanted = self.columns
         self._layouts: dict[tuple[str, ...], Layout | Unclear] = {}
-        self._lists = Lists()
+        self._lists = ListColumns()
         self._judged: Layout | None = None  # of all layouts, the one whose positives are least certain
 
     def open(self, part: Part) -> Unclear | None:
@@ -62,7 +63,7 @@ class Reader:
         if isinstance(layout, Unclear):
             return layout
         table = _is_table(part.file)
-        self._file, self.layout, self._wanted, self._lists = part.file, layout, self.columns, Lists(table=table)
+        self._file, self.layout, self._wanted, self._lists = part.file, layout, self.columns, ListColumns(table=table)
         self._layouts = {}
         if layout is None:
             return None
@@ -71,10 +72,10 @@ class Reader:
         self._wanted = self.columns | layout.columns
         passages = (layout.query, *layout.positives, *layout.negatives)
         listed_ones = [key for key in passages if _are_lists(rows, key, table and key != layout.query)]
-        self._lists = Lists(frozenset(listed_ones), table)
+        self._lists = ListColumns(frozenset(listed_ones), table)
         self.lists += [key for key in listed_ones if key not in self.lists]
         self._judge(layout)
-        unread = Unread()
+        unread = UnreadColumns()
         for row in rows:
             unread.add(row, layout.unread)
         return unread.judgement(layout, self.columns) or _neither_yes_nor_no(rows, layout)

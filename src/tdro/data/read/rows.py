@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from tdro.data.read.cells import (
     NO_LISTS,
-    Lists,
+    ListColumns,
     is_nothing,
     looks_like_list,
     passages_in,
@@ -23,34 +22,16 @@ from tdro.data.read.cells import (
     unpacked,
     yes_or_no,
 )
-from tdro.data.read.clean_texts import MOJIBAKE, NO_TEXT, different, sound
+from tdro.data.read.clean_texts import MOJIBAKE, NO_TEXT, are_clean, surely_differ
 from tdro.data.read.column_names import shown_key
 from tdro.data.read.layout import Layout, Unclear, layout_of
+from tdro.data.read.problem import MESSAGES, Action, Problem
 from tdro.data.same_text import normalise
 
 LONGEST_TEXT = 100_000  # characters; more than any model reads, and more than a passage has
 
-Action = Literal["dropped", "repaired", "kept", "refused"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong in a file, and what is done about it.
-
-    Attributes:
-        file: the path or the source's name, as the user gave it.
-        line: the line, from 1; None if it is about the whole file.
-        kind: a short name, such as ``not-json``.
-        message: one line for people.
-        action: ``dropped``, the row is left out; ``repaired``, the row is read with a change, which :data:`REPAIRS`
-            names for each kind; ``kept``, it is read as it is; ``refused``, nothing more of the file is read.
-    """
-
-    file: str
-    line: int | None
-    kind: str
-    message: str
-    action: Action
+_LONGEST_PLAIN_ID = 100  # characters; a longer id is looked at more closely
+_LARGE_ID = 1 << 64
 
 
 class Row(NamedTuple):  # a frozen dataclass takes three times as long to make
@@ -60,48 +41,6 @@ class Row(NamedTuple):  # a frozen dataclass takes three times as long to make
     query: str
     positives: list[str]
     negatives: list[str]
-
-
-_MESSAGES = {
-    "null": "null",
-    "wrong-type": "not a text",
-    "empty-text": "empty",
-    "control-character": "control characters",
-    "surrogate": "half of a surrogate pair, which is no text",
-    "whitespace": "whitespace around the text",
-    "overlong": "longer than {longest} characters",
-    "wrong-encoding": "looks like UTF-8 that was read in another encoding ('Ã©'), or has lost characters (U+FFFD)",
-    "duplicate-text": "the same text twice",
-    "positive-is-query": "equal to the query",
-    "positive-is-negative": "equal to a positive",
-    "not-finite": "NaN or an infinite number, which JSON has not",
-    "null-word": "a word for nothing (nan, None, NULL, #N/A)",
-    "no-text": "an object without a text",
-    "list-text": "begins as the text of a list does, as others in this column, and is none",
-    "list-like": "looks like the text of a list or an object, and is read as one text",
-    "judged": "a judgement of its own says the opposite",
-    "several-messages": "not one question, or not one answer",
-    "system-message": "a system message; say what a query asks for as the task's instruction",
-}
-REPAIRS = {  # kind of problem to what was done to the text where the action is "repaired"
-    "null": "left out",
-    "wrong-type": "left out",
-    "empty-text": "left out",
-    "control-character": "removed",
-    "surrogate": "removed",
-    "whitespace": "removed",
-    "overlong": "cut",
-    "duplicate-text": "kept once",
-    "positive-is-query": "left out",
-    "positive-is-negative": "left out",
-    "not-finite": "read as null",
-    "null-word": "left out",
-    "no-text": "left out",
-    "list-text": "left out",
-    "judged": "left out",
-    "several-messages": "left out",
-    "system-message": "left out",
-}
 
 
 def row_from(
@@ -139,7 +78,7 @@ def row_by(
     file: str,
     line: int,
     longest: int = LONGEST_TEXT,
-    lists: Lists = NO_LISTS,
+    lists: ListColumns = NO_LISTS,
 ) -> tuple[Row | None, list[Problem]]:
     """:func:`row_from` for an object whose layout is known; ``lists`` says which cells are lists written as text."""
     if isinstance(layout, Unclear):
@@ -147,16 +86,17 @@ def row_by(
     if layout.label and not (yes := yes_or_no(raw.get(layout.label))):
         said = ("judged-no", "says no") if yes is False else ("no-judgement", "says neither yes nor no")
         return None, [Problem(file, line, said[0], f"{shown_key(layout.label)} {said[1]}", "dropped")]
+    if (texts := _plain_texts(raw, layout, lists)) and are_clean([texts[0], *texts[1], *texts[2]], longest):
+        identity = _plain_id(raw.get(layout.id), line)
+        if identity is not None:
+            return Row(identity, *texts), []
     cleaner = _Cleaner(longest)
-    if (texts := _plain_texts(raw, layout, lists)) and sound([texts[0], *texts[1], *texts[2]], longest):
-        identity = str(line) if (key := raw.get(layout.id)) is None else cleaner.identity(key, line)
-        return Row(identity, *texts), cleaner.problems(file, line) if cleaner.notes else []
     for key, value in raw.items():
         if value.__class__ is float and not math.isfinite(value):
             cleaner.note("not-finite", f"key {shown_key(key)}")
             raw = {**raw, key: None}
     query, positives, negatives = _texts(raw, layout, lists, cleaner)
-    if not sound([query, *positives, *negatives], longest):
+    if not are_clean([query, *positives, *negatives], longest):
         query = cleaner.text(query, "the query")
         positives = cleaner.texts(positives, "positive")
         negatives = cleaner.texts(negatives, "negative")
@@ -171,30 +111,41 @@ def row_by(
     return None, problems
 
 
-def _plain_texts(raw: Mapping[str, Any], layout: Layout, lists: Lists) -> tuple[Any, list[Any], list[Any]] | None:
+def _plain_texts(raw: Mapping[str, Any], layout: Layout, lists: ListColumns) -> tuple[Any, list[Any], list[Any]] | None:
     """Query, positives and negatives of a row whose cells are texts and lists of texts, as nearly all rows' are.
 
     A short way past :func:`_texts`, which reads all other cells. None: the row needs it. What the lists hold is not
-    looked at here: it is not sound unless it is all texts.
+    looked at here: they are clean only if they are all texts.
     """
-    if lists.table or lists.columns or raw[layout.query].__class__ is not str or float in map(type, raw.values()):
+    query = raw[layout.query]
+    if lists.table or lists.columns or query.__class__ is not str:
         return None
-    sides: list[list[Any]] = []
-    for keys in (layout.positives, layout.negatives):
-        found: list[Any] = []
-        for key in keys:
-            value = raw[key]
-            if value.__class__ is list:
-                found += value
-            elif value.__class__ is str:
-                found.append(value)
-            elif value is not None:
-                return None
-        sides.append(found)
-    return (raw[layout.query], *sides) if sides[0] else None
+    if layout.unread and float in map(type, raw.values()):  # one may be NaN
+        return None
+    positives = _plain_passages(raw, layout.positives)
+    negatives = _plain_passages(raw, layout.negatives)
+    return (query, positives, negatives) if positives and negatives is not None else None
 
 
-def _texts(raw: Mapping[str, Any], layout: Layout, lists: Lists, cleaner: _Cleaner) -> tuple[Any, list[Any], list[Any]]:
+def _plain_passages(raw: Mapping[str, Any], keys: Sequence[str]) -> list[Any] | None:
+    """The passages in cells that are texts, lists or null; None if one is something else."""
+    if len(keys) == 1 and (only := raw[keys[0]]).__class__ is list:
+        return only
+    found: list[Any] = []
+    for key in keys:
+        value = raw[key]
+        if value.__class__ is list:
+            found += value
+        elif value.__class__ is str:
+            found.append(value)
+        elif value is not None:
+            return None
+    return found
+
+
+def _texts(
+    raw: Mapping[str, Any], layout: Layout, lists: ListColumns, cleaner: _Cleaner
+) -> tuple[Any, list[Any], list[Any]]:
     """Query, positives and negatives as they stand in the row; what has no meaning is left out and noted."""
 
     def cell(key: str, place: str) -> object:
@@ -214,6 +165,17 @@ def _texts(raw: Mapping[str, Any], layout: Layout, lists: Lists, cleaner: _Clean
         passages(layout.positives, "positive", True),
         passages(layout.negatives, "negative", False),
     )
+
+
+def _plain_id(key: object, line: int) -> str | None:
+    """The id that :meth:`_Cleaner.identity` gives, without looking at it closely; None where that needs to be done."""
+    if key is None:
+        return str(line)
+    if not isinstance(key, str):
+        return str(key) if key.__class__ is int and -_LARGE_ID < key < _LARGE_ID else None
+    if not key.isascii() or not key.isprintable() or len(key) > _LONGEST_PLAIN_ID:
+        return None
+    return key if key[:1].isalnum() and key[-1] != " " and not is_nothing(key) else None
 
 
 class _Cleaner:
@@ -270,7 +232,7 @@ class _Cleaner:
         found = []
         for kind, places in self.notes.items():
             where = ", ".join(place if n == 1 else _several(n, place) for place, n in places.items())
-            message = f"{where}: {_MESSAGES[kind].format(longest=self.longest)}"
+            message = f"{where}: {MESSAGES[kind].format(longest=self.longest)}"
             action: Action = "dropped" if dropped else "kept" if kind in ("wrong-encoding", "list-like") else "repaired"
             found.append(Problem(file, line, kind, message, action))
         return found
@@ -278,7 +240,7 @@ class _Cleaner:
 
 def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:
     """The positives without the query, and the negatives without the positives; no text twice."""
-    if different([query, *positives, *negatives]):
+    if surely_differ([query, *positives, *negatives]):
         return positives, negatives
     asked = normalise(query)
     answers: dict[str, str] = {}

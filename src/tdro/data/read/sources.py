@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from tdro.data.read.arrow_rows import is_saved, parquet_rows, parquet_size, saved_files, saved_rows, saved_split
 from tdro.data.read.beir import CORPUS, QUERIES, splits
 from tdro.data.read.beir_rows import beir_files, beir_rows
+from tdro.data.read.column_names import shown_key
 from tdro.data.read.file_digest import file_digest, remembered
 from tdro.data.read.folders import files_in
 from tdro.data.read.json_values import form_of, json_rows
-from tdro.data.read.jsonl import first_member, raw_rows
-from tdro.data.read.rows import Problem, shown_key
+from tdro.data.read.jsonl import raw_rows
+from tdro.data.read.problem import Problem
 from tdro.data.read.tables import table_rows
+from tdro.data.read.text_files import first_member
 from tdro.errors import UserError
 from tdro.recipe.source_kinds import (
     ARCHIVES,
@@ -58,7 +60,7 @@ class Part:
     Attributes:
         file: its name in problems.
         read: takes the position and line to begin at, 0 and 1 at the beginning. Yields a value's line, the position
-            behind it, and the value or a :class:`tdro.data.read.rows.Problem`.
+            behind it, and the value or a :class:`tdro.data.read.problem.Problem`.
         size: the last position; None if it is not known.
         unit: what positions count: ``B`` (bytes) or ``rows``.
     """
@@ -70,7 +72,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedSource:
     """A source that was found.
 
     Attributes:
@@ -86,7 +88,7 @@ class Opened:
     beside: list[str] = field(default_factory=list)
 
 
-def open_source(source: Source) -> Opened:
+def open_source(source: Source) -> OpenedSource:
     """Find a source, and identify its content.
 
     To compute its digest, a file is read once; :mod:`tdro.data.read.file_digest` remembers it.
@@ -110,7 +112,7 @@ def open_source(source: Source) -> Opened:
     if path.is_dir():
         return _folder(path, source.split)
     _readable(path)
-    return Opened([_content(path)], [path], lambda: [_part(path)])
+    return OpenedSource([_content(path)], [path], lambda: [_part(path)])
 
 
 def refusal(parts: list[Part]) -> str:
@@ -123,7 +125,7 @@ def refusal(parts: list[Part]) -> str:
     return ""
 
 
-def _folder(path: Path, split: str | None) -> Opened:
+def _folder(path: Path, split: str | None) -> OpenedSource:
     """Open a folder in BEIR's layout, one that ``save_to_disk`` made, or one of data files."""
     if (path / CORPUS).is_file():
         return _beir(path, split or "train")
@@ -134,7 +136,7 @@ def _folder(path: Path, split: str | None) -> Opened:
     files, beside = files_in(path, split)
     for file in files:
         _readable(file)
-    return Opened([_content(file) for file in files], files, lambda: [_part(file) for file in files], beside)
+    return OpenedSource([_content(file) for file in files], files, lambda: [_part(file) for file in files], beside)
 
 
 def _content(file: Path) -> str:
@@ -197,11 +199,11 @@ def _part(file: Path) -> Part:
     return Part(str(file), lambda position, line: table_rows(file, TABLES[kind], position))
 
 
-def _beir(folder: Path, split: str) -> Opened:
+def _beir(folder: Path, split: str) -> OpenedSource:
     files = beir_files(folder, split)
     others = [f"qrels/{other}.tsv" for other in splits(folder) if other != split]
     read = functools.partial(beir_rows, folder, split)
-    return Opened(
+    return OpenedSource(
         [f"beir {file_digest(file)}" for file in files],
         files,
         lambda: [Part(str(folder / QUERIES), lambda position, line: read(position))],
@@ -209,7 +211,7 @@ def _beir(folder: Path, split: str) -> Opened:
     )
 
 
-def _saved(folder: Path, split: str | None) -> Opened:
+def _saved(folder: Path, split: str | None) -> OpenedSource:
     chosen, others = saved_split(folder, split)
     files = saved_files(chosen)
 
@@ -218,7 +220,7 @@ def _saved(folder: Path, split: str | None) -> Opened:
         return [Part(str(chosen), lambda position, line: read(position), size)]
 
     beside = [f"{folder}: the split {chosen.name} is read; not read: {', '.join(others)}"] if others else []
-    return Opened([f"arrow {file_digest(file)}" for file in files], files, parts, beside)
+    return OpenedSource([f"arrow {file_digest(file)}" for file in files], files, parts, beside)
 
 
 def _download(text: str) -> Path:
@@ -232,11 +234,11 @@ def _download(text: str) -> Path:
         raise UserError(f"{text}: cannot be downloaded ({_line(error)})") from error
 
 
-def _on_the_hub(source: Source) -> Opened:
+def _on_the_hub(source: Source) -> OpenedSource:
     """Open a data set by its id, at its newest commit. Rows are streamed, and the data set's own code is never run."""
     revision = remembered(f"revision of {source.source}", lambda: _revision(source.source))
     content = [source.source, revision, source.subset or "", source.split or "train"]
-    return Opened(content, [], lambda: [_stream(source, revision)])
+    return OpenedSource(content, [], lambda: [_stream(source, revision)])
 
 
 def _revision(repository: str) -> str:

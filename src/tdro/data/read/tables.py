@@ -21,15 +21,16 @@ from tdro.data.read.dialect import (
     WINDOW,
     Dialect,
     Lines,
-    Signs,
+    QuoteSigns,
     begins_with_quote,
     delimiter_of,
     is_contained,
     is_escaped,
-    tell,
+    meaning_of_quotes,
 )
-from tdro.data.read.jsonl import LONGEST_LINE, broken_file, open_text
-from tdro.data.read.rows import Problem
+from tdro.data.read.jsonl import LONGEST_LINE
+from tdro.data.read.problem import Problem
+from tdro.data.read.text_files import broken_file, open_text
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python's surrogateescape reads it
 _UNCLOSED = "a quote is opened here and never closed: is the file cut, or the quote one too many?"
@@ -145,7 +146,7 @@ def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] 
         The dialect in which the file must be read from the current line on, because quotes enclose cells; None at the
         end of the file.
     """
-    signs, told_until, told = Signs(), 0, ""
+    signs, told_until, told = QuoteSigns(), 0, ""
     first = 0  # the first line with a quote that was read as part of the text
     lines.forget()
     for line in lines:
@@ -157,7 +158,7 @@ def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] 
                 lines.put_back()
                 ahead, whole = lines.ahead(WINDOW)
                 told_until = lines.number + len(ahead)
-                told = tell(ahead, whole, columns, TAB, signs)
+                told = meaning_of_quotes(ahead, whole, columns, TAB, signs)
                 next(lines)
             if told in ("quotes", "backslash") and not first:
                 lines.put_back()
@@ -174,10 +175,10 @@ def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] 
 
 
 def _problem_of(told: str, first: int, line: int, name: str) -> Problem | None:
-    """The problem to report, if any, where :func:`tdro.data.read.dialect.tell` said ``told`` of the quotes in a line.
+    """The problem to report, if any, of a line with quotes.
 
     Args:
-        told: what it said.
+        told: what :func:`tdro.data.read.dialect.meaning_of_quotes` said of them.
         first: the first line with a quote that was read as part of the text; 0 if there was none before.
         line: where the problem is.
         name: of the file.

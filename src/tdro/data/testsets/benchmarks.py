@@ -15,7 +15,7 @@ MKQA = "mkqa:"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BenchmarkSet:
     """One test set of a benchmark.
 
     Attributes:
@@ -76,7 +76,7 @@ _NANO = (
 )
 
 
-def benchmark(name: str) -> list[Wanted]:
+def benchmark(name: str) -> list[BenchmarkSet]:
     """The test sets of ``beir``, ``miracl`` or ``nano-beir``, or one test set of BEIR's by its name or mteb's; else
     none."""
     if name in GROUPS:
@@ -85,31 +85,31 @@ def benchmark(name: str) -> list[Wanted]:
     return list(_of_beir(task)) if task else []
 
 
-def _of_beir(task: str) -> Iterator[Wanted]:
+def _of_beir(task: str) -> Iterator[BenchmarkSet]:
     folder = _BEIR[task]
     if task == "MSMARCO":  # its split named test is another test set, the 43 queries of TREC-DL 2019
-        yield Wanted(task, task, split="dev", folders=(folder, task), languages=_ENGLISH, exact_split=True)
+        yield BenchmarkSet(task, task, split="dev", folders=(folder, task), languages=_ENGLISH, exact_split=True)
         return
     if task != "CQADupstackRetrieval":
-        yield Wanted(task, task, folders=(folder, task), languages=_ENGLISH)
+        yield BenchmarkSet(task, task, folders=(folder, task), languages=_ENGLISH)
         return
     for forum in _FORUMS:
         name = f"CQADupstack{forum.capitalize()}Retrieval"
         folders = (f"{folder}/{forum}", f"{task}/{forum}", name)
-        yield Wanted(name, name, folders=folders, whole=task, languages=_ENGLISH)
+        yield BenchmarkSet(name, name, folders=folders, whole=task, languages=_ENGLISH)
 
 
-def _of_miracl() -> Iterator[Wanted]:
+def _of_miracl() -> Iterator[BenchmarkSet]:
     for subset, language in _MIRACL.items():
         name = f"MIRACLRetrieval-{subset}"
         folders = (f"miracl/{subset}", f"MIRACLRetrieval/{subset}", name)
-        yield Wanted(name, "MIRACLRetrieval", subset, "dev", folders, languages=(language,))
+        yield BenchmarkSet(name, "MIRACLRetrieval", subset, "dev", folders, languages=(language,))
 
 
-def _of_nano_beir() -> Iterator[Wanted]:
+def _of_nano_beir() -> Iterator[BenchmarkSet]:
     for name in _NANO:
         task = f"Nano{name}Retrieval"
-        yield Wanted(task, task, split="train", folders=(f"Nano{name}", task), languages=_ENGLISH)
+        yield BenchmarkSet(task, task, split="train", folders=(f"Nano{name}", task), languages=_ENGLISH)
 
 
 GROUPS = {

@@ -18,7 +18,7 @@ from pathlib import Path
 from tdro.data.mixtures.folder import test_folders
 from tdro.data.read.beir import CORPUS, QUERIES, is_beir, qrels_file, splits
 from tdro.data.task import TestSet
-from tdro.data.testsets.benchmarks import GROUPS, Wanted, benchmark
+from tdro.data.testsets.benchmarks import GROUPS, BenchmarkSet, benchmark
 from tdro.data.testsets.mteb_task import mteb_folder, mteb_is_there, wanted_of
 from tdro.disk import cache_folder
 from tdro.errors import UserError
@@ -37,7 +37,7 @@ class FoundTestSet:
         revision: the hub's revision of the data; empty for a local copy.
     """
 
-    wanted: Wanted
+    wanted: BenchmarkSet
     folder: Path
     revision: str = ""
 
@@ -71,7 +71,7 @@ def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | Non
         return parts
     wanted = benchmark(asked)
     if not wanted and data is not None and is_beir(data / asked):
-        wanted = [Wanted(asked, asked, folders=(asked,))]
+        wanted = [BenchmarkSet(asked, asked, folders=(asked,))]
     return _find_all(asked, [_as_in_groups(each) for each in wanted or wanted_of(asked)], data, cache)
 
 
@@ -85,7 +85,7 @@ def test_sets_in(path: Path, cache: Path | str | None = None) -> list[FoundTestS
     return list(_test_sets_in(path.resolve(), cache))
 
 
-def folder_of_split(folder: Path, wanted: Wanted, cache: Path | str | None = None) -> Path:
+def folder_of_split(folder: Path, wanted: BenchmarkSet, cache: Path | str | None = None) -> Path:
     """A BEIR folder whose ``qrels/test.tsv`` is that of the wanted split; the folder itself if it is so already.
 
     Raises:
@@ -112,12 +112,14 @@ def folder_of_split(folder: Path, wanted: Wanted, cache: Path | str | None = Non
     return view
 
 
-def _as_in_groups(wanted: Wanted) -> Wanted:
+def _as_in_groups(wanted: BenchmarkSet) -> BenchmarkSet:
     """The benchmark's entry of the same name, if there is one: it knows more folders in which a copy may lie."""
     return next((each for group in GROUPS.values() for each in group if each.name == wanted.name), wanted)
 
 
-def _find_all(asked: str, wanted: list[Wanted], data: Path | None, cache: Path | str | None) -> list[FoundTestSet]:
+def _find_all(
+    asked: str, wanted: list[BenchmarkSet], data: Path | None, cache: Path | str | None
+) -> list[FoundTestSet]:
     """All the test sets. If one cannot be found, the error names the others that are missing too."""
     found = []
     for number, each in enumerate(wanted):
@@ -133,7 +135,7 @@ def _find_all(asked: str, wanted: list[Wanted], data: Path | None, cache: Path |
     return found
 
 
-def _is_local(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bool:
+def _is_local(wanted: BenchmarkSet, data: Path | None, cache: Path | str | None) -> bool:
     """Whether a test set is on this machine already."""
     if data is not None and any(is_beir(data / name) for name in wanted.folders):
         return True
@@ -143,7 +145,7 @@ def _is_local(wanted: Wanted, data: Path | None, cache: Path | str | None) -> bo
         return False
 
 
-def _find_one(wanted: Wanted, data: Path | None, cache: Path | str | None) -> FoundTestSet:
+def _find_one(wanted: BenchmarkSet, data: Path | None, cache: Path | str | None) -> FoundTestSet:
     local = next((data / name for name in wanted.folders if is_beir(data / name)), None) if data is not None else None
     if local is not None:
         return FoundTestSet(wanted, folder_of_split(local.resolve(), wanted, cache))
@@ -153,13 +155,13 @@ def _find_one(wanted: Wanted, data: Path | None, cache: Path | str | None) -> Fo
 def _test_sets_in(path: Path, cache: Path | str | None) -> Iterator[FoundTestSet]:
     if (path / "mixture.json").is_file():
         for name, folder in test_folders(path).items():
-            yield FoundTestSet(Wanted(name, ""), folder)
+            yield FoundTestSet(BenchmarkSet(name, ""), folder)
         return
     known = [] if path.name in GROUPS else benchmark(path.name)
     if path.parent.name == "miracl":  # de, fr, … are names of languages only there
         known = [each for each in GROUPS["miracl"] if each.folders[0] == f"miracl/{path.name}"]
     if is_beir(path):
-        yield _alone(path, next((each for each in known if not each.whole), Wanted(path.name, "")), cache)
+        yield _alone(path, next((each for each in known if not each.whole), BenchmarkSet(path.name, "")), cache)
         return
     forums = [each for each in known if each.whole]
     there = [(each, path / Path(each.folders[0]).name) for each in forums if is_beir(path / Path(each.folders[0]).name)]
@@ -175,7 +177,7 @@ def _test_sets_in(path: Path, cache: Path | str | None) -> Iterator[FoundTestSet
                 yield from _test_sets_in(below, cache)
 
 
-def _alone(path: Path, wanted: Wanted, cache: Path | str | None) -> FoundTestSet:
+def _alone(path: Path, wanted: BenchmarkSet, cache: Path | str | None) -> FoundTestSet:
     """A BEIR folder that was named by its path: the split that counts in the benchmark or, if it is not there, the
     split ``test``, under a name of its own."""
     there = splits(path)

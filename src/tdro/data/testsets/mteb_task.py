@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tdro.console import progress_bar
-from tdro.data.testsets.benchmarks import Wanted
+from tdro.data.testsets.benchmarks import BenchmarkSet
 from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint, whole_folder
@@ -25,7 +25,7 @@ from tdro.files import fingerprint, whole_folder
 _ROWS_AT_ONCE = 1000
 
 
-def wanted_of(name: str) -> list[Wanted]:
+def wanted_of(name: str) -> list[BenchmarkSet]:
     """The test sets of an mteb task: one for each subset and split. ``NAME:SUBSET`` stands for one subset.
 
     Raises:
@@ -48,7 +48,9 @@ def wanted_of(name: str) -> list[Wanted]:
             folders = (test, "/".join([task_name, *ends]))
             languages = tuple(task.metadata.hf_subsets_to_langscripts[each])
             main_score = str(task.metadata.main_score)
-            found.append(Wanted(test, task_name, each, split, folders, languages=languages, main_score=main_score))
+            found.append(
+                BenchmarkSet(test, task_name, each, split, folders, languages=languages, main_score=main_score)
+            )
     return found
 
 
@@ -79,7 +81,7 @@ def get_task(name: str, **chosen: Any) -> Any:
     return task
 
 
-def mteb_folder(wanted: Wanted, data: Path | None = None, cache: Path | str | None = None) -> tuple[Path, str]:
+def mteb_folder(wanted: BenchmarkSet, data: Path | None = None, cache: Path | str | None = None) -> tuple[Path, str]:
     """A test set of mteb's as a BEIR folder, made if it is not there yet.
 
     Args:
@@ -102,14 +104,14 @@ def mteb_folder(wanted: Wanted, data: Path | None = None, cache: Path | str | No
     return folder, "" if local else str(source["revision"])
 
 
-def mteb_is_there(wanted: Wanted, data: Path | None = None, cache: Path | str | None = None) -> bool:
+def mteb_is_there(wanted: BenchmarkSet, data: Path | None = None, cache: Path | str | None = None) -> bool:
     """Whether :func:`mteb_folder` (arguments and errors as there) needs no hub: a local copy, or made before."""
     _, _, local, folder = _sources(wanted, data, cache)
     return local is not None or folder.is_dir()
 
 
 def _sources(
-    wanted: Wanted, data: Path | None, cache: Path | str | None
+    wanted: BenchmarkSet, data: Path | None, cache: Path | str | None
 ) -> tuple[Any, dict[str, Any], Path | None, Path]:
     """The task, the source of its data, a local copy if there is one, and the folder that is made of them."""
     chosen: dict[str, Any] = {"eval_splits": [wanted.split]}
@@ -148,7 +150,7 @@ def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) ->
                 file.writelines(f"{before}{query}\t{passage}\t{int(score)}\n" for passage, score in scores.items())
 
 
-def _load(task: Any, wanted: Wanted) -> Mapping[str, Any]:
+def _load(task: Any, wanted: BenchmarkSet) -> Mapping[str, Any]:
     """Corpus, queries and judgements of a subset and split, read by mteb's loader of version 2 or of an earlier one."""
     try:
         task.load_data()

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from tdro.console import progress_bar
 from tdro.data.read.beir import entries, passage_text, strict
-from tdro.data.read.jsonl import parse_again, seekable_encoding
+from tdro.data.read.jsonl import parse_again
+from tdro.data.read.text_files import seekable_encoding
 from tdro.errors import UserError
 
 _IDS_AT_ONCE = 1 << 16

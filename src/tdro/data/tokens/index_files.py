@@ -15,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tdro.data.task import Task
-from tdro.data.tokens.mixture_index import IndexedTask, Lists, MixtureIndex, index_mixture, text_columns
-from tdro.data.tokens.stored_texts import Texts
+from tdro.data.tokens.mixture_index import IndexedTask, MixtureIndex, RaggedArray, index_mixture, text_columns
+from tdro.data.tokens.stored_texts import StoredTexts
 from tdro.errors import UserError
 from tdro.files import fingerprint, make_once, read_json, write_atomic, write_json
 
@@ -67,9 +67,9 @@ def _open(tasks: Sequence[Task], prompts: bool, place: Path) -> MixtureIndex:
     indexed = []
     for number, task in enumerate(tasks):
         queries, *lists = (_mapped(place / name) for name in _names(number))
-        indexed.append(IndexedTask(task.name, queries, Lists(*lists[:2]), Lists(*lists[2:])))
+        indexed.append(IndexedTask(task.name, queries, RaggedArray(*lists[:2]), RaggedArray(*lists[2:])))
     texts = [
-        Texts(columns, _mapped(place / f"{kind}.npy"), digests[kind])
+        StoredTexts(columns, _mapped(place / f"{kind}.npy"), digests[kind])
         for columns, kind in zip(text_columns(tasks, prompts), ("queries", "passages"), strict=True)
     ]
     return MixtureIndex(texts[0], texts[1], indexed)

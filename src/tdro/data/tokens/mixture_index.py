@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tdro.data.plan.row_plans import StepRows, pick
 from tdro.data.task import Mixture, Task
-from tdro.data.tokens.stored_texts import Column, Texts, columns_of
+from tdro.data.tokens.stored_texts import StoredTexts, TextColumn, columns_of
 from tdro.data.tokens.text_numbers import numbered
 from tdro.errors import UserError
 
@@ -25,8 +25,11 @@ _ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
-class Lists:
-    """Lists of integers of different lengths: list i is ``values[starts[i]:starts[i + 1]]``."""
+class RaggedArray:
+    """Lists of numbers, of different lengths, in two arrays: list i is ``values[starts[i]:starts[i + 1]]``.
+
+    ``[[5, 7], [], [6]]`` has the values ``[5, 7, 6]`` and the starts ``[0, 2, 2, 3]``.
+    """
 
     values: NDArray[np.int32]
     starts: Ints
@@ -37,25 +40,25 @@ class Lists:
         return np.diff(self.starts)
 
     def lengths_of(self, lists: Ints) -> Ints:
-        """How long some of the lists are; the others are not looked at."""
+        """How long some of the lists are. The others are not looked at."""
         return self.starts[lists + 1] - self.starts[lists]
 
 
 @dataclass(frozen=True)
 class IndexedTask:
-    """One task's rows as positions in the texts.
+    """One task's rows, as the numbers of their texts.
 
     Attributes:
         name: the task's name.
-        queries: text of each row's query, shape (rows,).
-        positives: texts of each row's positives.
-        negatives: texts of each row's negatives; those equal to one of its positives are left out.
+        queries: the number of each row's query, (n_rows,).
+        positives: the numbers of each row's positives, a list a row.
+        negatives: the numbers of each row's negatives; one that is also a positive of the row is left out.
     """
 
     name: str
     queries: NDArray[np.int32]
-    positives: Lists
-    negatives: Lists
+    positives: RaggedArray
+    negatives: RaggedArray
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -63,7 +66,12 @@ class IndexedTask:
 
 @dataclass(frozen=True)
 class StepTexts:
-    """The texts of one step: ``query`` (B,), ``passages`` (B, 1 + N) with the positive first."""
+    """The numbers of the texts of one step.
+
+    Attributes:
+        query: each row's query, (B,).
+        passages: each row's positive and then its N hard negatives, (B, 1 + N).
+    """
 
     query: Ints
     passages: Ints
@@ -73,21 +81,33 @@ class StepTexts:
 class MixtureIndex:
     """Every distinct text of a mixture, and its tasks' rows.
 
+    Example::
+
+        index = index_mixture(mixture.tasks)
+        plan = MixedPlan(mixture.sizes, batch=64, steps=1000, seed=1)
+        texts = index.gather(plan.step(7), seed=1, negatives=2)
+        texts.passages  # (64, 3): each row's positive and two hard negatives, as numbers in index.passages
+
     Attributes:
-        queries: the distinct query texts, prompts included.
-        passages: the distinct passages (with the prompt where the task is symmetric).
-        tasks: the rows, by task.
+        queries: the distinct queries, each with its task's prompt.
+        passages: the distinct passages, with the prompt if their task is symmetric.
+        tasks: the rows of each task, in the mixture's order.
     """
 
-    queries: Texts
-    passages: Texts
+    queries: StoredTexts
+    passages: StoredTexts
     tasks: list[IndexedTask]
 
     def gather(self, rows: StepRows, seed: int, negatives: int) -> StepTexts:
-        """The texts of planned rows: one positive and ``negatives`` hard negatives each, picked by (seed, row, visit).
+        """The texts of planned rows. Which positive and which negatives a row gets depends on seed, row and visit.
+
+        Args:
+            rows: of a step, B of them.
+            seed: of the plan.
+            negatives: N, how many hard negatives each row gets.
 
         Raises:
-            UserError: a row without a hard negative where some are asked for.
+            UserError: a row has no hard negative, and N is above 0.
         """
         query = np.empty(len(rows), dtype=np.int64)
         passages = np.empty((len(rows), 1 + negatives), dtype=np.int64)
@@ -121,7 +141,7 @@ def no_negatives(task: Task, lacking: Ints) -> UserError:
     )
 
 
-def _picked(lists: Lists, rows: StepRows, seed: int, wanted: int, what: int) -> Ints:
+def _picked(lists: RaggedArray, rows: StepRows, seed: int, wanted: int, what: int) -> Ints:
     places = pick(seed, rows, lists.lengths_of(rows.row), wanted, what)
     return lists.values[lists.starts[rows.row][:, None] + places]
 
@@ -140,14 +160,16 @@ def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
     asked, answers = numbered(queries, "queries"), numbered(passages, "passages")
     indexed = []
     for number, task in enumerate(tasks):
-        lists = [Lists(answers.numbers[place], passages[place].starts()) for place in (2 * number, 2 * number + 1)]
+        lists = [
+            RaggedArray(answers.numbers[place], passages[place].starts()) for place in (2 * number, 2 * number + 1)
+        ]
         indexed.append(IndexedTask(task.name, asked.numbers[number], lists[0], _without(lists[1], lists[0])))
     return MixtureIndex(
-        Texts(queries, asked.firsts, asked.digest), Texts(passages, answers.firsts, answers.digest), indexed
+        StoredTexts(queries, asked.firsts, asked.digest), StoredTexts(passages, answers.firsts, answers.digest), indexed
     )
 
 
-def text_columns(tasks: Sequence[Task], prompts: bool) -> tuple[list[Column], list[Column]]:
+def text_columns(tasks: Sequence[Task], prompts: bool) -> tuple[list[TextColumn], list[TextColumn]]:
     """All tasks' queries; and all tasks' passages, each task's positives before its negatives."""
     for task in tasks:
         if not len(task):
@@ -156,7 +178,7 @@ def text_columns(tasks: Sequence[Task], prompts: bool) -> tuple[list[Column], li
     return [queries for queries, _, _ in of_task], [texts for _, *passages in of_task for texts in passages]
 
 
-def _without(negatives: Lists, positives: Lists) -> Lists:
+def _without(negatives: RaggedArray, positives: RaggedArray) -> RaggedArray:
     """The negatives that are not also a positive of their row."""
     rows, kept = len(negatives.lengths), np.empty(len(negatives.values), dtype=bool)
     for start in range(0, rows, _ROWS_AT_ONCE):
@@ -164,10 +186,10 @@ def _without(negatives: Lists, positives: Lists) -> Lists:
         here = slice(negatives.starts[part.start], negatives.starts[part.stop])
         kept[here] = ~np.isin(_with_row(negatives, part), _with_row(positives, part))
     before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])  # kept ones before each
-    return Lists(negatives.values[kept], before[negatives.starts])
+    return RaggedArray(negatives.values[kept], before[negatives.starts])
 
 
-def _with_row(lists: Lists, rows: slice) -> Ints:
+def _with_row(lists: RaggedArray, rows: slice) -> Ints:
     """The values of some rows, each made one number with its row."""
     row = np.repeat(np.arange(rows.start, rows.stop), np.diff(lists.starts[rows.start : rows.stop + 1]))
     return (row << 32) + lists.values[lists.starts[rows.start] : lists.starts[rows.stop]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +24,13 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Column:
-    """The queries, the positives or the negatives of a task, one text after the other; nothing is copied.
+class TextColumn:
+    """The queries, the positives or the negatives of a task, one text after the other. Nothing is copied.
 
     Attributes:
-        chunks: the texts as they are in the table.
-        prompt: what stands before each of them.
-        of_row: the column of the table, whose rows are lists of texts (or, for queries, texts).
+        chunks: the texts, as Arrow arrays over the mapped file.
+        prompt: the text before each of them; may be empty.
+        of_row: the table's column. A row of it is a text (queries) or a list of texts (passages).
     """
 
     chunks: list[pa.Array]
@@ -52,31 +52,36 @@ def negative_counts(rows: Dataset) -> Ints:
     return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def columns_of(task: Task, prompts: bool) -> tuple[Column, Column, Column]:
+def columns_of(task: Task, prompts: bool) -> tuple[TextColumn, TextColumn, TextColumn]:
     """Queries, positives and negatives: the task's prompt before queries, and before passages if it is symmetric."""
     table = task.rows.with_format("arrow")[:]
     prompt = task.prompt if prompts else ""
     on_passages = prompt if task.symmetric else ""
     positives, negatives = (
-        Column([lists.flatten() for lists in table[name].chunks], on_passages, table[name])
+        TextColumn([lists.flatten() for lists in table[name].chunks], on_passages, table[name])
         for name in ("positives", "negatives")
     )
-    return Column(table["query"].chunks, prompt, table["query"]), positives, negatives
+    return TextColumn(table["query"].chunks, prompt, table["query"]), positives, negatives
 
 
-class Texts(Sequence[str]):
-    """The distinct texts of some columns, by number.
+class StoredTexts:
+    """The distinct texts of some columns, by number. Each is read from its file when it is asked for.
+
+    Example::
+
+        for prompt, texts in stored.by_prompt(slice(0, 4096)):  # the first 4,096 texts
+            print(len(texts), "texts begin with", prompt)
 
     Args:
-        columns: where they are.
-        firsts: where each text is first, counted through all columns; rising, shape (texts,).
-        digest: of the texts in their order: where it is equal, they are.
+        columns: the columns that hold the texts.
+        firsts: where each distinct text stands first, counted through all columns; rising, int64 (n_texts,).
+        digest: a digest of the texts in their order: two of these with one digest hold the same texts.
 
     Attributes:
-        prompts: of the columns.
+        prompts: the columns' prompts.
     """
 
-    def __init__(self, columns: Sequence[Column], firsts: Ints, digest: str) -> None:
+    def __init__(self, columns: Sequence[TextColumn], firsts: Ints, digest: str) -> None:
         self.firsts, self.digest = firsts, digest
         self.prompts = tuple(column.prompt for column in columns)
         self._chunks = [(chunk, column.prompt) for column in columns for chunk in column.chunks]
@@ -85,27 +90,14 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self.firsts)
 
-    @overload
-    def __getitem__(self, which: int) -> str: ...
-    @overload
-    def __getitem__(self, which: slice) -> list[str]: ...
-
-    def __getitem__(self, which: int | slice) -> str | list[str]:
-        """One text, or some; neighbours are near each other on disk."""
-        if isinstance(which, slice):
-            return self._read(self.firsts[which])
-        return self._read(self.firsts[[which]])[0]
-
     def by_prompt(self, which: slice) -> Iterator[tuple[str, list[str]]]:
-        """Some of the texts in their order, neighbours with the same prompt together: the prompt, and the texts that
-        begin with it."""
-        for prompt, parts in groupby(self._parts(self.firsts[which]), key=lambda part: part[0]):
+        """Some of the texts in their order. Neighbours with the same prompt come together: the prompt, and the texts,
+        which begin with it."""
+        for prompt, parts in groupby(self._read(self.firsts[which]), key=lambda part: part[0]):
             yield prompt, [text for _, texts in parts for text in texts]
 
-    def _read(self, places: Ints) -> list[str]:
-        return [text for _, texts in self._parts(places) for text in texts]
-
-    def _parts(self, places: Ints) -> Iterator[tuple[str, list[str]]]:
+    def _read(self, places: Ints) -> Iterator[tuple[str, list[str]]]:
+        """The prompt and the texts of each run of places that lie in one chunk."""
         of_place = np.searchsorted(self._starts, places, side="right") - 1
         for part in np.split(np.arange(len(places)), np.flatnonzero(np.diff(of_place)) + 1):
             if len(part):
@@ -113,3 +105,6 @@ class Texts(Sequence[str]):
                 chunk, prompt = self._chunks[number]
                 found = chunk.take(pa.array(places[part] - self._starts[number])).to_pylist()
                 yield prompt, [prompt + text for text in found] if prompt else found
+
+
+AnyTexts = Sequence[str] | StoredTexts

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from xxhash import xxh3_128_digest
 
 from tdro.console import progress_bar
-from tdro.data.tokens.stored_texts import Column
+from tdro.data.tokens.stored_texts import TextColumn
 
 _HASH_BYTES = 16
 _TEXTS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedTexts:
     """The distinct texts of some columns, numbered in the order in which they first come.
 
     Attributes:
@@ -39,7 +39,7 @@ class Numbered:
     digest: str
 
 
-def numbered(columns: Sequence[Column], what: str = "texts") -> Numbered:
+def numbered(columns: Sequence[TextColumn], what: str = "texts") -> NumberedTexts:
     """Number the distinct texts of the columns; at most 134 M, which is what Arrow's dictionary of hashes holds."""
     counts = [len(column) for column in columns]
     hashes = np.empty((sum(counts), _HASH_BYTES), dtype=np.uint8)
@@ -54,10 +54,10 @@ def numbered(columns: Sequence[Column], what: str = "texts") -> Numbered:
     newest = np.maximum.accumulate(numbers)  # numbers are given in the order of coming: a new text has the highest yet
     firsts = np.flatnonzero(np.diff(newest, prepend=-1))
     digest = hashlib.sha256(hashes[firsts].data).hexdigest()
-    return Numbered(np.split(numbers, np.cumsum(counts)[:-1]), firsts, digest)
+    return NumberedTexts(np.split(numbers, np.cumsum(counts)[:-1]), firsts, digest)
 
 
-def _parts(columns: Sequence[Column]) -> Iterator[tuple[pa.Array, bytes]]:
+def _parts(columns: Sequence[TextColumn]) -> Iterator[tuple[pa.Array, bytes]]:
     for column in columns:
         for chunk in column.chunks:
             for start in range(0, len(chunk), _TEXTS_AT_ONCE):

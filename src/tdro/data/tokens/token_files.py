@@ -8,14 +8,14 @@ stopped. See docs/decisions.md, raw-token-files.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.data.tokens.stored_texts import Texts
+from tdro.data.tokens.stored_texts import AnyTexts, StoredTexts
 from tdro.data.tokens.tokenize import Tokens, kind_of, row_lengths, tokenized, tokenizer_state
 from tdro.errors import UserError
 from tdro.files import fingerprint, make_once, read_json, write_json
@@ -28,7 +28,7 @@ FORMAT = "tdro-tokens/1"
 
 def kept_tokens(
     model: SentenceTransformer,
-    texts: Sequence[str],
+    texts: AnyTexts,
     max_tokens: int,
     folder: Path,
     *,
@@ -40,7 +40,7 @@ def kept_tokens(
     Args:
         model: whose tokenizer it is.
         texts: read only if their tokens are not there yet.
-        max_tokens: of a text; the prompts of :class:`Texts` come on top.
+        max_tokens: of a text; the prompts of :class:`StoredTexts` come on top.
         folder: of any texts' tokens; these get a folder in it, named by tokenizer, texts and where they are cut.
         content: a digest of the texts in their order; where it is equal, they are.
         what: the texts are, for the progress bar.
@@ -58,14 +58,14 @@ def kept_tokens(
         raise UserError(f"{place}: cannot be read ({error}); remove the folder, it is made again") from error
 
 
-def _cuts(texts: Sequence[str], rows: Mapping[str, int]) -> list[object]:
+def _cuts(texts: AnyTexts, rows: Mapping[str, int]) -> list[object]:
     """Where texts are cut, for their folder's name; each column's prompt too, for texts do not say where it ends."""
-    if rows.keys() == {""} or not isinstance(texts, Texts):
+    if rows.keys() == {""} or not isinstance(texts, StoredTexts):
         return list(rows.values())
     return [[[prompt, rows[prompt]] for prompt in texts.prompts]]
 
 
-def _write(model: SentenceTransformer, texts: Sequence[str], rows: Mapping[str, int], place: Path, what: str) -> None:
+def _write(model: SentenceTransformer, texts: AnyTexts, rows: Mapping[str, int], place: Path, what: str) -> None:
     kind = kind_of(model)
     with (place / "ids.raw").open("ab") as ids_file, (place / "starts.raw").open("ab") as starts_file:
         done, end = _written(place, ids_file, starts_file, kind.dtype)

@@ -9,7 +9,7 @@ The tokenizer is the model's own (``model.preprocess``), so that special tokens,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from tdro.console import progress_bar
 from tdro.data.tokens.cuts import Encode
 from tdro.data.tokens.limits import longest_row, row_length, within
-from tdro.data.tokens.stored_texts import Texts
+from tdro.data.tokens.stored_texts import AnyTexts, StoredTexts
 from tdro.files import fingerprint
 
 if TYPE_CHECKING:
@@ -34,12 +34,18 @@ _WHOLE = 1_000_000  # tokens: no text has as many
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of many texts.
+    """The token ids of many texts, by the texts' numbers.
+
+    Example::
+
+        tokens = tokenize(model, ["what purrs", "cats purr when they are content"], max_tokens=32)
+        inputs = tokens.features(np.array([1, 0, 1]))  # of three rows; text 1 twice
+        model(inputs)["sentence_embedding"]  # as of model.preprocess
 
     Attributes:
-        ids: all token ids one after the other; uint16 where the vocabulary fits into it, else int32.
-        starts: text i is ``ids[starts[i]:starts[i + 1]]``; shape (texts + 1,).
-        padding: the id to fill shorter rows with, or None for a bag of tokens (static embeddings need no padding).
+        ids: all token ids, one text after the other; uint16 if the whole vocabulary fits into that, else int32.
+        starts: where each text begins: text i is ``ids[starts[i]:starts[i + 1]]``; int64 (n_texts + 1,).
+        padding: the id that fills shorter rows up; None for a static model, which reads bags of tokens without padding.
     """
 
     ids: NDArray
@@ -48,18 +54,22 @@ class Tokens:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each text."""
+        """How many tokens each text has, (n_texts,)."""
         return np.diff(self.starts)
 
     def lengths_of(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tokens of some texts; the others are not looked at."""
+        """How many tokens some texts have. The others are not looked at."""
         return self.starts[texts + 1] - self.starts[texts]
 
     def features(self, texts: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Model inputs of some texts, shape (B,), as ``model.preprocess`` would give them (padded right).
+        """The model's inputs for some texts, as ``model.preprocess`` would give them, padded on the right.
 
-        With padding: ``input_ids`` and ``attention_mask``, (B, longest). Without: ``input_ids``, all tokens flat, and
-        ``offsets`` (B,).
+        Args:
+            texts: numbers of texts, (B,).
+
+        Returns:
+            With padding, ``input_ids`` and ``attention_mask``, (B, longest text). Without, ``input_ids``, all tokens
+            one after the other, and ``offsets``, where each text begins among them, (B,).
         """
         lengths = self.lengths_of(texts)
         ends = np.cumsum(lengths)
@@ -72,9 +82,9 @@ class Tokens:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def tokenize(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts") -> Tokens:
+def tokenize(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, what: str = "texts") -> Tokens:
     """Tokenize texts with the model's own preprocessing, truncated to ``max_tokens`` (special tokens included, the
-    prompts of :class:`Texts` not).
+    prompts of :class:`StoredTexts` not).
 
     An empty text of a model without special tokens has no token at all; it is given as is, and embeds to zero.
 
@@ -89,9 +99,7 @@ def tokenize(model: SentenceTransformer, texts: Sequence[str], max_tokens: int, 
     return Tokens(np.concatenate(pieces), np.cumsum(np.concatenate(lengths)), kind.padding)
 
 
-def row_lengths(
-    model: SentenceTransformer, texts: Sequence[str], max_tokens: int, what: str = "texts"
-) -> dict[str, int]:
+def row_lengths(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, what: str = "texts") -> dict[str, int]:
     """Where rows are cut, by the prompt that they begin with: after ``max_tokens`` of the text, if the model reads
     that far. Texts in a plain list have no prompt, or it counts as a part of them.
 
@@ -99,7 +107,7 @@ def row_lengths(
         UserError: a prompt leaves nothing of the texts.
     """
     longest = longest_row(model)
-    prompts = texts.prompts if isinstance(texts, Texts) else ("",)
+    prompts = texts.prompts if isinstance(texts, StoredTexts) else ("",)
     if not any(prompts):
         return {"": within(max_tokens, longest) or max_tokens}
     bare, *before = (len(ids) for ids in encoder_of(model)(["", *prompts], None))
@@ -121,22 +129,27 @@ def encoder_of(model: SentenceTransformer) -> Encode:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a model's token ids are kept as, and what fills its shorter rows (None: a bag has none)."""
+class TokenKind:
+    """How a model's token ids are kept: their number type, and the id that fills shorter rows up (None for bags)."""
 
     dtype: np.dtype
     padding: int | None
 
 
-def kind_of(model: SentenceTransformer) -> Kind:
+def kind_of(model: SentenceTransformer) -> TokenKind:
     """The smaller of uint16 and int32 that holds the model's whole vocabulary, and its padding."""
     largest = max(model.tokenizer.get_vocab().values(), default=0)
     dtype = np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.int32)
-    return Kind(dtype, None if _is_bag(model) else int(model.tokenizer.pad_token_id))
+    return TokenKind(dtype, None if _is_bag(model) else int(model.tokenizer.pad_token_id))
 
 
 def tokenized(
-    model: SentenceTransformer, texts: Sequence[str], rows: Mapping[str, int], kind: Kind, what: str, first: int = 0
+    model: SentenceTransformer,
+    texts: AnyTexts,
+    rows: Mapping[str, int],
+    kind: TokenKind,
+    what: str,
+    first: int = 0,
 ) -> Iterator[tuple[NDArray, NDArray[np.int64]]]:
     """The token ids of some texts, one after the other, and each text's number of them; then of the next texts.
 
@@ -161,8 +174,8 @@ def tokenized(
             model.max_seq_length = kept_length
 
 
-def _by_prompt(texts: Sequence[str], which: slice) -> Iterable[tuple[str, list[str]]]:
-    return texts.by_prompt(which) if isinstance(texts, Texts) else [("", list(texts[which]))]
+def _by_prompt(texts: AnyTexts, which: slice) -> Iterable[tuple[str, list[str]]]:
+    return texts.by_prompt(which) if isinstance(texts, StoredTexts) else [("", list(texts[which]))]
 
 
 def _is_bag(model: SentenceTransformer) -> bool:

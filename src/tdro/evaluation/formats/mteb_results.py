@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.data.task import TestSet
-from tdro.data.testsets.benchmarks import Wanted, benchmark
+from tdro.data.testsets.benchmarks import BenchmarkSet, benchmark
 from tdro.errors import UserError
 from tdro.evaluation.scoring.metrics import Judgements, measure
 from tdro.files import read_json, write_json
@@ -87,10 +87,10 @@ def mteb_entry(folder: Path, test: TestSet, checksum: str) -> dict[str, Any] | N
         return None
 
 
-def _place(folder: Path, test: TestSet) -> tuple[Path, Wanted]:
+def _place(folder: Path, test: TestSet) -> tuple[Path, BenchmarkSet]:
     """The folder of a test set's file, and what mteb calls the test set."""
     if test.wanted is None or not test.wanted.task or not test.wanted.languages:
-        return folder.with_name(_OWN), Wanted(test.name, test.name, languages=_NO_LANGUAGE)
+        return folder.with_name(_OWN), BenchmarkSet(test.name, test.name, languages=_NO_LANGUAGE)
     return folder, test.wanted
 
 
@@ -104,7 +104,7 @@ def write_mteb_whole(folder: Path, whole: str, tests: Sequence[TestSet], score: 
         score: the mean of their main scores.
         model: as in :func:`write_mteb`.
     """
-    parts: list[Wanted] = [test.wanted for test in tests if test.wanted is not None]
+    parts: list[BenchmarkSet] = [test.wanted for test in tests if test.wanted is not None]
     if not parts or not {each.name for each in benchmark(whole)} <= {part.name for part in parts}:
         return
     languages = list(dict.fromkeys(language for part in parts for language in part.languages))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tdro.console import progress_bar
 from tdro.data.read.jsonl import raw_rows
-from tdro.data.read.rows import Problem
+from tdro.data.read.problem import Problem
 from tdro.data.testsets.passages import STOPS, TextsOfFile, clean
 from tdro.errors import UserError
 
