@@ -253,7 +253,7 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
         which = words.alpha_in_words(known.get("alpha"))
         origin += f": {which}." if which else "."
     mixture = known_mixture(training.mixture)
-    unused = mixture is not None and not mixture.uses_alpha
+    unused = mixture is not None and not (mixture.uses_alpha or mixture.uses_gain)
     return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
 
 

@@ -19,7 +19,8 @@ from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.files import read_json, read_jsonl
-from tdro.recipe.names import mixture_and_seed, model_name, needs_gain
+from tdro.mixture_name import known_mixture
+from tdro.recipe.names import mixture_and_seed, model_name
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.weights import TaskWeights
 
@@ -102,7 +103,8 @@ class RunContents:
 
     def weights_of(self, mixture: str) -> TaskWeights | None:
         """The learned weights that a mixture is made from."""
-        return self.gain_weights if needs_gain(mixture) else self.weights
+        parsed = known_mixture(mixture)
+        return self.gain_weights if parsed and parsed.uses_gain else self.weights
 
     @property
     def names(self) -> list[str]:

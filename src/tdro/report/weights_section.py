@@ -28,7 +28,8 @@ def selection_name(run: RunContents) -> str:
     names = compared + [training.mixture for training in run.trainings]
     known = [mixture for mixture in map(known_mixture, names) if mixture is not None and mixture.kind == "top"]
     plain = [mixture for mixture in known if mixture.exponent is None]
-    other = MixtureName("gain") if "gain" in names else MixtureName("top", 70)
+    gains = [mixture for mixture in map(known_mixture, names) if mixture is not None and mixture.uses_gain]
+    other = gains[0] if gains else MixtureName("top", 70)
     return str((plain or known or [other])[0])
 
 

@@ -86,8 +86,8 @@ def headline(verdicts: list[str], selection: str = "top-70") -> str:
         verdicts: a word for each group.
         selection: the mixture that they are about.
     """
-    inside = "sampling by transfer gain" if selection == "gain" else "tDRO’s selection"
-    subject = "Sampling by transfer gain" if selection == "gain" else "tDRO’s selection"
+    inside = "sampling by transfer gain" if selection.startswith("gain") else "tDRO’s selection"
+    subject = "Sampling by transfer gain" if selection.startswith("gain") else "tDRO’s selection"
     total, wins, losses = len(verdicts), verdicts.count("Yes"), verdicts.count("No")
     if not total:
         return "Whether the selection helped is not known yet."
