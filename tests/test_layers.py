@@ -15,7 +15,8 @@ ORDER = (
     *("mining", "evaluation", "search"),
     *("dro", "gain", "training", "sampler", "models"),
     *("quickstart", "data", "recipe", "launch"),
-    *("weights", "epoch_cap", "machine", "versions", "terminal_table", "console", "files", "disk", "errors"),
+    *("weights", "mixture_name", "epoch_cap", "machine", "versions"),
+    *("terminal_table", "console", "files", "disk", "errors"),
 )
 CLOSED = {"data.neardup": "data.neardup.near_duplicates"}  # rooms with one door: what others import of them
 

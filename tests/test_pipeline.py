@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tiny_mixture
 from tdro.errors import UserError
+from tdro.evaluation.compare.compare import compare_places
 from tdro.files import read_json, read_jsonl
 from tdro.run import compare_models, pipeline, stages
 from tdro.training.steps import PlannedSteps
@@ -37,7 +40,7 @@ def test_a_run_leaves_everything_it_needs_to_be_repeated(finished: Path) -> None
     run = finished / "run"
     for name in (
         "recipe.yaml", "versions.json", "run.log", "reference/modules.json", "weights/weights.json",
-        "weights/steps.jsonl", "weights/health.json", "models/main/uniform-seed1/training.json",
+        "weights/steps.jsonl", "weights/health.json", "weights/alphas.json", "models/main/uniform-seed1/training.json",
         "models/main/top-50-seed1/modules.json", "evaluation/main/untrained/unseen.json",
         "comparison/main.json", "report.html",
     ):  # fmt: skip
@@ -259,6 +262,91 @@ def test_loaded_weights_skip_stages_0_and_1(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "reference").exists()
     record = read_json(tmp_path / "run" / "models" / "main" / "top-50-seed1" / "training.json")
     assert {task for task, rows in record["rows_drawn"].items() if rows} == {"task2", "task3"}
+
+
+TEMPERED = ["uniform", "proportional^0.5", "reweight^0.5", "top-50^0.5", "bottom-50^2"]
+
+
+def test_tempered_mixtures_go_through_all_stages_killed_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after a checkpoint of a tempered mixture, then finished: as if it had never been killed."""
+    read = PlannedSteps.__getitem__
+    recipes = [
+        tiny_mixture.recipe(
+            tmp_path / name, finetune__mixtures=TEMPERED, finetune__checkpoint_steps=2, finetune__seeds=[1, 2]
+        )
+        for name in ("killed", "whole")
+    ]
+    pipeline.run_recipe(recipes[0], ["reference", "learn"])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        started: set[int] = set()
+
+        def stopped(steps: PlannedSteps, step: int) -> dict:
+            started.add(id(steps))
+            if len(started) == 7 and step == 4:  # the seventh training: top-50^0.5 with the first seed
+                raise KeyboardInterrupt
+            return read(steps, step)
+
+        patch.setattr(PlannedSteps, "__getitem__", stopped)
+        pipeline.run_recipe(recipes[0], ["finetune"])
+    left = list((recipes[0].folder / "models").rglob("checkpoint-4"))
+    assert [path.parent.name for path in left] == ["top-50^0.5-seed1.training"]
+    for recipe in recipes:
+        pipeline.run_recipe(recipe)
+        monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "another cache"))
+    runs = [recipe.folder for recipe in recipes]
+    comparisons = [read_json(run / "comparison" / "main.json") for run in runs]
+    assert comparisons[0] == comparisons[1]
+    assert [row["mixture"] for row in comparisons[0]["rows"]][:2] == ["untrained", "bm25"]
+    order = ["uniform", "proportional^0.5", "top-50^0.5", "bottom-50^2", "reweight^0.5"]
+    assert [row["mixture"] for row in comparisons[0]["rows"]][2:] == order
+    learned = TaskWeights.load(runs[0] / "weights" / "weights.json")
+    sizes = {f"task{number}": 12 * (number + 1) for number in range(4)}
+    for name in TEMPERED:
+        folder = runs[0] / "models" / "main" / f"{name}-seed1"
+        record, wanted = read_json(folder / "training.json"), learned.transfer(name, sizes).on(sizes)
+        assert list(record["weights"].values()) == wanted.tolist()
+        assert name in (folder / "README.md").read_text()
+        assert name in (runs[0] / "report.html").read_text()
+    monkeypatch.setattr(stages, "finetune", lambda *a, **k: pytest.fail("trained again"))
+    pipeline.run_recipe(recipes[0])
+    compared = compare_places([runs[0] / "evaluation" / "main"], "uniform")
+    assert [row["mixture"] for row in compared["rows"]] == [row["mixture"] for row in comparisons[0]["rows"]]
+
+
+@pytest.mark.parametrize("alpha", ["mean", "ema"])
+def test_another_alpha_learns_nothing_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alpha: str
+) -> None:
+    """A change of ``weights.alpha`` takes what stage 1 kept; there and back it is the same to the bit."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "run" / "weights"
+    before, steps = (weights / "weights.json").read_bytes(), read_jsonl(weights / "steps.jsonl")
+    alphas = np.array([step["alpha"] for step in steps])
+    wanted = {"mean": alphas.mean(axis=0), "ema": np.full(4, 0.25)}
+    for row in alphas:
+        wanted["ema"] = 0.9 * wanted["ema"] + 0.1 * row
+    monkeypatch.setattr(stages, "learn_weights", lambda *a, **k: pytest.fail("learned again"))
+    changed = tiny_mixture.recipe(tmp_path, weights__alpha=alpha, finetune__mixtures=["uniform", "reweight"])
+    pipeline.run_recipe(changed, ["learn", "finetune"])
+    used = TaskWeights.load(weights / "weights.json")
+    np.testing.assert_allclose(used.values, wanted[alpha], rtol=1e-12)
+    assert used.provenance["alpha"] == alpha and used.provenance["steps"] == 6
+    record = read_json(tmp_path / "run" / "models" / "main" / "reweight-seed1" / "training.json")
+    assert list(record["weights"].values()) == used.values.tolist()
+    with pytest.raises(UserError, match=r"reweight-seed1' was made from other inputs (.|\n)*weights.task"):
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path, finetune__mixtures=["uniform", "reweight"]))
+    assert TaskWeights.load(weights / "weights.json") == used
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path), ["learn"])
+    assert (weights / "weights.json").read_bytes() == before
+
+
+def test_a_run_without_the_three_alphas_says_what_to_do(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "run" / "weights" / "alphas.json").unlink()
+    with pytest.raises(UserError, match=r"only the last α is known.\nGive the recipe another folder"):
+        pipeline.run_recipe(tiny_mixture.recipe(tmp_path, weights__alpha="mean"))
 
 
 def test_weights_of_other_tasks_are_refused(tmp_path: Path) -> None:

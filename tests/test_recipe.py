@@ -264,7 +264,8 @@ BAD = {
     "top-0": (
         "finetune: [{name: a, mixtures: [top-0]}]",
         3,
-        "finetune[0].mixtures[0]: 'top-0' is impossible: P of top-P and bottom-P is a percentage from 1 to 100",
+        "finetune[0].mixtures[0]: 'top-0' is impossible: P of top-P and bottom-P is a percentage above 0 and at "
+        "most 100",
     ),
     "top-101": (
         "finetune: [{name: a, mixtures: [top-101]}]",
@@ -280,6 +281,27 @@ BAD = {
         "finetune: [{name: a, mixtures: [top70]}]",
         3,
         "finetune[0].mixtures[0]: unknown mixture 'top70'; did you mean 'top-70'?",
+    ),
+    "top70^.5": (
+        "finetune: [{name: a, mixtures: [top70^.5]}]",
+        3,
+        "finetune[0].mixtures[0]: unknown mixture 'top70^.5'; did you mean 'top-70^0.5'?",
+    ),
+    "uniform^0.5": (
+        "finetune: [{name: a, mixtures: [uniform^0.5]}]",
+        3,
+        "finetune[0].mixtures[0]: 'uniform^0.5' is impossible: uniform samples all tasks equally, so it has no "
+        "exponent; did you mean 'uniform'?",
+    ),
+    "alpha word": (
+        "weights: {alpha: median}",
+        3,
+        "weights.alpha: expected 'last', 'mean' or 'ema', found text 'median'; did you mean 'mean'?",
+    ),
+    "alpha of loaded weights": (
+        "weights: {load: paper, alpha: mean}",
+        3,
+        "weights.alpha: loaded weights are one set, without a mean over steps; remove alpha or load",
     ),
     "mixture typo": (
         "finetune:\n- name: a\n  mixtures:\n  - uniform\n  - proportinal",

@@ -120,6 +120,21 @@ def test_whole_page(folder):
     assert write_report(folder).read_text() == before, "the same folder gives the same page"
 
 
+def test_seeds_needed_are_said_once_whatever_the_verdict(copy):
+    def said_with(over_queries, p, with_seeds):
+        def edited(value):
+            found = next(row for row in value["rows"] if row["mixture"] == "top-70")["versus"]["ndcg@10"]["all"]
+            both = dict(zip(("low", "high"), with_seeds, strict=True), pairs=3, needed=9)
+            found.update(low=over_queries[0], high=over_queries[1], p=p, with_seeds=both)
+
+        edit(copy / "comparison/static.json", edited)
+        return visible_text(read(write_report(copy))[1]).count("9 seeds")
+
+    assert said_with((-0.01, 0.03), 0.4, (-0.02, 0.04)) == 1, "not shown over queries"
+    assert said_with((0.001, 0.03), 0.01, (-0.02, 0.04)) == 1, "other seeds could turn it"
+    assert said_with((0.001, 0.03), 0.01, (0.001, 0.04)) == 1, "shown"
+
+
 def test_needs_no_torch():
     code = "import sys, tdro.report.report_page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -311,6 +326,31 @@ def test_selection_as_trained_wins_over_the_computed_one(copy):
     assert sum(kept) == 11 and min(weights[kept]) >= max(weights[~np.array(kept)])
 
 
+def test_a_run_of_a_selection_with_an_exponent_only(copy):
+    for folder in (copy / "models/static", copy / "evaluation/static"):
+        for path in sorted(folder.glob("top-70-seed*")):
+            path.rename(path.with_name(path.name.replace("top-70", "top-70^0.5")))
+    shutil.rmtree(copy / "comparison")
+    for path in copy.glob("models/*/top-70*/training.json"):
+        edit(path, lambda value: value.update(mixture="top-70^0.5"))
+    run = read_run_folder(copy)
+    assert selection_name(run) == "top-70^0.5"
+    assert sum(kept_tasks(run, "top-70^0.5")) == sum(kept_tasks(run, "top-70")) == 11
+    assert "top-70^0.5 keeps 11 of 16 tasks" in visible_text(read(write_report(copy))[1])
+
+
+def test_the_plain_selection_is_what_the_report_is_about(copy):
+    first = sorted(copy.glob("models/*/uniform-seed*/training.json"))[0]
+    edit(first, lambda value: value.update(mixture="top-50^0.5"))
+    assert selection_name(read_run_folder(copy)) == "top-70"
+
+
+@pytest.mark.parametrize(("alpha", "said"), [("last", False), ("mean", True), (None, False)])
+def test_the_mean_of_alpha_is_said(copy, alpha, said):
+    edit(copy / "weights/weights.json", lambda value: value["provenance"].update(alpha=alpha))
+    assert ("the mean of α over all steps" in visible_text(read(write_report(copy))[1])) == said
+
+
 def test_unequal_budgets_are_said(copy):
     edit(copy / "models/static/top-70-seed2/training.json", lambda value: value.update(steps=4000))
     assert "not trained for the same steps" in visible_text(read(write_report(copy))[1])
@@ -344,7 +384,13 @@ def test_collapse_is_said(copy):
         (figures.fixed(True), "–"),
         (figures.fixed(math.inf), "–"),
         (words.mixture_in_words("top-70"), "the 70 % of tasks with the largest α, equally often"),
+        (words.mixture_in_words("top-70^0.5"), "the 70 % of tasks with the largest α, by α^0.5"),
+        (words.mixture_in_words("bottom-12.5"), "the 12.5 % of tasks with the smallest α, equally often"),
+        (words.mixture_in_words("reweight^0.5"), "α^0.5 as sampling ratios"),
+        (words.mixture_in_words("reweight"), "α itself as sampling ratios"),
+        (words.mixture_in_words("proportional^0.5"), "tasks in proportion to rows^0.5"),
         (words.mixture_in_words("mine"), ""),
+        (words.mixture_in_words("top-70^x"), ""),
     ],
 )
 def test_formats(formatted, expected):

@@ -111,6 +111,27 @@ def test_each_task_is_without_replacement_and_reshuffled_in_each_epoch_of_its_ow
         assert set(epochs[0][:8]) != set(epochs[1][:8])
 
 
+def test_tempered_weights_draw_by_their_powers():
+    """Weights of 0.64, 0.32 and 0.04: to the power of 0.5 they are 0.8, 0.57 and 0.2."""
+    weights = TaskWeights.from_dict({"a": 0.64, "b": 0.32, "c": 0.04})
+    powers = np.sqrt(weights.values)
+    for spec, shares in {
+        "reweight^0.5": powers / powers.sum(),
+        "top-70^0.5": np.array([*powers[:2], 0]) / powers[:2].sum(),
+        "proportional^0.5": np.sqrt([70, 40, 24]) / np.sqrt([70, 40, 24]).sum(),
+    }.items():
+        made = sampler(weights=weights.transfer(spec, {"a": 70, "b": 40, "c": 24}))
+        counts = Counter(map(task_of, made))
+        assert np.abs(np.array([counts[name] for name in "abc"]) - 40 * shares).max() < 1, spec
+
+
+def test_tempered_weights_of_all_tasks_are_no_selection():
+    weights = TaskWeights.from_dict({"a": 0.6, "b": 0.4})
+    assert sampler(weights=weights.transfer("top-100^0.5")).weights["c"] == 0
+    with pytest.raises(UserError, match="no weight for data set 'c'"):
+        sampler(weights=weights.transfer("reweight^0.5"))
+
+
 def test_no_duplicates_keeps_its_promise():
     rows = {"query": ["q"] * 20 + [f"q{i}" for i in range(20)], "positive": [f"p{i}" for i in range(40)]}
     parts = DatasetDict({"a": Dataset.from_dict(rows), "b": Dataset.from_dict(rows)})

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 import warnings
@@ -117,10 +118,69 @@ def test_proportional_and_transfer_baselines():
     assert weights.transfer("top-50").provenance["transfer"] == "top-50"
 
 
-@pytest.mark.parametrize("spec", ["top", "top-", "top70", "best", "top--5", "", "Uniform"])
+@pytest.mark.parametrize("spec", ["top", "top-", "top70", "best", "top--5", "", "Uniform", "reweight^1", "top-70^0"])
 def test_unknown_transfer(spec):
-    with pytest.raises(UserError, match="must be uniform, proportional, reweight, loss-reweight, top-P"):
+    with pytest.raises(UserError, match=re.escape(repr(spec))):
         TaskWeights.uniform("ab").transfer(spec, {"a": 1, "b": 1})
+
+
+def plain_power(values, exponent):
+    """``values ** exponent``, normalised, one number after the other; by logarithms, where nothing underflows."""
+    logs = [exponent * math.log(value) if value > 0 else -math.inf for value in values]
+    powers = [math.exp(log - max(logs)) for log in logs]
+    return [power / sum(powers) for power in powers]
+
+
+@pytest.mark.filterwarnings("ignore:top-")  # of less than one task
+@given(weights_of_tasks, st.floats(0.01, 10), st.integers(1, 100))
+def test_tempered_transfers_are_the_plain_formula(weights, exponent, percent):
+    exponent, sizes = round(exponent, 3), {name: 3**at for at, name in enumerate(weights.names)}
+    text = f"{exponent:g}"
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    if exponent != 1:
+        by_alpha = weights.transfer(f"reweight^{text}")
+        np.testing.assert_allclose(by_alpha.values, plain_power(weights.values, exponent), **close)
+        by_rows = weights.transfer(f"proportional^{text}", sizes)
+        np.testing.assert_allclose(by_rows.values, plain_power(sizes.values(), exponent), **close)
+        assert by_rows.provenance["transfer"] == f"proportional^{text}"
+    plain, tempered = weights.transfer(f"top-{percent}"), weights.transfer(f"top-{percent}^{text}")
+    assert tempered.names == plain.names
+    np.testing.assert_allclose(tempered.values, plain_power([weights[n] for n in plain], exponent), **close)
+    assert tempered.provenance["transfer"] == f"top-{percent}^{text}"
+
+
+def test_an_exponent_of_1_within_a_selection_keeps_the_ratios_of_the_weights():
+    weights = TaskWeights.from_dict({"a": 0.6, "b": 0.1, "c": 0.3})
+    assert weights.transfer("top-70^1").as_dict() == pytest.approx({"a": 2 / 3, "c": 1 / 3})
+    assert weights.transfer("top-100^1").as_dict() == pytest.approx(weights.as_dict())
+    assert weights.transfer("bottom-70^1").as_dict() == pytest.approx({"b": 0.25, "c": 0.75})
+
+
+@pytest.mark.parametrize("exponent", ["0.5", "2", "10", "0.001"])
+@pytest.mark.parametrize("tiny", [1e-300, 5e-324])
+def test_powers_of_tiny_and_zero_weights(tiny, exponent):
+    weights = TaskWeights(("a", "b", "none"), np.array([1 - tiny, tiny, 0.0]))
+    tempered = weights.transfer(f"reweight^{exponent}")
+    assert tempered.values.sum() == pytest.approx(1) and tempered["none"] == 0
+    assert tempered["b"] == pytest.approx(plain_power(weights.values, float(exponent))[1], rel=1e-9)
+    both = weights.transfer(f"bottom-70^{exponent}")  # of nothing and hardly anything
+    assert both.as_dict() == {"none": 0.0, "b": 1.0}
+    assert TaskWeights(("a",), [1.0]).transfer(f"reweight^{exponent}")["a"] == 1
+
+
+def test_a_selection_of_zero_weights_has_no_powers():
+    weights = TaskWeights(("a", "b"), np.array([1.0, 0.0]))
+    assert weights.transfer("bottom-50").as_dict() == {"b": 1.0}
+    with pytest.raises(UserError, match="all have the weight 0"):
+        weights.transfer("bottom-50^0.5")
+
+
+@pytest.mark.parametrize("exponent", [0, -1, math.inf, math.nan])
+def test_an_exponent_is_above_0(exponent):
+    with pytest.raises(UserError, match="above 0"):
+        TaskWeights.uniform("ab").tempered(exponent)
+    with pytest.raises(UserError, match="above 0"):
+        TaskWeights.uniform("ab").top(50, exponent)
 
 
 def test_proportional_needs_every_size():

@@ -24,11 +24,11 @@ from torch.utils.data import BatchSampler, ConcatDataset
 from tdro.data.plan.permute import mix
 from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.errors import UserError
+from tdro.mixture_name import known_mixture
 from tdro.weights import TaskWeights
 
 Weights = TaskWeights | Mapping[str, float] | str | Path | None
 _EPOCH_STREAM = 21  # makes the random numbers here others than those that the rest of tdro gets of `mix`
-_SELECTIONS = ("top-", "bottom-")  # how provenance["transfer"] of a selection of tasks begins
 
 
 class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
@@ -54,7 +54,7 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
             that it was given (the stock ones do) or from torch's global one.
         weights: :class:`tdro.TaskWeights`, ``{task: weight}``, or the path of a JSON file of either; None: all tasks
             have the same weight. Each data set needs a weight (0 leaves it out), except where the weights are a
-            selection such as ``weights.top(70)``.
+            selection such as ``weights.top(70)`` or ``weights.transfer("top-70^0.5")``.
         steps: number of batches that each rank reads, at least 1.
         names: the names of the data sets, in order; best the ``DatasetDict`` itself. They may be left out if the
             trainer's prompts or losses are by data set, because it tells the sampler the names then.
@@ -295,7 +295,8 @@ def _for_tasks(weights: TaskWeights | None, names: tuple[str, ...]) -> TaskWeigh
     if weights is None:
         return TaskWeights.uniform(names)
     missing = [name for name in names if name not in weights.names]
-    if missing and not str(weights.provenance.get("transfer", "")).startswith(_SELECTIONS):
+    made_by = known_mixture(str(weights.provenance.get("transfer", "")))
+    if missing and not (made_by and made_by.selects):
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise UserError(
             f"weights: no weight for data set {missing[0]!r}{more}, only for "

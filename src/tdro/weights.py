@@ -7,7 +7,6 @@ docs/decisions.md, weights-are-a-value.
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,9 +19,9 @@ import numpy as np
 from tdro.epoch_cap import capped_values
 from tdro.errors import UserError
 from tdro.files import read_json, write_json
+from tdro.mixture_name import MixtureName, parse_mixture
 
 FORMAT = "tdro-weights/1"
-TRANSFERS = "uniform, proportional, reweight, loss-reweight, top-P or bottom-P with P a percentage such as 70"
 _EXACT = 1e-12  # weights whose sum is this near to 1 are not divided by it: what is read back is the same to the bit
 _ROUNDING = 1e-5  # a sum this near to 1 is float32 or few digits, and is normalised without a warning
 
@@ -83,12 +82,13 @@ class TaskWeights(Mapping[str, float]):
         return cls(names, np.full(len(names), 1 / max(len(names), 1)), {"transfer": "uniform"})
 
     @classmethod
-    def proportional(cls, sizes: Mapping[str, int]) -> TaskWeights:
-        """Weights in proportion to ``sizes``, the rows of each task."""
+    def proportional(cls, sizes: Mapping[str, int], exponent: float = 1.0) -> TaskWeights:
+        """Weights in proportion to ``sizes``, the rows of each task; or to ``rows^exponent``, see :meth:`tempered`."""
         rows = np.array(list(sizes.values()), dtype=np.float64)
         # Sizes that make no sense go to the constructor as they are, which names the task.
         values = rows / rows.sum() if (rows >= 0).all() and 0 < rows.sum() < np.inf else rows
-        return cls(tuple(sizes), values, {"transfer": "proportional"})
+        weights = cls(tuple(sizes), values, {"transfer": "proportional"})
+        return weights if exponent == 1 else weights.tempered(exponent)._made_by("proportional", exponent=exponent)
 
     @classmethod
     def from_dict(cls, weights: Mapping[str, float], provenance: dict[str, Any] | None = None) -> TaskWeights:
@@ -192,22 +192,34 @@ class TaskWeights(Mapping[str, float]):
 
     # ---- what fine-tuning makes of them
 
-    def top(self, percent: float) -> TaskWeights:
-        """The ``floor(k * percent / 100)`` tasks with the largest weights, all with the same weight, largest first.
+    def tempered(self, exponent: float) -> TaskWeights:
+        """Every weight to the power of ``exponent``, normalised; a weight of 0 stays 0.
 
-        The other tasks are gone from ``names``. Of equal weights the earlier task comes first. At least one task is
-        kept; where the floor is 0, there is a warning.
+        An exponent below 1 evens the weights out, and one above 1 sharpens them.
 
         Raises:
-            UserError: ``percent`` is not above 0 and at most 100.
+            UserError: ``exponent`` is not above 0 and finite.
         """
-        return self._select("top", percent, np.argsort(-self.values, kind="stable"))
+        return TaskWeights(self.names, _powers(self.values, exponent), self.provenance)
 
-    def bottom(self, percent: float) -> TaskWeights:
+    def top(self, percent: float, exponent: float | None = None) -> TaskWeights:
+        """The ``floor(k * percent / 100)`` tasks with the largest weights, largest first.
+
+        They all have the same weight; with an ``exponent``, each has its own weight to this power, normalised. The
+        other tasks are gone from ``names``. Of equal weights the earlier task comes first. At least one task is kept;
+        where the floor is 0, there is a warning.
+
+        Raises:
+            UserError: ``percent`` is not above 0 and at most 100, ``exponent`` is not above 0, or it is given and all
+                of the selected tasks have the weight 0.
+        """
+        return self._select("top", percent, exponent, np.argsort(-self.values, kind="stable"))
+
+    def bottom(self, percent: float, exponent: float | None = None) -> TaskWeights:
         """Like :meth:`top`, but the tasks with the smallest weights, smallest first (an ablation of the paper)."""
-        return self._select("bottom", percent, np.argsort(self.values, kind="stable"))
+        return self._select("bottom", percent, exponent, np.argsort(self.values, kind="stable"))
 
-    def _select(self, side: str, percent: float, order: np.ndarray) -> TaskWeights:
+    def _select(self, side: str, percent: float, exponent: float | None, order: np.ndarray) -> TaskWeights:
         if not 0 < percent <= 100:
             raise UserError(f"{side}-{percent:g}: the percentage must be above 0 and at most 100")
         # 1e-9 undoes rounding, as in 1000 * 0.7 / 100 = 6.999...
@@ -218,9 +230,19 @@ class TaskWeights(Mapping[str, float]):
                 stacklevel=3,
             )
             count = 1
-        names = [self.names[i] for i in order[:count]]
-        provenance = {**self.provenance, "transfer": f"{side}-{percent:g}"}
-        return TaskWeights(tuple(names), np.full(count, 1 / count), provenance)
+        names, kept = tuple(self.names[i] for i in order[:count]), self.values[order[:count]]
+        if exponent is None:
+            values = np.full(count, 1 / count)
+        elif kept.any():
+            values = _powers(kept, exponent)
+        else:
+            raise UserError(f"{side}-{percent:g}: the selected tasks all have the weight 0; leave the exponent out")
+        return TaskWeights(names, values, self.provenance)._made_by(side, percent, exponent)
+
+    def _made_by(self, kind: str, percent: float | None = None, exponent: float | None = None) -> TaskWeights:
+        """The same weights, whose provenance says by which transfer they were made."""
+        name = str(MixtureName(kind, percent, exponent))
+        return TaskWeights(self.names, self.values, {**self.provenance, "transfer": name})
 
     def transfer(self, spec: str, sizes: Mapping[str, int] | None = None) -> TaskWeights:
         """What fine-tuning samples by, for a mixture by its name in a recipe.
@@ -228,22 +250,24 @@ class TaskWeights(Mapping[str, float]):
         Args:
             spec: ``top-P`` or ``bottom-P`` with a percentage P, ``reweight`` (the weights themselves), ``uniform`` or
                 ``proportional`` (over the same tasks, to compare with), or ``loss-reweight`` (uniform too; training
-                then multiplies by :meth:`loss_factors`).
+                then multiplies by :meth:`loss_factors`). All that do not sample equally may have an exponent, as in
+                ``top-70^0.5``, see :meth:`tempered` and docs/algorithm.md.
             sizes: how many rows each task has; needed only for ``proportional``.
 
         Raises:
-            UserError: another name, a percentage out of range, or a task without a size.
+            UserError: another name, a number out of range, or a task without a size.
         """
-        if spec in ("uniform", "loss-reweight"):
-            return TaskWeights.uniform(self.names)
-        if spec == "proportional":
-            return TaskWeights.proportional(dict(zip(self.names, self._rows(sizes or {}).tolist(), strict=True)))
-        if spec == "reweight":
-            return TaskWeights(self.names, self.values, {**self.provenance, "transfer": "reweight"})
-        if match := re.fullmatch(r"(top|bottom)-(\d+(?:\.\d+)?)", spec):
-            percent = float(match[2])
-            return self.top(percent) if match[1] == "top" else self.bottom(percent)
-        raise UserError(f"transfer {spec!r}: must be {TRANSFERS}")
+        mixture = parse_mixture(spec)
+        if mixture.kind == "proportional":
+            rows = dict(zip(self.names, self._rows(sizes or {}).tolist(), strict=True))
+            return TaskWeights.proportional(rows, mixture.exponent or 1.0)
+        if mixture.kind == "reweight":
+            tempered = self if mixture.exponent is None else self.tempered(mixture.exponent)
+            return tempered._made_by("reweight", exponent=mixture.exponent)
+        if mixture.percent is not None:
+            select = self.top if mixture.kind == "top" else self.bottom
+            return select(mixture.percent, mixture.exponent)
+        return TaskWeights.uniform(self.names)  # of loss-reweight too
 
     def loss_factors(self) -> dict[str, float]:
         """The factor k·α of each task's loss under uniform sampling (the paper's loss reweighting).
@@ -299,6 +323,15 @@ class TaskWeights(Mapping[str, float]):
             )
         provenance = {**self.provenance, "max_epochs": max_epochs}
         return TaskWeights(self.names, values, provenance)
+
+
+def _powers(values: np.ndarray, exponent: float) -> np.ndarray:
+    """The values to this power, normalised. Some value must be above 0."""
+    if not 0 < exponent < math.inf:
+        raise UserError(f"exponent {exponent}: must be a number above 0")
+    powers = (values / values.max()) ** exponent  # the largest is 1, so that not all of them can be rounded to 0
+    scaled: np.ndarray = powers / powers.sum()
+    return scaled
 
 
 def _normalised(values: np.ndarray) -> np.ndarray:

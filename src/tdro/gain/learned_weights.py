@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tdro.dro.stage_one.choose_alpha import used_weights
 from tdro.errors import UserError
-from tdro.recipe.names import needs_alpha, needs_gain
+from tdro.mixture_name import parse_mixture
 from tdro.recipe.schema import Recipe
 from tdro.weights import TaskWeights
 
@@ -33,21 +34,21 @@ class LearnedWeights:
         Raises:
             UserError: a file is broken.
         """
-        wanted = ((ALPHA, recipe.learns_alpha), (GAIN, recipe.learns_gain))
-        return cls(
-            *(
-                TaskWeights.load(folder / file) if needed and (folder / file).exists() else None
-                for file, needed in wanted
-            )
-        )
+        alpha = gain = None
+        if recipe.learns_alpha and (folder / ALPHA).exists():
+            alpha = used_weights(recipe.weights, folder / ALPHA.parent)
+        if recipe.learns_gain and (folder / GAIN).exists():
+            gain = TaskWeights.load(folder / GAIN)
+        return cls(alpha, gain)
 
     def knows(self, mixture: str) -> bool:
         """Whether the weights that a mixture needs are there."""
-        needed = self.gain if needs_gain(mixture) else self.alpha if needs_alpha(mixture) else self.alpha or self.gain
+        parsed = parse_mixture(mixture)
+        needed = self.gain if parsed.uses_gain else self.alpha if parsed.uses_alpha else self.alpha or self.gain
         return needed is not None
 
     def transfer(self, mixture: str, sizes: Mapping[str, int]) -> TaskWeights:
-        """What fine-tuning samples by. ``gain`` is by its weights themselves; for the others see
+        """What fine-tuning samples by. ``gain`` is by its weights, ``gain^E`` by their power; for the others see
         :meth:`tdro.TaskWeights.transfer`.
 
         Raises:
@@ -55,9 +56,10 @@ class LearnedWeights:
         """
         if not self.knows(mixture):
             raise UserError(f"mixture {mixture!r}: its weights are not learned yet; run `tdro learn RECIPE` first")
-        if needs_gain(mixture):
+        parsed = parse_mixture(mixture)
+        if parsed.uses_gain:
             assert self.gain is not None
-            return self.gain.transfer("reweight", sizes)
+            return self.gain.transfer(str(replace(parsed, kind="reweight")), sizes)
         weights = self.alpha or self.gain  # uniform and proportional need the names of the tasks only
         assert weights is not None
         return weights.transfer(mixture, sizes)

@@ -24,7 +24,8 @@ from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-Collect = Callable[[dict[str, Any]], tuple[list[dict[str, Tensor]], Tensor | None]]
+Batch = dict[str, Any]
+Columns = list[dict[str, Tensor]]
 
 
 class HeldOutLosses:
@@ -57,28 +58,34 @@ class HeldOutLosses:
         self._hard_only = torch.tensor(sorted(hard_negatives_only), dtype=torch.long)
         self._machine = machine
         sizes = [len(rows) for rows in held]
-        self._batches = {
-            task: PlannedSteps(
-                data,
-                HomogeneousPlan(sizes, sizes[task], np.array([task]), seed),
-                negatives,
-                text_labels,
-                subset=[*held],
-            )[0]
-            for task in range(machine.rank, len(sizes), machine.world)
-        }
+        self._batches: dict[int, Batch] = {}
+        for task in range(machine.rank, len(sizes), machine.world):
+            plan = HomogeneousPlan(sizes, sizes[task], np.array([task]), seed)
+            self._batches[task] = PlannedSteps(data, plan, negatives, text_labels, subset=[*held])[0]
+        self._ready: dict[int, tuple[Columns, Tensor]] = {}
 
-    def to(self, prepare: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Have the batches where the model is; ``prepare`` moves one."""
-        self._batches = {task: prepare(batch) for task, batch in self._batches.items()}
+    def prepare(
+        self, move: Callable[[Batch], Batch], take_apart: Callable[[Batch], tuple[Columns, Tensor | None]]
+    ) -> None:
+        """Have the batches ready where the model is; to be called once before measuring.
+
+        Args:
+            move: gives a batch on the model's device.
+            take_apart: gives the columns and the labels of a batch.
+        """
+        for task, batch in self._batches.items():
+            columns, labels = take_apart(move(batch))
+            assert labels is not None
+            positive = torch.arange(len(labels), device=labels.device)
+            self._ready[task] = columns, masked_candidates(labels, labels, positive, self._hard_only)
+        self._batches.clear()
 
     @torch.no_grad()
-    def measure(self, model: SentenceTransformer, collect: Collect) -> NDArray[np.float64]:
+    def measure(self, model: SentenceTransformer) -> NDArray[np.float64]:
         """The mean loss of each task in nats, (k,); the same on every rank.
 
         Args:
             model: as it is now. It is in evaluation mode meanwhile.
-            collect: takes a batch apart into its columns and labels.
 
         Raises:
             UserError: a loss that is not finite; names the task.
@@ -86,10 +93,8 @@ class HeldOutLosses:
         losses = torch.zeros(len(self.names), dtype=torch.float64)
         training = model.training
         model.eval()
-        for task, batch in self._batches.items():
-            columns, labels = collect(batch)
-            assert labels is not None
-            losses[task] = float(self._loss(embed_columns(model, columns, self.chunk_rows), labels))
+        for task, (columns, masked) in self._ready.items():
+            losses[task] = float(self._loss(embed_columns(model, columns, self.chunk_rows), masked))
         model.train(training)
         if self._machine.world > 1:
             from accelerate.utils import gather
@@ -105,10 +110,9 @@ class HeldOutLosses:
             )
         return found
 
-    def _loss(self, embedded: list[Tensor], labels: Tensor) -> Tensor:
+    def _loss(self, embedded: list[Tensor], masked: Tensor) -> Tensor:
         queries, *passages = [nn.functional.normalize(column.float(), dim=1) for column in embedded]
         with torch.autocast(queries.device.type, enabled=False):
             scores = queries @ torch.cat(passages).T / self.temperature
         positive = torch.arange(len(queries), device=scores.device)
-        masked = masked_candidates(labels, labels, positive, self._hard_only)
         return nn.functional.cross_entropy(scores.masked_fill(masked, -torch.inf), positive)

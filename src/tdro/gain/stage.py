@@ -66,7 +66,7 @@ def learn_gain(stage: GainStage, folder: Path, provenance: Mapping[str, Any]) ->
         provenance: what ``weights.json`` says of where the weights come from.
 
     Raises:
-        UserError: FSDP is asked for, or a loss is not finite.
+        UserError: FSDP is asked for (see docs/decisions.md, gain-without-fsdp), or a loss is not finite.
     """
     if wants_shards():
         raise UserError(

@@ -1,10 +1,11 @@
 """The trainer of the proxy: at the beginning of each round it measures the gains, and in between it trains by α.
 
 Which task a step reads depends on α, which is known only when the step's round has begun. The loader is a batch ahead
-of the training, so its item is the number of the step alone, and the batch is put together when it is trained on.
+of the training, so its item is the number of the step alone, and the batch is put together when it is trained on. See
+docs/decisions.md, gain-steps-as-items.
 
 A trial goes through the trainer's own pieces (loss, autocast, gradients of all ranks, clipping, optimizer), so whatever
-a training can do a trial can.
+a training can do a trial can. See docs/decisions.md, gain-trials-in-the-trainer and gain-trains-by-alpha.
 """
 
 from __future__ import annotations
@@ -120,8 +121,6 @@ class GainTrainer(PlannedTrainer):
 
     def _begin_round(self, model: nn.Module, number: int) -> None:
         """Measure the gains, and have α and the steps of the round follow from them."""
-        if number == 0:
-            self.held_out.to(self._prepare_inputs)
         before = self._measure()
         state = TrainingState(self.model, _inner(self.optimizer))
         self._set_learning_rate(self.rounds.middle(number))
@@ -131,10 +130,13 @@ class GainTrainer(PlannedTrainer):
         self._training = None
 
     def _measure(self) -> NDArray[np.float64]:
-        return self.held_out.measure(self.model, self.collect_features)
+        return self.held_out.measure(self.model)
 
     def _try_task(self, model: nn.Module, task: int, number: int) -> None:
-        """Train the steps of a trial on a task, at the learning rate of the middle of the round."""
+        """Train the steps of a trial on a task, at the learning rate of the middle of the round.
+
+        See docs/decisions.md, gain-trial-rate.
+        """
         self._set_learning_rate(self.rounds.middle(number))
         assert self.optimizer is not None
         for turn in range(self.rounds.trial_steps):
@@ -169,12 +171,12 @@ class GainState(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Restore the state if training goes on from a checkpoint."""
+        """Have the held-out rows ready, and restore the state if training goes on from a checkpoint."""
+        self.trainer.held_out.prepare(self.trainer._prepare_inputs, self.trainer.collect_features)
         if state.global_step:
             kept = cast(dict[str, Any], state.stateful_callbacks)[_KEY]
             self.trainer.learner.load_state_dict(kept["learner"])
             self.trainer.losses = kept["losses"]
-            self.trainer.held_out.to(self.trainer._prepare_inputs)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Put the state into the trainer's, which the next checkpoint holds."""

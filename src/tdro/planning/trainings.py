@@ -17,7 +17,7 @@ from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one
 from tdro.errors import UserError
 from tdro.gain.held_out import hold_out
 from tdro.gain.learned_weights import LearnedWeights
-from tdro.recipe.names import NO_WEIGHTS_NEEDED
+from tdro.mixture_name import parse_mixture
 from tdro.recipe.schema import Base, Finetune, LearnWeights, Recipe, Training
 from tdro.weights import TaskWeights
 
@@ -157,7 +157,7 @@ def capped(weights: TaskWeights, sizes: Mapping[str, int], group: Finetune) -> T
 
 def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights: LearnedWeights) -> RowsRead | None:
     if not weights.knows(mixture):
-        if mixture not in NO_WEIGHTS_NEEDED:
+        if parse_mixture(mixture).samples_by_weights:
             return None
         weights = LearnedWeights(TaskWeights.uniform(sizes))
     shares = capped(weights.transfer(mixture, sizes), sizes, group)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from tdro.mixture_name import KINDS, known_mixture
+
 # The stages of a run in their order, each with what it does (the text of `tdro --help`). A stage's name is also its
 # command and the method of tdro.run.pipeline that runs it.
 STAGES = {
@@ -15,21 +17,8 @@ STAGES = {
     "report": "write the report, one HTML file",
 }
 
-# Mixtures whose shares of the rows are known before stage 1 has learned the weights.
-NO_WEIGHTS_NEEDED = ("uniform", "proportional", "loss-reweight")
-MIXTURES = ("uniform", "proportional", "reweight", "loss-reweight", "gain")  # besides top-P and bottom-P
 BASELINES = ("untrained", "bm25", "uniform")  # what learned mixtures are compared with
-_ORDER = ("untrained", "bm25", "uniform", "proportional", "top", "bottom", "reweight", "loss-reweight", "gain")
-
-
-def needs_gain(mixture: str) -> bool:
-    """Whether a mixture samples by the weights of transfer gain."""
-    return mixture == "gain"
-
-
-def needs_alpha(mixture: str) -> bool:
-    """Whether a mixture needs the weights that tDRO learns."""
-    return mixture not in ("uniform", "proportional") and not needs_gain(mixture)
+_ORDER = ("untrained", "bm25", *KINDS)
 
 
 def model_name(mixture: str, seed: int) -> str:
@@ -46,14 +35,17 @@ def mixture_and_seed(name: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (name, None)
 
 
-def mixture_rank(name: str) -> int:
-    """Where a mixture stands in tables: untrained, BM25, uniform, proportional, top, bottom, reweight, gain, others."""
-    for rank, known in enumerate(_ORDER):
-        if name == known or (known in ("top", "bottom") and name.startswith(f"{known}-")):
-            return rank
-    return len(_ORDER)
+def mixture_rank(name: str) -> tuple[int, float, float]:
+    """Where a mixture stands in tables: untrained, BM25, uniform, proportional, top, bottom, reweight, gain, others.
+
+    Of one kind, small percentages come first, and a mixture with an exponent stands behind the one without.
+    """
+    mixture = known_mixture(name)
+    if mixture is None:
+        return (_ORDER.index(name) if name in _ORDER else len(_ORDER)), 0.0, 0.0
+    return _ORDER.index(mixture.kind), mixture.percent or 0.0, mixture.exponent or 0.0
 
 
 def in_order(mixtures: Iterable[str]) -> list[str]:
-    """Mixtures as tables list them; those of one rank stay as they come."""
+    """Mixtures as tables list them; names that are no mixtures of tdro stay as they come."""
     return sorted(mixtures, key=mixture_rank)

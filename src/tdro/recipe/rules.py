@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from tdro.errors import UserError
 from tdro.files import read_json
+from tdro.mixture_name import parse_mixture
 from tdro.recipe.messages import nearest, short, wrong
-from tdro.recipe.names import MIXTURES
 from tdro.recipe.source_kinds import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
 
 Items = TypeVar("Items", bound=Sequence[Hashable])
@@ -200,18 +201,10 @@ def check_count_or_auto(value: Any) -> Any:
 
 def check_mixture_name(value: str) -> str:
     """A mixture that a model is fine-tuned on: ``uniform``, ``top-70`` …"""
-    if value in MIXTURES:
-        return value
-    selection = re.fullmatch(r"(top|bottom)[-_ ]?(\d{1,9})\s*%?", value)
-    if selection is None:
-        suggestion = nearest(value, MIXTURES) or f"; known: {', '.join(MIXTURES)}, top-P, bottom-P"
-        raise wrong(f"unknown mixture {short(value)}{suggestion}")
-    side, percent = selection[1], int(selection[2])
-    if not 1 <= percent <= 100:
-        raise wrong(f"{short(value)} is impossible: P of top-P and bottom-P is a percentage from 1 to 100")
-    if value != f"{side}-{percent}":
-        raise wrong(f"unknown mixture {short(value)}; did you mean '{side}-{percent}'?")
-    return value
+    try:
+        return str(parse_mixture(value))
+    except UserError as error:
+        raise wrong(str(error)) from None
 
 
 def check_device(value: str) -> str:

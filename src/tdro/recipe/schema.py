@@ -16,11 +16,11 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from tdro.errors import UserError
+from tdro.mixture_name import parse_mixture
 from tdro.recipe import rules
 from tdro.recipe.data_sections import Data, Negatives
 from tdro.recipe.explain_errors import explain_errors
 from tdro.recipe.messages import wrong
-from tdro.recipe.names import needs_alpha, needs_gain
 from tdro.recipe.section import Name, Section, Seed, Several
 from tdro.recipe.yaml_lines import RecipeDumper, read_yaml
 
@@ -186,6 +186,12 @@ class LearnWeights(Training):
     held_out_share: float = Field(
         default=0.2, gt=0, lt=1, description="share of each task that is for stage 1 alone (held_out only)"
     )
+    alpha: Literal["last", "mean", "ema"] = Field(
+        default="last",
+        description="which weights the fine-tunings get. last: those after the last step (the paper); mean: the mean "
+        "over all steps; ema: the moving average, in which a step counts 0.1. Stage 1 keeps all three, so a "
+        "change here learns nothing again",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -193,6 +199,12 @@ class LearnWeights(Training):
         if isinstance(data, dict) and data.get("eta") is None and data.get("eta_times_steps") is None:
             return {**data, "eta_times_steps": 20.0}
         return data
+
+    @model_validator(mode="after")
+    def _loaded_weights_are_one(self) -> LearnWeights:
+        if self.load is not None and self.alpha != "last":
+            raise wrong(f"loaded weights are one set, without a {self.alpha} over steps; remove alpha or load", "alpha")
+        return self
 
     @model_validator(mode="after")
     def _one_eta(self) -> LearnWeights:
@@ -252,7 +264,9 @@ class Finetune(Training):
         description="what to train on. uniform: every task equally often; proportional: by the tasks' rows; "
         "reweight: by the learned weights; top-P or bottom-P: the P % of the tasks with the largest "
         "or smallest weights, equally often; loss-reweight: uniform, and each step's gradient, after "
-        "clipping, is multiplied by number of tasks x weight; gain: by the weights of transfer gain",
+        "clipping, is multiplied by number of tasks x weight; gain: by the weights of transfer gain. With an exponent: "
+        "proportional^0.5: by rows^0.5; reweight^0.5 and gain^0.5: by weight^0.5; top-70^0.5: the same 70 % of the "
+        "tasks, by weight^0.5",
     )
     seeds: Several[Seed] = Field(default=(1,), description="every mixture is trained once with each seed")
     draw: Literal["systematic", "random"] = Field(
@@ -337,13 +351,13 @@ class Recipe(Section):
     @property
     def learns_gain(self) -> bool:
         """Whether a mixture asks for the weights of transfer gain."""
-        return any(needs_gain(mixture) for group in self.finetune for mixture in group.mixtures)
+        return any(parse_mixture(mixture).uses_gain for group in self.finetune for mixture in group.mixtures)
 
     @property
     def learns_alpha(self) -> bool:
         """Whether tDRO's weights are learned (or loaded): always, but where a recipe uses those of gain alone."""
         mixtures = [mixture for group in self.finetune for mixture in group.mixtures]
-        return not self.learns_gain or any(needs_alpha(mixture) for mixture in mixtures)
+        return not self.learns_gain or any(parse_mixture(mixture).uses_alpha for mixture in mixtures)
 
     @property
     def trains_proxy(self) -> bool:

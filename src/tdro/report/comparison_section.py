@@ -10,7 +10,7 @@ from typing import Any
 
 from tdro.evaluation.compare.readable_numbers import as_number, nested, plural, points, signed
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
-from tdro.evaluation.compare.verdict import seeds_phrase, significant, verdict
+from tdro.evaluation.compare.verdict import says_seeds_needed, seeds_phrase, significant, verdict
 from tdro.recipe.names import BASELINES, in_order
 from tdro.report import charts
 from tdro.report.run_contents import RunContents
@@ -110,8 +110,10 @@ def _score(row: Any, measure: str, part: str) -> float:
 def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     """The sentences after the verdict: seeds needed, new tasks, the best mixture, whether training helps at all."""
     sentences = same_model_sentences([rows[name] for name in rows if name != selection or not is_baseline(rows[name])])
-    both = nested(rows.get(selection), "versus", "ndcg@10", "all", "with_seeds")
-    if significant(nested(rows.get(selection), "versus", "ndcg@10", "all")) and "needed" in (both or {}):
+    difference = nested(rows.get(selection), "versus", "ndcg@10", "all")
+    both = nested(difference, "with_seeds") or {}
+    differs = nested(difference, "wins") or nested(difference, "losses")
+    if differs and "needed" in both and not says_seeds_needed(difference):
         sentences.append(f"To show a difference of this size takes {seeds_phrase(both['needed'])}.")
     parts = [nested(rows.get(selection), "versus", "ndcg@10", part, "difference") for part in ("trained", "untrained")]
     if all(math.isfinite(as_number(part)) for part in parts):

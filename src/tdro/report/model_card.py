@@ -24,6 +24,7 @@ from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
+from tdro.mixture_name import known_mixture
 from tdro.recipe.names import model_name
 from tdro.recipe.rules import exists
 from tdro.recipe.yaml_lines import plain_yaml
@@ -243,8 +244,11 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
         origin = f"Loaded from `{without_paths(str(loaded))}`{learner}."
     else:
         how = f"{known.get('steps')} steps, η·T {known.get('eta_times_steps', 0):.4g}, seed {known.get('seed')}"
-        origin = f"Learned by this run in stage 1 of tDRO{f' ({how})' if known.get('steps') else ''}."
-    unused = training.mixture in ("uniform", "proportional")
+        origin = f"Learned by this run in stage 1 of tDRO{f' ({how})' if known.get('steps') else ''}"
+        which = words.alpha_in_words(known.get("alpha"))
+        origin += f": {which}." if which else "."
+    mixture = known_mixture(training.mixture)
+    unused = mixture is not None and not mixture.uses_alpha
     return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
 
 

@@ -12,21 +12,24 @@ from typing import Any
 import numpy as np
 
 from tdro.evaluation.compare.readable_numbers import as_number, nested
+from tdro.mixture_name import MixtureName, known_mixture
 from tdro.recipe.names import in_order
 from tdro.report import charts
 from tdro.report.run_contents import RunContents, TrainedModel
-from tdro.report.words import percent
+from tdro.report.words import alpha_in_words, percent
 
 
 def selection_name(run: RunContents) -> str:
-    """The mixture that the report is about: the first ``top-…`` that was compared or trained, else ``gain``.
+    """The mixture that the report is about: the first ``top-P`` that was compared or trained, else ``gain``.
 
-    If there is neither, ``top-70``.
+    If there is neither, ``top-70``. A plain one goes before one with an exponent.
     """
     compared = [str(nested(row, "mixture")) for comparison in run.comparisons for row in comparison["rows"]]
     names = compared + [training.mixture for training in run.trainings]
-    other = "gain" if "gain" in names else "top-70"
-    return next((name for name in names if name.startswith("top-")), other)
+    known = [mixture for mixture in map(known_mixture, names) if mixture is not None and mixture.kind == "top"]
+    plain = [mixture for mixture in known if mixture.exponent is None]
+    other = MixtureName("gain") if "gain" in names else MixtureName("top", 70)
+    return str((plain or known or [other])[0])
 
 
 def kept_tasks(run: RunContents, selection: str) -> list[bool]:
@@ -40,8 +43,8 @@ def kept_tasks(run: RunContents, selection: str) -> list[bool]:
             return [as_number(weights.get(name)) > 0 for name in run.names]
     if run.weights is None:
         return [False] * len(run.tasks)
-    share = selection.partition("-")[2]
-    kept = run.weights.top(float(share) if share.isdigit() else 70.0).names
+    mixture = known_mixture(selection)
+    kept = run.weights.top(mixture.percent if mixture and mixture.percent else 70.0).names
     return [name in kept for name in run.names]
 
 
@@ -76,6 +79,7 @@ def weights_view(run: RunContents, selection: str) -> dict[str, Any] | None:
         "prefix": all(row["kept"] for row in rows[:n_kept]),
         "axis": charts.axis_row((0, top), {at: f"{100 * at:g} %" for at in charts.ticks(0, top, 4)}, pad=False),
         "effective": run.weights.effective_tasks,
+        "alpha": alpha_in_words(run.weights.provenance.get("alpha")),
         "largest": rows[0],
         "uniform": uniform,
         "task_share": n_kept / len(weights),

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed
+from tdro.mixture_name import known_mixture
 
 
 def percent(value: Any) -> str:
@@ -50,19 +51,32 @@ def duration(seconds: Any) -> str:
 
 def mixture_in_words(mixture: str) -> str:
     """What a mixture does, in a few words; empty for a name that is not tdro's."""
-    kind, _, share = mixture.partition("-")
-    if kind in {"top", "bottom"} and share:
-        most = "largest" if kind == "top" else "smallest"
-        return f"the {share} % of tasks with the {most} α, equally often"
+    known = known_mixture(mixture)
+    if known is None:
+        return {
+            "untrained": "the base model before any training",
+            "bm25": "matching words alone, no model",
+        }.get(mixture, "")
+    power = "" if known.exponent is None else f"^{known.exponent:g}"
+    if known.selects:
+        most = "largest" if known.kind == "top" else "smallest"
+        how = f"by α{power}" if power else "equally often"
+        return f"the {known.percent:g} % of tasks with the {most} α, {how}"
     return {
         "uniform": "every task equally often",
-        "proportional": "tasks as often as they have rows",
-        "reweight": "α itself as sampling ratios",
+        "proportional": f"tasks in proportion to rows{power}" if power else "tasks as often as they have rows",
+        "reweight": f"α{power or ' itself'} as sampling ratios",
         "loss-reweight": "uniform sampling, each step's gradient times k·α",
-        "gain": "by the weights of transfer gain: most of the tasks that help the others",
-        "untrained": "the base model before any training",
-        "bm25": "matching words alone, no model",
-    }.get(mixture, "")
+        "gain": f"by the weights of transfer gain{power}: most of the tasks that help the others",
+    }[known.kind]
+
+
+def alpha_in_words(alpha: Any) -> str:
+    """Which α the weights are, if it is not the last step's; empty if it is, or if that is not known."""
+    return {
+        "mean": "the mean of α over all steps",
+        "ema": "the moving average of α, in which a step counts 0.1",
+    }.get(str(alpha), "")
 
 
 def headline(verdicts: list[str], selection: str = "top-70") -> str:

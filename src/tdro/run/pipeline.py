@@ -18,8 +18,9 @@ from tdro.data.task import Task
 from tdro.dro.health import collapse_warning
 from tdro.dro.weights_table import weights_table
 from tdro.evaluation.leaks.trained_on import task_fingerprint
-from tdro.gain.learned_weights import LearnedWeights
+from tdro.gain.learned_weights import ALPHA, LearnedWeights
 from tdro.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
+from tdro.mixture_name import parse_mixture
 from tdro.recipe.names import STAGES
 from tdro.recipe.schema import Finetune, Recipe
 from tdro.report.model_card import write_card
@@ -134,8 +135,7 @@ class Pipeline:
         """Stage 2: fine-tune the base of each group by each of its mixtures and seeds."""
         weights = self.weights()
         for group in groups or self.recipe.finetune:
-            by_alpha = bool({"reweight", "loss-reweight"} & set(group.mixtures))
-            if by_alpha and weights.alpha and (warning := collapse_warning(weights.alpha)):
+            for warning in _collapse_warnings(group, weights):
                 say(f"warning: {warning}", self.machine.main)
             for stage in self.stages.finetune(group, weights):
                 self._do(stage)
@@ -155,11 +155,17 @@ class Pipeline:
     def report(self) -> None:
         """Write the report from what is there."""
         if self.machine.main:
+            if (self.path / "weights" / "weights.json").exists():
+                self.weights()
             say(f"report: {write_report(self.path)}")
 
     def weights(self) -> LearnedWeights:
-        """The weights that were learned or loaded."""
-        return LearnedWeights.load(self.path, self.recipe)
+        """The weights that were learned or loaded; ``weights.json`` is written again if the recipe's α is another."""
+        weights, file = LearnedWeights.load(self.path, self.recipe), self.path / ALPHA
+        changed = weights.alpha is not None and weights.alpha.provenance != TaskWeights.load(file).provenance
+        if weights.alpha is not None and changed and self.machine.main:
+            weights.alpha.save(file)
+        return weights
 
     def _known_facts(self) -> DataFacts | None:
         """What the run's folder says of the training data, if the recipe still names the same data."""
@@ -173,6 +179,16 @@ class Pipeline:
         started = time.monotonic()
         made = self.folder.do(stage)
         say(f"{stage.name}: {f'{time.monotonic() - started:.1f} s' if made else 'done before'}", self.machine.main)
+
+
+def _collapse_warnings(group: Finetune, learned: LearnedWeights) -> list[str]:
+    """What is to be said of a group's mixtures that train on all tasks by tDRO's weights."""
+    mixtures = [parse_mixture(name) for name in group.mixtures]
+    # loss-reweight samples equally; it is its gradients that follow the weights.
+    by_weight = [one for one in mixtures if one.uses_alpha and not one.selects]
+    alpha = learned.alpha
+    used = [alpha if one.exponent is None else alpha.tempered(one.exponent) for one in by_weight if alpha]
+    return list(dict.fromkeys(warning for one in used if (warning := collapse_warning(one))))
 
 
 def _where_data_are(recipe: Recipe) -> dict[str, Any]:

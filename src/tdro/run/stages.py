@@ -35,12 +35,12 @@ from tdro.training.finetune import FinetuneJob, finetune
 from tdro.weights import TaskWeights
 
 # Settings that are no inputs. Those of the first line change the speed and memory of a training, not its result; those
-# of the second say which trainings there are, or stand among the inputs under another name. ``merge`` is an input only
-# where there are adapters, see Stages.finetune.
+# of the second say which trainings there are, or stand among the inputs under another name. ``alpha`` chooses among
+# what stage 1 keeps in any case. ``merge`` is an input only where there are adapters, see Stages.finetune.
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
     *("load", "name", "base", "mixtures", "seeds", "untrained"),
-    "merge",
+    *("alpha", "merge"),
 }
 
 

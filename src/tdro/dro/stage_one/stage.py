@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tdro.console import say
 from tdro.data.plan.row_plans import HomogeneousPlan
+from tdro.dro.stage_one.choose_alpha import save_learned
 from tdro.dro.stage_one.learn import learn
 from tdro.dro.stage_one.plan import StageOnePlan
 from tdro.dro.stage_one.reference_losses import ReferenceLosses, losses_by_task, rows_read
@@ -20,7 +21,6 @@ from tdro.files import write_json
 from tdro.machine import Machine, wait_for_everyone
 from tdro.recipe.schema import LearnWeights
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
-from tdro.weights import TaskWeights
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -92,8 +92,7 @@ def learn_weights(stage: StageOne, folder: Path, provenance: Mapping[str, Any]) 
     if machine.main:
         summary = health.summary(losses.untrained, losses.seen, losses.unseen)
         write_json(folder / "weights" / "health.json", summary)
-        weights = TaskWeights(learner.names, learner.weights.values, dict(provenance))
-        weights.save(folder / "weights" / "weights.json")
+        save_learned(learner, settings.alpha, folder / "weights", provenance)
     wait_for_everyone(machine)
 
 

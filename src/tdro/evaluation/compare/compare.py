@@ -196,7 +196,7 @@ def _names_in_order(models: Sequence[Results]) -> list[str]:
     """The models' names as tables list them: group by group, in each by :func:`tdro.recipe.names.mixture_rank`."""
     groups = list(dict.fromkeys(model.group for model in models))
 
-    def place(model: Results) -> tuple[int, int, str]:
+    def place(model: Results) -> tuple[int, tuple[int, float, float], str]:
         return groups.index(model.group), mixture_rank(model.mixture), model.name
 
     return list(dict.fromkeys(model.name for model in sorted(models, key=place)))

@@ -46,6 +46,11 @@ def one_seed(difference: Any) -> bool:
     return nested(difference, "with_seeds") is None if said is None else bool(said)
 
 
+def says_seeds_needed(difference: Any) -> bool:
+    """Whether the sentence of :func:`verdict` says how many seeds would show the difference."""
+    return over_queries(difference) and seeds_could_turn(difference)
+
+
 def verdict(
     mixture: str,
     difference: Any,
