@@ -60,7 +60,8 @@ class TaskFacts:
         self.script_names = [""]
         self._script_numbers = {"": 0}
         self.texts = {"query": TextFacts(), "positive": TextFacts()}
-        self._rows: list[Row] = []  # the last ones, whose texts have not been looked at
+        self._queries: list[str] = []  # of the last rows, whose texts have not been looked at
+        self._positives: list[str] = []
 
     def __len__(self) -> int:
         return len(self.line)
@@ -71,17 +72,17 @@ class TaskFacts:
             self.files.append(file)
             self.first_rows.append(len(self.line))
         self.line.append(line)
-        self._rows.append(row)
-        if len(self._rows) == _BATCH:
+        self._queries.append(row.query)
+        self._positives.append(row.positives[0])
+        if len(self._queries) == _BATCH:
             self.end()
 
     def end(self) -> None:
         """Look at the texts of the last rows. Call it after the last row, before the facts are used."""
-        queries = [row.query for row in self._rows]
-        self.query_hash.extend(map(hash, map(normalise, queries)))
-        self._look_at("query", queries)
-        self._look_at("positive", [row.positives[0] for row in self._rows])
-        self._rows.clear()
+        self.query_hash.extend(map(hash, map(normalise, self._queries)))
+        for what, texts in (("query", self._queries), ("positive", self._positives)):
+            self._look_at(what, texts)
+            texts.clear()
 
     def _look_at(self, what: str, texts: list[str]) -> None:
         facts = self.texts[what]

@@ -66,6 +66,10 @@ def raw_rows(
             for raw, size in _lines(utf8_blocks(file, encoding, end), encoding, longest):
                 offset += size
                 value = _value(raw, name, line, longest)
+                if value.__class__ is dict:  # as nearly all are
+                    yield line, offset, value
+                    line += 1
+                    continue
                 if raw is not None and isinstance(value, Problem) and _is_cut(raw, value):
                     value = broken_file(name, line, value.message)
                 if value is not _BLANK:
