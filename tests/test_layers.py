@@ -13,7 +13,7 @@ ORDER = (
     *("__main__", "cli", "commands"),
     *("run", "init", "report", "planning"),
     *("mining", "evaluation", "search"),
-    *("dro", "gain", "training", "sampler", "models"),
+    *("gain", "dro", "training", "sampler", "models"),
     *("quickstart", "data", "recipe", "launch"),
     *("weights", "mixture_name", "epoch_cap", "machine", "versions"),
     *("terminal_table", "console", "files", "disk", "errors"),
