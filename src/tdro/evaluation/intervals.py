@@ -2,9 +2,9 @@
 
 They are made for few queries and few seeds. The interval over queries is Student's t interval, with a variance for each
 test set and Satterthwaite's degrees of freedom for their sum. The interval over queries and seeds has a half-width for
-the queries and one for the seeds; its own half-width is the root of the sum of their squares (a modified large-sample
-interval, after Graybill and Wang 1980). ``benchmarks/coverage.py`` measures how often the intervals hold. See
-docs/decisions.md, intervals.
+the queries and one for the seeds; its own half-width is about the root of the sum of their squares (a modified
+large-sample interval, after Graybill and Wang 1980; for few seeds less is added, see :func:`_square_over_both`).
+``benchmarks/coverage.py`` measures how often the intervals hold. See docs/decisions.md, intervals.
 
 In this file, a half-width is called "reach", and what a training's seed does to its results is called "luck".
 """
@@ -25,6 +25,7 @@ MOST_SEEDS = 100  # the most seeds that `seeds_needed` considers
 _NO_INTERVAL = (-math.inf, math.inf)
 
 Values = Mapping[str, NDArray[np.float64]]
+Numbers = float | NDArray[np.float64]
 
 
 class _Variance(NamedTuple):
@@ -93,8 +94,9 @@ def seed_interval(
     if too_few(differences):
         return _NO_INTERVAL
     noise = _noise_share(sides, differences)
-    squares = _reach_over_queries(differences) ** 2 + _reach(_pooled(_luck(side, noise) for side in sides)) ** 2
-    return _around(_mean(differences), math.sqrt(squares))
+    luck = _pooled(_luck(side, noise) for side in sides)
+    square = _square_over_both(_reach_over_queries(differences) ** 2, _reach(luck) ** 2, luck.freedom)
+    return _around(_mean(differences), math.sqrt(float(square)))
 
 
 def seeds_needed(
@@ -119,7 +121,8 @@ def seeds_needed(
     sides_alike = sum(luck) ** 2 / sum(each**2 for each in luck) if any(luck) else 1.0
     freedom = np.asarray((seeds - 1) * sides_alike, dtype=np.float64)
     share = queries / now if now > TIE**2 else 1.0
-    squares = _reach_over_queries(differences) ** 2 * share + _t(freedom) ** 2 * sum(luck) / seeds
+    over_queries = _reach_over_queries(differences) ** 2 * share
+    squares = _square_over_both(over_queries, _t(freedom) ** 2 * sum(luck) / seeds, freedom)
     enough = np.flatnonzero(squares < _mean(differences) ** 2)
     return int(seeds[enough[0]]) if len(enough) else None
 
@@ -212,17 +215,29 @@ def _reach_over_queries(differences: Mapping[str, ArrayLike]) -> float:
     return math.sqrt(sum(_reach(part) ** 2 for part in [_pooled(large), *small]))
 
 
+def _square_over_both(over_queries: Numbers, over_seeds: Numbers, freedom: Numbers) -> NDArray[np.float64]:
+    """The square of the half-width over queries and seeds, from the squares over each.
+
+    It is nearly their sum for many seeds. With few, the seeds' t is so wide that it covers much of the queries too:
+    adding all would hold the truth too often. So of the queries only the share 1 - 4 / S² is added (S: the seeds; none
+    with 2 seeds), and the half-width is never below that over queries alone.
+    """
+    share = np.maximum(0.0, 1 - 4 / (np.asarray(freedom) + 1) ** 2)
+    both: NDArray[np.float64] = np.maximum(over_queries, share * over_queries + over_seeds)
+    return both
+
+
 def _luck(values: Values, noise_share: float) -> _Variance:
     """What the choice of seeds adds to the variance of a mean over seeds, beyond what is in the variance over queries.
 
     Luck that moves single queries is in the variance over queries already (:func:`_noise`), so it is subtracted from
     the variance of the seeds' means. Subtracting all of it would leave nothing too often with few seeds, and the
     interval would be too narrow. So less is subtracted, the fewer the seeds and the larger the noise's share of the
-    variance over queries: with 2 seeds at most half of it, and none if that variance is all noise.
+    variance over queries: with 2 seeds a third of it, and a seventh if that variance is all noise.
     """
     means = _seed_means(values)
     seeds = len(means)
-    own = float(means.var(ddof=1)) / seeds - (1 - (1 + noise_share**2) / seeds) * _noise(values)
+    own = float(means.var(ddof=1)) / seeds - (1 - (1.3 + 0.4 * noise_share) / seeds) * _noise(values)
     return _Variance(max(0.0, own), seeds - 1)
 
 
