@@ -102,5 +102,7 @@ def test_which_mixtures_need_the_weights():
     assert [name for name, mixture in need.items() if mixture.samples_by_weights] == ["reweight^0.5", "top-70^0.5"]
     assert [name for name, mixture in need.items() if mixture.selects] == ["top-70^0.5"]
     loss = parse_mixture("loss-reweight")
-    assert loss.uses_weights and not loss.samples_by_weights
+    assert loss.uses_alpha and not loss.samples_by_weights
+    gain = parse_mixture("gain^0.5")
+    assert gain.uses_gain and gain.samples_by_weights and not gain.uses_alpha
     assert known_mixture("untrained") is None

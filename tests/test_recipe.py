@@ -311,7 +311,7 @@ BAD = {
     "mixture word": (
         "finetune: [{name: a, mixtures: [xyz]}]",
         3,
-        "finetune[0].mixtures[0]: unknown mixture 'xyz'; known: uniform, proportional, reweight, loss-reweight, "
+        "finetune[0].mixtures[0]: unknown mixture 'xyz'; known: uniform, proportional, reweight, loss-reweight, gain, "
         "top-P, bottom-P",
     ),
     "no negatives of its own": (

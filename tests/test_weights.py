@@ -118,7 +118,9 @@ def test_proportional_and_transfer_baselines():
     assert weights.transfer("top-50").provenance["transfer"] == "top-50"
 
 
-@pytest.mark.parametrize("spec", ["top", "top-", "top70", "best", "top--5", "", "Uniform", "reweight^1", "top-70^0"])
+@pytest.mark.parametrize(
+    "spec", ["top", "top-", "top70", "best", "top--5", "", "Uniform", "reweight^1", "top-70^0", "gain", "gain^0.5"]
+)
 def test_unknown_transfer(spec):
     with pytest.raises(UserError, match=re.escape(repr(spec))):
         TaskWeights.uniform("ab").transfer(spec, {"a": 1, "b": 1})

@@ -264,6 +264,9 @@ class TaskWeights(Mapping[str, float]):
         if mixture.kind == "reweight":
             tempered = self if mixture.exponent is None else self.tempered(mixture.exponent)
             return tempered._made_by("reweight", exponent=mixture.exponent)
+        if mixture.kind == "gain":
+            by_itself = spec.replace("gain", "reweight")
+            raise UserError(f"transfer {spec!r}: is for recipes; with weights of transfer gain, take {by_itself!r}")
         if mixture.percent is not None:
             select = self.top if mixture.kind == "top" else self.bottom
             return select(mixture.percent, mixture.exponent)
