@@ -28,7 +28,7 @@ from tdro.dro.loss import TDROLoss
 from tdro.dro.stage_one.learn import StepLog, learn, reference_labels
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.machine import this_machine
-from tdro.recipe.schema import LearnWeights
+from tdro.recipe.training_sections import LearnWeights
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.micro_batches import micro_batches
 from tdro.training.stacking import stack_columns

@@ -39,7 +39,7 @@ from tdro.files import read_jsonl, write_json, write_jsonl
 from tdro.models.base import build_base
 from tdro.models.load import load_model
 from tdro.quickstart import build_sample
-from tdro.recipe.schema import Base
+from tdro.recipe.training_sections import Base
 
 HERE = Path(__file__).parent
 # tdro's name → pytrec_eval's, with the cut; MRR is its recip_rank of a run cut at 10.

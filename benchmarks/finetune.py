@@ -38,7 +38,7 @@ from tdro.data.tokens.stored_texts import StoredTexts
 from tdro.data.tokens.tokenize import tokenize
 from tdro.files import write_json
 from tdro.machine import Machine, this_machine
-from tdro.recipe.schema import Training
+from tdro.recipe.training_sections import Training
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import PlannedSteps, text_labels
 from tdro.training.trainer import PlannedTrainer

@@ -30,7 +30,8 @@ from tdro.gain.stage import GainStage, learn_gain
 from tdro.machine import this_machine
 from tdro.models.load import load_model
 from tdro.recipe.builtin import find
-from tdro.recipe.schema import Gain, load_recipe
+from tdro.recipe.schema import load_recipe
+from tdro.recipe.training_sections import Gain
 from tdro.run.pipeline import Pipeline
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.trainer import PlannedTrainer

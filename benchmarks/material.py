@@ -19,7 +19,7 @@ from tdro.models.base import build_base
 from tdro.models.dropout import disable_dropout
 from tdro.models.load import load_model
 from tdro.quickstart import build_sample
-from tdro.recipe.schema import Base
+from tdro.recipe.training_sections import Base
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 
 MODELS = {

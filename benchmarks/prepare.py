@@ -97,7 +97,7 @@ def main() -> None:
     from tdro.data.mixtures.build import build_task
     from tdro.models.base import build_base
     from tdro.recipe.data_sections import Source
-    from tdro.recipe.schema import Base
+    from tdro.recipe.training_sections import Base
 
     figures: dict[str, Any] = {"rows": arguments.rows}
     with tempfile.TemporaryDirectory() as made:

@@ -34,7 +34,7 @@ from tdro.dro.stage_one.learn import learn
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
 from tdro.machine import Machine, this_machine
-from tdro.recipe.schema import LearnWeights
+from tdro.recipe.training_sections import LearnWeights
 from tdro.training.micro_batches import micro_batches
 from tdro.training.steps import PlannedSteps
 

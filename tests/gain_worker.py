@@ -14,7 +14,7 @@ import tiny
 from rank_worker import become_rank, free_port
 from tdro.gain.stage import GainStage, learn_gain
 from tdro.machine import this_machine
-from tdro.recipe.schema import Gain, Training
+from tdro.recipe.training_sections import Gain, Training
 
 TASKS = [tiny.task(f"t{number}", rows=12 + 6 * number) for number in range(3)]
 

@@ -30,7 +30,7 @@ from tdro.mining.embedder import embedder_of
 from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.load import load_model
-from tdro.recipe.schema import LearnWeights, Training
+from tdro.recipe.training_sections import LearnWeights, Training
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 

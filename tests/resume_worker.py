@@ -39,7 +39,7 @@ from tdro.dro.stage_one.learn import learn
 from tdro.files import remove_whole
 from tdro.machine import this_machine
 from tdro.models.load import load_model
-from tdro.recipe.schema import LearnWeights, Training
+from tdro.recipe.training_sections import LearnWeights, Training
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 

@@ -34,7 +34,7 @@ from tdro.evaluation.evaluate_models import evaluate_models
 from tdro.files import read_jsonl, write_jsonl
 from tdro.machine import Machine, this_machine
 from tdro.models.load import load_model
-from tdro.recipe.schema import Training
+from tdro.recipe.training_sections import Training
 from tdro.training.finetune import FinetuneJob, finetune
 
 SETTINGS = Training(steps=3, batch=8, negatives=1, temperature=0.05, learning_rate=1e-3, chunk_rows=5, weight_decay=0.1)

@@ -19,7 +19,7 @@ from tdro.models.dropout import disable_dropout
 from tdro.models.embedder_check import check_embedder
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.load import flash_attention, load_model
-from tdro.recipe.schema import Base
+from tdro.recipe.training_sections import Base
 from tiny_lm import LONG, LORA, TEXTS, backend, settings, write_causal_lm, write_encoder
 
 

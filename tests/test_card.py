@@ -23,7 +23,8 @@ from tdro.files import read_json, write_json
 from tdro.models.base import build_base
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.saving import public_base
-from tdro.recipe.schema import Base, Recipe
+from tdro.recipe.schema import Recipe
+from tdro.recipe.training_sections import Base
 from tdro.report.model_card import cell, hide_paths, write_card
 from tdro.run import pipeline, stages
 from tdro.weights import TaskWeights

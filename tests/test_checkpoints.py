@@ -11,7 +11,7 @@ import torch
 
 import tiny
 from tdro.data.plan.row_plans import HomogeneousPlan
-from tdro.recipe.schema import Training
+from tdro.recipe.training_sections import Training
 from tdro.training.checkpoints import FILE_LIST, checkpoints, newest_checkpoint
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import PlannedSteps, text_labels

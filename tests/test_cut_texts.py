@@ -37,7 +37,7 @@ from tdro.models.base import build_base
 from tdro.models.base_tokens import base_tokens
 from tdro.models.load import load_model
 from tdro.models.prompts import saved_prompts
-from tdro.recipe.schema import Base
+from tdro.recipe.training_sections import Base
 from tdro.run.workspace import Workspace
 
 LONG = "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15 w16 w17 w18 w19 w20"

@@ -9,7 +9,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import tiny
 from tdro.machine import Machine
-from tdro.recipe.schema import Training
+from tdro.recipe.training_sections import Training
 from tdro.training.finetune import FinetuneJob, finetune
 
 FACTORS = np.array([0.25, 1.0, 3.0])

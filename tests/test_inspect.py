@@ -17,7 +17,7 @@ from tdro.models.base import build_base
 from tdro.models.inspect.facts import Token
 from tdro.models.inspect.look import inspect_model
 from tdro.models.load import load_model
-from tdro.recipe.schema import Lora, Training
+from tdro.recipe.training_sections import Lora, Training
 from tdro.training.finetune import FinetuneJob, finetune
 from tiny_lm import LORA, settings, write_causal_lm, write_encoder
 

@@ -17,7 +17,7 @@ from tdro.dro.stage_one.learn import learn, reference_labels
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.errors import UserError
 from tdro.machine import Machine
-from tdro.recipe.schema import LearnWeights
+from tdro.recipe.training_sections import LearnWeights
 from tdro.training.checkpoints import newest_checkpoint
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.stacking import embed_columns

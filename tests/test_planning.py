@@ -29,7 +29,7 @@ from tdro.planning.page import WIDTH, page
 from tdro.planning.plan import RecipePlan, make_plan
 from tdro.planning.shape import ModelShape, read_shape, shape_of
 from tdro.planning.trainings import planned_trainings
-from tdro.recipe.schema import Base, Lora, Training
+from tdro.recipe.training_sections import Base, Lora, Training
 from tdro.run.stages import reference_job
 from tdro.run.training_data import mixture_on_disk
 from tdro.weights import TaskWeights

@@ -16,7 +16,7 @@ from tdro.data.plan.row_plans import MixedPlan
 from tdro.dro.stage_one.learn import StepLog
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.machine import Machine
-from tdro.recipe.schema import Training
+from tdro.recipe.training_sections import Training
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import PlannedSteps
 from tdro.training.trainer import PlannedTrainer

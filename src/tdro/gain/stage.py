@@ -21,7 +21,7 @@ from tdro.gain.rounds import Rounds
 from tdro.gain.trainer import GainTrainer
 from tdro.gain.words import gains_sentence
 from tdro.machine import Machine, wait_for_everyone, wants_shards
-from tdro.recipe.schema import Gain, Training
+from tdro.recipe.training_sections import Gain, Training
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import TokenizedMixture
 from tdro.training.trainer import check_finite, training_log

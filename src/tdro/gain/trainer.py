@@ -25,7 +25,7 @@ from tdro.gain.losses import HeldOutLosses
 from tdro.gain.rounds import Rounds
 from tdro.gain.trials import TrainingState, gains
 from tdro.machine import Machine
-from tdro.recipe.schema import Training
+from tdro.recipe.training_sections import Training
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.progress_bar import ProgressBar
 from tdro.training.schedules import learning_rate_multiplier

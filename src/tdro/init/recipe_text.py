@@ -12,7 +12,7 @@ from tdro.data.quality.data_card_table import languages
 from tdro.init.columns import Columns
 from tdro.init.files_as_tasks import FileTask
 from tdro.init.settings_rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, ProposedSettings
-from tdro.recipe.schema import Base
+from tdro.recipe.training_sections import Base
 
 _WIDTH = 110
 _EXAMPLE = "Given a question, find the passage that answers it"

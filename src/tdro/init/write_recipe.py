@@ -24,7 +24,8 @@ from tdro.planning.base_kind import base_of
 from tdro.planning.device import planned_device
 from tdro.planning.shape import read_shape
 from tdro.recipe.rules import check_beir_folder
-from tdro.recipe.schema import Base, load_recipe
+from tdro.recipe.schema import load_recipe
+from tdro.recipe.training_sections import Base
 
 
 def init_recipe(

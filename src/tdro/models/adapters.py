@@ -22,7 +22,7 @@ from tdro.errors import UserError
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-    from tdro.recipe.schema import Lora
+    from tdro.recipe.training_sections import Lora
 
 _TEXT = "What is a task?"
 

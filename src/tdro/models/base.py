@@ -29,7 +29,7 @@ from tdro.models.load import load_model
 from tdro.models.sources import encoder_source, model_source, plain_tokenizer
 
 if TYPE_CHECKING:
-    from tdro.recipe.schema import Base
+    from tdro.recipe.training_sections import Base
 
 # Standard deviation of a static model's random vectors. Their scale changes no cosine, but it decides how far a step of
 # Adam turns a vector (learning rate / spread). With 0.1, a learning rate of 1e-2 works well.

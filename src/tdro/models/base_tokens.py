@@ -25,7 +25,7 @@ from tdro.models.sources import model_source, plain_tokenizer
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from tdro.recipe.schema import Base
+    from tdro.recipe.training_sections import Base
 
 # Where sentence-transformers keeps max_seq_length; the first file that is there counts.
 _LENGTH_FILES = [

@@ -24,7 +24,7 @@ from tdro.models.adapters import add_lora, has_adapter
 from tdro.models.kinds import about_bare, is_bare, refuse_other_models
 
 if TYPE_CHECKING:
-    from tdro.recipe.schema import Lora
+    from tdro.recipe.training_sections import Lora
 
 logger = logging.getLogger(__name__)
 

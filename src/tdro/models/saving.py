@@ -26,7 +26,7 @@ from tdro.recipe.rules import PACKAGED
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from tdro.recipe.schema import Base
+    from tdro.recipe.training_sections import Base
 
 ADAPTER = "adapter_config.json"  # says that a folder holds adapters alone
 _ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors")

@@ -12,7 +12,7 @@ from tdro.models.inspect.probes import is_causal
 from tdro.models.kinds import refuse_as_base
 from tdro.models.sources import has_file, model_source
 from tdro.recipe.rules import PACKAGED, exists
-from tdro.recipe.schema import Base
+from tdro.recipe.training_sections import Base
 
 
 def base_of(source: str, trust_remote_code: bool = False) -> Base:

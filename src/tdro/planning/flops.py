@@ -12,7 +12,7 @@ A static model multiplies nothing. What its training costs is memory traffic and
 from __future__ import annotations
 
 from tdro.planning.shape import ModelShape
-from tdro.recipe.schema import Base, Training
+from tdro.recipe.training_sections import Base, Training
 
 UTILISATION = 0.4  # the share of a device's peak that training reaches: less with short texts, half with long ones
 

@@ -19,7 +19,8 @@ from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths, text_
 from tdro.planning.memory import TEXTS, Memory, Regime, largest, memory, trained_parameters
 from tdro.planning.shape import ModelShape, read_shape
 from tdro.planning.trainings import PlannedTraining, planned_trainings
-from tdro.recipe.schema import Base, Recipe
+from tdro.recipe.schema import Recipe
+from tdro.recipe.training_sections import Base
 from tdro.weights import TaskWeights
 
 REPEATS = 4  # epochs of a task; more teach little, and are warned of

@@ -20,7 +20,7 @@ from tdro.models.decoder import keep_layers
 from tdro.models.kinds import refuse_as_base
 from tdro.models.sources import plain_tokenizer
 from tdro.recipe.rules import PACKAGED
-from tdro.recipe.schema import Base
+from tdro.recipe.training_sections import Base
 
 
 @dataclass(frozen=True)

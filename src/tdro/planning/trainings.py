@@ -18,7 +18,8 @@ from tdro.errors import UserError
 from tdro.gain.held_out import hold_out
 from tdro.gain.learned_weights import LearnedWeights
 from tdro.mixture_name import parse_mixture
-from tdro.recipe.schema import Base, Finetune, LearnWeights, Recipe, Training
+from tdro.recipe.schema import Recipe
+from tdro.recipe.training_sections import Base, Finetune, LearnWeights, Training
 from tdro.weights import TaskWeights
 
 Ints = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""The page of all keys, made from the fields in :mod:`tdro.recipe.schema`, so that it is never out of date.
+"""The page of all keys, made from the fields of :class:`tdro.recipe.schema.Recipe`, so that it is never out of date.
 
 ``tdro recipe --keys`` prints it and ``docs/recipe.md`` is a copy, which a test compares. To renew the copy:
 ``tdro recipe --keys > docs/recipe.md``.
@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tdro.recipe.data_sections import Data, Negatives, Source, TestFolder
-from tdro.recipe.schema import Base, Evaluate, Finetune, Gain, LearnWeights, Lora, Recipe, Training
+from tdro.recipe.schema import Evaluate, Recipe
+from tdro.recipe.training_sections import Base, Finetune, Gain, LearnWeights, Lora, Training
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
@@ -40,7 +41,7 @@ default, the paper's unless said otherwise. Print a recipe to start from with `t
 are relative to the current folder. A key that is unknown, given twice, of a wrong type or impossible is
 refused with its line.
 
-*This page is made by `tdro recipe --keys`; edit the descriptions in `src/tdro/recipe/schema.py` instead.*
+*This page is made by `tdro recipe --keys`; edit the descriptions in `src/tdro/recipe/*.py` instead.*
 """
 
 

@@ -22,7 +22,8 @@ from tdro.models.prompts import saved_prompts
 from tdro.models.saving import Saving, public_base
 from tdro.models.sources import source_content
 from tdro.planning.cuts import tokens_as_trained
-from tdro.recipe.schema import Base, Recipe
+from tdro.recipe.schema import Recipe
+from tdro.recipe.training_sections import Base
 from tdro.run.training_data import RunData
 
 if TYPE_CHECKING:

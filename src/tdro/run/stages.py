@@ -27,7 +27,8 @@ from tdro.machine import wait_for_everyone
 from tdro.models.saving import ADAPTER, merge_saved
 from tdro.planning.trainings import capped
 from tdro.recipe.names import model_name
-from tdro.recipe.schema import Finetune, Recipe, Training
+from tdro.recipe.schema import Recipe
+from tdro.recipe.training_sections import Finetune, Training
 from tdro.run.base_models import BaseModel
 from tdro.run.folder import Stage
 from tdro.run.workspace import Workspace

@@ -27,7 +27,7 @@ from transformers import PrinterCallback, TrainerCallback
 from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.machine import wants_shards
-from tdro.recipe.schema import Training
+from tdro.recipe.training_sections import Training
 from tdro.training import checkpoints, sharded
 from tdro.training.one_device import OneDeviceArguments
 from tdro.training.schedules import schedule

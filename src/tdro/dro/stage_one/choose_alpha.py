@@ -14,7 +14,7 @@ from typing import Any
 from tdro.dro.learner import WeightLearner
 from tdro.errors import UserError
 from tdro.files import read_json, write_json
-from tdro.recipe.schema import LearnWeights
+from tdro.recipe.training_sections import LearnWeights
 from tdro.weights import TaskWeights
 
 

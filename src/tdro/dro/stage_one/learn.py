@@ -28,7 +28,7 @@ from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
 from tdro.files import write_json, write_jsonl
 from tdro.machine import Machine
-from tdro.recipe.schema import LearnWeights
+from tdro.recipe.training_sections import LearnWeights
 from tdro.training.checkpoints import newest_checkpoint
 from tdro.training.progress_bar import ProgressBar
 from tdro.training.steps import PlannedSteps

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tdro.data.plan.holdout import part_of, split_rows
 from tdro.data.plan.row_plans import MixedPlan, StepRows
-from tdro.recipe.schema import LearnWeights
+from tdro.recipe.training_sections import LearnWeights
 
 Ints = NDArray[np.int64]
 RowsByTask = list[Ints]  # an array of row numbers for each task

@@ -19,7 +19,7 @@ from tdro.dro.stage_one.reference_losses import ReferenceLosses, losses_by_task,
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
 from tdro.machine import Machine, wait_for_everyone
-from tdro.recipe.schema import LearnWeights
+from tdro.recipe.training_sections import LearnWeights
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
 
 if TYPE_CHECKING:

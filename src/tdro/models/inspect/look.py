@@ -20,7 +20,7 @@ from tdro.models.inspect.facts import Adapter, Form, Kind, ModelFacts
 from tdro.models.inspect.probes import is_causal
 from tdro.models.load import load_model
 from tdro.models.sources import encoder_source, has_file, model_source
-from tdro.recipe.schema import Lora
+from tdro.recipe.training_sections import Lora
 
 
 def inspect_model(
