@@ -1,5 +1,7 @@
 """The stage of transfer gain: trials leave no trace, resuming, ranks, bad input."""
 
+import functools
+import itertools
 import subprocess
 import sys
 
@@ -130,11 +132,25 @@ def test_the_matrix_tells_who_helps_whom(tmp_path):
 # ---- resuming and ranks
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("stop", [4, 5, 8])
-def test_a_stopped_stage_ends_as_one_that_was_never_stopped(kind, stop, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """By kind of model, a folder with a stage that was never stopped; each is learned once for all tests here."""
+
+    @functools.cache
+    def learned(kind):
+        folder = tmp_path_factory.mktemp(f"whole-{kind}")
+        learn(folder, kind)
+        return folder
+
+    return learned
+
+
+SLOW = [pytest.param("lora", stop, marks=pytest.mark.slow) for stop in (4, 8)]
+
+
+@pytest.mark.parametrize(("kind", "stop"), [*itertools.product(["static", "encoder"], [4, 5, 8]), ("lora", 5), *SLOW])
+def test_a_stopped_stage_ends_as_one_that_was_never_stopped(kind, stop, whole, tmp_path, monkeypatch):
     """It is stopped in the middle of a round, at the first step of one, and within a round's trials."""
-    learn(tmp_path / "whole", kind)
     step, seen = GainTrainer.training_step, [0]
 
     def stopping(trainer, model, inputs, number=None):
@@ -158,16 +174,15 @@ def test_a_stopped_stage_ends_as_one_that_was_never_stopped(kind, stop, tmp_path
     assert list((tmp_path / "cut" / "gain" / "training").glob("checkpoint-*"))
     learn(tmp_path / "cut", kind)
     for file in ("gain.json", "weights.json", "log.jsonl"):
-        assert (tmp_path / "cut" / "gain" / file).read_bytes() == (tmp_path / "whole" / "gain" / file).read_bytes()
+        assert (tmp_path / "cut" / "gain" / file).read_bytes() == (whole(kind) / "gain" / file).read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["static", "encoder"])
-def test_two_ranks_learn_what_one_does(kind, tmp_path):
-    learn(tmp_path / "one", kind)
+def test_two_ranks_learn_what_one_does(kind, whole, tmp_path):
     command = [sys.executable, str(HERE / "gain_worker.py"), str(tmp_path / "two"), kind]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (read_json(tmp_path / name / "gain" / "gain.json") for name in ("one", "two"))
+    one, two = (read_json(folder / "gain" / "gain.json") for folder in (whole(kind), tmp_path / "two"))
     assert np.array(two["matrices"]) == pytest.approx(np.array(one["matrices"]), abs=1e-5)
     assert np.array(two["alphas"]) == pytest.approx(np.array(one["alphas"]), abs=1e-3)
     assert np.array(two["losses"]) == pytest.approx(np.array(one["losses"]), abs=1e-5)

@@ -128,6 +128,7 @@ class Pipeline:
             write_data_card(self.workspace, self.path / "data.json")
         for stage in self.stages.learned():
             self._do(stage)
+            self.weights()  # writes weights.json again where the recipe's α is another now
             if self.machine.main:
                 learned = TaskWeights.load(self.path / stage.name / "weights.json")
                 say(weights_table(learned, self.workspace.data.sizes))
@@ -156,8 +157,7 @@ class Pipeline:
     def report(self) -> None:
         """Write the report from what is there."""
         if self.machine.main:
-            if (self.path / "weights" / "weights.json").exists():
-                self.weights()
+            self.weights()
             say(f"report: {write_report(self.path)}")
 
     def weights(self) -> LearnedWeights:
