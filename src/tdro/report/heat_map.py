@@ -18,6 +18,7 @@ from tdro.report.charts import drawing, short_name
 
 _STRONGEST = 0.55  # opacity
 _NAME = 18  # characters of a task's name
+_GIVEN, _RECEIVED = "gives others", "gets from others"
 _NUMBERS = 40  # so many tasks have room for numbers; of more, each cell's <title> has it
 
 
@@ -31,7 +32,10 @@ def heat_map(names: Sequence[str], matrix: NDArray[np.float64], weights: NDArray
     """
     tasks, numbers = len(names), len(names) <= _NUMBERS
     wide, high = (44 if tasks <= 20 else 38, 24) if numbers else (12, 12)
-    left, top, gap = 7 * min(max(map(len, names)), _NAME) + 12, 6 * min(max(map(len, names)), _NAME) + 16, 10
+    margins = tasks > 1 and numbers
+    longest = min(max(map(len, names)), _NAME)
+    left = 7 * max(longest, len(_RECEIVED) * margins) + 12
+    top, gap = 6 * max(longest, len(_GIVEN) * margins) + 16, 10
     beside = matrix[~np.eye(tasks, dtype=bool)]
     strongest = float(np.abs(beside).max(initial=0.0)) or float(np.abs(matrix).max(initial=0.0)) or 1.0
     given, received = (_of_others(each) for each in (matrix, matrix.T))
@@ -62,10 +66,10 @@ def heat_map(names: Sequence[str], matrix: NDArray[np.float64], weights: NDArray
         for column, helped in enumerate(names):
             says = f"{giver} helps {helped}" if row != column else f"{giver} helps itself"
             body += cell(row, column, float(matrix[row, column]), says, row == column)
-    if tasks > 1 and numbers:
-        body += _leaning(x(tasks) + wide / 2, top - 6, "gives others")
+    if margins:
+        body += _leaning(x(tasks) + wide / 2, top - 6, _GIVEN)
         body += _leaning(x(tasks + 1) + wide / 2, top - 6, "weight")
-        body += f'<text x="{left - 6}" y="{y(tasks) + 16:g}" text-anchor="end">gets from others</text>'
+        body += f'<text x="{left - 6}" y="{y(tasks) + 16:g}" text-anchor="end">{_RECEIVED}</text>'
         for at, name in enumerate(names):
             body += cell(at, tasks, float(given[at]), f"{name} helps the others")
             body += cell(tasks, at, float(received[at]), f"the others help {name}")
