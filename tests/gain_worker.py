@@ -1,4 +1,7 @@
-"""A tiny stage of transfer gain, alone or on two ranks: ``gain_worker.py FOLDER KIND`` runs it on two."""
+"""A tiny stage of transfer gain, alone or on two ranks: ``gain_worker.py FOLDER KIND`` runs it on two.
+
+The kind is a model's; ``target`` is a static model with a target of three parts.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import tiny
 from rank_worker import become_rank, free_port
+from tdro.gain.losses import HeldOutSet
 from tdro.gain.stage import GainStage, learn_gain
+from tdro.gain.target import TargetSet
 from tdro.machine import this_machine
 from tdro.recipe.training_sections import Gain, Training
 
@@ -27,7 +34,7 @@ def job(kind: str, folder: Path, tasks: list[Any] = TASKS, **changes: Any) -> Ga
     for key, value in changes.items():
         (gain if key in Gain.model_fields and key != "steps" else training)[key] = value
     folder.mkdir(parents=True, exist_ok=True)
-    model = tiny.model(kind, folder)
+    model = tiny.model("static" if kind == "target" else kind, folder)
     return GainStage(
         settings=Gain(**gain),
         training=Training(**training),
@@ -36,7 +43,18 @@ def job(kind: str, folder: Path, tasks: list[Any] = TASKS, **changes: Any) -> Ga
         hard_negatives_only=(1,) if training["negatives"] else (),
         load_proxy=lambda: copy.deepcopy(model),
         machine=this_machine("cpu", "fp32"),
+        target=target(model) if kind == "target" else None,
     )
+
+
+def target(model: Any) -> list[TargetSet]:
+    """Two development sets, and the held-out rows of the task t2."""
+    data = tiny.tokenized(model, [tiny.task("shop", rows=11, seed=5), tiny.task("help", rows=14, seed=6)])
+    sets = [
+        HeldOutSet(task.name, data, number, np.arange(len(task)), 3, all_answers=True)
+        for number, task in enumerate(data.index.tasks)
+    ]
+    return [TargetSet("shop", 0.5, sets[0]), TargetSet("t2", 0.2), TargetSet("help", 0.3, sets[1])]
 
 
 def two_ranks(folder: Path, kind: str) -> int:

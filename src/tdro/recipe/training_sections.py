@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from tdro.recipe import rules
 from tdro.recipe.messages import wrong
 from tdro.recipe.section import Name, Section, Seed, Several
+from tdro.recipe.target_section import Target
 
 MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
 
@@ -237,6 +238,10 @@ class Gain(Section):
     )
     steps: int | None = Field(
         default=None, ge=1, description="optimizer steps of the proxy, without the trials (null: those of reference)"
+    )
+    target: Target | None = Field(
+        default=None,
+        description="what the gain is measured on (null: the held-out rows of every task, equally): see `gain.target`",
     )
 
     def training(self, reference: Training) -> Training:
