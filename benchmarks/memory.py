@@ -74,7 +74,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `tdro run` has them
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     figures = {}
-    estimates = {e.work.stage: e.memory for e in make_plan(recipe, mixture_on_disk(recipe)).estimates}
+    estimates = {e.training.stage: e.memory for e in make_plan(recipe, mixture_on_disk(recipe)).estimates}
     for model in {SETTINGS[name][0] for name in arguments.only}:
         material(model, QUERY_TOKENS, PASSAGE_TOKENS)  # built here, so that the children only read it
     print(f"{'MB':34}{'estimate':>10}{'measured':>10}{'ratio':>7}{'process':>10}{'texts':>8}{'tokens/s':>10}")
