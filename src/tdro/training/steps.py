@@ -36,7 +36,7 @@ MakeLabels = Callable[[int, StepRows, StepTexts], NDArray]
 
 
 def text_labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
-    """The labels of the fine-tuning loss, (B, 3 + N): the numbers of each row's task, query, positive and N negatives."""
+    """The labels of the fine-tuning loss, (B, 3 + N): numbers of each row's task, query, positive and N negatives."""
     return np.concatenate([rows.task[:, None], texts.query[:, None], texts.passages], axis=1)
 
 
@@ -53,8 +53,8 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         data: the rows and the tokens of their texts.
         plan: which rows each step reads.
         negatives: how many hard negatives each row gets.
-        labels: makes the labels of the loss. It is called with the rows and texts of the *whole* step, of all processes;
-            each process then takes its own rows of the result.
+        labels: makes the labels of the loss. It is called with the rows and texts of the *whole* step, of all
+            processes; each process then takes its own rows of the result.
         rank: the number of this process, from 0.
         world: how many processes there are.
         subset: for each task the rows that are trained on. The plan's row 0 of a task is then the first of these. None:

@@ -12,7 +12,7 @@ _NAMED = 3  # how many tasks a line names
 
 
 def cut_lines(name: str, cutter: Cutter, cuts: Mapping[str, TaskCut]) -> list[str]:
-    """At most three lines for the user, before texts are read: which limit the model cannot keep, and where much is cut.
+    """What the user is told before texts are read, at most three lines: limits a model cannot keep, where much is cut.
 
     Args:
         name: the model's name.

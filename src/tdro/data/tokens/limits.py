@@ -57,7 +57,7 @@ def longest_row(model: SentenceTransformer) -> int | None:
 
 
 def within(*lengths: float | None) -> int | None:
-    """The smallest of some lengths. None counts as no limit, and so does an absurdly large number; all such give None."""
+    """The smallest of some lengths. None, or an absurdly large number, is no limit; None is returned if all are."""
     return min((int(length) for length in lengths if length is not None and length < _UNLIMITED), default=None)
 
 

@@ -166,8 +166,9 @@ def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
     query_texts, passage_texts = numbered(queries, "queries"), numbered(passages, "passages")
     indexed = []
     for place, task in enumerate(tasks):
+        own_columns = (2 * place, 2 * place + 1)
         positives, negatives = (
-            RaggedArray(passage_texts.numbers[column], passages[column].starts()) for column in (2 * place, 2 * place + 1)
+            RaggedArray(passage_texts.numbers[column], passages[column].starts()) for column in own_columns
         )
         indexed.append(IndexedTask(task.name, query_texts.numbers[place], positives, _without(negatives, positives)))
     return MixtureIndex(
@@ -198,6 +199,6 @@ def _without(negatives: RaggedArray, positives: RaggedArray) -> RaggedArray:
 
 
 def _with_row(lists: RaggedArray, rows: slice) -> Ints:
-    """The values of some rows. Each is one number that tells the row too, so that values of two rows never are equal."""
+    """The values of some rows. Each number tells its row too, so that numbers of two rows are never equal."""
     row = np.repeat(np.arange(rows.start, rows.stop), np.diff(lists.starts[rows.start : rows.stop + 1]))
     return (row << 32) + lists.values[lists.starts[rows.start] : lists.starts[rows.stop]]

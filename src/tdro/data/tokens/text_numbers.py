@@ -1,8 +1,8 @@
 """Gives equal texts equal numbers, without holding any of them in memory.
 
 Two texts are taken for equal if the 128-bit hashes (XXH3) of their UTF-8 bytes are, prompt included. The chance that
-any two of 100 M different texts have the same hash is 10⁻²³. A text takes half a microsecond, and 50 bytes while it runs.
-See docs/decisions.md, hashed-texts.
+any two of 100 M different texts have the same hash is 10⁻²³. A text takes half a microsecond, and 50 bytes of memory
+while it runs. See docs/decisions.md, hashed-texts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _TEXTS_AT_ONCE = 65_536
 class NumberedTexts:
     """The texts of some columns as numbers. Distinct texts are numbered in the order in which they first come.
 
-    The columns ``[a, b, a]`` and ``[c, b]`` have the numbers ``[0, 1, 0]`` and ``[2, 1]``, and ``firsts`` ``[0, 1, 3]``.
+    Example: the columns ``[a, b, a]`` and ``[c, b]`` have the numbers ``[0, 1, 0]`` and ``[2, 1]``; ``firsts`` is
+    ``[0, 1, 3]``.
 
     Attributes:
         numbers: for each column the numbers of its texts, shape (texts of the column,).

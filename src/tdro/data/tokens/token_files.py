@@ -62,8 +62,8 @@ def kept_tokens(
 def _cuts(texts: AnyTexts, rows: Mapping[str, int]) -> list[object]:
     """Where texts are cut, as a part of their folder's name.
 
-    The prompts are in it too if there are any. A text with its prompt is one string, which does not say where the prompt
-    ends, and the cut depends on that.
+    The prompts are in it too if there are any. A text with its prompt is one string, which does not say where the
+    prompt ends, and the cut depends on that.
     """
     if rows.keys() == {""} or not isinstance(texts, StoredTexts):
         return list(rows.values())

@@ -125,7 +125,7 @@ def row_lengths(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, wh
 
 
 def encoder_of(model: SentenceTransformer) -> Encode:
-    """A function that gives the token ids of texts, special tokens included. Its second argument is where they are cut."""
+    """A function from texts to their token ids, special tokens included. Its second argument is where they are cut."""
     kind = kind_of(model)
 
     def encode(texts: list[str], max_tokens: int | None) -> list[list[int]]:
