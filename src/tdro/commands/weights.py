@@ -12,9 +12,14 @@ EXAMPLE = "tdro weights runs/quickstart/weights/weights.json --top 70"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", metavar="FILE", help='a weights file, or "paper"')
     parser.add_argument(
-        "--top", metavar="P", type=float, help="show which tasks the selection of the P %% largest keeps (default: all)"
+        "file", metavar="FILE", help='a file of weights, or "paper" for those that its authors released'
+    )
+    parser.add_argument(
+        "--top",
+        metavar="P",
+        type=float,
+        help="show which tasks top-P keeps: the P %% with the largest weights (default: all)",
     )
 
 

@@ -10,11 +10,11 @@ from tdro.mixture_name import KINDS, known_mixture
 # The stages of a run in their order, each with what it does (the text of `tdro --help`). A stage's name is also its
 # command and the method of tdro.run.pipeline that runs it.
 STAGES = {
-    "reference": "stage 0: train the reference with uniform weights",
-    "learn": "stage 1: learn the weights of the tasks",
-    "finetune": "stage 2: fine-tune by each mixture and seed",
+    "reference": "stage 0: train the reference, the model that the weights are learned against",
+    "learn": "stage 1: learn how much of each task to train on",
+    "finetune": "stage 2: fine-tune a model by each mixture and with each seed",
     "evaluate": "score every model on the test sets and compare the mixtures; with --on: any models on benchmarks",
-    "report": "write the report, one HTML file",
+    "report": "write report.html, the report of a run, and the model cards",
 }
 
 BASELINES = ("untrained", "bm25", "uniform")  # what learned mixtures are compared with
