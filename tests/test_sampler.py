@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ import tdro
 import tiny
 from tdro import TaskWeights, WeightedTaskSampler
 from tdro.errors import UserError
+from tdro.files import write_json
 
 SIZES = {"a": 70, "b": 40, "c": 24}
 WEIGHTS = {"a": 0.5, "b": 0.3, "c": 0.2}
@@ -436,9 +438,10 @@ def _rank(folder: Path) -> None:
         "world": torch.distributed.get_world_size(), "whole": whole.loss.seen, "again": again.loss.seen,
         "same": same(whole.model, again.model),
     }  # fmt: skip
-    (folder / f"rank{torch.distributed.get_rank()}.json").write_text(json.dumps(seen))
-    whole.accelerator.wait_for_everyone()
-    torch.distributed.destroy_process_group()  # or gloo's threads may outlive the interpreter, and abort
+    write_json(folder / f"rank{torch.distributed.get_rank()}.json", seen)
+    while len(list(folder.glob("rank*.json"))) < 2:  # the other rank still talks to this one
+        time.sleep(0.05)
+    os._exit(0)  # while Python takes itself apart, gloo's threads can abort the process or wait for ever
 
 
 if __name__ == "__main__":
