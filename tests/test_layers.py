@@ -15,7 +15,7 @@ ORDER = (
     *("mining", "evaluation", "search"),
     *("gain", "dro", "training", "sampler", "models"),
     *("quickstart", "data", "recipe", "launch"),
-    *("weights", "mixture_name", "epoch_cap", "machine", "versions"),
+    *("other_trainers", "weights", "mixture_name", "epoch_cap", "machine", "versions"),
     *("terminal_table", "console", "files", "disk", "errors"),
 )
 CLOSED = {"data.neardup": "data.neardup.near_duplicates"}  # rooms with one door: what others import of them

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from tqdm import tqdm
-
+from tdro.console import progress_bar
 from tdro.data.mixtures.folder import FORMAT, beir_sha256
 from tdro.disk import check_writable
 from tdro.errors import UserError
@@ -75,7 +74,7 @@ def _build(folder: Path, wheels: dict[str, Path]) -> None:
     benches: dict[str, Bench] = {}
     archives: dict[str, ZipFile] = {}
     try:
-        with tqdm(TASKS, desc="sample mixture", unit="task") as bar:
+        with progress_bar(TASKS, title="sample mixture", unit=" tasks") as bar:
             for task in bar:
                 bar.set_postfix_str(task.name)
                 pairs = list(_pairs(task, wheels, archives))

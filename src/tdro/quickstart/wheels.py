@@ -21,8 +21,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
+from tdro.console import progress_bar
 from tdro.disk import cache_folder, writing
 from tdro.errors import UserError
 from tdro.files import sha256
@@ -238,7 +237,7 @@ def fetch_wheels(
     pool = ThreadPoolExecutor(PARALLEL)
     try:
         futures = {pool.submit(fetch_wheel, name, None, cache, download, pause): name for name in names}
-        with tqdm(total=total, desc="packages", unit="B", unit_scale=True) as bar:
+        with progress_bar(total=total, title="packages", unit="B", unit_scale=True) as bar:
             for future in as_completed(futures):
                 name = futures[future]
                 paths[name] = future.result()

@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.mixtures.built import FORMAT, BuiltTask, read_built
 from tdro.data.mixtures.content import of_shards
 from tdro.data.mixtures.row_files import RowWriter, shard_name
@@ -258,13 +259,12 @@ def _bar(parts: list[Part], state: _State, name: str) -> tqdm[Any]:
     units = {part.unit for part in parts}
     sizes = [part.size or 0 for part in parts]
     known = len(units) == 1 and all(part.size is not None for part in parts)
-    return tqdm(
+    return progress_bar(
         total=sum(sizes) if known else None,
         initial=sum(sizes[: state.part]) + state.position,
-        desc=name,
+        title=name,
         unit="B" if units == {"B"} else " rows",
         unit_scale=True,
-        delay=2,
     )
 
 
