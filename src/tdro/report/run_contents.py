@@ -7,6 +7,7 @@ sentence on the page. A broken file is an error that names it. Nothing is comput
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,13 +158,23 @@ def read_run_folder(folder: Path | str) -> RunContents:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def recipe_values(text: str) -> Any:
+    """The values of a run's ``recipe.yaml``, to be read only: every card of a run and its report get the same ones.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    return plain_yaml(text, "recipe.yaml")
+
+
 def _groups(recipe: str | None) -> dict[str, set[str]] | None:
     """The recipe's groups with the names of their models; None if the recipe cannot be read or names no group.
 
     What an earlier recipe left in the folder is not shown: it is in none of these.
     """
     try:
-        content = plain_yaml(recipe or "", "recipe.yaml")
+        content = recipe_values(recipe or "")
     except UserError:
         return None
     groups = nested(content, "finetune")
