@@ -25,7 +25,7 @@ from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
 from tdro.mixture_name import known_mixture
-from tdro.recipe.names import model_name
+from tdro.recipe.names import model_name, times_longer
 from tdro.recipe.rules import exists
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.report import words
@@ -253,7 +253,8 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
         which = words.alpha_in_words(known.get("alpha"))
         origin += f": {which}." if which else "."
     mixture = known_mixture(training.mixture)
-    unused = mixture is not None and not (mixture.uses_alpha or mixture.uses_gain)
+    longer = times_longer(training.mixture) is not None
+    unused = longer or (mixture is not None and not (mixture.uses_alpha or mixture.uses_gain))
     return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
 
 
