@@ -25,7 +25,7 @@ from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
 from tdro.mixture_name import known_mixture
-from tdro.recipe.names import model_name
+from tdro.recipe.names import model_name, times_longer
 from tdro.report import words
 from tdro.report.card_base import CardBase, card_base
 from tdro.report.hide_paths import hide_paths, recipe_without_paths, without_paths
@@ -211,7 +211,8 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
         which = words.alpha_in_words(known.get("alpha"))
         origin += f": {which}." if which else "."
     mixture = known_mixture(training.mixture)
-    unused = mixture is not None and not (mixture.uses_alpha or mixture.uses_gain)
+    longer = times_longer(training.mixture) is not None
+    unused = longer or (mixture is not None and not (mixture.uses_alpha or mixture.uses_gain))
     return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
 
 
