@@ -18,6 +18,7 @@ from tdro.planning.plan import make_plan
 from tdro.report.report_page import write_report
 from tdro.run.pipeline import run_recipe
 from tdro.run.training_data import mixture_on_disk
+from tdro.study.settings import make_setup
 
 FEW = {"rounds": 2, "trial_steps": 1}
 TESTS = ["task0", "unseen"]
@@ -210,6 +211,13 @@ def test_targets_that_cannot_work(done, target, says):
 def test_a_target_that_no_mixture_asks_for(tmp_path):
     with pytest.raises(ValidationError, match="no mixture asks for gain"):
         recipe(tmp_path, mixtures=["uniform"])
+
+
+def test_a_study_of_a_target(tmp_path):
+    with pytest.raises(UserError, match=r"gain\.target: a study judges by all test queries"):
+        make_setup(recipe(tmp_path), {"mixture": "uniform"})
+    with pytest.raises(UserError, match=r"gain\.target: a study judges by all test queries"):
+        make_setup(tiny_mixture.recipe(tmp_path), {"gain.target.tests": "all"})
 
 
 def test_a_target_with_too_few_queries(tmp_path):
