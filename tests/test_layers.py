@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "tdro"
 # From the top down. Every room and every file outside a room stands here once; there are no exceptions.
 ORDER = (
     *("__main__", "cli", "commands"),
+    "study",
     *("run", "init", "report", "planning"),
     *("mining", "evaluation", "search"),
     *("gain", "dro", "training", "sampler", "sampler_tasks", "models"),

@@ -49,7 +49,7 @@ class Question:
     @property
     def place(self) -> Place:
         """Where all studies of the recipe are: beside the recipe's own run folder."""
-        folder = self.recipe.folder
+        folder = self.recipe.folder.absolute()  # workers on other machines have other current folders
         return Place(folder.with_name(f"{folder.name}-studies"))
 
     @property

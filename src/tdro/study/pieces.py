@@ -15,9 +15,10 @@ On disk::
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -138,9 +139,10 @@ def make_piece(piece: Piece, root: Path) -> float:
         stage, key = _stage(stages, piece)
         if key != piece.key:
             raise RuntimeError(f"{piece.title}: planned as {piece.key}, and this machine would make {key}")
-        stage.make()
-        if piece.kind == "score":
-            _score(stages, folder, folder / stage.name, place)
+        with _on_one_core(machine):
+            stage.make()
+            if piece.kind == "score":
+                _score(stages, folder, folder / stage.name, place)
         shutil.rmtree(folder / f"{stage.name}.training", ignore_errors=True)
         shutil.rmtree(folder / stage.name / "training", ignore_errors=True)
         seconds = round(time.monotonic() - started, 2)
@@ -196,10 +198,17 @@ def _score(stages: Stages, folder: Path, model: Path, place: Place) -> None:
     shutil.rmtree(folder / "models", ignore_errors=True)
 
 
-def on_one_core(recipe: Recipe) -> None:
-    """Compute on one core, whoever runs this: more cores would add up numbers in another order.
+@contextlib.contextmanager
+def _on_one_core(machine: Machine) -> Iterator[None]:
+    """Compute on one core inside, whoever runs this: more cores would add up numbers in another order.
 
-    With N workers on a machine each has a core of its own in any case, and so one worker and ten give the same numbers.
+    With N workers on a machine each has a core of its own in any case, so one worker and ten give the same numbers.
+    See docs/decisions.md, one-core-a-piece.
     """
-    if not this_machine(recipe.device, recipe.precision).device.startswith("cuda"):
+    before = torch.get_num_threads()
+    if machine.device == "cpu":
         torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

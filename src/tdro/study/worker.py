@@ -13,7 +13,7 @@ import torch
 
 from tdro.console import log_to, quiet_libraries
 from tdro.errors import UserError
-from tdro.study.pieces import make_piece, on_one_core
+from tdro.study.pieces import Piece, make_piece
 
 
 def work(number: int, pipe: Connection, root: str) -> None:
@@ -21,7 +21,7 @@ def work(number: int, pipe: Connection, root: str) -> None:
 
     Args:
         number: of the worker, from 0. On a machine with GPUs it uses one of them.
-        pipe: pieces come in; ``("done", seconds)``, ``("user error", message)`` or ``("error", traceback)`` go out.
+        pipe: pieces come in, and what :func:`answer` says of each goes out.
         root: the folder of all studies of the recipe.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
@@ -35,17 +35,20 @@ def work(number: int, pipe: Connection, root: str) -> None:
             piece = pipe.recv()
         except (EOFError, OSError):  # nobody is there any more
             return
-        on_one_core(piece.recipe)
         try:
-            answer: tuple[str, float | str] = ("done", make_piece(piece, Path(root)))
-        except UserError as error:
-            answer = ("user error", str(error))
-        except Exception:
-            answer = ("error", traceback.format_exc())
-        try:
-            pipe.send(answer)
+            pipe.send(answer(piece, Path(root)))
         except OSError:
             return
+
+
+def answer(piece: Piece, root: Path) -> tuple[str, float | str]:
+    """Make a piece and say so: ``("done", seconds)``, ``("user error", message)`` or ``("error", traceback)``."""
+    try:
+        return "done", make_piece(piece, root)
+    except UserError as error:
+        return "user error", str(error)
+    except Exception:
+        return "error", traceback.format_exc()
 
 
 def _log_to_file(path: Path) -> None:

@@ -137,17 +137,23 @@ def _quiet_children() -> Iterator[None]:
 def _receive(worker: _Worker, done: Done) -> bool:
     """Take what a worker has sent; whether it is still alive."""
     try:
-        kind, value = worker.pipe.recv()
+        answer = worker.pipe.recv()
     except (EOFError, OSError):
         return False
     piece, worker.piece = worker.piece, None
     assert piece is not None
+    done(piece, taken(piece, answer))
+    return True
+
+
+def taken(piece: Piece, answer: tuple[str, float | str]) -> float:
+    """The seconds in a worker's answer (see :func:`tdro.study.worker.answer`); its error is raised here."""
+    kind, value = answer
     if kind == "user error":
         raise UserError(f"{piece.title}: {value}")
     if kind == "error":
         raise RuntimeError(f"{piece.title}: {value}")
-    done(piece, value)
-    return True
+    return float(value)
 
 
 def _lost(worker: _Worker, deaths: Counter[str]) -> Piece:
