@@ -22,7 +22,7 @@ from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
-from tdro.gain.target import LookedAt
+from tdro.gain.looked_at import LookedAt
 from tdro.machine import wait_for_everyone
 from tdro.mixture_name import parse_mixture
 from tdro.models.saving import ADAPTER, merge_saved
