@@ -80,12 +80,12 @@ def _check_task(task: RawTask, report: CheckReport, batch: int | None, sink: Sin
             problems = _in_a_mixture(problems) + _misnamed_negatives(raw, file, line)
         if row is not None and row.negatives:
             has_negatives = True
-            problems = problems + _false_negatives(row, file, line)
+            problems += _false_negatives(row, file, line)
         for problem in problems:
             tell(problem, raw)
         if isinstance(raw, Problem) and raw.action != "dropped":  # about the file, not about a row
             continue
-        kept = numbers.count_row([problem.action for problem in problems])
+        kept = numbers.count_row(problems)
         if kept and row is not None:
             facts.add(row, file, line)
     facts.end()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 
 _READ = 100  # only so many characters at the start of a text are read
 _MOST = 0.8  # the share of a text's letters that must be of one script
@@ -35,6 +36,14 @@ def _script(character: str) -> str:
 _scripts = _Scripts()
 
 
+def scripts_of(texts: Sequence[str], letters: int) -> list[str]:
+    """The :func:`script_of` of each text. The usual text begins with a word in ASCII, which is told without a call."""
+    return [
+        "Latin" if text[:letters].isalpha() and len(text) >= letters and text.isascii() else script_of(text, letters)
+        for text in texts
+    ]
+
+
 def script_of(text: str, letters: int = 1) -> str:
     """The script of at least 80 % of the letters in a text's first 100 characters; empty if there is none.
 
@@ -46,8 +55,6 @@ def script_of(text: str, letters: int = 1) -> str:
     """
     text = text[:_READ]
     if text.isascii():
-        if len(text) >= letters and text[:letters].isalpha():  # the usual text begins with a word
-            return "Latin"
         found = len(text.encode().translate(None, _NOT_LETTERS))
         return "Latin" if found >= letters and found else ""
     counts = Counter(map(_scripts.__getitem__, text))
