@@ -59,8 +59,9 @@ class TaskFacts:
         self.line, self.query_hash = array("Q"), array("q")
         self.script_names = [""]
         self.texts = {"query": TextFacts(), "positive": TextFacts()}
-        self._queries: list[str] = []  # of the last rows, whose texts have not been looked at yet
-        self._positives: list[str] = []  # their first positives
+        # Queries and first positives of the last rows, of which only file and line are in the arrays above yet.
+        self._queries: list[str] = []
+        self._positives: list[str] = []
 
     def __len__(self) -> int:
         return len(self.line)
@@ -77,7 +78,7 @@ class TaskFacts:
             self.end()
 
     def end(self) -> None:
-        """Look at the texts of the last rows. Call it after the last row, before the facts are used."""
+        """Compute the facts of the rows that were added last. Call it after the last row, before you read the facts."""
         self.query_hash.extend(map(hash, map(normalise, self._queries)))
         for what, texts in (("query", self._queries), ("positive", self._positives)):
             self._look_at(what, texts)

@@ -1,8 +1,9 @@
 """Tells the script that most of a text is written in: Latin, Han, Cyrillic, Thai, …
 
-A script is certain from four letters on, and cheap, so it is told of every text: it finds the query of one Russian word
-in an English task, whose language (:mod:`tdro.data.quality.languages`) would not be certain. It comes from the names
-that Unicode gives the letters. See docs/decisions.md, scripts-by-name.
+Four letters are enough to be sure of a script, and finding it is cheap. So a check finds it for every text, and notices
+a query of one Russian word in an English task, which is too short to identify its language
+(:mod:`tdro.data.quality.languages`). The script is read from the names that Unicode gives to letters: ``CYRILLIC SMALL
+LETTER A``. See docs/decisions.md, scripts-by-name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _KANA = ("Hiragana", "Katakana", "Katakana-hiragana")
 
 
 class _Scripts(dict[str, str]):
-    """The script of every character seen so far; empty for a character that is not a letter."""
+    """Character to its script, computed when it is first asked for; empty for a character that is not a letter."""
 
     def __missing__(self, character: str) -> str:
         self[character] = found = _script(character)
@@ -37,7 +38,8 @@ _scripts = _Scripts()
 
 
 def scripts_of(texts: Sequence[str], letters: int) -> list[str]:
-    """The :func:`script_of` of each text. The usual text begins with a word in ASCII, which is told without a call."""
+    """The script of each text, as :func:`script_of` gives it. Most texts begin with a word in ASCII; these are Latin
+    without a further look."""
     return [
         "Latin" if text[:letters].isalpha() and len(text) >= letters and text.isascii() else script_of(text, letters)
         for text in texts
@@ -45,13 +47,14 @@ def scripts_of(texts: Sequence[str], letters: int) -> list[str]:
 
 
 def script_of(text: str, letters: int = 1) -> str:
-    """The script of at least 80 % of the letters in a text's first 100 characters; empty if there is none.
+    """The script that at least 80 % of the letters in a text's first 100 characters have; empty if none has so many.
 
-    A text with kana is ``Japanese``, however much of it is Han.
+    For example, ``script_of("Где метро?")`` is ``Cyrillic``. A text with kana is ``Japanese``, even if most of its
+    letters are Han.
 
     Args:
         text: any text.
-        letters: a text with fewer letters has no script.
+        letters: the fewest letters that a text needs to have a script.
     """
     text = text[:_READ]
     if text.isascii():

@@ -18,11 +18,12 @@ _CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff"
 NO_TEXT = re.compile(f"[{_CONTROLS}]")
 # UTF-8 that was read as Latin-1 or Windows-1252, as no language writes; and U+FFFD, which stands for lost text.
 MOJIBAKE = re.compile("Ã[¡-ºŒœŠšŽžŸƒ€‰¼-¿]|Â[¡-ª¬-¶¸-º¼-¿]|â€|(?:[ÐÑ][\u00a0-¿€-™Œ-ƒ]){3}|ï¿½|ï»¿|\ufffd")
-# A character of each of these: text without any of them has nothing of either, and this takes a tenth of the time.
+# Every match of the two patterns above has one of these characters, so a text without them matches neither. Searching
+# for them takes a tenth of the time.
 _SUSPECT = re.compile(f"[{_CONTROLS}ÃÂ€ÐÑï\ufffd]")
-# Faster still: a table that turns controls and the bytes C2, C3 and EF into 0. In UTF-8, all of the suspects that are
-# not ASCII begin with one of these bytes (of "â€" it is the "â").
-# The brackets with which a list that was written as text begins are in it too.
+# Faster still is this table, which turns suspect bytes into 0. They are the control characters of ASCII; the bytes C2,
+# C3 and EF, with which every other suspect begins in UTF-8 (of "â€" it is the "â"); and the opening brackets, with
+# which a list begins that was written as text.
 _SUSPECT_BYTES = {*filter(NO_TEXT.match, map(chr, range(128))), "\xc2", "\xc3", "\xef", *"[({"}
 _GLANCE = bytes(0 if chr(byte) in _SUSPECT_BYTES else byte for byte in range(256))
 _NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
@@ -88,7 +89,7 @@ def _is_undecided(text: str, letters: bytes) -> bool:
 
 
 def surely_differ(texts: list[str]) -> bool:
-    """Whether certainly no two of the texts are the same after normalisation."""
+    """Whether it is certain that no two of the texts are the same after normalisation; if not, compare them."""
     # Usually the beginnings differ. But the passages of one page may all begin with its title.
     return any(len({*map(key, texts)}) == len(texts) for key in (_beginning, _letters))
 

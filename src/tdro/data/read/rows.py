@@ -240,7 +240,7 @@ class _Cleaner:
 
 
 def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:
-    """The positives without the query, and the negatives without the positives; no text twice."""
+    """Take out the positives that equal the query, the negatives that equal a positive, and texts that come twice."""
     if surely_differ([query, *positives, *negatives]):
         return positives, negatives
     asked = normalise(query)
@@ -262,7 +262,7 @@ def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _
 
 
 def _several(number: int, place: str) -> str:
-    """``2 negatives`` of 2 and ``negative``; ``2 negatives (…)`` of ``negative (…)``."""
+    """A place in the plural: ``2 negatives`` for 2 and ``negative``, ``2 negatives (…)`` for ``negative (…)``."""
     what, bracket, more = place.partition(" (")
     return f"{number} {what}s{bracket}{more}"
 
