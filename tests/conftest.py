@@ -4,11 +4,12 @@ And what several files share: to start two ranks takes longer than all that they
 """
 
 import contextlib
+import functools
 import gc
+import importlib.metadata
 import logging
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -16,11 +17,13 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from launch import HERE, environment, launcher
+from launch import HERE, launcher, run
 from tdro.disk import cache_folder
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; read when torch is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Whenever a model is made or loaded, this reads packages' files again: 6 % of the time of a tiny run.
+importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("tdro", deadline=None, max_examples=50)
@@ -100,6 +103,6 @@ def start_two_ranks(out):
     out.mkdir(exist_ok=True)
     scale_worker.make_models(out)
     command = launcher("fsdp.yaml", str(HERE / "scale_worker.py"), str(out))
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    done = run(command, out / "output")
     traceback = [line for line in done.stderr.splitlines() if line.startswith("[rank0]")]
     assert done.returncode == 0, "\n".join(traceback[-40:]) or done.stderr[-3000:]

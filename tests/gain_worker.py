@@ -1,18 +1,13 @@
-"""A tiny stage of transfer gain, alone or on two ranks: ``gain_worker.py FOLDER KIND`` runs it on two."""
+"""A tiny stage of transfer gain."""
 
 from __future__ import annotations
 
 import copy
-import os
-import sys
-import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tiny
-from rank_worker import become_rank, free_port
-from tdro.gain.stage import GainStage, learn_gain
+from tdro.gain.stage import GainStage
 from tdro.machine import this_machine
 from tdro.recipe.training_sections import Gain, Training
 
@@ -37,24 +32,3 @@ def job(kind: str, folder: Path, tasks: list[Any] = TASKS, **changes: Any) -> Ga
         load_proxy=lambda: copy.deepcopy(model),
         machine=this_machine("cpu", "fp32"),
     )
-
-
-def two_ranks(folder: Path, kind: str) -> int:
-    """Both ranks as forks of this process; how many failed."""
-    whole, port, children = job(kind, folder), free_port(), []
-    for rank in range(2):
-        if child := os.fork():
-            children.append(child)
-            continue
-        try:
-            become_rank(rank, 2, port)
-            learn_gain(replace(whole, machine=this_machine("cpu", "fp32")), folder / "gain", {})
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return sum(bool(os.waitpid(child, 0)[1]) for child in children)
-
-
-if __name__ == "__main__":
-    sys.exit(two_ranks(Path(sys.argv[1]), sys.argv[2]))

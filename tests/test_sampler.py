@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,9 +24,9 @@ from torch.utils.data import ConcatDataset, RandomSampler
 
 import tdro
 import tiny
+from launch import in_ranks
 from tdro import TaskWeights, WeightedTaskSampler
 from tdro.errors import UserError
-from tdro.files import write_json
 
 SIZES = {"a": 70, "b": 40, "c": 24}
 WEIGHTS = {"a": 0.5, "b": 0.3, "c": 0.2}
@@ -408,12 +404,8 @@ def test_what_using_gives_can_be_pickled_as_the_trainer_does_with_its_arguments(
 
 
 def test_two_ranks_of_a_stock_trainer(tmp_path: Path):
-    """torchrun, gloo: one task at a step, each row once an epoch, a resume to the bit."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__, str(tmp_path)]
-    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    """By gloo: one task at a step, each row once an epoch, a resume to the bit."""
+    in_ranks(2, lambda _: _rank(tmp_path), tmp_path)
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert all(rank["world"] == 2 and rank["same"] for rank in ranks)
     for whole, again in ((rank["whole"], rank["again"]) for rank in ranks):
@@ -438,11 +430,4 @@ def _rank(folder: Path) -> None:
         "world": torch.distributed.get_world_size(), "whole": whole.loss.seen, "again": again.loss.seen,
         "same": same(whole.model, again.model),
     }  # fmt: skip
-    write_json(folder / f"rank{torch.distributed.get_rank()}.json", seen)
-    while len(list(folder.glob("rank*.json"))) < 2:  # the other rank still talks to this one
-        time.sleep(0.05)
-    os._exit(0)  # while Python takes itself apart, gloo's threads can abort the process or wait for ever
-
-
-if __name__ == "__main__":
-    _rank(Path(sys.argv[1]))
+    (folder / f"rank{torch.distributed.get_rank()}.json").write_text(json.dumps(seen))

@@ -35,12 +35,25 @@ def mixture_and_seed(name: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (name, None)
 
 
+def longer_uniform(times: float) -> str:
+    """What uniform is called that was trained for so many times its group's steps: ``uniform-1.5x``."""
+    return f"uniform-{times:g}x"
+
+
+def times_longer(name: str) -> float | None:
+    """The number that :func:`longer_uniform` was given; None for every other name."""
+    match = re.fullmatch(r"uniform-(\d+(?:\.\d+)?)x", name)
+    return float(match[1]) if match else None
+
+
 def mixture_rank(name: str) -> tuple[int, float, float]:
     """Where a mixture stands in tables: untrained, BM25, uniform, proportional, top, bottom, reweight, gain, others.
 
     Of one kind, small percentages come first, and a mixture with an exponent stands behind the one without.
     """
     mixture = known_mixture(name)
+    if (times := times_longer(name)) is not None:
+        return _ORDER.index("uniform"), times, 0.0
     if mixture is None:
         return (_ORDER.index(name) if name in _ORDER else len(_ORDER)), 0.0, 0.0
     return _ORDER.index(mixture.kind), mixture.percent or 0.0, mixture.exponent or 0.0

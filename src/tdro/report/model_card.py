@@ -8,13 +8,14 @@ docs/decisions.md, own-model-card.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from tdro.console import visible
 from tdro.errors import UserError
@@ -24,12 +25,11 @@ from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
 from tdro.mixture_name import known_mixture
-from tdro.recipe.names import model_name
-from tdro.recipe.yaml_lines import plain_yaml
+from tdro.recipe.names import model_name, times_longer
 from tdro.report import words
 from tdro.report.card_base import CardBase, card_base
 from tdro.report.hide_paths import hide_paths, recipe_without_paths, without_paths
-from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder
+from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder, recipe_values
 
 HERE = Path(__file__).parent
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
@@ -61,21 +61,11 @@ def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool =
 
 def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bool) -> str:
     """The card of one model, as Markdown. ``folder`` is the model's."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=False,  # Markdown; `cell` escapes what is other people's text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"fixed": fixed, "points": points, "percent": words.percent, "epochs": words.epochs}
-    environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
-    recipe = plain_yaml(run.recipe, "recipe.yaml") if run.recipe else {}
+    recipe = recipe_values(run.recipe) if run.recipe else {}
     base = card_base(recipe, training, folder)
     evaluation = _evaluation(run, training, folder) if evaluated else None
     name = f"{run.name}-{training.group}-{training.name}"
-    card = environment.get_template("model_card.md").render(
+    card = _template().render(
         front_matter=_front_matter(name, base, evaluation, _trained_on(run, training, recipe)),
         name=name,
         training=training,
@@ -92,6 +82,22 @@ def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bo
         versions=[(name, run.versions[name]) for name in _VERSIONS if run.versions and name in run.versions],
     )
     return visible(card)
+
+
+@functools.cache
+def _template() -> Template:
+    """The card's template; compiled once, for that takes longer than to fill it in."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=False,  # Markdown; `cell` escapes what is other people's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"fixed": fixed, "points": points, "percent": words.percent, "epochs": words.epochs}
+    environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
+    return environment.get_template("model_card.md")
 
 
 def cell(value: Any) -> str:
@@ -205,7 +211,8 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
         which = words.alpha_in_words(known.get("alpha"))
         origin += f": {which}." if which else "."
     mixture = known_mixture(training.mixture)
-    unused = mixture is not None and not (mixture.uses_alpha or mixture.uses_gain)
+    longer = times_longer(training.mixture) is not None
+    unused = longer or (mixture is not None and not (mixture.uses_alpha or mixture.uses_gain))
     return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
 
 

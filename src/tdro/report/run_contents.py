@@ -7,6 +7,7 @@ sentence on the page. A broken file is an error that names it. Nothing is comput
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.files import read_json, read_jsonl
 from tdro.mixture_name import known_mixture
-from tdro.recipe.names import mixture_and_seed, model_name
+from tdro.recipe.names import longer_uniform, mixture_and_seed, model_name
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.weights import TaskWeights
 
@@ -157,13 +158,23 @@ def read_run_folder(folder: Path | str) -> RunContents:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def recipe_values(text: str) -> Any:
+    """The values of a run's ``recipe.yaml``, to be read only: every card of a run and its report get the same ones.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    return plain_yaml(text, "recipe.yaml")
+
+
 def _groups(recipe: str | None) -> dict[str, set[str]] | None:
     """The recipe's groups with the names of their models; None if the recipe cannot be read or names no group.
 
     What an earlier recipe left in the folder is not shown: it is in none of these.
     """
     try:
-        content = plain_yaml(recipe or "", "recipe.yaml")
+        content = recipe_values(recipe or "")
     except UserError:
         return None
     groups = nested(content, "finetune")
@@ -172,11 +183,16 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
     return {
         str(nested(group, "name")): {
             model_name(mixture, seed)
-            for mixture in nested(group, "mixtures") or ()
+            for mixture in [*(nested(group, "mixtures") or ()), *map(longer_uniform, _longer(group))]
             for seed in nested(group, "seeds") or ()
         }
         for group in groups
     }
+
+
+def _longer(group: Any) -> list[float]:
+    """How many times the group's steps uniform is trained for besides."""
+    return [number for times in nested(group, "uniform_longer") or () if (number := as_number(times)) > 1]
 
 
 def _object(path: Path) -> dict[str, Any] | None:
