@@ -25,6 +25,7 @@ from tdro.commands import (
     report,
     run,
     sample,
+    study,
     weights,
 )
 
@@ -50,7 +51,7 @@ class Command(Protocol):
 
 
 STAGE_COMMANDS: tuple[Command, ...] = (reference, learn, finetune, evaluate, report)
-OTHER_COMMANDS: tuple[Command, ...] = (init, plan, recipe, sample, compare, weights, inspect)
+OTHER_COMMANDS: tuple[Command, ...] = (init, plan, recipe, sample, compare, study, weights, inspect)
 DATA_COMMANDS: tuple[Command, ...] = (data_check, data_describe, data_dedup, data_mine, data_build)  # of `tdro data`
 
 

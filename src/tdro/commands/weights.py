@@ -15,7 +15,9 @@ TRAINERS = ("sentence-transformers", "ms-swift", "flagembedding")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", metavar="FILE", help='a weights file, or "paper"')
+    parser.add_argument(
+        "file", metavar="FILE", help='a file of weights, or "paper" for those that the paper\'s authors released'
+    )
     mixture = parser.add_mutually_exclusive_group()
     mixture.add_argument(
         "--mixture", metavar="NAME", help="show what fine-tuning samples by, such as top-70^0.5 (default: the weights)"

@@ -1,5 +1,7 @@
 """Evaluation: scores models on test sets (``scoring/``), then compares them (``compare/``).
 
+claimed_folder.py   Notes which model the results in a folder are of, so that a folder never holds the results of two
+                    models.
 evaluate_models.py  Evaluates any models on benchmarks: ``tdro evaluate MODEL… --on NAME…``.
 intervals.py        95 % intervals of a difference between two models: over other queries, and over other queries and
                     seeds.

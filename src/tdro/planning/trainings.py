@@ -52,7 +52,8 @@ class PlannedTraining:
     Attributes:
         stage: ``reference`` (for cross-fitting ``reference-2`` too), ``weights``, ``gain``, or the
             name of a fine-tuning group.
-        mixture: of a fine-tuning; empty for the others.
+        mixture: of a fine-tuning, such as ``top-70``, or ``uniform-1.5x`` where uniform is trained longer; empty for
+            the others.
         times: how many they are.
         base: the model that is trained.
         settings: steps, batch and so on.
@@ -99,14 +100,14 @@ def planned_trainings(recipe: Recipe, sizes: Mapping[str, int], weights: Learned
     return trainings + [
         PlannedTraining(
             group.name,
-            mixture,
+            model,
             len(group.seeds),
             recipe.base_of(group),
-            group,
-            _finetuning(group, mixture, sizes, weights),
+            settings,
+            _finetuning(settings, mixture, sizes, weights),
         )
         for group in recipe.finetune
-        for mixture in group.mixtures
+        for model, mixture, settings in group.trainings()
     ]
 
 

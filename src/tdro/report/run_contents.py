@@ -21,7 +21,7 @@ from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.files import read_json, read_jsonl
 from tdro.mixture_name import known_mixture
-from tdro.recipe.names import mixture_and_seed, model_name
+from tdro.recipe.names import longer_uniform, mixture_and_seed, model_name
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.weights import TaskWeights
 
@@ -183,11 +183,16 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
     return {
         str(nested(group, "name")): {
             model_name(mixture, seed)
-            for mixture in nested(group, "mixtures") or ()
+            for mixture in [*(nested(group, "mixtures") or ()), *map(longer_uniform, _longer(group))]
             for seed in nested(group, "seeds") or ()
         }
         for group in groups
     }
+
+
+def _longer(group: Any) -> list[float]:
+    """How many times the group's steps uniform is trained for besides."""
+    return [number for times in nested(group, "uniform_longer") or () if (number := as_number(times)) > 1]
 
 
 def _object(path: Path) -> dict[str, Any] | None:

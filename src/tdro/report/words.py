@@ -10,6 +10,7 @@ from typing import Any
 
 from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed
 from tdro.mixture_name import known_mixture
+from tdro.recipe.names import times_longer
 
 
 def percent(value: Any) -> str:
@@ -52,6 +53,8 @@ def duration(seconds: Any) -> str:
 def mixture_in_words(mixture: str) -> str:
     """What a mixture does, in a few words; empty for a name that is not tdro's."""
     known = known_mixture(mixture)
+    if (times := times_longer(mixture)) is not None:
+        return f"every task equally often, for {times:g} times the steps"
     if known is None:
         return {
             "untrained": "the base model before any training",

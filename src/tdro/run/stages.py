@@ -40,7 +40,7 @@ from tdro.weights import TaskWeights
 # what stage 1 keeps in any case. ``merge`` is an input only where there are adapters, see Stages.finetune.
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
-    *("load", "name", "base", "mixtures", "seeds", "untrained"),
+    *("load", "name", "base", "mixtures", "seeds", "uniform_longer", "untrained"),
     *("alpha", "merge"),
 }
 
@@ -113,7 +113,7 @@ class Stages:
 
     def finetune_names(self, group: Finetune) -> list[str]:
         """The names of :meth:`finetune`; no data are read for them."""
-        return [_model_path(group, mixture, seed) for mixture in group.mixtures for seed in group.seeds]
+        return [_model_path(group, model, seed) for model, _, _ in group.trainings() for seed in group.seeds]
 
     def finetune(self, group: Finetune, learned: LearnedWeights) -> Iterator[Stage]:
         """Stage 2: the group's base fine-tuned by each mixture and seed.
@@ -127,18 +127,18 @@ class Stages:
         group = group.model_copy(update={"base": base.settings})
         # Without adapters, or where they are merged in any case, ``merge`` changes nothing.
         merge = group.merge and models.saving(base, merge=False).adapter_base is not None
-        for mixture in group.mixtures:
-            shares = capped(learned.transfer(mixture, data.sizes), data.sizes, group)
+        for model, mixture, settings in group.trainings():
+            shares = capped(learned.transfer(mixture, data.sizes), data.sizes, settings)
             factors = _loss_factors(learned.alpha, names) if mixture == "loss-reweight" and learned.alpha else None
             for seed in group.seeds:
-                name = _model_path(group, mixture, seed)
-                title = f"{group.name} {mixture} seed {seed}"
+                name = _model_path(group, model, seed)
+                title = f"{group.name} {model} seed {seed}"
                 job = FinetuneJob(
-                    *(title, mixture, shares.on(names), group, seed, group.draw),
+                    *(title, model, shares.on(names), settings, seed, group.draw),
                     hard_negatives_only=tuple(data.facts.hard_negatives_only),
                     factors=factors,
                 )
-                inputs = self._inputs(base, group, seed)
+                inputs = self._inputs(base, settings, seed)
                 inputs["weights"] = dict(zip(names, job.weights.tolist(), strict=True))
                 if factors is not None:
                     inputs["gradient_factors"] = factors.tolist()
@@ -179,7 +179,8 @@ class Stages:
                 raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
         for group in recipe.finetune:
             self.workspace.models.base(recipe.base_of(group))
-            capped(TaskWeights.uniform(facts.names), data.sizes, group)  # any choice of tasks has fewer rows than all
+            for _, _, longer in group.trainings():  # any choice of tasks has fewer rows than all
+                capped(TaskWeights.uniform(facts.names), data.sizes, longer)
 
     def _inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
         """What the result of a training depends on, under the recipe's names."""
@@ -283,9 +284,9 @@ def _made_from(file: Path, key: str) -> Callable[[], bool]:
     return lambda: file.exists() and TaskWeights.load(file).provenance.get("inputs") == key
 
 
-def _model_path(group: Finetune, mixture: str, seed: int) -> str:
+def _model_path(group: Finetune, model: str, seed: int) -> str:
     """A fine-tuned model's folder in the run's folder, which is the name of its stage too."""
-    return f"models/{group.name}/{model_name(mixture, seed)}"
+    return f"models/{group.name}/{model_name(model, seed)}"
 
 
 def _loss_factors(weights: TaskWeights, names: Sequence[str]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
+from tdro.evaluation.compare.uniform_longer import steps_cell
 from tdro.evaluation.compare.verdict import SIGNIFICANT, seeds_phrase, verdict
 from tdro.evaluation.leaks.find_leaks import leak_counts, leaks_line
 from tdro.evaluation.significance import least_p
@@ -47,6 +48,7 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> str:
         ],
         _overview(comparison, width),
         _variances(comparison, width),
+        _uniform_longer(comparison, width),
         details or _by_test(comparison, width),
         _legend(comparison, bool(details)),
         _leaks(comparison, width),
@@ -162,6 +164,21 @@ def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
     if needed:
         lines += textwrap.wrap(f"To show differences of these sizes takes: {', '.join(needed)}.", width)
     return lines
+
+
+def _uniform_longer(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """How many times the steps uniform needs for what each mixture reaches, if uniform was trained longer."""
+    found = [(row["mixture"], row["uniform_steps"]) for row in comparison["rows"] if row["uniform_steps"]]
+    if not found:
+        return []
+    measure, longer = comparison["measure"], comparison["uniform_longer"]
+    trained = ", ".join(f"{each['times']:g} times {_points(each[measure])}" for each in longer)
+    pairs = min(steps["pairs"] for _, steps in found)
+    over = f"over queries and {pairs} pairs of seeds" if pairs > 1 else "over queries"
+    text = f"Uniform with more steps: {trained}. So for what each mixture reaches, uniform needs this many times the "
+    lines = textwrap.wrap(f"{text}steps (interpolated; 95 % interval {over}):", width)
+    cells = [[_cut(name, 30), steps_cell(steps)] for name, steps in found]
+    return lines + terminal_table(["", "times the steps"], cells, left=["times the steps"]).splitlines()
 
 
 def _over_both(row: Mapping[str, Any], versus: Mapping[str, Any]) -> str:
