@@ -14,6 +14,7 @@ from tdro.recipe import rules
 from tdro.recipe.messages import wrong
 from tdro.recipe.names import longer_uniform
 from tdro.recipe.section import Name, Section, Seed, Several
+from tdro.recipe.target_section import Target
 
 TimesLonger = Annotated[float, Field(gt=1, le=10), AfterValidator(rules.check_times_longer)]
 MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
@@ -239,6 +240,10 @@ class Gain(Section):
     )
     steps: int | None = Field(
         default=None, ge=1, description="optimizer steps of the proxy, without the trials (null: those of reference)"
+    )
+    target: Target | None = Field(
+        default=None,
+        description="what the gain is measured on (null: the held-out rows of every task, equally): see `gain.target`",
     )
 
     def training(self, reference: Training) -> Training:

@@ -12,6 +12,7 @@ from tdro.evaluation.compare.readable_numbers import as_number, nested, plural, 
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.uniform_longer import steps_cell, steps_in_words
 from tdro.evaluation.compare.verdict import says_seeds_needed, seeds_phrase, significant, verdict
+from tdro.evaluation.judged import judged_by_line
 from tdro.recipe.names import BASELINES, in_order, times_longer
 from tdro.report import charts
 from tdro.report.run_contents import RunContents
@@ -43,6 +44,7 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
         "word": word,
         "sentence": sentence,
         "more": _more(rows, challengers, selection),
+        "judged_by": judged_by_line(looked_at) if (looked_at := comparison.get("looked_at")) else "",
         "setting": _setting(run, comparison, tests),
         "table": table,
         "has_spread": any(math.isfinite(value) for row in table for value in row["spread"]),
@@ -52,7 +54,7 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
         "uniform_steps": _uniform_steps(rows, challengers),
         "challengers": challengers,
         "beside": [name for name in BASELINES if name in rows],
-        "tests": _tests(rows, tests, challengers),
+        "tests": _tests(rows, tests, challengers, nested(comparison, "looked_at", "tests") or {}),
         "n_tests": len(tests),
     }
 
@@ -215,8 +217,12 @@ def _test_forest(row: Any, tests: list[dict[str, Any]]) -> dict[str, Any] | None
     return {"lines": lines, "axis": _axis(domain)}
 
 
-def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[str]) -> list[dict[str, Any]]:
+def _tests(
+    rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[str], looked_at: dict[str, Any]
+) -> list[dict[str, Any]]:
     """The rows of the table over test sets, trained tasks first.
+
+    ``looked_at`` has how many queries of a test set were left out, because weights were learned on them.
 
     A challenger's cell has its difference from uniform, the p-value after Holm's correction, and whether that is below
     0.05.
@@ -235,6 +241,7 @@ def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[
                 "name": name,
                 "trained": bool(test.get("trained")),
                 "queries": test.get("queries"),
+                "looked_at": looked_at.get(name, 0),
                 "cells": cells,
                 "beside": beside,
             }

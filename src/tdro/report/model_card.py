@@ -22,8 +22,10 @@ from tdro.errors import UserError
 from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed, nested, plural, points
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.verdict import verdict
+from tdro.evaluation.judged import judged_by_line, without
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
+from tdro.gain.target import TARGET, read_looked_at
 from tdro.mixture_name import known_mixture
 from tdro.recipe.names import model_name, times_longer
 from tdro.report import words
@@ -200,6 +202,8 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
     if known.get("method") == "gain":
         how = f"{known.get('steps')} steps, {known.get('rounds')} rounds, seed {known.get('seed')}"
         origin = f"Learned by this run by transfer gain, which measures which task helps which ({how})."
+        if parts := known.get("target"):
+            origin += f" They are towards a target: {', '.join(f'`{part}`' for part in parts)}."
     elif loaded == "paper":
         origin = "Not learned here: the weights that the paper's authors released."
     elif loaded:
@@ -235,13 +239,21 @@ def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[
     if comparison is None:
         return None
     results = folder.parents[2] / "evaluation" / training.group
+    looked_at = read_looked_at(folder.parents[2] / TARGET) if comparison.get("looked_at") else {}
+
+    def judged(content: dict[str, Any]) -> dict[str, Any]:
+        """The results without the queries that the comparison left out."""
+        hit = looked_at.get(str(content.get("data")))
+        return without(content, set(hit.queries)) if hit else content
+
     uniform = model_name("uniform", training.seed)
     models = [name for name in dict.fromkeys([folder.name, uniform, "untrained"]) if (results / name).is_dir()]
     tests = []
     for test in comparison["tests"]:
         paths = [results / model / f"{test['name']}.json" for model in models]
         if all(path.is_file() for path in paths):
-            tests.append({**test, "scores": [read_json(path)["mean"] for path in paths]})
+            contents = [judged(read_json(path)) for path in paths]
+            tests.append({**test, "scores": [content["mean"] for content in contents]})
     if not tests or folder.name not in models:
         return None
     columns = {uniform: "uniform", folder.name: "this model"}
@@ -255,6 +267,7 @@ def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[
         "tests": tests,
         "mean": mean,
         "verdict": _verdict(comparison, training.mixture),
+        "judged_by": judged_by_line(comparison["looked_at"]) if looked_at else "",
     }
 
 

@@ -82,7 +82,9 @@ def page_contents(run: RunContents) -> dict[str, Any]:
         "run": run,
         "recipe": _recipe(run.recipe),
         "selection": selection,
-        "summary": words.headline([group["word"] for group in groups], selection),
+        "summary": words.headline(
+            [group["word"] for group in groups], selection, any(group["judged_by"] for group in groups)
+        ),
         "groups": groups,
         "gain": gain_view(run),
         "leaks": leaks_view(run),

@@ -75,11 +75,16 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class MeasuredGain:
-    """What transfer gain has measured: (R, k, k) gains and (R, k) weights of R rounds and k tasks."""
+    """What transfer gain has measured: (R, k, columns) gains and (R, k) weights of R rounds and k tasks.
+
+    The columns are the tasks; with a target they are its parts, and ``shares`` (columns,) says how much each counts.
+    """
 
     names: list[str]
     matrices: np.ndarray
     alphas: np.ndarray
+    helped: list[str]
+    shares: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -244,12 +249,17 @@ def _gain(path: Path) -> MeasuredGain | None:
     try:
         names = [str(name) for name in content["names"]]
         matrices, alphas = (np.array(content[key], dtype=float) for key in ("matrices", "alphas"))
+        target = content.get("target")
+        helped = [str(name) for name in target["names"]] if target else names
+        shares = np.array(target["shares"], dtype=float) if target else None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: no names, matrices and alphas in it; run `tdro learn --force` again") from error
     rounds, k = len(alphas), len(names)
-    if not rounds or not k or alphas.shape != (rounds, k) or matrices.shape != (rounds, k, k):
+    if not rounds or not k or alphas.shape != (rounds, k) or matrices.shape != (rounds, k, len(helped)):
         raise UserError(f"{path}: matrices of another shape than {k} tasks have; run `tdro learn --force` again")
-    return MeasuredGain(names, matrices, alphas)
+    if shares is not None and shares.shape != (len(helped),):
+        raise UserError(f"{path}: not one share for each part of the target; run `tdro learn --force` again")
+    return MeasuredGain(names, matrices, alphas, helped, shares)
 
 
 def _trainings(folder: Path) -> list[TrainedModel]:

@@ -22,8 +22,9 @@ from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
-from tdro.gain.stage import GainStage, learn_gain
+from tdro.gain.target import LookedAt
 from tdro.machine import wait_for_everyone
+from tdro.mixture_name import parse_mixture
 from tdro.models.saving import ADAPTER, merge_saved
 from tdro.planning.trainings import capped
 from tdro.recipe.names import model_name
@@ -31,6 +32,7 @@ from tdro.recipe.schema import Recipe
 from tdro.recipe.training_sections import Finetune, Training
 from tdro.run.base_models import BaseModel
 from tdro.run.folder import Stage
+from tdro.run.learn_gain import learn_gain_of
 from tdro.run.workspace import Workspace
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.weights import TaskWeights
@@ -104,12 +106,17 @@ class Stages:
         """Transfer gain."""
         recipe, base = self.recipe, self.workspace.models.base(self.recipe.base)
         training = recipe.gain.training(recipe.reference)
-        settings = recipe.gain.model_dump(mode="json", exclude={"steps"})  # they stand in those of the training
+        # The steps stand in those of the training, and a target by its content.
+        settings = recipe.gain.model_dump(mode="json", exclude={"steps", "target"})
         inputs = self._inputs(base, training, recipe.seed) | {"gain": settings}
+        if (target := self.workspace.target) is not None:
+            inputs["target"] = target.inputs
         key = fingerprint(inputs)
-        return Stage(
-            "weights/gain", inputs, lambda: self._learn_gain(base, training, key), _made_from(self.path / GAIN, key)
-        )
+
+        def learn() -> None:
+            learn_gain_of(recipe, self.workspace, base, self.path, key)
+
+        return Stage("weights/gain", inputs, learn, _made_from(self.path / GAIN, key))
 
     def finetune_names(self, group: Finetune) -> list[str]:
         """The names of :meth:`finetune`; no data are read for them."""
@@ -162,15 +169,25 @@ class Stages:
             for test in self.workspace.data.tests
         }
         inputs = {"models": dict(models), "tests": tests, "settings": dict(settings)}
+        if looked_at := self.looked_at(group):
+            inputs["looked_at"] = {data: fingerprint(each.queries) for data, each in looked_at.items()}
         return Stage(f"evaluation/{group.name}", inputs, make=lambda: None)
+
+    def looked_at(self, group: Finetune) -> dict[str, LookedAt]:
+        """The test queries that weights of the group's mixtures are learned on, by the checksum of their test set."""
+        target = self.workspace.target
+        by_gain = any(parse_mixture(mixture).uses_gain for mixture in group.mixtures)
+        return target.looked_at if target is not None and by_gain else {}
 
     def check(self) -> None:
         """Raise :class:`UserError` now for what would otherwise end a training when its turn comes.
 
-        Every row must have a negative or get one by mining, every base must be there, and a group's cap on epochs
-        must leave enough rows.
+        Every row must have a negative or get one by mining, every base must be there, a group's cap on epochs must
+        leave enough rows, and a target enough queries to learn from and to judge by.
         """
         data, recipe = self.workspace.data, self.recipe
+        if self.workspace.target is not None:
+            self.workspace.target.check()
         data.check_negatives()
         facts = data.facts
         for title, settings in [("reference", recipe.reference), *((f"models/{g.name}", g) for g in recipe.finetune)]:
@@ -238,30 +255,6 @@ class Stages:
             "inputs": key,
         }
         learn_weights(stage, self.path, provenance)
-
-    def _learn_gain(self, base: BaseModel, training: Training, key: str) -> None:
-        recipe, workspace = self.recipe, self.workspace
-        stage = GainStage(
-            settings=recipe.gain,
-            training=training,
-            seed=recipe.seed,
-            data=workspace.tokens(base),
-            hard_negatives_only=tuple(workspace.data.facts.hard_negatives_only),
-            load_proxy=workspace.models.loader(base, dropout=False),
-            machine=workspace.machine,
-        )
-        provenance = {
-            "method": "gain",
-            "recipe": recipe.name,
-            "seed": recipe.seed,
-            "steps": training.steps,
-            "rounds": recipe.gain.rounds,
-            "base": base.fingerprint,
-            "mixture": workspace.data.inputs["mixture"],
-            "size": dict(workspace.data.sizes),
-            "inputs": key,
-        }
-        learn_gain(stage, (self.path / GAIN).parent, provenance)
 
     def _save(self, weights: TaskWeights) -> None:
         if self.workspace.machine.main:

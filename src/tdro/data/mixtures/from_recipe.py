@@ -12,7 +12,7 @@ from tdro.data.task import Mixture, Task, TestSet
 from tdro.terminal_table import terminal_table
 
 if TYPE_CHECKING:
-    from tdro.recipe.data_sections import Data, Source
+    from tdro.recipe.data_sections import Data, Source, TestFolder
 
 
 def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> dict[str, BuiltTask]:
@@ -76,13 +76,14 @@ def source_tests(data: Data) -> list[TestSet]:
     A test set without an instruction takes that of the task it belongs to, even if this run does not train the task.
     The same goes for whether it is symmetric.
     """
+    return [as_test_set(name, test, data) for name, test in (data.test_sets or {}).items()]
+
+
+def as_test_set(name: str, test: TestFolder, data: Data) -> TestSet:
+    """A folder that the recipe names as a test set; see :func:`source_tests`."""
     trained = set(data.sources or {}) if data.tasks is None else set(data.tasks)
-    tests = []
-    for name, test in (data.test_sets or {}).items():
-        own = (data.sources or {}).get(test.task or "")
-        instruction = test.instruction if test.instruction is not None else own.instruction if own else ""
-        symmetric = test.symmetric if test.symmetric is not None else bool(own and own.symmetric)
-        folder = str(Path(test.folder).expanduser())
-        task = test.task if test.task in trained else ""
-        tests.append(TestSet(name, folder, task or "", instruction, symmetric))
-    return tests
+    own = (data.sources or {}).get(test.task or "")
+    instruction = test.instruction if test.instruction is not None else own.instruction if own else ""
+    symmetric = test.symmetric if test.symmetric is not None else bool(own and own.symmetric)
+    task = test.task if test.task in trained else ""
+    return TestSet(name, str(Path(test.folder).expanduser()), task or "", instruction, symmetric)

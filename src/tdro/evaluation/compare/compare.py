@@ -22,6 +22,7 @@ from tdro.evaluation.compare.examples import find_examples
 from tdro.evaluation.compare.same_model import same_model
 from tdro.evaluation.compare.uniform_longer import uniform_steps
 from tdro.evaluation.intervals import query_error, seed_spread
+from tdro.evaluation.judged import on_judging_queries
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
 from tdro.recipe.names import mixture_rank, times_longer
@@ -50,14 +51,16 @@ def compare(
         permutations: how many sign flips, see :func:`tdro.evaluation.significance.paired`.
 
     Returns:
-        As :func:`compare_models`.
+        As :func:`compare_models`; if test queries were left out, ``looked_at`` says which, see
+        :func:`tdro.evaluation.judged.on_judging_queries`.
 
     Raises:
-        UserError: as :func:`tdro.evaluation.results.read_group`.
+        UserError: as :func:`tdro.evaluation.results.read_group`, or nothing is left to judge by.
     """
-    found = read_group(folder, models, test_sets)
+    found, looked_at = on_judging_queries(read_group(folder, models, test_sets))
     baselines = {model.name: baseline for model in found if baseline in (other.name for other in found)}
-    return compare_models(found, group, baselines, permutations=permutations)
+    comparison = compare_models(found, group, baselines, permutations=permutations)
+    return comparison | ({"looked_at": looked_at} if looked_at else {})
 
 
 def compare_places(
@@ -73,8 +76,8 @@ def compare_places(
             :func:`tdro.evaluation.compare.examples.find_examples`.
 
     Returns:
-        As :func:`compare_models`, with three more keys: ``left_out`` (test sets that not all models were evaluated
-        on), ``examples``, and ``leaks``: the content of each ``leaks.json`` of these models (see
+        As :func:`compare`, with three more keys: ``left_out`` (test sets that not all models were evaluated on),
+        ``examples``, and ``leaks``: the content of each ``leaks.json`` of these models (see
         :func:`tdro.evaluation.leaks.find_leaks.look_for_leaks`), with its ``file`` and the ``models`` that it is about;
         null if there is no such file.
 
@@ -82,10 +85,13 @@ def compare_places(
         UserError: as the functions named here.
     """
     models, left_out = on_common_tests(read_places(places))
+    models, looked_at = on_judging_queries(models)
     titles = list(dict.fromkeys(Path(place).resolve().name for place in places))
     title = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
     comparison = compare_models(models, title, find_baselines(models, baseline), measure)
     comparison["left_out"] = left_out
+    if looked_at:
+        comparison["looked_at"] = looked_at
     comparison["leaks"] = _leaks(models)
     comparison["examples"] = find_examples(models, comparison, examples) if examples else []
     return comparison

@@ -14,6 +14,7 @@ from typing import Any
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.uniform_longer import steps_cell
 from tdro.evaluation.compare.verdict import SIGNIFICANT, seeds_phrase, verdict
+from tdro.evaluation.judged import judged_by_line
 from tdro.evaluation.leaks.find_leaks import leak_counts, leaks_line
 from tdro.evaluation.significance import least_p
 from tdro.terminal_table import terminal_table
@@ -42,6 +43,7 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> str:
     blocks = [
         [
             f"{comparison['group']}: {sets}{known}, {queries:,} queries",
+            *_looked_at(comparison, width),
             *_verdict(comparison, width),
             *(line for sentence in same_model_sentences(comparison["rows"]) for line in textwrap.wrap(sentence, width)),
             *_left_out(comparison, width),
@@ -106,6 +108,10 @@ def _verdict(comparison: Mapping[str, Any], width: int) -> list[str]:
         *(len(comparison["tests"]), best["baseline"], measure_label(measure)),
     )
     return textwrap.wrap(f"{first} {word}: {sentence}", width, break_long_words=False, break_on_hyphens=False)
+
+
+def _looked_at(comparison: Mapping[str, Any], width: int) -> list[str]:
+    return textwrap.wrap(judged_by_line(found), width) if (found := comparison.get("looked_at")) else []
 
 
 def _left_out(comparison: Mapping[str, Any], width: int) -> list[str]:
