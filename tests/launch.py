@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SECONDS = 240
+SECONDS = 600
 FAULTS = {"PYTHONFAULTHANDLER": "1"}  # Python prints its stacks when it is aborted
 
 

@@ -1,4 +1,4 @@
-"""DDP and FSDP on two gloo ranks, started as users start them: the same model as one process, whole on disk."""
+"""DDP and FSDP on two gloo ranks, set up as users set them up: the same model as one process, whole on disk."""
 
 import re
 import subprocess

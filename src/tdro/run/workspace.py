@@ -46,8 +46,8 @@ class Workspace:
             settings, index = self.recipe.data, self.data.index
             with in_turn(self.machine):
                 queries, passages = (
-                    kept_tokens(model, texts, longest, self.folder / "tokens", content=texts.digest, what=what)
-                    for texts, longest, what in (
+                    kept_tokens(model, texts, longest, self.folder / "tokens", content=texts.digest, texts_name=name)
+                    for texts, longest, name in (
                         (index.queries, settings.query_tokens, "queries"),
                         (index.passages, settings.passage_tokens, "passages"),
                     )

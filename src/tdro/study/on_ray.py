@@ -7,6 +7,7 @@ pieces-not-trials.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ class OnRay:
                 address=self.address,
                 ignore_reinit_error=True,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 runtime_env={"env_vars": environment},
             )
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tdro.console import progress_bar
 from tdro.data.neardup.same_words import Difference, difference, is_function_word, is_slip
-from tdro.data.neardup.shared_keys import EPSILON, bags, meeting
+from tdro.data.neardup.shared_keys import EPSILON, bags, candidate_pairs
 from tdro.data.neardup.words import HashedTexts, Hashes, Ints, hash_each, hash_words, words_of
 
 THRESHOLD = 0.9  # one slip in ten letters
@@ -102,7 +102,7 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, t
     first = same[: len(texts)]
     second = first if others is None else same[len(texts) :]
     distinct = _is_among(first, len(together)), _is_among(second, len(together))
-    one, other = meeting(hashed, threshold, *distinct)
+    one, other = candidate_pairs(hashed, threshold, *distinct)
     if others is None:  # each pair once, the smaller place first
         pair_numbers = np.unique(np.minimum(one, other) * len(together) + np.maximum(one, other))
         one, other = np.divmod(pair_numbers, max(len(together), 1))

@@ -95,7 +95,7 @@ def make_keys(hashed: HashedTexts, threshold: float) -> Keys:
     return Keys(np.concatenate(keys), np.concatenate(owners))
 
 
-def meeting(
+def candidate_pairs(
     hashed: HashedTexts, threshold: float, first: NDArray[np.bool_], second: NDArray[np.bool_]
 ) -> tuple[Ints, Ints]:
     """The pairs of one of the first texts and one of the second texts that may be near-duplicates.
@@ -128,7 +128,7 @@ def meeting(
         times = many[part]
         offset = np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
         one, other = np.repeat(owners[part], times), other_owners[np.repeat(start[part], times) + offset]
-        kept = _close(hashed, one, other, threshold)
+        kept = _may_be_similar(hashed, one, other, threshold)
         found.append(_closest(hashed, one[kept].astype(np.int64), other[kept]))
     return np.divmod(np.unique(np.concatenate(found)), max(len(first), 1))
 
@@ -156,7 +156,7 @@ def _slots(keys: Hashes, shift: int) -> Ints:
     return ((keys >> np.uint64(shift)) & np.uint64((1 << 22) - 1)).astype(np.int64)
 
 
-def _close(hashed: HashedTexts, one: Owners, other: Owners, threshold: float) -> Ints:
+def _may_be_similar(hashed: HashedTexts, one: Owners, other: Owners, threshold: float) -> Ints:
     """Which pairs can be as similar as the threshold asks for, judged by their letters' parities.
 
     An edit turns at most two bits of the parity over. It never makes another Han character of one.

@@ -42,17 +42,17 @@ class NumberedTexts:
     digest: str
 
 
-def numbered(columns: Sequence[TextColumn], what: str = "texts") -> NumberedTexts:
+def numbered(columns: Sequence[TextColumn], texts_name: str = "texts") -> NumberedTexts:
     """Number the texts of the columns.
 
     Args:
         columns: at most 134 M distinct texts together, which is what Arrow's dictionary of hashes holds.
-        what: names the texts in the progress bar.
+        texts_name: names the texts in the progress bar.
     """
     counts = [len(column) for column in columns]
     hashes = np.empty((sum(counts), _HASH_BYTES), dtype=np.uint8)
     done = 0
-    with progress_bar(title=f"numbering {what}", total=len(hashes), unit=" texts", unit_scale=True) as bar:
+    with progress_bar(title=f"numbering {texts_name}", total=len(hashes), unit=" texts", unit_scale=True) as bar:
         for part, prompt in _parts(columns):
             hashes[done : done + len(part)] = _hashes(part, prompt)
             done += len(part)

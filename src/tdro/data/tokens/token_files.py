@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.data.tokens.stored_texts import AnyTexts, StoredTexts
-from tdro.data.tokens.tokenize import Tokens, kind_of, row_lengths, tokenized, tokenizer_state
+from tdro.data.tokens.tokenize import Tokens, row_lengths, token_format, tokenized, tokenizer_state
 from tdro.errors import UserError
 from tdro.files import fingerprint, make_once, read_json, write_json
 
@@ -33,7 +33,7 @@ def kept_tokens(
     folder: Path,
     *,
     content: str,
-    what: str = "texts",
+    texts_name: str = "texts",
 ) -> Tokens:
     """The tokens of texts, memory-mapped from ``folder``. If they are not there yet, they are made first.
 
@@ -44,15 +44,15 @@ def kept_tokens(
         folder: may hold the tokens of any number of texts. Each gets its own folder in it, named after a fingerprint of
             the tokenizer, the texts and where they are cut.
         content: a digest of the texts in their order. Equal digests mean equal texts.
-        what: names the texts in the progress bar and in errors.
+        texts_name: names the texts in the progress bar and in errors.
 
     Raises:
         UserError: the folder cannot be written or read, or a prompt leaves nothing of the texts.
     """
-    rows = row_lengths(model, texts, max_tokens, what)
+    rows = row_lengths(model, texts, max_tokens, texts_name)
     key = [FORMAT, tokenizer_state(model), content, *_cuts(texts, rows)]
     place = Path(folder) / fingerprint(key)
-    make_once(place / "tokens.json", lambda: _write(model, texts, rows, place, what))
+    make_once(place / "tokens.json", lambda: _write(model, texts, rows, place, texts_name))
     try:
         return _open(place)
     except (OSError, ValueError, KeyError) as error:
@@ -70,17 +70,17 @@ def _cuts(texts: AnyTexts, rows: Mapping[str, int]) -> list[object]:
     return [[[prompt, rows[prompt]] for prompt in texts.prompts]]
 
 
-def _write(model: SentenceTransformer, texts: AnyTexts, rows: Mapping[str, int], place: Path, what: str) -> None:
+def _write(model: SentenceTransformer, texts: AnyTexts, rows: Mapping[str, int], place: Path, texts_name: str) -> None:
     """Tokenize the texts that are not on disk yet, and append them to the files."""
-    kind = kind_of(model)
+    ids_format = token_format(model)
     with (place / "ids.raw").open("ab") as ids_file, (place / "starts.raw").open("ab") as starts_file:
-        done, end = _written(place, ids_file, starts_file, kind.dtype)
-        for ids, lengths in tokenized(model, texts, rows, kind, what, done):
+        done, end = _written(place, ids_file, starts_file, ids_format.dtype)
+        for ids, lengths in tokenized(model, texts, rows, ids_format, texts_name, done):
             # First the ids, then the starts that point to them: so every start on disk is right.
             _append(ids_file, ids)
             _append(starts_file, end + np.cumsum(lengths, dtype=np.int64))
             end += len(ids)
-    about = {"format": FORMAT, "texts": len(texts), "dtype": kind.dtype.name, "padding": kind.padding}
+    about = {"format": FORMAT, "texts": len(texts), "dtype": ids_format.dtype.name, "padding": ids_format.padding}
     write_json(place / "tokens.json", about)
 
 

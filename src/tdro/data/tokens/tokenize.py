@@ -82,7 +82,7 @@ class Tokens:
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def tokenize(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, what: str = "texts") -> Tokens:
+def tokenize(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, texts_name: str = "texts") -> Tokens:
     """Tokenize texts with the model's own preprocessing.
 
     An empty text has no tokens if the model has no special tokens. It is kept so, and its embedding is zero.
@@ -91,20 +91,24 @@ def tokenize(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, what:
         model: its tokenizer is used.
         texts: plain strings, or :class:`StoredTexts`, which know their prompts.
         max_tokens: the most tokens of a text, special tokens included; the prompts of :class:`StoredTexts` come on top.
-        what: names the texts in the progress bar and in errors.
+        texts_name: names the texts in the progress bar and in errors.
 
     Raises:
         UserError: a prompt leaves nothing of the texts.
     """
-    kind = kind_of(model)
-    pieces, lengths = [np.zeros(0, dtype=kind.dtype)], [np.zeros(1, dtype=np.int64)]
-    for ids, of_text in tokenized(model, texts, row_lengths(model, texts, max_tokens, what), kind, what):
+    ids_format = token_format(model)
+    pieces, lengths = [np.zeros(0, dtype=ids_format.dtype)], [np.zeros(1, dtype=np.int64)]
+    for ids, of_text in tokenized(
+        model, texts, row_lengths(model, texts, max_tokens, texts_name), ids_format, texts_name
+    ):
         pieces.append(ids)
         lengths.append(of_text)
-    return Tokens(np.concatenate(pieces), np.cumsum(np.concatenate(lengths)), kind.padding)
+    return Tokens(np.concatenate(pieces), np.cumsum(np.concatenate(lengths)), ids_format.padding)
 
 
-def row_lengths(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, what: str = "texts") -> dict[str, int]:
+def row_lengths(
+    model: SentenceTransformer, texts: AnyTexts, max_tokens: int, texts_name: str = "texts"
+) -> dict[str, int]:
     """Where rows of tokens are cut, for each prompt that they begin with.
 
     That is after the prompt and ``max_tokens`` of the text, or where the model stops reading. Example: with 20 tokens,
@@ -119,43 +123,43 @@ def row_lengths(model: SentenceTransformer, texts: AnyTexts, max_tokens: int, wh
         return {"": within(max_tokens, longest) or max_tokens}
     bare, *before = (len(ids) for ids in encoder_of(model)(["", *prompts], None))
     return {
-        prompt: row_length(max_tokens, tokens - bare, bare, longest, f"{what} after {prompt!r}")
+        prompt: row_length(max_tokens, tokens - bare, bare, longest, f"{texts_name} after {prompt!r}")
         for prompt, tokens in zip(prompts, before, strict=True)
     }
 
 
 def encoder_of(model: SentenceTransformer) -> Encode:
     """A function from texts to their token ids, special tokens included. Its second argument is where they are cut."""
-    kind = kind_of(model)
+    ids_format = token_format(model)
 
     def encode(texts: list[str], max_tokens: int | None) -> list[list[int]]:
-        found = tokenized(model, texts, {"": max_tokens or _WHOLE}, kind, "texts")
+        found = tokenized(model, texts, {"": max_tokens or _WHOLE}, ids_format, "texts")
         return [part.tolist() for ids, lengths in found for part in np.split(ids, np.cumsum(lengths)[:-1])]
 
     return encode
 
 
 @dataclass(frozen=True)
-class TokenKind:
+class TokenFormat:
     """How a model's token ids are stored: their integer type, and the id that fills shorter rows up (None: static)."""
 
     dtype: np.dtype
     padding: int | None
 
 
-def kind_of(model: SentenceTransformer) -> TokenKind:
+def token_format(model: SentenceTransformer) -> TokenFormat:
     """How the ids of a model's tokens are stored: as uint16 if all fit into it, else as int32."""
     largest = max(model.tokenizer.get_vocab().values(), default=0)
     dtype = np.dtype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.int32)
-    return TokenKind(dtype, None if _is_bag(model) else int(model.tokenizer.pad_token_id))
+    return TokenFormat(dtype, None if _is_bag(model) else int(model.tokenizer.pad_token_id))
 
 
 def tokenized(
     model: SentenceTransformer,
     texts: AnyTexts,
     rows: Mapping[str, int],
-    kind: TokenKind,
-    what: str,
+    ids_format: TokenFormat,
+    texts_name: str,
     first: int = 0,
 ) -> Iterator[tuple[NDArray, NDArray[np.int64]]]:
     """Tokenize texts, some thousands at a time.
@@ -164,20 +168,20 @@ def tokenized(
         model: its tokenizer is used.
         texts: all texts.
         rows: where rows are cut, for each prompt: see :func:`row_lengths`.
-        kind: how the model's ids are stored.
-        what: names the texts in the progress bar.
+        ids_format: how the model's ids are stored.
+        texts_name: names the texts in the progress bar.
         first: the number of the text to begin with.
 
     Yields:
         The token ids of the next texts, end to end, and how many each of these texts has.
     """
-    kept_length, bag = model.max_seq_length, kind.padding is None
+    kept_length, bag = model.max_seq_length, ids_format.padding is None
     try:
-        with progress_bar(title=f"tokenizing {what}", total=len(texts), initial=first, unit=" texts") as bar:
+        with progress_bar(title=f"tokenizing {texts_name}", total=len(texts), initial=first, unit=" texts") as bar:
             for start in range(first, len(texts), _TEXTS_AT_ONCE):
                 for prompt, part in _by_prompt(texts, slice(start, start + _TEXTS_AT_ONCE)):
                     ids, lengths = (_bags if bag else _rows)(model, part, rows[prompt])
-                    yield ids.astype(kind.dtype), lengths
+                    yield ids.astype(ids_format.dtype), lengths
                     bar.update(len(part))
     finally:
         if not bag:
