@@ -99,6 +99,8 @@ class Stages:
         base = self.workspace.models.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
         inputs = self._inputs(base, self.recipe.weights, self.recipe.seed) | {"references": list(references)}
+        if self.recipe.weights.initial == "uniform":
+            del inputs["settings"]["initial"]  # as in runs from before there was such a key
         key = fingerprint(inputs)
         return Stage("weights", inputs, lambda: self._learn(base, references, key), _made_from(self.path / ALPHA, key))
 
