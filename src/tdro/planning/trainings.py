@@ -192,7 +192,7 @@ def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights
         weights = LearnedWeights(TaskWeights.uniform(sizes))
     shares = capped(weights.transfer(mixture, sizes), sizes, group)
     most = most_steps(list(sizes.values()), group.batch, group.max_epochs)
-    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw, most)
+    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw, most, group.uniform_steps)
     return _homogeneous(np.bincount(tasks, minlength=len(sizes)), group.batch, list(sizes.values()))
 
 

@@ -54,6 +54,13 @@ class Finetune(Training):
         description="no row is seen more often than this; the other tasks take over the rest of the task's share "
         "(null: no cap)",
     )
+    uniform_last: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the steps, the last ones, in which every mixture samples all tasks equally: 0.3 trains "
+        "70 % of the steps by the mixture and the rest as uniform does",
+    )
     untrained: bool = Field(default=True, description="also evaluate the base before any training")
     merge: bool = Field(
         default=False,
@@ -70,6 +77,24 @@ class Finetune(Training):
         if len({self.steps, *steps}) <= len(steps):
             raise wrong(f"of {self.steps} steps these are no different numbers of steps", "uniform_longer")
         return self
+
+    @model_validator(mode="after")
+    def _some_steps_are_uniform(self) -> Finetune:
+        for settings in [each.settings for each in self.trainings()] if self.uniform_last else []:
+            if not 0 < settings.uniform_steps < settings.steps:
+                raise wrong(
+                    f"{self.uniform_last:g} of {settings.steps} steps is {settings.uniform_steps}; it must be at least "
+                    f"1 and fewer than {settings.steps}",
+                    "uniform_last",
+                )
+        if self.uniform_last and self.max_epochs is not None:
+            raise wrong("cannot be had together with max_epochs; remove one of them", "uniform_last")
+        return self
+
+    @property
+    def uniform_steps(self) -> int:
+        """How many of the last steps are uniform in every mixture."""
+        return round(self.uniform_last * self.steps)
 
     @model_validator(mode="after")
     def _fewer_seeds_are_of_mixtures(self) -> Finetune:

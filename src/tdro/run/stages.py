@@ -40,11 +40,12 @@ from tdro.weights import TaskWeights
 
 # Settings that are no inputs. Those of the first line change the speed and memory of a training, not its result; those
 # of the second say which trainings there are, or stand among the inputs under another name. ``alpha`` chooses among
-# what stage 1 keeps in any case. ``merge`` is an input only where there are adapters, see Stages.finetune.
+# what stage 1 keeps in any case. ``merge`` is an input only where there are adapters, and ``uniform_last`` only where
+# it changes something, see Stages.finetune.
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
     *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained"),
-    *("alpha", "merge"),
+    *("alpha", "merge", "uniform_last"),
 }
 
 
@@ -151,6 +152,8 @@ class Stages:
                 )
                 inputs = self._inputs(base, settings, seed)
                 inputs["weights"] = dict(zip(names, job.weights.tolist(), strict=True))
+                if settings.uniform_steps and mixture != "uniform":
+                    inputs["uniform_steps"] = settings.uniform_steps
                 if factors is not None:
                     inputs["gradient_factors"] = factors.tolist()
                 make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
