@@ -135,6 +135,10 @@ class LearnWeights(Training):
         gt=0,
         description="how far the weights may move in all: eta is this divided by steps (20 if neither is given)",
     )
+    initial: Literal["uniform", "rows"] = Field(
+        default="uniform",
+        description="where the weights start. uniform: all tasks equally (the paper); rows: each task by its rows",
+    )
     max_norm: float | None = Field(
         default=1.0,
         gt=0,

@@ -25,7 +25,7 @@ from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.judged import judged_by_line, without
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
-from tdro.gain.target import TARGET, read_looked_at
+from tdro.gain.looked_at import TARGET, read_looked_at
 from tdro.mixture_name import known_mixture
 from tdro.recipe.names import model_name, times_longer
 from tdro.report import words

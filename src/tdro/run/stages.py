@@ -22,7 +22,7 @@ from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
-from tdro.gain.target import LookedAt
+from tdro.gain.looked_at import LookedAt
 from tdro.machine import wait_for_everyone
 from tdro.mixture_name import parse_mixture
 from tdro.models.saving import ADAPTER, merge_saved
@@ -99,6 +99,8 @@ class Stages:
         base = self.workspace.models.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
         inputs = self._inputs(base, self.recipe.weights, self.recipe.seed) | {"references": list(references)}
+        if self.recipe.weights.initial == "uniform":
+            del inputs["settings"]["initial"]  # as in runs from before there was such a key
         key = fingerprint(inputs)
         return Stage("weights", inputs, lambda: self._learn(base, references, key), _made_from(self.path / ALPHA, key))
 
