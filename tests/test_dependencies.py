@@ -24,7 +24,7 @@ def imported():
 def listed():
     """The distributions that the dependencies and the extras name."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    lists = re.findall(r"^(?:dependencies|lora|gguf|mteb) = (\[.*?\])$", text, re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"^(?:dependencies|lora|gguf|mteb|ray) = (\[.*?\])$", text, re.MULTILINE | re.DOTALL)
     return {plain(name) for part in lists for name in re.findall(r'"([\w.-]+)', part)}
 
 

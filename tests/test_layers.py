@@ -11,11 +11,12 @@ SOURCE = Path(__file__).parent.parent / "src" / "tdro"
 # From the top down. Every room and every file outside a room stands here once; there are no exceptions.
 ORDER = (
     *("__main__", "cli", "commands"),
+    "study",
     *("run", "init", "report", "planning"),
     *("mining", "evaluation", "search"),
-    *("gain", "dro", "training", "sampler", "models"),
+    *("gain", "dro", "training", "sampler", "sampler_tasks", "models"),
     *("quickstart", "data", "recipe", "launch"),
-    *("weights", "mixture_name", "epoch_cap", "machine", "versions"),
+    *("other_trainers", "weights", "weights_file", "mixture_name", "epoch_cap", "machine", "versions"),
     *("terminal_table", "console", "files", "disk", "errors"),
 )
 CLOSED = {"data.neardup": "data.neardup.near_duplicates"}  # rooms with one door: what others import of them

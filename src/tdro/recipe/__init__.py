@@ -3,6 +3,7 @@
 schema.py             The recipe as a whole; :func:`load_recipe` reads a file.
 training_sections.py  The sections about models and trainings: ``base``, ``reference``, ``weights``, ``gain``,
 ``finetune``. data_sections.py      The sections ``data`` and ``negatives``: training tasks, test sets, mining.
+target_section.py     The section ``gain.target``: what the user cares about.
 section.py            What all sections share: strict types, and the types of names, seeds and lists.
 rules.py              The checks of a value that types cannot express, such as "this folder exists".
 source_kinds.py       Tells from its text alone whether a source is a data file, a file on the hub, or a data set there.

@@ -51,6 +51,12 @@ def explain_errors(error: ValidationError, path: Path | str, node: yaml.Node, mo
     return "\n".join([text for _, text in found[:_SHOWN]] + more)
 
 
+def explain_values(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Pydantic's errors about values that stand in no file: ``weights.stepps: unknown key; did you mean 'steps'?``"""
+    errors = error.errors(include_url=False)
+    return list(dict.fromkeys(f"{dotted(_place(details))}: {_message(details, model)}" for details in errors))[:_SHOWN]
+
+
 def _place(details: ErrorDetails) -> tuple[str | int, ...]:
     """The key that the error is about. A check of several keys names it itself, in the error's context."""
     return (*details["loc"], *details.get("ctx", {}).get("key", ()))

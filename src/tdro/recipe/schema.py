@@ -103,7 +103,11 @@ class Recipe(Section):
     def _gain_fits(self) -> None:
         """Raise if the proxy of gain has fewer steps than rounds, or none after its warm-up."""
         if not self.learns_gain:
+            if self.gain.target is not None:
+                raise wrong("no mixture asks for gain; add gain to finetune.mixtures, or remove this", "gain", "target")
             return
+        if self.gain.target is not None:
+            self.gain.target.check_names(self.data)
         steps = self.gain.training(self.reference).steps
         if self.gain.rounds > steps:
             raise wrong(f"{self.gain.rounds} rounds do not fit into {steps} steps of training", "gain", "rounds")

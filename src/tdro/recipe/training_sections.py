@@ -12,8 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tdro.recipe import rules
 from tdro.recipe.messages import wrong
+from tdro.recipe.names import longer_uniform
 from tdro.recipe.section import Name, Section, Seed, Several
+from tdro.recipe.target_section import Target
 
+TimesLonger = Annotated[float, Field(gt=1, le=10), AfterValidator(rules.check_times_longer)]
 MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
 
 
@@ -132,6 +135,10 @@ class LearnWeights(Training):
         gt=0,
         description="how far the weights may move in all: eta is this divided by steps (20 if neither is given)",
     )
+    initial: Literal["uniform", "rows"] = Field(
+        default="uniform",
+        description="where the weights start. uniform: all tasks equally (the paper); rows: each task by its rows",
+    )
     max_norm: float | None = Field(
         default=1.0,
         gt=0,
@@ -238,6 +245,10 @@ class Gain(Section):
     steps: int | None = Field(
         default=None, ge=1, description="optimizer steps of the proxy, without the trials (null: those of reference)"
     )
+    target: Target | None = Field(
+        default=None,
+        description="what the gain is measured on (null: the held-out rows of every task, equally): see `gain.target`",
+    )
 
     def training(self, reference: Training) -> Training:
         """The settings of the proxy's training: those of the reference, with the steps given here."""
@@ -259,6 +270,13 @@ class Finetune(Training):
         "tasks, by weight^0.5",
     )
     seeds: Several[Seed] = Field(default=(1,), description="every mixture is trained once with each seed")
+    uniform_longer: Annotated[
+        tuple[TimesLonger, ...], Field(strict=False), AfterValidator(rules.check_no_duplicates)
+    ] = Field(
+        default=(),
+        description="also train uniform for so many times the steps, as in [1.5, 2]. The comparison then says how many "
+        "times the steps uniform needs for what each mixture reaches",
+    )
     draw: Literal["systematic", "random"] = Field(
         default="systematic",
         description="which task a batch is from. systematic: each task gets its exact share of the steps, which "
@@ -277,3 +295,23 @@ class Finetune(Training):
         "if the base is nowhere to be had: cut to its first layers, from GGUF, from a package, or "
         "with a row more for a new pad token",
     )
+
+    @model_validator(mode="after")
+    def _uniform_can_be_longer(self) -> Finetune:
+        if self.uniform_longer and "uniform" not in self.mixtures:
+            raise wrong("there is no uniform to compare with; add it to mixtures, or remove this", "uniform_longer")
+        steps = [settings.steps for _, _, settings in self.trainings() if settings is not self]
+        if len({self.steps, *steps}) <= len(steps):
+            raise wrong(f"of {self.steps} steps these are no different numbers of steps", "uniform_longer")
+        return self
+
+    def trainings(self) -> list[tuple[str, str, Finetune]]:
+        """What the group trains with each seed: a model's name without its seed, what it is sampled by, its settings.
+
+        The first two differ for uniform that is trained longer only: ``("uniform-1.5x", "uniform", ...)``.
+        """
+        longer = [
+            (longer_uniform(times), "uniform", self.model_copy(update={"steps": round(times * self.steps)}))
+            for times in self.uniform_longer
+        ]
+        return [*((mixture, mixture, self) for mixture in self.mixtures), *longer]

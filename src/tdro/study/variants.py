@@ -1,0 +1,117 @@
+"""The variants of a study: every point of its figure, with what it is compared with."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tdro.errors import UserError
+from tdro.files import fingerprint
+from tdro.mixture_name import known_mixture
+from tdro.study.schema import Series, Study
+
+_COMPUTED = ("tasks.", "alpha.")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A point of the figure.
+
+    Attributes:
+        line: the name of the line that it is on.
+        axis: the key that varies along the line.
+        value: of that key.
+        settings: all keys that are set, with their values.
+        versus: the settings of what it is compared with.
+    """
+
+    line: str
+    axis: str
+    value: Any
+    settings: Mapping[str, Any]
+    versus: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``weights.offset 0.5``; for a mixture its name alone."""
+        return str(self.value) if self.axis == "mixture" else f"{self.axis} {_shown(self.value)}"
+
+    @property
+    def place(self) -> float | None:
+        """Where it is on a numeric axis: the number itself, the factor of ``x0.5``, P of ``top-P``; else None."""
+        if isinstance(self.value, bool):
+            return None
+        if isinstance(self.value, int | float):
+            return float(self.value)
+        mixture = known_mixture(str(self.value)) if self.axis == "mixture" else None
+        if mixture is not None:
+            return mixture.percent
+        times = re.fullmatch(r"x([\d.]+)", str(self.value))
+        return float(times[1]) if times else None
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """A short name for settings: the same for the same settings in any order."""
+    return fingerprint(dict(settings))
+
+
+def variants_of(study: Study) -> list[Variant]:
+    """Every variant of a study, line by line.
+
+    Raises:
+        UserError: two variants of one line are the same.
+
+    Example::
+
+        [variant.name for variant in variants_of(Study(vary={"weights.offset": [0, 0.5]}))]
+        # ["weights.offset 0", "weights.offset 0.5"]
+    """
+    found: list[Variant] = []
+    for series in study.lines:
+        found += _line(study, series, several=len(study.lines) > 1)
+    seen: dict[tuple[str, str], Variant] = {}
+    for variant in found:
+        key = (variant.line, settings_key(variant.settings))
+        if key in seen:
+            raise UserError(f"line {variant.line!r}: the variant {variant.name} is there twice")
+        seen[key] = variant
+    return found
+
+
+def _line(study: Study, series: Series, several: bool) -> list[Variant]:
+    axis, *others = series.vary
+    versus = study.versus if series.versus is None else series.versus
+    found = []
+    for combination in itertools.product(*(series.vary[key] for key in others)):
+        extra = dict(zip(others, combination, strict=True))
+        words = [f"{key.rpartition('.')[2]} {_shown(value)}" for key, value in extra.items()]
+        named = [series.name] if series.name else [axis] if several and not words else []
+        line = ", ".join([*named, *words])
+        for value in series.vary[axis]:
+            settings = _together(study.set, series.set, extra, {axis: value})
+            found.append(Variant(line, axis, value, settings, _together(settings, versus)))
+    return found
+
+
+def _together(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings one over the other. A computed key (``tasks.…``, ``alpha.…``) that is null is not set at all."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        merged |= part
+    return {key: value for key, value in merged.items() if value is not None or not key.startswith(_COMPUTED)}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(_shown(inner) for inner in value.values())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def mixtures_of(variants: Sequence[Variant]) -> list[str]:
+    """The mixtures that the variants name, in order."""
+    return list(dict.fromkeys(str(one.settings["mixture"]) for one in variants if "mixture" in one.settings))
