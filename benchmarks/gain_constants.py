@@ -25,7 +25,7 @@ from tdro.console import quiet_libraries
 from tdro.data.plan.permute import mix, permute
 from tdro.files import write_json
 from tdro.gain.held_out import hold_out
-from tdro.gain.losses import HeldOutLosses
+from tdro.gain.losses import HeldOutLosses, HeldOutSet
 from tdro.gain.stage import GainStage, learn_gain
 from tdro.machine import this_machine
 from tdro.models.load import load_model
@@ -81,7 +81,8 @@ def sweep(folder: Path, work: Path, seeds: int) -> dict[str, Any]:
     data, load = run.workspace.tokens(base), run.workspace.models.loader(base, dropout=False)
     used, judged = put_aside([len(task) for task in data.index.tasks])
     settings, number = recipe.reference, 0
-    judge = HeldOutLosses(data, judged, settings.negatives, settings.temperature, settings.chunk_rows, (), 7, machine)
+    sets = [HeldOutSet(task.name, data, at, judged[at], settings.negatives) for at, task in enumerate(data.index.tasks)]
+    judge = HeldOutLosses(sets, settings.temperature, settings.chunk_rows, 7, machine)
 
     judge.prepare(lambda batch: batch, lambda batch: PlannedTrainer.collect_features(None, batch))  # type: ignore[arg-type]
 

@@ -26,6 +26,7 @@ import numpy as np
 import peft  # noqa: F401  # this and torch._dynamo: what training imports late is not the model's memory
 import torch._dynamo  # noqa: F401
 from material import MODELS, material
+from transformers import TrainerCallback
 
 from tdro.console import quiet_libraries
 from tdro.data.plan.row_plans import HomogeneousPlan
@@ -33,8 +34,8 @@ from tdro.files import write_json
 from tdro.machine import this_machine
 from tdro.models.load import load_model
 from tdro.planning.plan import make_plan
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Finetune
 from tdro.run.training_data import mixture_on_disk
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import PlannedSteps, text_labels
@@ -74,7 +75,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as `tdro run` has them
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     figures = {}
-    estimates = {e.work.stage: e.memory for e in make_plan(recipe, mixture_on_disk(recipe)).estimates}
+    estimates = {e.training.stage: e.memory for e in make_plan(recipe, mixture_on_disk(recipe)).estimates}
     for model in {SETTINGS[name][0] for name in arguments.only}:
         material(model, QUERY_TOKENS, PASSAGE_TOKENS)  # built here, so that the children only read it
     print(f"{'MB':34}{'estimate':>10}{'measured':>10}{'ratio':>7}{'process':>10}{'texts':>8}{'tokens/s':>10}")
@@ -114,8 +115,12 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     )
 
 
-def _measure(name: str, recipe: Recipe) -> dict[str, float]:
-    """MB of the process with its imports, of the texts and tokens that it then reads, of training; and its speed."""
+def _measure(name: str, recipe: Recipe) -> dict[str, float | list[float]]:
+    """What a training takes, in MB, and its speed in tokens a second.
+
+    ``process`` is what the process takes with its imports, ``texts`` what the texts and tokens take that it then reads,
+    ``measured`` what training takes on top of both, and ``after_each_step`` how that peak grew.
+    """
     process = _status("VmRSS")
     made = material(SETTINGS[name][0], QUERY_TOKENS, PASSAGE_TOKENS)
     tokens = [made.data.passages.lengths[task.positives.values].mean() for task in made.data.index.tasks]
@@ -129,9 +134,10 @@ def _measure(name: str, recipe: Recipe) -> dict[str, float]:
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
     with tempfile.TemporaryDirectory() as folder:
-        seconds = _train(made.base, steps, group, Path(folder), this_machine("cpu", recipe.precision).bf16)
+        seconds, peaks = _train(made.base, steps, group, Path(folder), this_machine("cpu", recipe.precision).bf16)
     return {
         "measured": _status("VmHWM") - before,
+        "after_each_step": [peak - before for peak in peaks],
         "process": process,
         "texts": before - process,
         "tokens_per_second": _tokens(steps) / seconds,
@@ -145,8 +151,18 @@ def _tokens(steps: PlannedSteps) -> int:
     return sum(int(lengths[0][each.query].sum() + lengths[1][each.passages].sum()) for each in texts)
 
 
-def _train(path: Path, steps: PlannedSteps, group: Finetune, folder: Path, bf16: bool) -> float:
-    """Seconds that the steps took."""
+class _Peaks(TrainerCallback):
+    """Notes the process's peak after each step, in MB."""
+
+    def __init__(self) -> None:
+        self.peaks: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.peaks.append(_status("VmHWM"))
+
+
+def _train(path: Path, steps: PlannedSteps, group: Finetune, folder: Path, bf16: bool) -> tuple[float, list[float]]:
+    """How many seconds the steps took, and the process's peak after each of them."""
     base = group.base
     assert base is not None
     model = load_model(
@@ -154,9 +170,11 @@ def _train(path: Path, steps: PlannedSteps, group: Finetune, folder: Path, bf16:
     )
     loss = InBatchLoss(model, group.temperature, group.chunk_rows, group.gradient_caching)
     trainer = PlannedTrainer(model, loss, steps, group, folder, seed=1, bf16=bf16, device="cpu")
+    noted = _Peaks()
+    trainer.add_callback(noted)
     started = time.perf_counter()
     trainer.run()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, noted.peaks
 
 
 def _status(key: str) -> float:

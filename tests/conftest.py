@@ -1,14 +1,15 @@
 """Settings of all tests: no deadline for hypothesis (CI machines are slow and noisy), no network, long files first.
 
-And what several files share: to start two ranks takes longer than all that they do.
+And what several files share: two ranks train everything that is trained on two ranks.
 """
 
 import contextlib
+import functools
 import gc
+import importlib.metadata
 import logging
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -16,11 +17,14 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from launch import HERE, environment, launcher
+from launch import in_ranks, launcher, run
 from tdro.disk import cache_folder
+from tdro.files import read_json
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; read when torch is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Whenever a model is made or loaded, this reads packages' files again: 6 % of the time of a tiny run.
+importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("tdro", deadline=None, max_examples=50)
@@ -82,7 +86,7 @@ def logging_as_it_was():
 
 @pytest.fixture(scope="session")
 def two_ranks(tmp_path_factory):
-    """Folder with what ``scale_worker`` trains on two ranks, started once for all of pytest's processes."""
+    """Folder with what ``scale_worker`` trains on two ranks, once for all of pytest's processes."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -95,11 +99,26 @@ def two_ranks(tmp_path_factory):
 
 
 def start_two_ranks(out):
+    """Fork two ranks with the settings that ``accelerate launch`` hands to the ranks that it starts."""
     import scale_worker
 
     out.mkdir(exist_ok=True)
     scale_worker.make_models(out)
-    command = launcher("fsdp.yaml", str(HERE / "scale_worker.py"), str(out))
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-    traceback = [line for line in done.stderr.splitlines() if line.startswith("[rank0]")]
-    assert done.returncode == 0, "\n".join(traceback[-40:]) or done.stderr[-3000:]
+    script = out / "tell.py"
+    script.write_text(
+        "import json, os, sys\n"
+        "kept = ('ACCELERATE_', 'FSDP_', 'WORLD_SIZE')\n"
+        "told = {key: value for key, value in os.environ.items() if key.startswith(kept)}\n"
+        "with open(sys.argv[1] + os.environ['RANK'], 'w') as out:\n"
+        "    json.dump(told, out)\n"
+    )
+    done = run(launcher("fsdp.yaml", str(script), str(out / "settings-")), out / "output")
+    assert done.returncode == 0, done.stderr[-3000:]
+    settings, second = (read_json(out / f"settings-{rank}") for rank in range(2))
+    assert settings == second and settings["ACCELERATE_USE_FSDP"] == "true" and settings["WORLD_SIZE"] == "2"
+
+    def work(machine):
+        os.environ |= settings
+        scale_worker.run_all(out, machine)
+
+    in_ranks(2, work, out / "output")

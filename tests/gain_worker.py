@@ -1,18 +1,17 @@
-"""A tiny stage of transfer gain, alone or on two ranks: ``gain_worker.py FOLDER KIND`` runs it on two."""
+"""A tiny stage of transfer gain. The kind is a model's; ``target`` is a static model with a target of three parts."""
 
 from __future__ import annotations
 
 import copy
-import os
-import sys
-import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import tiny
-from rank_worker import become_rank, free_port
-from tdro.gain.stage import GainStage, learn_gain
+from tdro.gain.losses import HeldOutSet
+from tdro.gain.stage import GainStage
+from tdro.gain.target import TargetSet
 from tdro.machine import this_machine
 from tdro.recipe.training_sections import Gain, Training
 
@@ -27,7 +26,7 @@ def job(kind: str, folder: Path, tasks: list[Any] = TASKS, **changes: Any) -> Ga
     for key, value in changes.items():
         (gain if key in Gain.model_fields and key != "steps" else training)[key] = value
     folder.mkdir(parents=True, exist_ok=True)
-    model = tiny.model(kind, folder)
+    model = tiny.model("static" if kind == "target" else kind, folder)
     return GainStage(
         settings=Gain(**gain),
         training=Training(**training),
@@ -36,25 +35,15 @@ def job(kind: str, folder: Path, tasks: list[Any] = TASKS, **changes: Any) -> Ga
         hard_negatives_only=(1,) if training["negatives"] else (),
         load_proxy=lambda: copy.deepcopy(model),
         machine=this_machine("cpu", "fp32"),
+        target=target(model) if kind == "target" else None,
     )
 
 
-def two_ranks(folder: Path, kind: str) -> int:
-    """Both ranks as forks of this process; how many failed."""
-    whole, port, children = job(kind, folder), free_port(), []
-    for rank in range(2):
-        if child := os.fork():
-            children.append(child)
-            continue
-        try:
-            become_rank(rank, 2, port)
-            learn_gain(replace(whole, machine=this_machine("cpu", "fp32")), folder / "gain", {})
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return sum(bool(os.waitpid(child, 0)[1]) for child in children)
-
-
-if __name__ == "__main__":
-    sys.exit(two_ranks(Path(sys.argv[1]), sys.argv[2]))
+def target(model: Any) -> list[TargetSet]:
+    """Two development sets, and the held-out rows of the task t2."""
+    data = tiny.tokenized(model, [tiny.task("shop", rows=11, seed=5), tiny.task("help", rows=14, seed=6)])
+    sets = [
+        HeldOutSet(task.name, data, number, np.arange(len(task)), 3, all_answers=True)
+        for number, task in enumerate(data.index.tasks)
+    ]
+    return [TargetSet("shop", 0.5, sets[0]), TargetSet("t2", 0.2), TargetSet("help", 0.3, sets[1])]

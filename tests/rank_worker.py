@@ -1,14 +1,9 @@
-"""What a rank of ``test_ranks.py`` does; started by accelerate or forked, and called in the test for one process.
+"""What a rank of ``test_ranks.py`` does; called by ``scale_worker``, in forks, and in the test for one process.
 
 Every scenario trains a few steps on the same global batches. Kept are, per rank: α, the gradient that each optimizer
 step saw, and the parameters in the end.
 """
 
-import gc
-import os
-import socket
-import sys
-import traceback
 from pathlib import Path
 from unittest import mock
 
@@ -25,7 +20,7 @@ from tdro.data.task import Mixture
 from tdro.dro.stage_one.learn import learn
 from tdro.dro.stage_one.scoring import score_plan
 from tdro.files import write_json
-from tdro.machine import Machine, this_machine
+from tdro.machine import Machine
 from tdro.mining.embedder import embedder_of
 from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mining_settings import MiningSettings
@@ -115,43 +110,3 @@ def mine(out: Path, machine: Machine) -> None:
     with mock.patch.object(tdro.search.embedding_store, "_TEXTS_PER_GROUP", 4):  # so that every rank encodes some
         mined = mine_mixture(Mixture(TASKS), MiningSettings("both", 6), 0, folder, embedder=embedder, machine=machine)
     write_json(out / f"mined-{machine.world}-{machine.rank}.json", [task.rows["negatives"][:] for task in mined.tasks])
-
-
-def become_rank(rank: int, world: int, port: int) -> None:
-    """Make this process a rank, as torchrun would, and wait for the others."""
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-    os.environ |= {name: str(value) for name, value in ranks.items()}
-    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    PartialState(cpu=True)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return free.getsockname()[1]
-
-
-def fork_ranks(world: int, out: Path) -> None:
-    """All ranks as forks of this process, which has imported everything: four imports take longer than the test."""
-    port = free_port()
-    gc.freeze()  # or each training of a fork collects, and so copies, all that is imported here: 0.4 s
-    children = []
-    for rank in range(world):
-        if child := os.fork():
-            children.append(child)
-            continue
-        try:
-            become_rank(rank, world, port)
-            run(out, this_machine("cpu", "fp32"))
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    failed = [child for child in children if os.waitpid(child, 0)[1]]
-    sys.exit(bool(failed))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    fork_ranks(int(sys.argv[2]), Path(sys.argv[1]))

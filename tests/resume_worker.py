@@ -1,7 +1,6 @@
 """Trainings that are killed and continued, for ``test_resume.py``.
 
-A driver that imports everything once and forks a process per attempt and rank (OMP_NUM_THREADS=1, no thread started
-before), so that a kill costs a second and not ten. What a kill is:
+A driver, a fork of the test's process, forks a process per attempt and rank. What a kill is:
 
     step N     rank 0 kills itself when it asks for the plan's step N
     event N    at its N-th file operation (open, rename, remove, …) in the run's folder: anywhere in a checkpoint too
@@ -15,15 +14,14 @@ before), so that a kill costs a second and not ten. What a kill is:
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
-import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,10 +31,10 @@ from torch.distributed.tensor import DTensor
 
 import tdro.training.checkpoints
 import tiny
-from rank_worker import become_rank, free_port
+from launch import become_rank, fork
 from tdro.data.plan.row_plans import MixedPlan
 from tdro.dro.stage_one.learn import learn
-from tdro.files import remove_whole
+from tdro.files import remove_whole, write_jsonl
 from tdro.machine import this_machine
 from tdro.models.load import load_model
 from tdro.recipe.training_sections import LearnWeights, Training
@@ -207,8 +205,8 @@ def late(number: int, folder: Path) -> None:
 
 def attempt(run: Run, models: Path, folder: Path, kill: str = "", seconds: float = 0.0) -> bool:
     """Run until done or killed, on all ranks; True if it was done. Raises if it fails by itself."""
-    port = free_port()
-    children = [fork(run, models, folder, kill, rank, port) for rank in range(run.world)]
+    place = Path(tempfile.mkdtemp(dir=models.parent))
+    children = [start(run, models, folder, kill, rank, place) for rank in range(run.world)]
     started, codes = time.monotonic(), {}
     while len(codes) < len(children):
         if kill.startswith("time") and time.monotonic() - started > seconds * float(kill.split()[1]):
@@ -226,26 +224,23 @@ def attempt(run: Run, models: Path, folder: Path, kill: str = "", seconds: float
         time.sleep(0.005)
     bad = [code for code in codes.values() if code not in (0, -signal.SIGKILL)]
     if bad and not kill:
-        raise RuntimeError(f"{run}: exit codes {bad}")
+        told = "".join(file.read_text(errors="replace")[-4000:] for file in place.glob("*.txt"))
+        raise RuntimeError(f"{run}: exit codes {bad}\n{told}")
     return not any(codes.values())
 
 
-def fork(run: Run, models: Path, folder: Path, kill: str, rank: int, port: int) -> int:
-    """Start a rank; returns its process id."""
-    sys.stdout.flush()
-    if child := os.fork():
-        return child
-    try:
+def start(run: Run, models: Path, folder: Path, kill: str, rank: int, place: Path) -> int:
+    """Fork a rank; returns its process id. Ranks meet in ``place``, and leave there what they print."""
+
+    def work() -> None:
         if run.kind == "sharded":
             os.environ |= SHARDS
         if run.world > 1:
-            become_rank(rank, run.world, port)
+            become_rank(rank, run.world, place / "meeting")
         arm(kill, rank, folder)
         train(run, models, folder)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+
+    return fork(work, place / f"{rank}.txt")
 
 
 def drive(run: Run, models: Path, out: Path) -> dict:
@@ -263,13 +258,6 @@ def drive(run: Run, models: Path, out: Path) -> dict:
     return found
 
 
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    if not os.fork():
-        make_models(place / "models")
-        os._exit(0)
-    os.wait()
-    gc.freeze()  # or each training of a fork collects, and so copies, all that is imported here: 0.4 s
-    for position, line in enumerate(sys.stdin):
-        one = Run(**json.loads(line))
-        print("RESULT " + json.dumps(drive(one, place / "models", place / str(position))), flush=True)
+def drive_all(runs: list[Run], place: Path) -> None:
+    """What :func:`drive` gives for each of the runs, as lines of ``place/results.jsonl``."""
+    write_jsonl(place / "results.jsonl", (drive(run, place / "models", place / str(at)) for at, run in enumerate(runs)))

@@ -1,4 +1,4 @@
-"""What a rank of ``test_scale.py`` does, and of ``test_ranks.py`` before; started by ``accelerate launch``.
+"""What a rank of ``test_scale.py`` does, and of ``test_ranks.py`` before.
 
 Every scenario trains a few steps on the same global batches, whose first half (rank 0's) has short texts and whose
 other half long ones. Kept are, per rank, the gradient that each optimizer step saw and in which order micro-batches
@@ -7,7 +7,6 @@ were embedded and gradients exchanged, and from rank 0 the finished model.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -17,7 +16,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from sentence_transformers.base.losses.gradcache import CachedLossMixin
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -32,7 +30,7 @@ import tiny_mixture
 from tdro.data.plan.row_plans import HomogeneousPlan, StepRows
 from tdro.evaluation.evaluate_models import evaluate_models
 from tdro.files import read_jsonl, write_jsonl
-from tdro.machine import Machine, this_machine
+from tdro.machine import Machine
 from tdro.models.load import load_model
 from tdro.recipe.training_sections import Training
 from tdro.training.finetune import FinetuneJob, finetune
@@ -123,6 +121,14 @@ def flat_gradient(optimizer) -> np.ndarray:
     return torch.cat(parts).numpy().copy()
 
 
+def run_all(out: Path, machine: Machine) -> None:
+    """What this rank and the other one do for ``test_ranks.py`` and ``test_scale.py``."""
+    os.environ["ACCELERATE_USE_FSDP"] = "false"
+    rank_worker.run(out, machine)
+    run(out, machine)
+    evaluated(out, "two")
+
+
 def run(out: Path, machine: Machine) -> None:
     """All scenarios on this rank, with the models in ``out``."""
     watch()
@@ -184,14 +190,3 @@ def watch() -> None:
     for name in ("reduce_scatter_single", "reduce_scatter_tensor"):  # torch has renamed it
         if hasattr(torch.distributed, name):
             setattr(torch.distributed, name, counted(getattr(torch.distributed, name)))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    PartialState(cpu=True)
-    gc.freeze()  # or each training collects all that is imported here: 0.4 s
-    folder, here = Path(sys.argv[1]), this_machine("cpu", "fp32")
-    os.environ["ACCELERATE_USE_FSDP"] = "false"
-    rank_worker.run(folder, here)
-    run(folder, here)
-    evaluated(folder, "two")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 import messy
 import plain_content
+from launch import in_fork
 from tdro.cli import main
 from tdro.data.mixtures import build, row_files
 from tdro.data.mixtures import from_recipe as source_mixture
@@ -197,25 +197,22 @@ def test_a_build_that_was_stopped_at_its_limit_reads_no_more(tmp_path: Path, mon
     assert build_task(given, tmp_path / "task", "a").rows == 20
 
 
-def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path) -> None:
-    path = broken(tmp_path)
-    code = f"""import os, signal, sys
-from tdro.data.mixtures import build, row_files
-from tdro.recipe.data_sections import Source
-row_files.SHARD_ROWS, row_files.BATCH_CHARACTERS = 10, 60
-clean, seen = build.Reader.row, []
-def dying(*arguments):
-    seen.append(1)
-    if len(seen) == 40: os.kill(os.getpid(), signal.SIGKILL)
-    return clean(*arguments)
-if sys.argv[1] == "die": build.Reader.row = dying
-build.build_task(Source(source={str(path)!r}), {str(tmp_path / "task")!r}, "a")
-print(len(seen))"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    killed = subprocess.run([sys.executable, "-c", code, "die"], env=environment, check=False)
-    assert killed.returncode == -9
+@pytest.mark.usefixtures("small_shards")
+def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = source(broken(tmp_path))
+    clean, seen = build.Reader.row, [0]
+
+    def dying(*arguments: Any) -> Any:
+        seen[0] += 1
+        if seen[0] == 40:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return clean(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build.Reader, "row", dying)
+        assert in_fork(lambda: build_task(given, tmp_path / "task", "a"), tmp_path) == -signal.SIGKILL
     assert not (tmp_path / "task" / "task.json").exists()
-    subprocess.run([sys.executable, "-c", code, "live"], env=environment, check=True)
+    build_task(given, tmp_path / "task", "a")
     built = read_built(tmp_path / "task")
     assert (built.rows, built.read) == (49, 57)
     assert [row["id"] for row in built.open()] == [f"r{n}" for n in range(57) if n % 7 != 3]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from row_files import write_rows
 from tdro.cli import main
 from tdro.data.mixtures.build import built_task
 from tdro.data.read.cells import is_nothing, list_in
@@ -25,13 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def built(name: str, rows: list[dict[str, Any]]) -> tuple[list[tuple[Any, ...]], dict[str, int]]:
     """Query, positives and negatives of a file's rows, and how many problems there were of each kind."""
-    if name.endswith("l"):
-        Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with Path(name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    write_rows(name, rows)
     task = built_task(Source(source=name), "a")
     made = [(row["query"], row["positives"], row["negatives"]) for row in task.open().to_list()]
     return made, {kind: sum(actions.values()) for kind, actions in task.problems.items()}

@@ -230,7 +230,7 @@ def test_weights_of_a_run_folder_know_the_rows(capsys) -> None:
     ("arguments", "message"),
     [
         (["w.json"], "w.json: no such file"),
-        (["paper", "--top", "0"], "top-0: the percentage must be above 0"),
+        (["paper", "--top", "0"], "'top-0' is impossible: P of top-P"),
     ],
 )
 def test_weights_that_cannot_be(capsys, arguments, message) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from row_files import write_rows
 from tdro.cli import main
 from tdro.data.mixtures.build import built_task
 from tdro.data.read.reader import Reader, notes
@@ -24,20 +21,6 @@ from tdro.recipe.data_sections import Source
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-
-
-def write(name: str, rows: list[dict[str, Any]]) -> str:
-    """Rows in a file of any format."""
-    if name.endswith(".parquet"):
-        pq.write_table(pa.Table.from_pylist(rows), name)
-    elif name.endswith(".jsonl"):
-        Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        with Path(name).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    return name
 
 
 def recipe(task: str, file: str) -> None:
@@ -62,7 +45,7 @@ def read(rows: list[dict[str, Any]], columns: dict[str, str] | None = None, file
 
 def asked(name: str, rows: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What check, describe, build and init say of a file that they must not read as it is."""
-    write(name, rows)
+    write_rows(name, rows)
     said = []
     assert main(["data", "check", name, "--strict"]) == 1
     said.append(capsys.readouterr().out)
@@ -119,7 +102,7 @@ def test_every_command_asks(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_label_says_which_rows_are_read(capsys: pytest.CaptureFixture[str]) -> None:
-    write("a.csv", [{"sentence1": f"q{n}", "sentence2": f"p{n}", "is_duplicate": n % 2} for n in range(6)])
+    write_rows("a.csv", [{"sentence1": f"q{n}", "sentence2": f"p{n}", "is_duplicate": n % 2} for n in range(6)])
     given = {"query": "sentence1", "positives": "sentence2"}
     with pytest.raises(UserError, match="label: 'is_duplicate' the rows with 1 or true are read"):
         built_task(Source(source="a.csv", columns=given), "a")
@@ -128,7 +111,7 @@ def test_the_label_says_which_rows_are_read(capsys: pytest.CaptureFixture[str]) 
         assert built.open()["query"][:] == kept
         assert columns_of("a.csv", {"label": label}).wanted == {"label": label}
     assert built.unread == ["is_duplicate"] and "a: not read: 'is_duplicate'" in built.summary("a")
-    write("b.csv", [{"query": "q", "document": f"p{n}", "rel": n} for n in range(4)])
+    write_rows("b.csv", [{"query": "q", "document": f"p{n}", "rel": n} for n in range(4)])
     with pytest.raises(UserError, match="the label 'rel' is '2', and not 1 or 0"):
         built_task(Source(source="b.csv", columns={"label": "rel"}), "b")
     unjudged = [{"query": "q", "document": "p", "ok": True}, {"query": "r", "document": "p"}]
@@ -149,12 +132,12 @@ def test_a_judgement_that_only_the_whole_source_shows(tmp_path: Path) -> None:
     rows = [{"query": f"q{n}", "answer": f"p{n}", "ok": 1} for n in range(700)]
     rows += [{"query": f"r{n}", "answer": f"p{n}", "ok": 0} for n in range(10)]
     assert "'ok'" in read(rows)
-    write("a.jsonl", rows)
+    write_rows("a.jsonl", rows)
     with pytest.raises(UserError, match="for some values of 'ok' only"):
         built_task(Source(source="a.jsonl"), "a")
     (tmp_path / "parts").mkdir()
     for part, value in (("1", 1), ("2", 0)):
-        write(f"parts/{part}.jsonl", [{"query": f"q{value}{n}", "answer": f"p{n}", "ok": value} for n in range(3)])
+        write_rows(f"parts/{part}.jsonl", [{"query": f"q{value}{n}", "answer": f"p{n}", "ok": value} for n in range(3)])
     with pytest.raises(UserError, match="for some values of 'ok' only"):
         built_task(Source(source="parts"), "a")
 
@@ -348,7 +331,7 @@ def test_formats_that_people_have(name: str) -> None:
     row, expected, unread = FORMATS[name]
     told = [f"not read: {', '.join(map(repr, unread))}"] if unread else []
     assert read([row]) == ([expected], told)
-    write("a.jsonl", [row])
+    write_rows("a.jsonl", [row])
     built = built_task(Source(source="a.jsonl"), "a")
     (made,) = built.open().to_list()
     assert (made["query"], made["positives"], made["negatives"]) == expected and built.unread == unread
@@ -383,7 +366,7 @@ def test_a_conversation_of_several_questions_is_dropped() -> None:
 def test_every_command_says_what_was_not_read(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": n, "question": f"q{n}", "answer": f"p{n}", "url": "u", "lang": "de"} for n in range(3)]
     for name in ("faq.jsonl", "faq.csv", "faq.parquet"):
-        write(name, rows)
+        write_rows(name, rows)
         recipe("faq", name)
         for command in (["check", name], ["describe", name], ["check", "r.yaml"], ["build", "r.yaml"]):
             for _ in range(2):  # the second time nothing is built
@@ -400,7 +383,7 @@ def test_many_columns_are_allparse_columns() -> None:
 def mixture(rows: list[dict[str, Any]]) -> str:
     """A mixture's folder with one task."""
     Path("m").mkdir(exist_ok=True)
-    write("m/a.jsonl", rows)
+    write_rows("m/a.jsonl", rows)
     Path("m/mixture.json").write_text('{"format": "tdro-mixture/1", "tasks": [{"name": "a", "file": "a.jsonl"}]}')
     return "m"
 

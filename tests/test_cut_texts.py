@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Roberta
 import tiny
 import tiny_lm
 import tiny_mixture
+from evaluate_once import evaluate_once
 from tdro.cli import main
 from tdro.data.task import Mixture, Task, TestSet
 from tdro.data.tokens.cut_warnings import MUCH, brought_down, cut_lines, much_cut
@@ -27,7 +28,6 @@ from tdro.data.tokens.mixture_index import index_mixture
 from tdro.data.tokens.token_files import FORMAT, kept_tokens
 from tdro.data.tokens.tokenize import encoder_of, tokenize, tokenizer_state
 from tdro.errors import UserError
-from tdro.evaluation.scoring.evaluate import evaluate
 from tdro.files import fingerprint, write_jsonl
 from tdro.machine import Machine
 from tdro.mining.embedder import Embedder
@@ -451,6 +451,6 @@ def test_mining_and_evaluation_say_what_the_model_does_not_read(
         mine_task(task(long, f"{LONG} {LONG}"), settings, seed=0, embedder=embedder())
     folder = tiny_mixture.mixture(tmp_path / "mixture", tasks=1) / "tests" / "task0"
     with pytest.raises(UserError, match="queries of test set 't': the instruction"):
-        evaluate(model, TestSet("t", str(folder), instruction=f"{LONG} {LONG}"))
-    result = evaluate(model, TestSet("t", str(folder), instruction="w1"))
+        evaluate_once(model, TestSet("t", str(folder), instruction=f"{LONG} {LONG}"))
+    result = evaluate_once(model, TestSet("t", str(folder), instruction="w1"))
     assert len(result["queries"]) == 10

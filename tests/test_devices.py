@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file
 
 import tiny_mixture
-from launch import environment
+from launch import environment, run
 from tdro.cli import main
 from tdro.dro.infonce import in_float64
 from tdro.errors import UserError
@@ -140,23 +140,24 @@ def recipe_file(folder, **changes):
     return folder / "recipe.yaml"
 
 
-def test_processes_share_a_stage_and_change_nothing(tmp_path):
+def test_processes_share_a_stage_and_an_error_of_all_is_printed_once(tmp_path):
+    """Two processes make the reference that one makes; in stage 1 both fail."""
     pipeline.run_recipe(tiny_mixture.recipe(tmp_path / "alone"), ["reference"])
-    file = recipe_file(tmp_path / "two")
-    done = subprocess.run(
-        tdro("reference", file, "--processes", "2"), capture_output=True, text=True, env=environment(), check=False
-    )
-    assert done.returncode == 0, done.stderr
+    file = recipe_file(tmp_path / "two", weights__learning_rate=1e38)
+    done = run(tdro("run", file, "--processes", "2"), tmp_path)
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert done.stderr.count("error:") == 1 and "not finite" in done.stderr
+    assert "Traceback" not in done.stderr
     found, expected = (load_file(tmp_path / name / "run/reference/model.safetensors") for name in ("two", "alone"))
     assert all(torch.allclose(found[key], expected[key], atol=1e-6) for key in expected)
 
 
-def test_an_error_of_all_processes_is_printed_once(tmp_path):
+def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path, monkeypatch, capsys):
     file = recipe_file(tmp_path, reference__batch=9)
-    done = subprocess.run(tdro("reference", file, "--processes=2"), capture_output=True, text=True, env=environment())
-    assert done.returncode == 2
-    assert done.stderr.count("error:") == 1 and "shared equally by the 2 ranks" in done.stderr
-    assert "Traceback" not in done.stderr
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["reference", str(file)]) == 2
+    assert "shared equally by the 2 ranks" in capsys.readouterr().err
 
 
 @pytest.mark.slow

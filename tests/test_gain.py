@@ -1,9 +1,7 @@
 """The stage of transfer gain: trials leave no trace, resuming, ranks, bad input."""
 
 import functools
-import itertools
-import subprocess
-import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +10,16 @@ from datasets import Dataset
 
 import tiny
 from gain_worker import TASKS, job
-from launch import HERE, environment
+from launch import in_ranks
 from tdro.data.task import Task
 from tdro.errors import UserError
 from tdro.files import read_json
+from tdro.gain.losses import HeldOutLosses, HeldOutSet
 from tdro.gain.stage import learn_gain
+from tdro.gain.target import TargetSet
 from tdro.gain.trainer import GainTrainer
 from tdro.gain.trials import TrainingState, gains
+from tdro.machine import this_machine
 from tdro.weights import TaskWeights
 
 KINDS = ["static", "encoder", "lora"]
@@ -61,7 +62,7 @@ def test_the_matrix_has_the_relative_changes_of_the_losses():
     state = TrainingState(model, torch.optim.SGD(model.parameters()))
     now = []
     after = {0: [1.0, 4.0, 0.0], 1: [3.0, 3.0, 9.0], 2: [2.0, 4.0, 0.0]}
-    found = gains(state, np.array([2.0, 4.0, 1e-9]), now.append, lambda: np.array(after[now[-1]]))
+    found = gains(state, 3, np.array([2.0, 4.0, 1e-9]), now.append, lambda: np.array(after[now[-1]]))
     assert found.tolist() == [[0.5, 0.0, 0.0], [-0.5, 0.25, 0.0], [0.0, 0.0, 0.0]]
 
 
@@ -70,7 +71,7 @@ def test_trials_do_not_touch_the_training(kind, tmp_path, monkeypatch):
     """With other trials, but the same α, the proxy ends as the same model."""
     kept = []
     monkeypatch.setattr(GainTrainer, "run", _keeping(kept))
-    for number, trial_steps in enumerate((1, 4)):
+    for number, trial_steps in enumerate((1, 2)):
         learn(tmp_path / str(number), kind, trial_steps=trial_steps, move=1e-9)
     one, other = (trainer.model.state_dict() for trainer in kept)
     assert all(torch.equal(one[key], other[key]) for key in one)
@@ -145,10 +146,11 @@ def whole(tmp_path_factory):
     return learned
 
 
-SLOW = [pytest.param("lora", stop, marks=pytest.mark.slow) for stop in (4, 8)]
+STOPS = [("static", 4), ("static", 5), ("static", 8), ("encoder", 5), ("encoder", 8), ("lora", 5), ("target", 5)]
+SLOW = [pytest.param(*stop, marks=pytest.mark.slow) for stop in (("encoder", 4), ("lora", 4), ("lora", 8))]
 
 
-@pytest.mark.parametrize(("kind", "stop"), [*itertools.product(["static", "encoder"], [4, 5, 8]), ("lora", 5), *SLOW])
+@pytest.mark.parametrize(("kind", "stop"), [*STOPS, *SLOW])
 def test_a_stopped_stage_ends_as_one_that_was_never_stopped(kind, stop, whole, tmp_path, monkeypatch):
     """It is stopped in the middle of a round, at the first step of one, and within a round's trials."""
     step, seen = GainTrainer.training_step, [0]
@@ -177,15 +179,72 @@ def test_a_stopped_stage_ends_as_one_that_was_never_stopped(kind, stop, whole, t
         assert (tmp_path / "cut" / "gain" / file).read_bytes() == (whole(kind) / "gain" / file).read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["static", "encoder"])
+@pytest.mark.parametrize("kind", ["static", "encoder", "target"])
 def test_two_ranks_learn_what_one_does(kind, whole, tmp_path):
-    command = [sys.executable, str(HERE / "gain_worker.py"), str(tmp_path / "two"), kind]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    stage = job(kind, tmp_path / "two")
+    in_ranks(2, lambda machine: learn_gain(replace(stage, machine=machine), tmp_path / "two" / "gain", {}), tmp_path)
     one, two = (read_json(folder / "gain" / "gain.json") for folder in (whole(kind), tmp_path / "two"))
     assert np.array(two["matrices"]) == pytest.approx(np.array(one["matrices"]), abs=1e-5)
     assert np.array(two["alphas"]) == pytest.approx(np.array(one["alphas"]), abs=1e-3)
     assert np.array(two["losses"]) == pytest.approx(np.array(one["losses"]), abs=1e-5)
+
+
+# ---- towards a target
+
+
+def test_with_a_target_the_columns_are_its_parts(whole):
+    content = read_json(whole("target") / "gain" / "gain.json")
+    assert content["target"] == {"names": ["shop", "t2", "help"], "shares": [0.5, 0.2, 0.3], "rows": [11, 4, 14]}
+    assert np.array(content["matrices"]).shape == (3, 3, 3) and len(content["names"]) == 3
+    plain = read_json(whole("static") / "gain" / "gain.json")
+    first, same = np.array(content["matrices"][0])[:, 1], np.array(plain["matrices"][0])[:, 2]
+    assert first == pytest.approx(same, abs=1e-12)  # in the first round both proxies are the same: t2's own rows
+    assert "target" not in plain and plain["alphas"] != content["alphas"]
+
+
+def test_a_target_of_one_tasks_queries_lifts_that_task(tmp_path):
+    """Three tasks of other words each; the queries of a development set have the words of the second."""
+    tasks = [translations("one", 0), translations("two", 20), translations("three", 40)]
+    stage = job("static", tmp_path, tasks=tasks, negatives=0)
+    rows = asked([*translations("asked", 20, rows=12).rows], stage.load_proxy(), negatives=0)
+    learner = learn_gain(replace(stage, target=[TargetSet("asked", 1.0, rows)]), tmp_path / "gain", {})
+    assert learner.mean["two"] > 0.6 and learner.mean["one"] == pytest.approx(learner.mean["three"], rel=0.2)
+
+
+def asked(rows, model, negatives):
+    data = tiny.tokenized(model, [Task("asked", Dataset.from_list(rows))])
+    return HeldOutSet("asked", data, 0, np.arange(len(rows)), negatives, all_answers=True)
+
+
+def test_no_answer_of_a_query_is_its_negative():
+    """The positive of the second query answers the first one too. The losses are those of a plain version."""
+    model = tiny.static_model()
+    rows = [
+        {"id": "1", "query": "w1 w2", "positives": ["w3", "w4"], "negatives": ["w5 w6", "w7"]},
+        {"id": "2", "query": "w8", "positives": ["w4"], "negatives": ["w9", "w10"]},
+    ]
+    hard = ["w5 w6", "w7", "w9", "w10"]
+
+    def plain(query, positive, others):
+        scores = (
+            model.encode([query], normalize_embeddings=True)
+            @ model.encode([positive, *others], normalize_embeddings=True).T
+        )
+        scores = scores[0].astype(float) / 0.1
+        return np.log(np.exp(scores).sum()) - scores[0]
+
+    expected = [
+        (plain("w1 w2", "w3", hard) + plain("w8", "w4", [*hard, "w3"])) / 2,
+        (plain("w1 w2", "w4", hard) + plain("w8", "w4", hard)) / 2,
+    ]
+    found = set()
+    for seed in range(6):  # which of its two answers the first query gets
+        losses = HeldOutLosses([asked(rows, model, 2)], 0.1, 8, seed, this_machine("cpu", "fp32"))
+        losses.prepare(lambda batch: batch, lambda batch: GainTrainer.collect_features(None, batch))
+        loss = losses.measure(model)[0]
+        found.add(int(np.argmin(np.abs(loss - np.array(expected)))))
+        assert min(abs(loss - each) for each in expected) < 1e-5
+    assert found == {0, 1}
 
 
 # ---- bad input

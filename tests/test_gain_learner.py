@@ -23,11 +23,11 @@ def random_matrices(count, tasks=4, seed=0):
 
 def plain(matrices, rounds, move, floor, counts):
     """The algorithm in plain Python; the mean of α over the rounds, and the α of the last one."""
-    k = len(counts)
+    k, columns = len(matrices[0]), len(counts)
     share = [count / sum(counts) for count in counts]
     alpha, total = [1 / k] * k, [0.0] * k
     for matrix in matrices:
-        gain = [sum(matrix[g][h] * share[h] for h in range(k)) for g in range(k)]
+        gain = [sum(matrix[g][h] * share[h] for h in range(columns)) for g in range(k)]
         mean = sum(gain) / k
         deviation = math.sqrt(sum((x - mean) ** 2 for x in gain) / k)
         grown = [a * math.exp(move / rounds * (x - mean) / deviation) for a, x in zip(alpha, gain, strict=True)]
@@ -48,6 +48,21 @@ def test_it_is_the_plain_algorithm(settings):
     mean, last = plain(matrices.tolist(), 7, **defaults)
     assert learner.mean.values == pytest.approx(mean, abs=1e-12)
     assert learner.weights.values == pytest.approx(last, abs=1e-12)
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.2, 0.3], [1.0], [0.1] * 10])
+def test_towards_a_target_it_is_the_plain_algorithm(shares):
+    """The columns are those of the target, more or fewer than there are tasks."""
+    parts = [f"part{number}" for number in range(len(shares))]
+    learner = GainLearner(NAMES, rounds=5, counts=shares, helped=parts)
+    matrices = np.random.default_rng(4).normal(0.01, 0.05, (5, 4, len(shares)))
+    for matrix in matrices:
+        learner.update(matrix)
+    mean, last = plain(matrices.tolist(), 5, 3.0, 0.02, shares)
+    assert learner.mean.values == pytest.approx(mean, abs=1e-12)
+    assert learner.weights.values == pytest.approx(last, abs=1e-12)
+    with pytest.raises(ValueError, match=f"4 x {len(shares)} finite|all 5 rounds"):
+        learner.update(np.zeros((4, len(shares) + 1)))
 
 
 def test_a_golden_round():
@@ -200,4 +215,8 @@ def test_the_sentence_names_the_giver_and_the_hurt():
         "No task helps the others on average. Training on the others hurts a and b on average."
     )
     assert "a, b and 1 more" in gains_sentence(["a", "b", "c"], -np.ones((3, 3)), most=2)
+    shares = np.array([0.9, 0.1])
+    towards = np.array([[0.1, 0.0], [0.2, -1.0], [0.0, -0.5]])
+    assert gains_sentence(["a", "b", "c"], towards, shares) == "a helps the target most. Training on c hurts it."
+    assert gains_sentence(["a"], -np.ones((1, 2)), shares).startswith("No task helps the target. Training on a hurts")
     assert gains_sentence(["a"], np.ones((1, 1))) == "One task alone has nobody to help."

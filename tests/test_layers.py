@@ -14,9 +14,9 @@ ORDER = (
     "study",
     *("run", "init", "report", "planning"),
     *("mining", "evaluation", "search"),
-    *("gain", "dro", "training", "sampler", "models"),
+    *("gain", "dro", "training", "sampler", "sampler_tasks", "models"),
     *("quickstart", "data", "recipe", "launch"),
-    *("weights", "mixture_name", "epoch_cap", "machine", "versions"),
+    *("other_trainers", "weights", "weights_file", "mixture_name", "epoch_cap", "machine", "versions"),
     *("terminal_table", "console", "files", "disk", "errors"),
 )
 CLOSED = {"data.neardup": "data.neardup.near_duplicates"}  # rooms with one door: what others import of them

@@ -16,11 +16,12 @@ from sentence_transformers import SentenceTransformer
 
 import tiny
 import tiny_mixture
+from evaluate_once import evaluate_once
 from tdro.cli import main
 from tdro.console import log_to
 from tdro.data.task import Task, TestSet, prompt_of
 from tdro.errors import UserError
-from tdro.evaluation.scoring.evaluate import evaluate, evaluate_all
+from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.machine import Machine
 from tdro.mining.embedder import embedder_of
 from tdro.mining.mine_task import mine_task
@@ -159,10 +160,10 @@ def test_the_same_numbers_as_mteb(name, made, test_set, tmp_path):
 def test_a_similarity_in_the_models_code(test_set):
     model = tiny.static_model()
     model.similarity_fn_name = "euclidean"
-    by_distance = evaluate(model, test_set, bf16=False)
+    by_distance = evaluate_once(model, test_set, bf16=False)
     model.similarity_fn_name = "cosine"
     model.similarity = lambda one, other: -torch.cdist(one, other)
-    by_own = evaluate(model, test_set, bf16=False)
+    by_own = evaluate_once(model, test_set, bf16=False)
     assert (by_distance.pop("similarity"), by_own.pop("similarity")) == ("euclidean", "custom")
     assert by_own["ndcg@10"] == by_distance["ndcg@10"]
     queries, passages = torch.randn(100, 4), torch.randn(100, 4)
@@ -315,7 +316,7 @@ def test_a_bare_transformer_is_named_as_one(made, test_set, tmp_path, capsys, mo
         assert f"warning: {raw}: {what}" in capsys.readouterr().out.splitlines()
     result = json.loads((tmp_path / "out" / "raw" / "set.json").read_text())
     stock = SentenceTransformer(raw, device="cpu")
-    expected = evaluate(stock, test_set)
+    expected = evaluate_once(stock, test_set)
     assert result["ndcg@10"] == expected["ndcg@10"]
     for folder in ("one", "two"):  # the second finds the base built
         log_to(None, main=True)
@@ -337,7 +338,7 @@ def test_an_adapter_alone_is_its_base_with_it(made, test_set, tmp_path, capsys):
     main(["evaluate", f"{tmp_path / 'adapter'}/", "--on", test_set.folder, "--out", str(tmp_path / "out")])
     assert "an adapter of a bare transformer" in capsys.readouterr().out
     result = json.loads((tmp_path / "out" / "adapter" / "set.json").read_text())
-    assert result["ndcg@10"] == evaluate(stock, test_set)["ndcg@10"]
+    assert result["ndcg@10"] == evaluate_once(stock, test_set)["ndcg@10"]
 
 
 # ---- As the base of a training

@@ -174,7 +174,7 @@ def test_picks_depend_on_row_visit_and_use_but_not_on_the_batch():
     together = pick(1, rows, np.full(4, 50), 6)
     alone = [pick(1, rows_of(*values), np.full(1, 50), 6)[0] for values in ([[0], [4], [0]], [[1], [4], [0]])]
     assert np.array_equal(together[:2], alone)
-    others = [*map(tuple, together.tolist()), tuple(pick(1, rows, np.full(4, 50), 6, what=1)[0].tolist())]
+    others = [*map(tuple, together.tolist()), tuple(pick(1, rows, np.full(4, 50), 6, column=1)[0].tolist())]
     assert len(set(others)) == 5
 
 

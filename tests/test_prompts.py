@@ -8,11 +8,11 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 import tiny
+from evaluate_once import evaluate_once
 from tdro.data.task import Mixture, TestSet
 from tdro.data.tokens.mixture_index import index_mixture
 from tdro.data.tokens.tokenize import tokenize
 from tdro.errors import UserError
-from tdro.evaluation.scoring.evaluate import evaluate
 from tdro.files import write_atomic, write_jsonl
 from tdro.machine import this_machine
 from tdro.mining.mine_task import mine_task
@@ -114,7 +114,7 @@ def test_evaluation_puts_the_prompt_where_training_did(symmetric, tmp_path: Path
     model, read = tiny.static_model(), set()
     real = model.preprocess
     monkeypatch.setattr(model, "preprocess", lambda texts, **k: read.update(texts) or real(texts, **k))
-    evaluate(model, TestSet("t", str(tmp_path), instruction="w1 w2", symmetric=symmetric), bf16=False)
+    evaluate_once(model, TestSet("t", str(tmp_path), instruction="w1 w2", symmetric=symmetric), bf16=False)
     assert {text for text in read if "w4" in text} == {FIND + "w4", (FIND if symmetric else "") + "w4 w5"}
 
 

@@ -1,13 +1,10 @@
 """Any number of ranks: the same α, the same gradient, the same parameters."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import rank_worker
-from launch import HERE, environment
+from launch import in_ranks
 from tdro.files import read_json
 from tdro.machine import Machine
 from tdro.models.load import load_model
@@ -17,9 +14,7 @@ from tdro.models.load import load_model
 def results(two_ranks):
     """Folder with the results of 1, 2 and 4 ranks."""
     rank_worker.run(two_ranks, Machine())
-    command = [sys.executable, str(HERE / "rank_worker.py"), str(two_ranks), "4"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_ranks(4, lambda machine: rank_worker.run(two_ranks, machine), two_ranks / "output")
     return two_ranks
 
 

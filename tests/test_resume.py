@@ -1,10 +1,7 @@
 """A run that is killed and continued ends as one that was never killed, to the bit."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +9,18 @@ import pytest
 
 import tdro.dro.stage_one.scoring
 import tiny
+from launch import in_fork
+from resume_worker import Run, drive_all, make_models
 from tdro.data.plan.row_plans import MixedPlan
 from tdro.dro.stage_one.learn import StepLog
 from tdro.dro.stage_one.scoring import score_plan
+from tdro.files import read_jsonl
 from tdro.machine import Machine
 from tdro.recipe.training_sections import Training
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import PlannedSteps
 from tdro.training.trainer import PlannedTrainer
 
-HERE = Path(__file__).parent
 FEW = [
     ("learn", "encoder", 1, ["step 5", "torn", "line"]),
     ("learn", "static", 1, ["event 60", "step 8", "late"]),
@@ -34,24 +33,12 @@ FEW = [
 ]
 
 
-def drive(runs, tmp_path):
-    """The driver's results, one dict per run."""
-    path = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
-    done = subprocess.run(
-        [sys.executable, str(HERE / "resume_worker.py"), str(tmp_path)],
-        input="".join(
-            json.dumps(dict(zip(("stage", "kind", "world", "kills"), run, strict=True))) + "\n" for run in runs
-        ),
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TQDM_DISABLE": "1"},
-        capture_output=True,
-        text=True,
-    )
-    results = [
-        json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT")
-    ]
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert len(results) == len(runs), done.stderr[-4000:]
-    return results
+def drive(runs, place):
+    """The driver's results, one dict per run. It is a fork: its processes are killed, and this one is not."""
+    make_models(place / "models")
+    code = in_fork(lambda: drive_all([Run(*run) for run in runs], place), place / "output", seconds=None)
+    assert code == 0
+    return list(read_jsonl(place / "results.jsonl"))
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ some or none; prompts on and off: each pair of two of these comes up at least on
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ import pytest
 
 import again
 import tiny
-from launch import environment
+from launch import in_fork
 from tdro import cli
 from tdro.data.mixtures import write as write_mixture
 from tdro.data.quality import dedup_files
@@ -193,14 +192,16 @@ def test_trainings_stopped_at_every_step(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_run_killed_between_a_model_and_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that have enough negatives, SIGKILL in stage 2, the same command: it goes on."""
     recipe = prepare(tmp_path, monkeypatch, CASES[0])
-    code = (
-        "import os, signal, sys\nfrom tdro import cli\nfrom tdro.run import stages\nreal = stages.finetune\n"
-        "def killed(load, data, job, *rest):\n    real(load, data, job, *rest)\n"
-        "    if job.title.startswith('main'): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "stages.finetune = killed\ncli.main(['run', sys.argv[1]])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, recipe], env=environment(), capture_output=True, timeout=300)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    real = stages.finetune
+
+    def killed(load: Any, data: Any, job: Any, *rest: Any) -> None:
+        real(load, data, job, *rest)
+        if job.title.startswith("main"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "finetune", killed)
+        assert in_fork(lambda: cli.main(["run", recipe]), tmp_path / "output") == -signal.SIGKILL
     names = [stage["name"] for stage in read_json(tmp_path / "run" / "run.json")["stages"]]
     assert names == ["reference", "weights"] and (tmp_path / "run/models/main/uniform-seed1/modules.json").exists()
     with monkeypatch.context() as patch:

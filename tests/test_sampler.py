@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from torch.utils.data import ConcatDataset, RandomSampler
 
 import tdro
 import tiny
+from launch import in_ranks
 from tdro import TaskWeights, WeightedTaskSampler
 from tdro.errors import UserError
 
@@ -406,12 +404,8 @@ def test_what_using_gives_can_be_pickled_as_the_trainer_does_with_its_arguments(
 
 
 def test_two_ranks_of_a_stock_trainer(tmp_path: Path):
-    """torchrun, gloo: one task at a step, each row once an epoch, a resume to the bit."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1] / "src")
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__, str(tmp_path)]
-    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    """By gloo: one task at a step, each row once an epoch, a resume to the bit."""
+    in_ranks(2, lambda _: _rank(tmp_path), tmp_path)
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert all(rank["world"] == 2 and rank["same"] for rank in ranks)
     for whole, again in ((rank["whole"], rank["again"]) for rank in ranks):
@@ -437,9 +431,3 @@ def _rank(folder: Path) -> None:
         "same": same(whole.model, again.model),
     }  # fmt: skip
     (folder / f"rank{torch.distributed.get_rank()}.json").write_text(json.dumps(seen))
-    whole.accelerator.wait_for_everyone()
-    torch.distributed.destroy_process_group()  # or gloo's threads may outlive the interpreter, and abort
-
-
-if __name__ == "__main__":
-    _rank(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""DDP and FSDP on two gloo ranks, started as users start them: the same model as one process, whole on disk."""
+"""DDP and FSDP on two gloo ranks, set up as users set them up: the same model as one process, whole on disk."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 import scale_worker
 import tiny
 import tiny_mixture
-from launch import environment, launcher
+from launch import SECONDS, end_with_stacks, environment, free_port, launcher
 from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.machine import Machine
@@ -189,7 +189,7 @@ def test_the_same_run_however_it_is_started(tmp_path):
     tiny.decoder(tmp_path / "llm")
     run = ["-m", "tdro", "run"]
     nodes = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d"]
-    nodes.append(f"--rdzv_endpoint=localhost:{scale_worker.rank_worker.free_port()}")
+    nodes.append(f"--rdzv_endpoint=localhost:{free_port()}")
     runs = {
         "alone": wait(start([sys.executable, *run], tmp_path, "alone")),
         "shards": wait(start(launcher("fsdp.yaml", *run), tmp_path, "shards")),
@@ -221,7 +221,10 @@ def start(command, tmp_path, name, log="log", **more):
 
 def wait(*started):
     for process, folder in started:
-        process.wait(timeout=300)
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            end_with_stacks(process)
         logs = [path.read_text() for path in folder.parent.glob("*.txt")]
         assert process.returncode == 0, "".join(log[log.find("Traceback") :][:3000] for log in logs)
     return started[0][1]

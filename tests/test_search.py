@@ -14,12 +14,13 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tdro.search.exact
+from evaluate_once import evaluate_once
 from tdro.data.task import TestSet
 from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.testsets.benchmarks import benchmark
 from tdro.data.testsets.passages import Passages
 from tdro.errors import UserError
-from tdro.evaluation.scoring.evaluate import MEASURES, evaluate, evaluate_all
+from tdro.evaluation.scoring.evaluate import MEASURES, evaluate_all
 from tdro.evaluation.scoring.metrics import gains, judgements, measure
 from tdro.search.embedding_store import EmbeddingStore
 from tdro.search.exact import search
@@ -127,7 +128,7 @@ def test_evaluate_prepends_the_prompt_to_the_sides_that_have_it(tmp_path):
     model, test = tiny_model(), write_test(tmp_path / "one")
     data = read_beir(test.folder)
     for symmetric in (False, True):
-        result = evaluate(model, dataclasses.replace(test, symmetric=symmetric))
+        result = evaluate_once(model, dataclasses.replace(test, symmetric=symmetric))
         on_passages = test.prompt if symmetric else ""
         queries = model.encode([test.prompt + query for query in data.queries], normalize_embeddings=True)
         passages = model.encode([on_passages + text for text in data.passages.texts[0:40]], normalize_embeddings=True)

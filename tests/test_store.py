@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import traceback
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from accelerate import PartialState
 
-import rank_worker
 import tdro.search.embedding_store
 import tiny
+from launch import in_ranks
 from tdro.errors import UserError
 from tdro.evaluation.scoring.evaluate import evaluate_all
-from tdro.machine import Machine, this_machine
+from tdro.machine import Machine
 from tdro.search.embedding_store import EmbeddingStore, TextList
 from test_search import write_test
 
@@ -154,7 +150,7 @@ def test_two_ranks_give_what_one_gives(tmp_path, monkeypatch):
         name = f"{machine.world}-{machine.rank}.json"
         (tmp_path / name).write_text(json.dumps({"found": found, "encoded": len(encoded)}))
 
-    in_ranks(2, evaluated)
+    in_ranks(2, evaluated, tmp_path / "output")
     evaluated(Machine())
     one, two = (tmp_path / f"results-{world}" / "m" for world in (1, 2))
     files = sorted(str(file.relative_to(one)) for file in one.rglob("*") if file.is_file())
@@ -170,22 +166,3 @@ def test_two_ranks_give_what_one_gives(tmp_path, monkeypatch):
     alone, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
     assert alone["found"] == first["found"] == second["found"]
     assert (first["encoded"], second["encoded"]) == (alone["encoded"] // 2, alone["encoded"] // 2)
-
-
-def in_ranks(world: int, work: Callable[[Machine], None]) -> None:
-    """Do something on all ranks, which are forks of this process: it has imported everything."""
-    port, children = rank_worker.free_port(), []
-    for rank in range(world):
-        if child := os.fork():
-            children.append(child)
-            continue
-        try:
-            torch.set_num_threads(1)  # those of this process are not in its forks
-            PartialState._reset_state()
-            rank_worker.become_rank(rank, world, port)
-            work(this_machine("cpu", "fp32"))
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * world

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import tiny
+from tdro.data.task import Task
 from tdro.files import write_atomic, write_json, write_jsonl
 from tdro.recipe.schema import Recipe
 
 
-def mixture(folder: Path, tasks: int = 4, negatives: int = 0) -> Path:
+def mixture(folder: Path, tasks: int = 4, negatives: int = 0, queries: int = 10) -> Path:
     """``tasks`` training tasks of 12, 24, … rows, a test set for each, and one that training never sees."""
     entries: dict[str, list[dict[str, Any]]] = {"tasks": [], "tests": []}
     for number in range(tasks):
@@ -19,18 +20,22 @@ def mixture(folder: Path, tasks: int = 4, negatives: int = 0) -> Path:
         entries["tasks"].append({"name": task.name, "file": f"train/{task.name}.jsonl", "licence": "CC0-1.0"})
     for number in range(tasks + 1):
         name = f"task{number}" if number < tasks else "unseen"
-        test = tiny.task(name, rows=10, seed=1)
-        place = folder / "tests" / name
-        write_jsonl(place / "queries.jsonl", ({"_id": r["id"], "text": r["query"]} for r in test.rows))
-        write_jsonl(
-            place / "corpus.jsonl",
-            ({"_id": f"d-{r['id']}", "title": "", "text": r["positives"][0]} for r in test.rows),
-        )
-        qrels = "".join(f"{r['id']}\td-{r['id']}\t1\n" for r in test.rows)
-        write_atomic(place / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore\n" + qrels)
+        write_beir(folder / "tests" / name, tiny.task(name, rows=queries, seed=1))
         entries["tests"].append({"name": name, "folder": f"tests/{name}", "task": name if number < tasks else ""})
     write_json(folder / "mixture.json", {"format": "tdro-mixture/1", "name": "tiny", **entries})
     return folder
+
+
+def write_beir(place: Path, test: Task) -> Path:
+    """The rows of a task as a test set in BEIR's layout."""
+    write_jsonl(place / "queries.jsonl", ({"_id": r["id"], "text": r["query"]} for r in test.rows))
+    write_jsonl(
+        place / "corpus.jsonl",
+        ({"_id": f"d-{r['id']}", "title": "", "text": r["positives"][0]} for r in test.rows),
+    )
+    qrels = "".join(f"{r['id']}\td-{r['id']}\t1\n" for r in test.rows)
+    write_atomic(place / "qrels" / "test.tsv", "query-id\tcorpus-id\tscore\n" + qrels)
+    return place
 
 
 def recipe(folder: Path, /, **changes: Any) -> Recipe:

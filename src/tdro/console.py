@@ -6,8 +6,12 @@ that a model of 20 tensors was loaded for the tenth time.
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import os
+import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -89,9 +93,37 @@ def log_to(folder: Path | None, main: bool) -> None:
         logger.addHandler(file)
 
 
+class _OneLine(io.TextIOBase):
+    """Where tqdm draws if there is no terminal: of all that it draws, one line is printed, after some seconds.
+
+    A bar that is drawn again and again, with a carriage return before each time, would fill a log.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._due = time.monotonic() + seconds
+
+    def write(self, text: str) -> int:
+        """Print this text as a line, if it is not blank, the time has come and nothing has been printed yet."""
+        line = text.strip()
+        if line and time.monotonic() >= self._due:
+            self._due = math.inf
+            print(line, file=sys.stderr, flush=True)
+        return len(text)
+
+
 def progress_bar(iterable: Any = None, title: str = "", **options: Any) -> tqdm:
-    """tqdm's progress bar for what may take long: it appears after 5 seconds and is gone when all is done."""
-    return tqdm(iterable, title, delay=_SECONDS_BEFORE_BAR, leave=False, **options)
+    """tqdm's progress bar for what may take long: it appears after 5 seconds and is gone when all is done.
+
+    Where the error stream is no terminal (a log file, CI), one line is printed instead, after 5 seconds, with the time
+    that is left::
+
+        learning the weights: 40 of 400 steps after 00:05, 00:45 left
+    """
+    options = {"delay": _SECONDS_BEFORE_BAR, "leave": False} | options
+    if not sys.stderr.isatty():
+        line = "{desc}: {n_fmt} of {total_fmt}{unit} after {elapsed}, {remaining} left"
+        options |= {"file": _OneLine(options["delay"]), "bar_format": line, "leave": False}
+    return tqdm(iterable, title, **options)
 
 
 def end_bars() -> None:

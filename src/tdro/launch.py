@@ -22,7 +22,7 @@ def takes_processes(command: argparse.ArgumentParser) -> None:
         "--processes",
         metavar="N",
         type=_count,
-        help="start N processes that share the work, or auto: one a GPU (default: this one alone)",
+        help="start N processes that share the work, or auto: one for each GPU (default: this one alone)",
     )
 
 

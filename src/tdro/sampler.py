@@ -7,11 +7,10 @@ sampler-randomness.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import accumulate, count
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,11 +23,9 @@ from torch.utils.data import BatchSampler, ConcatDataset
 from tdro.data.plan.permute import mix
 from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.errors import UserError
-from tdro.mixture_name import known_mixture
-from tdro.weights import TaskWeights
+from tdro.sampler_tasks import Weights, read_weights, task_names, weights_of_tasks
 
-Weights = TaskWeights | Mapping[str, float] | str | Path | None
-_EPOCH_STREAM = 21  # makes the random numbers here others than those that the rest of tdro gets of `mix`
+_EPOCH_STREAM = 21  # with it, `mix` gives other random numbers here than in the rest of tdro
 
 
 class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
@@ -98,13 +95,13 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
     ) -> None:
         super().__init__(dataset, batch_samplers, generator, seed)
         _check_options(steps, draw, world)
-        given = _read_weights(weights)
+        given = read_weights(weights)
         self.steps, self.draw = int(steps), draw
         self.world = world or _world()
-        self.names = _task_names(dataset.datasets, names, needed=given is not None)
+        self.names = task_names(dataset.datasets, names, needed=given is not None)
         self._rows = [len(part) for part in dataset.datasets]  # type: ignore[arg-type]
         self._offsets = [0, *accumulate(self._rows)]
-        self.weights = _for_tasks(given, self.names)
+        self.weights = weights_of_tasks(given, self.names)
         self._most_steps = None
         if max_epochs is not None:
             step_rows = self.world * self.batch_size
@@ -139,7 +136,7 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         fixed = None if names is None else tuple(names)
         return partial(
             cls,
-            weights=_read_weights(weights),
+            weights=read_weights(weights),
             steps=steps,
             names=fixed,
             draw=draw,
@@ -217,6 +214,7 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
                 yield batch
 
     def _no_batch(self, task: int) -> UserError:
+        """The error for a task with too few rows for a batch."""
         return UserError(
             f"data set {self.names[task]!r}: its {self._rows[task]} rows make no "
             f"{'full ' if self.drop_last or self.world > 1 else ''}batch of {self.batch_size}.\n"
@@ -248,64 +246,8 @@ class _OwnRandomness:
         self._generator.set_state(self._others)
 
 
-def _read_weights(weights: Weights) -> TaskWeights | None:
-    if weights is None or isinstance(weights, TaskWeights):
-        return weights
-    if isinstance(weights, Mapping):
-        return TaskWeights.from_dict(weights)
-    return TaskWeights.load(weights)
-
-
-def _task_names(datasets: Sequence[Any], names: Iterable[str] | None, needed: bool) -> tuple[str, ...]:
-    """The names of the data sets, in order.
-
-    The trainer's ``ConcatDataset`` has lost the keys of the ``DatasetDict``. Sometimes the trainer has put them into
-    each row (``dataset_name``). If not, and the caller does not give them, the positions 0, 1, ... are the names, which
-    is enough where they are not ``needed`` (without weights).
-    """
-    in_rows = [_name_in_rows(part) for part in datasets]
-    if names is None:
-        if all(name is not None for name in in_rows):
-            names = [str(name) for name in in_rows]
-        elif needed:
-            raise UserError(
-                "WeightedTaskSampler: the trainer does not say what its data sets are called.\n"
-                "Pass names=train_dataset, the DatasetDict that the trainer is given."
-            )
-        else:
-            names = [str(position) for position in range(len(datasets))]
-    names = tuple(names)
-    if len(names) != len(datasets) or len(set(names)) != len(names):
-        raise UserError(f"names: {list(names)} must be {len(datasets)} different ones, one for each data set, in order")
-    for given, own in zip(names, in_rows, strict=True):
-        if own not in (None, given):
-            raise UserError(
-                f"names: {given!r} stands where the trainer's data set is {own!r}; keep the trainer's order"
-            )
-    return names
-
-
-def _name_in_rows(dataset: Any) -> str | None:
-    row = dataset[0] if len(dataset) else None
-    return row.get("dataset_name") if isinstance(row, Mapping) else None
-
-
-def _for_tasks(weights: TaskWeights | None, names: tuple[str, ...]) -> TaskWeights:
-    """The weights in the order of ``names``; each must have one, unless the weights are a selection of tasks."""
-    if weights is None:
-        return TaskWeights.uniform(names)
-    missing = [name for name in names if name not in weights.names]
-    made_by = known_mixture(str(weights.provenance.get("transfer", "")))
-    if missing and not (made_by and made_by.selects):
-        more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise UserError(
-            f"weights: no weight for data set {missing[0]!r}{more}, only for "
-            f"{', '.join(map(repr, weights.names[:8]))}.\nGive it one; 0 leaves it out."
-        )
-    return TaskWeights(names, weights.on(names), weights.provenance)
-
-
 def _check_options(steps: int, draw: str, world: int | None) -> None:
+    """Refuse options that make no sense."""
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
         raise UserError(f"WeightedTaskSampler: steps must be a whole number of at least 1, not {steps!r}")
     if draw not in ("systematic", "random"):

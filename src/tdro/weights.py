@@ -18,10 +18,10 @@ import numpy as np
 
 from tdro.epoch_cap import capped_values
 from tdro.errors import UserError
-from tdro.files import read_json, write_json
+from tdro.files import write_json
 from tdro.mixture_name import MixtureName, parse_mixture
+from tdro.weights_file import FORMAT, read_weights_file
 
-FORMAT = "tdro-weights/1"
 _EXACT = 1e-12  # weights whose sum is this near to 1 are not divided by it: what is read back is the same to the bit
 _ROUNDING = 1e-5  # a sum this near to 1 is float32 or few digits, and is normalised without a warning
 
@@ -110,21 +110,7 @@ class TaskWeights(Mapping[str, float]):
         Raises:
             UserError: the file is missing, broken, of an unknown format, or holds no valid weights; names the file.
         """
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: expected a JSON object of weights, found {type(content).__name__}")
-        provenance: Any = {"file": Path(path).name}
-        if "format" in content and not isinstance(content["format"], (int, float)):
-            if content["format"] != FORMAT:
-                raise UserError(f"{path}: format {content['format']!r} is not {FORMAT!r}, the one this version reads")
-            weights, provenance = content.get("weights"), content.get("provenance", {})
-        elif "domain_weights" in content:
-            weights = content["domain_weights"]
-            provenance |= {key: content[key] for key in ("source", "size") if key in content}
-        else:
-            weights = content
-        if not isinstance(weights, dict) or not isinstance(provenance, dict):
-            raise UserError(f"{path}: 'weights' must be an object of task: weight, and 'provenance' an object")
+        weights, provenance = read_weights_file(path)
         try:
             return cls.from_dict(weights, provenance)
         except UserError as error:

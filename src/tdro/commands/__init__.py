@@ -25,6 +25,6 @@ data_describe.py  ``tdro data describe MIXTURE``: what the tasks hold.
 data_mine.py      ``tdro data mine MIXTURE --out FOLDER``: hard negatives for the rows that lack them.
 compare.py        ``tdro compare PLACE…``: differences between evaluated models.
 study.py          ``tdro study NAME RECIPE``: a study of learned weights; without a name, lists the studies.
-weights.py        ``tdro weights FILE``: learned weights as a table.
+weights.py        ``tdro weights FILE``: learned weights as a table, or as settings of another trainer.
 inspect.py        ``tdro inspect MODEL``: what a model is, and what tdro would make of it.
 """

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add ``RECIPE``."""
-    parser.add_argument("recipe", metavar="RECIPE", help="the file of a recipe, or the name of a built-in one")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a recipe: the YAML file that describes a run, or the name of a built-in one"
+    )
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths",
         metavar="FILE",
         nargs="+",
-        help="a data file, a folder of them or in BEIR's layout, a hub id, the folder of a mixture, or a recipe",
+        help="a data file, a folder of them or in BEIR's layout, an id on the hub, a mixture's folder, or a recipe",
     )
     parser.add_argument(
         "--batch",

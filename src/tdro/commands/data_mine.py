@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="search by an embedding model (dense), by BM25, or by both in turn (default: dense)",
     )
     parser.add_argument(
-        "--model", default="minilm", help="the embedding model: a folder, a hub id or minilm (default: minilm)"
+        "--model", default="minilm", help="the embedding model: a folder, an id on the hub or minilm (default: minilm)"
     )
     parser.add_argument(
         "--per-row", metavar="N", type=int, default=8, help="negatives that each row has afterwards (default: 8)"

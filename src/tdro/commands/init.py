@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help="a data file, a folder with the parts of a task or in BEIR's layout, or a hub id; each is a task",
+        help="a task: a data file, a folder with the parts of a task or in BEIR's layout, or an id on the hub",
     )
     parser.add_argument(
         "--base",
         metavar="MODEL",
         required=True,
-        help='the model to fine-tune: a folder, a .gguf file, a hub id, "smollm2" or "minilm"',
+        help='the model to fine-tune: a folder, a .gguf file, an id on the hub, "smollm2" or "minilm"',
     )
     parser.add_argument(
         "--out",
@@ -40,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="append",
         default=[],
-        help="say which columns of a file are query, positives, negatives and id, where their names do not tell; and "
-        "which is the label: only rows with 1 or true there are read",
+        help="say which columns of a file are query, positives, negatives and id, where their names do not tell: "
+        "--columns faq.csv query=frage positives=antwort. With label=NAME too, only rows that have 1 or true in that "
+        "column are read",
     )
     parser.add_argument(
         "--tests", metavar="FOLDER", nargs="+", default=[], help="test sets in BEIR's layout, to compare mixtures by"

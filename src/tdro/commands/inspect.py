@@ -16,15 +16,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help='the folder of a model or of an adapter, a .gguf file, a hub id, "smollm2" or "minilm"',
+        help='the folder of a model or of an adapter, a .gguf file, an id on the hub, "smollm2" or "minilm"',
     )
     parser.add_argument(
         "--kind",
         choices=("decoder", "encoder"),
-        help="read it as this, like base.kind in a recipe (default: what the model itself is)",
+        help="take it for a model of this kind, as base.kind in a recipe does (default: what its files say)",
     )
     parser.add_argument("--layers", metavar="N", type=int, help="keep the first N layers of a decoder (default: all)")
-    parser.add_argument("--lora", action="store_true", help="train low-rank adapters instead of all weights")
+    parser.add_argument(
+        "--lora",
+        action="store_true",
+        help="show it with low-rank adapters (LoRA), which are trained instead of all weights",
+    )
     add_trust_remote_code(parser)
 
 

@@ -59,8 +59,9 @@ def command_line() -> argparse.ArgumentParser:
     """The parser of ``tdro``. The options that it returns have the command's ``run`` as ``function``."""
     parser = argparse.ArgumentParser(
         prog="tdro",
-        description="Learn how much of each data set to fine-tune an embedding model on (task-level DRO).",
-        epilog="Begin with: tdro run quickstart",
+        description="Learn how much of each data set to fine-tune an embedding model on, and fine-tune it so. "
+        "A recipe is the YAML file that describes a run.",
+        epilog="Begin with: tdro run quickstart. With files of your own: tdro init FILE... --base minilm",
     )
     parser.add_argument("--version", action="version", version=f"tdro {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -73,6 +74,7 @@ def command_line() -> argparse.ArgumentParser:
 
 
 def _add(parsers: argparse._SubParsersAction[argparse.ArgumentParser], commands: Sequence[Command]) -> None:
+    """Give each command a parser, in which ``function`` is the command's ``run``."""
     for command in commands:
         parser = parsers.add_parser(
             command.NAME,
@@ -85,4 +87,5 @@ def _add(parsers: argparse._SubParsersAction[argparse.ArgumentParser], commands:
 
 
 def _sentence(summary: str) -> str:
+    """A command's summary as a sentence."""
     return f"{summary[0].upper()}{summary[1:]}."

@@ -16,10 +16,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_recipe(parser)
     parser.add_argument(
-        "--tflops", metavar="X", type=_speed, help="peak TFLOP/s of a device (default: estimate no time)"
+        "--tflops",
+        metavar="X",
+        type=_speed,
+        help="a device's peak speed in TFLOP/s, as its data sheet says (default: give no time)",
     )
     parser.add_argument(
-        "--ranks", metavar="N", type=whole_number("processes"), default=1, help="processes, one a device (default: 1)"
+        "--ranks",
+        metavar="N",
+        type=whole_number("processes"),
+        default=1,
+        help="how many processes train together, each on its own device (default: 1)",
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 
 NAME = "recipe"
-SUMMARY = "print a built-in recipe, to save and edit"
+SUMMARY = "list the built-in recipes, or print one to save and edit"
 EXAMPLE = "tdro recipe quickstart > recipe.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the recipe's name (default: list all names)")
-    parser.add_argument("--keys", action="store_true", help="print what every key of a recipe means instead")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the recipe's name (default: list all)")
+    parser.add_argument("--keys", action="store_true", help="print every key of a recipe and what it means")
 
 
 def run(options: argparse.Namespace) -> None:

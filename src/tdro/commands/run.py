@@ -9,7 +9,7 @@ from tdro.commands.recipe_stages import run_stages
 from tdro.launch import takes_processes
 
 NAME = "run"
-SUMMARY = "run all stages of a recipe; what is done already and unchanged is skipped"
+SUMMARY = "run all stages of a recipe; a stage that is done and whose inputs did not change is skipped"
 EXAMPLE = "tdro run quickstart"
 
 

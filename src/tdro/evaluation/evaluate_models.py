@@ -9,7 +9,6 @@ whole-benchmarks.
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +18,10 @@ from typing import Any
 from tdro.data.task import TestSet
 from tdro.disk import check_writable
 from tdro.errors import UserError
+from tdro.evaluation.claimed_folder import claim_folder
 from tdro.evaluation.formats.mteb_results import write_mteb_whole
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.model_leaks import find_model_leaks
-from tdro.evaluation.results import note_path
 from tdro.evaluation.scoring.bm25_baseline import NAME as BM25
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
 from tdro.evaluation.scoring.combine_results import average_parts, join_parts
@@ -38,14 +37,11 @@ from tdro.evaluation.scoring.model_prompts import (
     prompts_of,
     read_prompts,
 )
-from tdro.files import read_json, write_json
+from tdro.files import write_json
 from tdro.machine import Machine, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.models.fingerprint import model_fingerprint
 from tdro.models.kinds import refuse_other_models
 from tdro.models.load import load_model
-from tdro.versions import versions
-
-_FORMAT = "tdro-evaluated/1"
 
 
 @dataclass(frozen=True)
@@ -176,7 +172,7 @@ def _evaluate_model(model: str, name: str, benchmarks: Sequence[Benchmark], requ
     prompts = read_prompts(loaded) if isinstance(loaded, str) else prompts_of(vars(loaded))
     content = model_fingerprint(loaded) if machine.main else ""
     if machine.main:
-        _claim(request.out / name, model, content, prompts, _folders(benchmarks), request.force)
+        claim_folder(request.out / name, model, content, prompts, _folders(benchmarks), request.force)
     settings: dict[str, Any] = {"bf16": machine.bf16, "device": machine.device if isinstance(loaded, str) else None}
     settings["trust_remote_code"] = trusted
 
@@ -212,7 +208,7 @@ def _evaluate_bm25(benchmarks: Sequence[Benchmark], request: _Request) -> ModelR
             return evaluate_bm25(tests, request.out, folder)
 
     if request.machine.main:
-        _claim(request.out / BM25, BM25, BM25, ModelPrompts({}), _folders(benchmarks), request.force)
+        claim_folder(request.out / BM25, BM25, BM25, ModelPrompts({}), _folders(benchmarks), request.force)
     listed = _scored(score, (BM25, BM25), benchmarks, ModelPrompts({}), request)
     return ModelResults(BM25, request.out / BM25, listed)
 
@@ -261,41 +257,3 @@ def _scored(
         ]
         for each in benchmarks
     }
-
-
-def _claim(
-    folder: Path, model: str, content: str, prompts: ModelPrompts, test_sets: Mapping[str, str], force: bool
-) -> None:
-    """Write down which model the results in a folder are of, and where the test sets are.
-
-    If the folder has results of another model, this raises :class:`UserError`, or with ``force`` removes them all: a
-    folder with results of two models would be compared as one.
-    """
-    if (folder / "modules.json").exists():
-        raise UserError(f"{folder} is a model, and its results would be put into it; give another --out")
-    path = note_path(folder)
-    source = str(Path(model).resolve()) if Path(model).is_dir() else model
-    before = read_json(path) if path.exists() else {}
-    if before and content != before.get("fingerprint"):
-        if not force:
-            whose = "other weights of it" if source == before.get("model") else before.get("model")
-            raise UserError(
-                f"{folder} has the results of {whose}.\n"
-                "Give another folder (--out), or --force to replace them, those on other test sets included."
-            )
-        _remove_results(folder)
-        before = {}
-    about = {"format": _FORMAT, "model": source, "fingerprint": content, "prompts": dict(prompts.by_name)}
-    write_json(path, {**about, "test_sets": {**before.get("test_sets", {}), **test_sets}, "versions": versions()})
-
-
-def _remove_results(folder: Path) -> None:
-    """Remove the files that an evaluation wrote into a folder, and nothing else."""
-    for path in folder.glob("*.json"):
-        content = read_json(path)
-        if isinstance(content, dict) and "queries" in content:
-            path.unlink()
-            path.with_suffix(".trec").unlink(missing_ok=True)
-            shutil.rmtree(folder / path.stem, ignore_errors=True)  # its parts
-    for name in ("mteb", "mteb-own", ".embeddings"):
-        shutil.rmtree(folder / name, ignore_errors=True)

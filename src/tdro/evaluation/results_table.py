@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tdro.evaluation.evaluate_models import ModelResults
+from tdro.evaluation.judged import looked_at_line
 from tdro.evaluation.leaks.find_leaks import FILE, leak_counts, leaks_line
 from tdro.evaluation.scoring.bm25_baseline import NAME as BM25
 from tdro.terminal_table import terminal_table
@@ -25,7 +26,7 @@ def evaluated_table(models: Sequence[ModelResults]) -> str:
     for model in models:
         for name, results in _tables(model):
             blocks.append([f"{model.name}: {model.folder}", *_rows(name, results, model.leaks)])
-        blocks[-1] += [*_scoring_lines(model), *_leak_lines(model)]
+        blocks[-1] += [*_scoring_lines(model), *_looked_at_lines(model), *_leak_lines(model)]
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
@@ -34,6 +35,13 @@ def _tables(model: ModelResults) -> list[tuple[str, list[dict[str, Any]]]]:
     several = [(name, results) for name, results in model.benchmarks.items() if len(results) > 1]
     alone = [result for results in model.benchmarks.values() if len(results) == 1 for result in results]
     return [*several, *([("", alone)] if alone else [])]
+
+
+def _looked_at_lines(model: ModelResults) -> list[str]:
+    """A warning where the model's weights were learned on some of these queries."""
+    results = [result for results in model.benchmarks.values() for result in results]
+    line = looked_at_line(model.name, model.folder, results)
+    return [f"warning: {line}"] if line else []
 
 
 def _leak_lines(model: ModelResults) -> list[str]:

@@ -1,9 +1,10 @@
 """GainLearner: moves the weights α of the tasks by a matrix of gains, once a round.
 
 ``A[g, h]`` is the share of its held-out loss that task h loses by a short training on task g. So a row says how much a
-task helps the others (and itself), and a column by whom a task is helped. A round does three things:
+task helps the others (and itself), and a column by whom a task is helped. If there is a target, the columns are its
+sets instead of the tasks. A round does three things:
 
-1. the gain of each task is the mean of its row, or a weighted mean if the tasks do not count equally;
+1. the gain of each task is the mean of its row, or a weighted mean if the columns do not count equally;
 2. ``log α`` moves by ``move / rounds`` times the standardised gain, and α is normalised;
 3. each task gets an equal part of the share ``floor``: none dies out, since what helps changes as the training goes on.
 
@@ -32,7 +33,8 @@ class GainLearner:
         rounds: how many rounds there will be, at least 1.
         move: how far log α may move in all rounds together, in standard deviations of the gain; above 0.
         floor: the share that is dealt out equally, at least 0 and below 1.
-        counts: (k,) how much each task counts as one that is helped, not negative; None: all count equally.
+        counts: (columns,) how much each column counts, not negative; None: all count equally.
+        helped: what the columns are; None: the tasks.
 
     Raises:
         ValueError: a number out of its range.
@@ -42,6 +44,9 @@ class GainLearner:
         learner = GainLearner(["news", "code"], rounds=10)
         learner.update([[0.03, 0.00], [0.01, 0.02]])  # news helps itself most, and harms nobody
         learner.mean  # the mean of α over the rounds
+
+        towards = GainLearner(["news", "code"], counts=[0.7, 0.3], helped=["shop", "support"])
+        towards.update([[0.03, 0.00], [0.01, 0.02]])  # news 0.021, code 0.013: news helps the target more
     """
 
     def __init__(
@@ -51,16 +56,18 @@ class GainLearner:
         move: float = 3.0,
         floor: float = 0.02,
         counts: ArrayLike | None = None,
+        helped: Iterable[str] | None = None,
     ) -> None:
         self.names = TaskWeights.uniform(names).names
-        tasks = len(self.names)
+        self.helped = self.names if helped is None else tuple(helped)
+        columns = len(self.helped)
         if rounds < 1 or not 0 < move < math.inf or not 0 <= floor < 1:
             raise ValueError(f"rounds {rounds} must be >= 1, move {move} above 0, floor {floor} at least 0 and below 1")
-        share = np.ones(tasks) if counts is None else np.array(counts, dtype=np.float64)
-        if share.shape != (tasks,) or not np.isfinite(share).all() or (share < 0).any() or not share.any():
-            raise ValueError(f"counts must be {tasks} numbers, not negative and not all 0")
+        share = np.ones(columns) if counts is None else np.array(counts, dtype=np.float64)
+        if share.shape != (columns,) or not np.isfinite(share).all() or (share < 0).any() or not share.any():
+            raise ValueError(f"counts must be {columns} numbers, not negative and not all 0")
         self.rounds, self.move, self.floor = rounds, move, floor
-        self._share = share / share.sum()
+        self.shares = share / share.sum()
         self.matrices: list[NDArray[np.float64]] = []
         self.alphas: list[NDArray[np.float64]] = []
 
@@ -68,19 +75,19 @@ class GainLearner:
         """Move α by the matrix of one round, and return it.
 
         Args:
-            matrix: (k, k) gains; rows: trained on, columns: helped.
+            matrix: (k, columns) gains; rows: trained on, columns: helped.
 
         Raises:
             ValueError: another shape, a gain that is not finite, or more rounds than there should be. The state is then
                 unchanged.
         """
         gains = np.array(matrix, dtype=np.float64)
-        tasks = len(self.names)
-        if gains.shape != (tasks, tasks) or not np.isfinite(gains).all():
-            raise ValueError(f"the gains must be {tasks} x {tasks} finite numbers")
+        tasks, columns = len(self.names), len(self.helped)
+        if gains.shape != (tasks, columns) or not np.isfinite(gains).all():
+            raise ValueError(f"the gains must be {tasks} x {columns} finite numbers")
         if len(self.alphas) >= self.rounds:
             raise ValueError(f"all {self.rounds} rounds are done")
-        moved = np.log(self.weights.values) + self.move / self.rounds * standardised(gains @ self._share)
+        moved = np.log(self.weights.values) + self.move / self.rounds * standardised(gains @ self.shares)
         alpha = np.exp(moved - moved.max())
         alpha = (1 - self.floor) * alpha / alpha.sum() + self.floor / tasks
         self.matrices.append(gains)

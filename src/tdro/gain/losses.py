@@ -1,12 +1,13 @@
-"""The losses on the held-out rows of every task.
+"""The losses on the held-out rows of every task, or on what the recipe's target names instead.
 
-Each task's rows are one batch: InfoNCE over their own hard negatives and the passages of the other rows, masked by text
-as in training. A task's loss is computed whole on one rank, so it is the same on any number of ranks.
+Each set of rows is one batch: InfoNCE over their own hard negatives and the passages of the other rows, masked by text
+as in training. A set's loss is computed whole on one rank, so it is the same on any number of ranks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tdro.data.plan.row_plans import HomogeneousPlan
+from tdro.data.plan.row_plans import HomogeneousPlan, StepRows
+from tdro.data.tokens.mixture_index import IndexedTask, StepTexts
 from tdro.errors import UserError
 from tdro.machine import Machine
 from tdro.training.in_batch_loss import masked_candidates
@@ -28,40 +30,64 @@ Batch = dict[str, Any]
 Columns = list[dict[str, Tensor]]
 
 
+@dataclass(frozen=True)
+class HeldOutSet:
+    """Rows that one loss is measured on.
+
+    Attributes:
+        name: for messages.
+        data: has the rows.
+        task: which of its tasks they are of, as a number.
+        rows: their places in the task, at least one.
+        negatives: hard negatives of a row.
+        hard_negatives_only: whether the rows use no other row's passages.
+        all_answers: whether every positive of a row is masked, and not only the one that is asked for. A test query
+            often has several, and they are other queries' too.
+    """
+
+    name: str
+    data: TokenizedMixture
+    task: int
+    rows: NDArray[np.int64]
+    negatives: int
+    hard_negatives_only: bool = False
+    all_answers: bool = False
+
+    def batch(self, seed: int) -> tuple[Batch, Tensor | None]:
+        """The rows as a batch; and which of its passages answer which row, (rows, candidates) bool, if all answers are
+        masked."""
+        tasks = self.data.index.tasks
+        sizes = [len(self.rows)] * len(tasks)  # the other tasks' are not looked at
+        plan = HomogeneousPlan(sizes, len(self.rows), np.array([self.task]), seed)
+        steps = PlannedSteps(self.data, plan, self.negatives, text_labels, subset=[self.rows] * len(tasks))
+        return steps[0], _answers(tasks[self.task], *steps.rows(0)) if self.all_answers else None
+
+
+def _answers(task: IndexedTask, rows: StepRows, texts: StepTexts) -> Tensor:
+    """Which candidates are positives of which row; the candidates are the positives, the first negatives, and so on."""
+    candidates, positives = texts.passages.T.ravel(), task.positives
+    own = (positives.values[positives.starts[row] : positives.starts[row + 1]] for row in rows.row)
+    return torch.from_numpy(np.stack([np.isin(candidates, each) for each in own]))
+
+
 class HeldOutLosses:
-    """Measures the loss of every task, on this rank those of every ``world``-th task.
+    """Measures the loss of every set, on this rank those of every ``world``-th set.
 
     Args:
-        data: the tasks' rows.
-        held: for each task the rows that are held out.
-        negatives: hard negatives of a row.
+        sets: what to measure on.
         temperature: τ.
         chunk_rows: rows that go through the model at a time.
-        hard_negatives_only: tasks whose rows use no other row's passages.
         seed: which of a row's positives and negatives are taken.
         machine: the ranks.
     """
 
     def __init__(
-        self,
-        data: TokenizedMixture,
-        held: Sequence[NDArray[np.int64]],
-        negatives: int,
-        temperature: float,
-        chunk_rows: int,
-        hard_negatives_only: Sequence[int],
-        seed: int,
-        machine: Machine,
+        self, sets: Sequence[HeldOutSet], temperature: float, chunk_rows: int, seed: int, machine: Machine
     ) -> None:
-        self.names = [task.name for task in data.index.tasks]
+        self.names = [each.name for each in sets]
         self.temperature, self.chunk_rows = temperature, chunk_rows
-        self._hard_only = torch.tensor(sorted(hard_negatives_only), dtype=torch.long)
-        self._machine = machine
-        sizes = [len(rows) for rows in held]
-        self._batches: dict[int, Batch] = {}
-        for task in range(machine.rank, len(sizes), machine.world):
-            plan = HomogeneousPlan(sizes, sizes[task], np.array([task]), seed)
-            self._batches[task] = PlannedSteps(data, plan, negatives, text_labels, subset=[*held])[0]
+        self._machine, self._sets = machine, sets
+        self._batches = {at: sets[at].batch(seed) for at in range(machine.rank, len(sets), machine.world)}
         self._ready: dict[int, tuple[Columns, Tensor]] = {}
 
     def prepare(
@@ -73,39 +99,44 @@ class HeldOutLosses:
             move: gives a batch on the model's device.
             take_apart: gives the columns and the labels of a batch.
         """
-        for task, batch in self._batches.items():
+        for at, (batch, answers) in self._batches.items():
             columns, labels = take_apart(move(batch))
             assert labels is not None
             positive = torch.arange(len(labels), device=labels.device)
-            self._ready[task] = columns, masked_candidates(labels, labels, positive, self._hard_only)
+            hard_only = torch.tensor([self._sets[at].task] if self._sets[at].hard_negatives_only else [])
+            masked = masked_candidates(labels, labels, positive, hard_only.long())
+            if answers is not None:
+                masked |= answers.to(masked.device)
+                masked[positive, positive] = False
+            self._ready[at] = columns, masked
         self._batches.clear()
 
     @torch.no_grad()
     def measure(self, model: SentenceTransformer) -> NDArray[np.float64]:
-        """The mean loss of each task in nats, (k,); the same on every rank.
+        """The mean loss of each set in nats, (sets,); the same on every rank.
 
         Args:
             model: as it is now. It is in evaluation mode meanwhile.
 
         Raises:
-            UserError: a loss that is not finite; names the task.
+            UserError: a loss that is not finite; names the set.
         """
         losses = torch.zeros(len(self.names), dtype=torch.float64)
         training = model.training
         model.eval()
-        for task, (columns, masked) in self._ready.items():
-            losses[task] = float(self._loss(embed_columns(model, columns, self.chunk_rows), masked))
+        for at, (columns, masked) in self._ready.items():
+            losses[at] = float(self._loss(embed_columns(model, columns, self.chunk_rows), masked))
         model.train(training)
         if self._machine.world > 1:
             from accelerate.utils import gather
 
             there = losses if self._machine.device == "cpu" else losses.to(self._machine.device)
-            losses = gather(there[None])[: self._machine.world].sum(dim=0).cpu()  # of other ranks' tasks there is 0
+            losses = gather(there[None])[: self._machine.world].sum(dim=0).cpu()  # of other ranks' sets there is 0
         found: NDArray[np.float64] = losses.numpy()
         if not np.isfinite(found).all():
             name = self.names[int(np.argmin(np.isfinite(found)))]
             raise UserError(
-                f"gain: the held-out loss of task {name!r} is not finite.\n"
+                f"gain: the held-out loss of {name!r} is not finite.\n"
                 "Lower learning_rate or raise temperature in the recipe's reference section."
             )
         return found

@@ -68,7 +68,7 @@ class GainTrainer(PlannedTrainer):
         loss: the fine-tuning loss around it.
         data: the tasks' rows.
         trained: for each task the rows to train on.
-        held_out: measures the losses on the other rows.
+        held_out: measures the losses on other rows, or on the target.
         rounds: which steps a round has.
         learner: moves α.
         settings: of the training; its steps are those of ``rounds``.
@@ -124,7 +124,9 @@ class GainTrainer(PlannedTrainer):
         before = self._measure()
         state = TrainingState(self.model, _inner(self.optimizer))
         self._set_learning_rate(self.rounds.middle(number))
-        matrix = gains(state, before, lambda task: self._try_task(model, task, number), self._measure)
+        matrix = gains(
+            state, len(self._trials), before, lambda task: self._try_task(model, task, number), self._measure
+        )
         self.learner.update(matrix)
         self.losses.append(before.tolist())
         self._training = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-SOLVED = 1e-3  # nats: a task whose held-out loss is below it cannot be helped, and its changes are rounding
+SOLVED = 1e-3  # nats: a set of rows whose loss is below it cannot be helped, and its changes are rounding
 
 
 class TrainingState:
@@ -66,6 +66,7 @@ class TrainingState:
 
 def gains(
     state: TrainingState,
+    tasks: int,
     before: NDArray[np.float64],
     train_on: Callable[[int], None],
     measure: Callable[[], NDArray[np.float64]],
@@ -74,19 +75,20 @@ def gains(
 
     Args:
         state: of the training now.
-        before: (k,) the held-out losses now.
+        tasks: k, how many tasks there are to train on.
+        before: (sets,) the held-out losses now; without a target there is one set a task.
         train_on: trains the steps of a trial on a task.
-        measure: the held-out losses, (k,).
+        measure: the held-out losses, (sets,).
 
     Returns:
-        (k, k) ``A[g, h] = (before[h] - loss of h after the trial on g) / before[h]``; 0 for a solved task h.
+        (k, sets) ``A[g, h] = (before[h] - loss of h after the trial on g) / before[h]``; 0 for a solved set h.
     """
-    matrix = np.zeros((len(before), len(before)))
-    open_tasks = before > SOLVED
-    for task in range(len(before)):
+    matrix = np.zeros((tasks, len(before)))
+    unsolved = before > SOLVED
+    for task in range(tasks):
         train_on(task)
         after = measure()
-        matrix[task, open_tasks] = ((before - after) / np.where(open_tasks, before, 1.0))[open_tasks]
+        matrix[task, unsolved] = ((before - after) / np.where(unsolved, before, 1.0))[unsolved]
         state.put_back()
     return matrix
 

@@ -151,8 +151,8 @@ def _negatives(settings: ProposedSettings) -> list[str]:
 def _base(base: Base, settings: ProposedSettings) -> list[str]:
     lines = [
         *_comment(
-            "The model that learns the weights of the tasks, and that is fine-tuned. A smaller one learns them faster: "
-            "put it here, and this one under `finetune` as the group's own `base`.",
+            "The model that learns the weights of the tasks, and that is fine-tuned. A smaller one of the same kind "
+            "learns them faster: put it here, and this one under `finetune` as the group's own `base`.",
             "",
         ),
         "base:",
@@ -212,14 +212,15 @@ def _training(base: Base, settings: ProposedSettings, indent: str, negatives: in
 
 
 def _finetune(base: Base, settings: ProposedSettings, compared: bool) -> list[str]:
-    seeds = "[1, 2, 3]" if base.kind == "static" else "[1]"
+    seeds = "[1, 2, 3]" if compared or base.kind == "static" else "[1]"
+    fair = "The same steps, batch and seeds for every mixture, so that only the mixture differs."
     lines = [
-        "# The same steps, batch and seeds for every mixture, so that only the mixture differs.",
+        *_comment(f"{fair} {settings.mixtures.why}", ""),
         "finetune:",
         "  - name: main",
         *_training(base, settings, "    ", min(1, settings.negatives)),
-        f"    mixtures: [{', '.join(settings.mixtures)}]",
-        f"    seeds: {seeds}" + ("         # more seeds show what is chance" if seeds == "[1]" and compared else ""),
+        f"    mixtures: [{', '.join(settings.mixtures.names)}]",
+        f"    seeds: {seeds}" + ("     # pairs of the same seed show what is chance" if compared else ""),
     ]
     if base.kind != "static":
         lines.append("    checkpoint_steps: 100    # a stopped training goes on from here")

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from tdro.console import progress_bar
 from tdro.data.mixtures.content import rows_content
 from tdro.data.task import Mixture, Task
 from tdro.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
@@ -65,8 +64,8 @@ def mine_mixture(
     for task in mixture.tasks:
         check_minable(task, settings, corpus)
     mined = []
-    with tqdm(
-        total=sum(mixture.sizes), desc="hard negatives", unit=" rows", unit_scale=True, disable=not common.machine.main
+    with progress_bar(
+        total=sum(mixture.sizes), title="hard negatives", unit=" rows", unit_scale=True, disable=not common.machine.main
     ) as bar:
         for task in mixture.tasks:
             bar.set_postfix_str(task.name)

@@ -94,7 +94,7 @@ def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
     shapes: dict[Base, ModelShape] = {}
     lengths: dict[Base, list[TaskLengths]] = {}
     estimates = []
-    for training in planned_trainings(recipe, sizes, weights):
+    for training in planned_trainings(recipe, sizes, weights, data.tests):
         if training.settings.batch % ranks:
             raise UserError(
                 f"{training.stage}: a batch of {training.settings.batch} cannot be shared equally by {ranks} ranks"

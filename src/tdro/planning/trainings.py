@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.data.plan.task_order import draw_tasks, most_steps
+from tdro.data.task import TestSet
+from tdro.data.testsets.halves import answered_queries, may_be_looked_at
 from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one
 from tdro.errors import UserError
 from tdro.gain.held_out import hold_out
 from tdro.gain.learned_weights import LearnedWeights
 from tdro.mixture_name import parse_mixture
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Base, Finetune, LearnWeights, Training
+from tdro.recipe.target_section import ALL
+from tdro.recipe.training_sections import Base, LearnWeights, Training
 from tdro.weights import TaskWeights
 
 Ints = NDArray[np.int64]
@@ -52,7 +56,8 @@ class PlannedTraining:
     Attributes:
         stage: ``reference`` (for cross-fitting ``reference-2`` too), ``weights``, ``gain``, or the
             name of a fine-tuning group.
-        mixture: of a fine-tuning; empty for the others.
+        mixture: of a fine-tuning, such as ``top-70``, or ``uniform-1.5x`` where uniform is trained longer; empty for
+            the others.
         times: how many they are.
         base: the model that is trained.
         settings: steps, batch and so on.
@@ -79,13 +84,16 @@ class PlannedTraining:
         return f"{self.stage} {self.mixture}".rstrip()
 
 
-def planned_trainings(recipe: Recipe, sizes: Mapping[str, int], weights: LearnedWeights) -> list[PlannedTraining]:
+def planned_trainings(
+    recipe: Recipe, sizes: Mapping[str, int], weights: LearnedWeights, tests: Sequence[TestSet] = ()
+) -> list[PlannedTraining]:
     """Every training of a recipe, in the order in which they run.
 
     Args:
         recipe: the recipe.
         sizes: rows of each task, by name.
         weights: those that are loaded or have been learned.
+        tests: the recipe's test sets, for ``gain.target``.
 
     Raises:
         UserError: weights of a task that is not there, or a cap on epochs that cannot be kept.
@@ -95,18 +103,18 @@ def planned_trainings(recipe: Recipe, sizes: Mapping[str, int], weights: Learned
         plan = plan_stage_one(recipe.weights, list(sizes.values()), recipe.seed)
         trainings = [*_references(recipe, plan), _stage_one(recipe, plan)]
     if recipe.learns_gain:
-        trainings.append(_gain(recipe, list(sizes.values())))
+        trainings.append(_gain(recipe, sizes, tests))
     return trainings + [
         PlannedTraining(
             group.name,
-            mixture,
-            len(group.seeds),
+            training.name,
+            len(training.seeds),
             recipe.base_of(group),
-            group,
-            _finetuning(group, mixture, sizes, weights),
+            training.settings,
+            _finetuning(training.settings, training.mixture, sizes, weights),
         )
         for group in recipe.finetune
-        for mixture in group.mixtures
+        for training in group.trainings()
     ]
 
 
@@ -129,17 +137,38 @@ def _stage_one(recipe: Recipe, plan: StageOnePlan) -> PlannedTraining:
     return PlannedTraining("weights", "", 1, recipe.base, settings, reading, scored=rows)
 
 
-def _gain(recipe: Recipe, sizes: Sequence[int]) -> PlannedTraining:
+def _gain(recipe: Recipe, rows: Mapping[str, int], tests: Sequence[TestSet]) -> PlannedTraining:
     """The proxy of transfer gain with all trials, as if its weights stayed uniform; and its held-out rows."""
-    gain, tasks = recipe.gain, len(sizes)
+    gain, sizes, tasks = recipe.gain, list(rows.values()), len(rows)
     training = gain.training(recipe.reference)
     steps = np.full(tasks, training.steps // tasks) + (np.arange(tasks) < training.steps % tasks)
     steps = steps + gain.rounds * gain.trial_steps
     trained, held = ([len(rows) for rows in part] for part in hold_out(sizes, gain.held_out_rows, recipe.seed))
-    scored = np.array(held) * gain.rounds * (1 + tasks)
+    measured = np.array(held) if gain.target is None else _target_rows(recipe, list(rows), held, tests)
+    scored = measured * gain.rounds * (1 + tasks)
     settings = training.model_copy(update={"steps": int(steps.sum())})
     reading = _homogeneous(steps, training.batch, trained)
     return PlannedTraining("gain", "", 1, recipe.base, settings, reading, scored=scored)
+
+
+def _target_rows(recipe: Recipe, names: Sequence[str], held: Sequence[int], tests: Sequence[TestSet]) -> Ints:
+    """How many rows a target is measured on, (k,): of a task in it its held-out rows, and those of test sets dealt out
+    to all tasks, as if their texts were as long. A test query has ``negatives.per_row`` passages; it counts for as many
+    rows as have as many texts."""
+    target = recipe.gain.target
+    assert target is not None
+    wanted = [test.folder for test in tests if target.tests == ALL or test.name in (target.tests or ())]
+    whole = [folder.folder for folder in (target.folders or {}).values()]
+    counts = [sum(map(may_be_looked_at, answered_queries(folder).values())) for folder in wanted]
+    counts += [len(answered_queries(folder)) for folder in whole]
+    texts = sum(min(count, recipe.gain.held_out_rows) for count in counts) * (2 + recipe.negatives.per_row)
+    of_tests = texts / (2 + recipe.reference.negatives) / len(names)
+    return np.array(
+        [
+            round(of_tests) + (rows if name in (target.tasks or ()) else 0)
+            for name, rows in zip(names, held, strict=True)
+        ]
+    )
 
 
 def capped(weights: TaskWeights, sizes: Mapping[str, int], group: Finetune) -> TaskWeights:

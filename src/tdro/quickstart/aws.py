@@ -1,8 +1,7 @@
-"""AWS: a wish becomes a command line, an operation becomes its documentation (``awscli``, Apache-2.0).
+"""Two tasks from the AWS command line (``awscli``, Apache-2.0): a wish finds a command, an operation its documentation.
 
-The command line's examples are reStructuredText: a heading, a sentence, then an indented command. The service
-models are JSON; only the newest version of each service is read. The group is the service, the same for both
-tasks.
+The package's examples are reStructuredText: a heading, a sentence, then an indented command. Its service models are
+JSON; only the newest version of each service is read. In both tasks the group of a pair is its service.
 """
 
 from __future__ import annotations
@@ -24,7 +23,10 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|\d+")
 
 
 def cli_examples(archive: ZipFile) -> Iterator[Pair]:
-    """What you want, with the service in brackets → the command line."""
+    """The query is a wish with the service in brackets, the positive the command line that does it.
+
+    Example: "To list your buckets (s3)" and "aws s3 ls".
+    """
     for name in sorted(archive.namelist()):
         if name.startswith(EXAMPLES) and name.endswith(".rst") and name.count("/") >= 3:
             service = name.split("/")[2]
@@ -34,30 +36,33 @@ def cli_examples(archive: ZipFile) -> Iterator[Pair]:
 
 
 def _examples(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Each heading with the first command below it."""
+    """Each heading of a file, with the first command below it. A command that goes on with ``\\`` is joined."""
     title = ""
-    number = 0
-    while number < len(lines):
-        line = lines[number]
+    at = 0
+    while at < len(lines):
+        line = lines[at]
         if bold := _BOLD.match(line):
             title = bold[1]
-        elif number + 1 < len(lines) and line.strip() and _UNDERLINE.match(lines[number + 1]):
+        elif at + 1 < len(lines) and line.strip() and _UNDERLINE.match(lines[at + 1]):
             title = line.strip()
         elif title and line[:1].isspace() and line.lstrip().startswith("aws "):
             command = [line.strip()]
-            while command[-1].endswith("\\") and number + 1 < len(lines):
-                number += 1
+            while command[-1].endswith("\\") and at + 1 < len(lines):
+                at += 1
                 command[-1] = command[-1].rstrip("\\ ")
-                command.append(lines[number].strip())
+                command.append(lines[at].strip())
             yield title.rstrip(" :."), " ".join(command)
             title = ""
-        number += 1
+        at += 1
 
 
 def api_operations(archive: ZipFile) -> Iterator[Pair]:
-    """An operation's name in words, with the service in brackets → the text of its documentation."""
+    """The query is an operation's name in words, with the service in brackets; the positive is its documentation.
+
+    Example: the operation ``ListBuckets`` of S3 gives the query "List Buckets (S3)".
+    """
     newest: dict[str, str] = {}
-    for name in sorted(archive.namelist()):  # <service>/<date>/service-2.json: dates sort
+    for name in sorted(archive.namelist()):  # <service>/<date>/service-2.json; the newest date comes last
         if name.startswith(MODELS) and name.endswith("/service-2.json"):
             newest[name[len(MODELS) :].split("/")[0]] = name
     for service, name in newest.items():

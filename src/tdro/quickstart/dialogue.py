@@ -1,4 +1,4 @@
-"""Small talk: ``chitchat-dataset`` (MIT, noisy) and ``chatterbot-corpus`` (BSD, many answers a question)."""
+"""Two tasks of small talk: ``chitchat-dataset`` (MIT; noisy) and ``chatterbot-corpus`` (BSD; many answers each)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def chitchat(archive: ZipFile) -> Iterator[Pair]:
-    """An utterance → the reply. A turn is all that one says in a row; the group is the conversation."""
+    """The query is what one speaker says, the positive what the other replies. The group is the conversation.
+
+    All messages that one speaker sends in a row count as one utterance.
+    """
     conversations = json.loads(archive.read("chitchat_dataset/dataset.json"))
     for identity, conversation in conversations.items():
         turns = [" ".join(message["text"] for message in turn) for turn in conversation["messages"]]
@@ -25,7 +28,10 @@ def chitchat(archive: ZipFile) -> Iterator[Pair]:
 
 
 def chatterbot(archive: ZipFile) -> Iterator[Pair]:
-    """A question → its answer, in 28 languages. The group is the file; one that is not YAML is skipped."""
+    """The query is a question, the positive its answer, in 28 languages. The group is the file.
+
+    A file that is not valid YAML is skipped.
+    """
     for name in sorted(archive.namelist()):
         if not (name.startswith("chatterbot_corpus/data/") and name.endswith(".yml")):
             continue

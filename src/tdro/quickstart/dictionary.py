@@ -1,7 +1,7 @@
-"""Dictionaries: a word becomes its definitions (``denckring-*``: WordNet, German and French Wiktionary).
+"""Dictionary tasks: a word finds its definitions (``denckring-*``: WordNet, German and French Wiktionary).
 
-A line is a word, a tab, and definitions separated by `` | ``. The group is the word's normalised form and the
-same in every language, so that *station* is on one side in all of them.
+A line of the file is a word, a tab, and definitions separated by `` | ``. The group is the word's normalised form, in
+all languages: so *station* trains in all of them or tests in all of them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from zipfile import ZipFile
 from tdro.data.same_text import normalise
 from tdro.quickstart.pairs import Pair
 
-MOST = 3  # definitions a word
-SHORTEST = 15  # characters: shorter ones are mostly cross references
+MOST = 3  # definitions of a word
+SHORTEST = 15  # characters of a definition; shorter ones are mostly cross references
 
 
 def definitions(archive: ZipFile) -> Iterator[Pair]:
-    """A word → its first definitions. A definition that many words share ("French commune") is taken once."""
+    """The query is a word, the positives its first definitions.
+
+    A definition that many words share ("French commune") is used for the first of them only.
+    """
     name = next(name for name in archive.namelist() if name.endswith("/data/glosses.txt.gz"))
     seen: set[str] = set()
     for line in gzip.decompress(archive.read(name)).decode("utf-8").split("\n"):

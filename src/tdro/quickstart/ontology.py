@@ -1,7 +1,7 @@
-"""Biomedical terms: a synonym becomes the definition (``cellxgene-ontology-guide``, MIT).
+"""A task of biomedical terms: a synonym finds the definition (``cellxgene-ontology-guide``, MIT).
 
-Diseases, anatomy, cell types and experimental factors; the newest file of each. The group is the term's
-label, so that a term that two ontologies share is on one side.
+The terms are diseases, anatomy, cell types and experimental factors. The newest file of each is read. The group is the
+term's label, so a term that stands in two ontologies trains in both or tests in both.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ ONTOLOGIES = ("MONDO", "UBERON", "CL", "EFO")
 
 
 def definitions(archive: ZipFile) -> Iterator[Pair]:
-    """One synonym of a term (or its label, where it has none) → the definition.
+    """The query is one synonym of a term (its label if it has none), the positive the term's definition.
 
-    One a term, so that no two rows share a passage; which one is arbitrary, by digest.
+    Only one synonym of each term is used, so that no two rows have the same passage. Their digests decide which.
     """
     for ontology in ONTOLOGIES:
         start = f"cellxgene_ontology_guide/data/{ontology}-ontology-"

@@ -1,6 +1,6 @@
-"""Text of the sample mixture: a pair, how it is cleaned, and when two texts count as the same.
+"""A pair of the sample mixture, and how pairs are cleaned.
 
-Every parser yields pairs of raw text; :func:`cleaned` is the one place where they are brought into shape.
+Every parser yields pairs of raw text. :func:`cleaned` then brings all of them into shape.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TAG = re.compile(r"<[^<>]*>")
 
 
 class Pair(NamedTuple):
-    """A query and the passages that answer it, with the group that goes whole to training or to test."""
+    """A query and the passages that answer it. All pairs of a ``group`` train, or all of them test."""
 
     group: str
     query: str
@@ -26,17 +26,17 @@ class Pair(NamedTuple):
 
 
 def tidy(text: str) -> str:
-    """Collapse whitespace and cut to :data:`MAX_CHARACTERS`."""
+    """The text with single spaces, cut after :data:`MAX_CHARACTERS`."""
     return " ".join(text.split())[:MAX_CHARACTERS].rstrip()
 
 
 def without_tags(html: str) -> str:
-    """The text of a simple HTML fragment: tags become spaces. Entities are left to ``html.unescape``."""
+    """The text of a simple HTML fragment: tags become spaces. Entities such as ``&amp;`` stay as they are."""
     return _TAG.sub(" ", html)
 
 
 def digest(*texts: str) -> str:
-    """16 hex digits that depend only on the texts: the order of rows, identities, and sides come from it."""
+    """16 hex digits that depend on the texts alone. Ids and the order of rows come from it, and which groups test."""
     return hashlib.blake2b("\x1f".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
@@ -47,15 +47,15 @@ def cleaned(
     keep_lines: bool = False,
     share: float = 1.0,
 ) -> Iterator[Pair]:
-    """Tidy pairs without empty, too short, self-answering and repeated ones.
+    """Tidy the texts of pairs. Pairs that are empty, too short, repeated, or answer a query with itself are left out.
 
     Args:
-        pairs: raw pairs of one task.
-        shortest_query: fewest characters of a query.
-        shortest_positive: fewest characters of a positive.
-        keep_lines: positives keep their line breaks (source code).
-        share: of the groups that are kept, chosen by their digest: a task far larger than its cap need not be
-            cleaned as a whole.
+        pairs: the raw pairs of one task.
+        shortest_query: the fewest characters that a query may have.
+        shortest_positive: the fewest characters that a positive may have.
+        keep_lines: whether positives keep their line breaks, as source code must.
+        share: the share of the groups that is used, 0 to 1. A task with far more pairs than are written need not be
+            cleaned as a whole. The groups' digests decide which are used.
     """
     limit = int(share * 2**64)
     seen: set[tuple[str, str]] = set()
@@ -65,14 +65,14 @@ def cleaned(
         query = tidy(pair.query)
         if len(query) < shortest_query:
             continue
-        same = normalise(query)
+        question = normalise(query)
         positives = []
         for text in pair.positives:
             positive = text[:MAX_CHARACTERS].rstrip() if keep_lines else tidy(text)
             answer = normalise(positive)
-            if len(positive) < shortest_positive or answer == same or (same, answer) in seen:
+            if len(positive) < shortest_positive or answer == question or (question, answer) in seen:
                 continue
-            seen.add((same, answer))
+            seen.add((question, answer))
             positives.append(positive)
         if positives:
             yield Pair(pair.group, query, tuple(positives))

@@ -1,7 +1,7 @@
-"""Code: a docstring becomes the function without it (the running interpreter's standard library, PSF).
+"""A task of code: a docstring finds its function (the running interpreter's standard library, PSF).
 
-The files are parsed, never imported. They differ from one Python version to another, so this is the one task
-of the sample whose bytes depend on the interpreter. The group is the source file.
+The files are parsed, never imported. They differ between Python versions, so this is the only task of the sample whose
+bytes depend on the interpreter. The group is the source file.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ _SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__p
 
 
 def functions(folder: Path | None = None) -> Iterator[Pair]:
-    """The first paragraph of a function's docstring → the function's code without the docstring."""
+    """The query is the first paragraph of a function's docstring, the positive the function's code without it.
+
+    Args:
+        folder: Python files; None for the standard library.
+    """
     root = folder or Path(sysconfig.get_paths()["stdlib"])
     for path in _files(root):
         place = path.relative_to(root)
         source = path.read_text(encoding="utf-8", errors="replace")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # old escapes in docstrings
+                warnings.simplefilter("ignore")  # of escapes such as "\\d" in old docstrings
                 tree = ast.parse(source)
         except (SyntaxError, ValueError):
-            continue  # the library holds a few files of other Pythons on purpose
+            continue  # a few files of the library are broken on purpose
         lines = source.split("\n")
         for node in _functions(tree.body):
             if len(node.body) > 1 and (text := ast.get_docstring(node)):
@@ -37,6 +41,7 @@ def functions(folder: Path | None = None) -> Iterator[Pair]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """The Python files below a folder in order, without tests and installed packages."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name not in _SKIPPED:
             yield from _files(path)
@@ -45,7 +50,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Functions and methods. Those inside functions are left: walking all of the tree takes twice as long."""
+    """All functions and methods, without functions inside functions, which would take twice as long to find."""
     for node in body:
         if isinstance(node, ast.ClassDef):
             yield from _functions(node.body)
@@ -54,6 +59,7 @@ def _functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunc
 
 
 def _code(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> str:
+    """A function's lines without its docstring and without blank lines."""
     docstring, end = node.body[0], node.end_lineno
     code = lines[node.lineno - 1 : docstring.lineno - 1] + lines[docstring.end_lineno : end]
     return textwrap.dedent("\n".join(line for line in code if line.strip()))

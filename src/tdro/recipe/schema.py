@@ -19,9 +19,10 @@ from tdro.mixture_name import parse_mixture
 from tdro.recipe import rules
 from tdro.recipe.data_sections import Data, Negatives
 from tdro.recipe.explain_errors import explain_errors
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.messages import wrong
 from tdro.recipe.section import Name, Section, Seed
-from tdro.recipe.training_sections import Base, Finetune, Gain, LearnWeights, Training
+from tdro.recipe.training_sections import Base, Gain, LearnWeights, Training
 from tdro.recipe.yaml_lines import RecipeDumper, read_yaml
 
 
@@ -103,7 +104,11 @@ class Recipe(Section):
     def _gain_fits(self) -> None:
         """Raise if the proxy of gain has fewer steps than rounds, or none after its warm-up."""
         if not self.learns_gain:
+            if self.gain.target is not None:
+                raise wrong("no mixture asks for gain; add gain to finetune.mixtures, or remove this", "gain", "target")
             return
+        if self.gain.target is not None:
+            self.gain.target.check_names(self.data)
         steps = self.gain.training(self.reference).steps
         if self.gain.rounds > steps:
             raise wrong(f"{self.gain.rounds} rounds do not fit into {steps} steps of training", "gain", "rounds")

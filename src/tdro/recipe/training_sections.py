@@ -12,9 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tdro.recipe import rules
 from tdro.recipe.messages import wrong
-from tdro.recipe.section import Name, Section, Seed, Several
-
-MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
+from tdro.recipe.section import Section
+from tdro.recipe.target_section import Target
 
 
 class Lora(Section):
@@ -242,42 +241,11 @@ class Gain(Section):
     steps: int | None = Field(
         default=None, ge=1, description="optimizer steps of the proxy, without the trials (null: those of reference)"
     )
+    target: Target | None = Field(
+        default=None,
+        description="what the gain is measured on (null: the held-out rows of every task, equally): see `gain.target`",
+    )
 
     def training(self, reference: Training) -> Training:
         """The settings of the proxy's training: those of the reference, with the steps given here."""
         return reference.model_copy(update={"steps": self.steps or reference.steps})
-
-
-class Finetune(Training):
-    """Stage 2: a group of fine-tunings that differ in mixture and seed only, and are compared."""
-
-    name: Name = Field(description="name of the group; its models are in models/<name>/ of the run folder")
-    base: Base | None = Field(default=None, description="the model to fine-tune (null: the recipe's base)")
-    mixtures: Several[MixtureName] = Field(
-        default=("uniform", "top-70"),
-        description="what to train on. uniform: every task equally often; proportional: by the tasks' rows; "
-        "reweight: by the learned weights; top-P or bottom-P: the P % of the tasks with the largest "
-        "or smallest weights, equally often; loss-reweight: uniform, and each step's gradient, after "
-        "clipping, is multiplied by number of tasks x weight; gain: by the weights of transfer gain. With an exponent: "
-        "proportional^0.5: by rows^0.5; reweight^0.5 and gain^0.5: by weight^0.5; top-70^0.5: the same 70 % of the "
-        "tasks, by weight^0.5",
-    )
-    seeds: Several[Seed] = Field(default=(1,), description="every mixture is trained once with each seed")
-    draw: Literal["systematic", "random"] = Field(
-        default="systematic",
-        description="which task a batch is from. systematic: each task gets its exact share of the steps, which "
-        "has less noise; random: drawn",
-    )
-    max_epochs: float | None = Field(
-        default=None,
-        gt=0,
-        description="no row is seen more often than this; the other tasks take over the rest of the task's share "
-        "(null: no cap)",
-    )
-    untrained: bool = Field(default=True, description="also evaluate the base before any training")
-    merge: bool = Field(
-        default=False,
-        description="save LoRA adapters merged into the base's weights instead of alone. They are always merged "
-        "if the base is nowhere to be had: cut to its first layers, from GGUF, from a package, or "
-        "with a row more for a new pad token",
-    )

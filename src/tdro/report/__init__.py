@@ -13,5 +13,6 @@ charts.py              The charts, as SVG inside the page.
 heat_map.py            The map of which task helps which, as SVG.
 words.py               Numbers, mixtures and verdicts as words: ``18.2 %``, ``2 min 05 s``.
 hide_paths.py          Takes this machine's paths out of whatever is shown.
+card_base.py           The model that was fine-tuned, as a model card names it.
 model_card.py          Writes a model's ``README.md`` by filling ``model_card.md``.
 """

@@ -10,8 +10,10 @@ from typing import Any
 
 from tdro.evaluation.compare.readable_numbers import as_number, nested, plural, points, signed
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
+from tdro.evaluation.compare.uniform_longer import steps_cell, steps_in_words
 from tdro.evaluation.compare.verdict import says_seeds_needed, seeds_phrase, significant, verdict
-from tdro.recipe.names import BASELINES, in_order
+from tdro.evaluation.judged import judged_by_line
+from tdro.recipe.names import BASELINES, in_order, times_longer
 from tdro.report import charts
 from tdro.report.run_contents import RunContents
 from tdro.report.words import mixture_in_words
@@ -42,15 +44,17 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
         "word": word,
         "sentence": sentence,
         "more": _more(rows, challengers, selection),
+        "judged_by": judged_by_line(looked_at) if (looked_at := comparison.get("looked_at")) else "",
         "setting": _setting(run, comparison, tests),
         "table": table,
         "has_spread": any(math.isfinite(value) for row in table for value in row["spread"]),
         "forest": _forest(rows, challengers),
         "selection": selection,
         "test_forest": _test_forest(rows.get(selection), tests),
+        "uniform_steps": _uniform_steps(rows, challengers),
         "challengers": challengers,
         "beside": [name for name in BASELINES if name in rows],
-        "tests": _tests(rows, tests, challengers),
+        "tests": _tests(rows, tests, challengers, nested(comparison, "looked_at", "tests") or {}),
         "n_tests": len(tests),
     }
 
@@ -88,6 +92,12 @@ def _mixtures_table(rows: dict[str, Any], names: list[str], challengers: list[st
     return table
 
 
+def _uniform_steps(rows: dict[str, Any], challengers: list[str]) -> list[dict[str, str]]:
+    """How many times the steps uniform needs for what each mixture reaches; empty if uniform was not trained longer."""
+    found = {name: nested(rows[name], "uniform_steps") for name in challengers}
+    return [{"name": name, "steps": steps_cell(steps)} for name, steps in found.items() if isinstance(steps, dict)]
+
+
 def _verdict(rows: dict[str, Any], selection: str, n_tests: int) -> tuple[str, str]:
     """Whether the selection beat uniform, as a word and a sentence."""
     if selection not in rows:
@@ -115,6 +125,8 @@ def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
     differs = nested(difference, "wins") or nested(difference, "losses")
     if differs and "needed" in both and not says_seeds_needed(difference):
         sentences.append(f"To show a difference of this size takes {seeds_phrase(both['needed'])}.")
+    if isinstance(steps := nested(rows.get(selection), "uniform_steps"), dict):
+        sentences.append(steps_in_words(selection, steps))
     parts = [nested(rows.get(selection), "versus", "ndcg@10", part, "difference") for part in ("trained", "untrained")]
     if all(math.isfinite(as_number(part)) for part in parts):
         sentences.append(
@@ -135,7 +147,11 @@ def _more(rows: dict[str, Any], challengers: list[str], selection: str) -> str:
 
 def _setting(run: RunContents, comparison: dict[str, Any], tests: list[dict[str, Any]]) -> str:
     """What was compared: steps, batch, seeds and test sets; with a warning if the mixtures were not trained alike."""
-    trainings = [training for training in run.trainings if training.group == comparison["group"]]
+    trainings = [
+        training
+        for training in run.trainings
+        if training.group == comparison["group"] and times_longer(training.mixture) is None
+    ]
     budgets = {(nested(training.facts, "steps"), nested(training.facts, "batch")) for training in trainings}
     seeds = comparison.get("seeds") or []
     words = f"{plural(len(seeds), 'seed')} a mixture. " if seeds else ""
@@ -201,8 +217,12 @@ def _test_forest(row: Any, tests: list[dict[str, Any]]) -> dict[str, Any] | None
     return {"lines": lines, "axis": _axis(domain)}
 
 
-def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[str]) -> list[dict[str, Any]]:
+def _tests(
+    rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[str], looked_at: dict[str, Any]
+) -> list[dict[str, Any]]:
     """The rows of the table over test sets, trained tasks first.
+
+    ``looked_at`` has how many queries of a test set were left out, because weights were learned on them.
 
     A challenger's cell has its difference from uniform, the p-value after Holm's correction, and whether that is below
     0.05.
@@ -221,6 +241,7 @@ def _tests(rows: dict[str, Any], tests: list[dict[str, Any]], challengers: list[
                 "name": name,
                 "trained": bool(test.get("trained")),
                 "queries": test.get("queries"),
+                "looked_at": looked_at.get(name, 0),
                 "cells": cells,
                 "beside": beside,
             }

@@ -8,38 +8,34 @@ docs/decisions.md, own-model-card.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from tdro.console import visible
 from tdro.errors import UserError
 from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed, nested, plural, points
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.verdict import verdict
+from tdro.evaluation.judged import judged_by_line, without
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
+from tdro.gain.looked_at import TARGET, read_looked_at
 from tdro.mixture_name import known_mixture
-from tdro.recipe.names import model_name
-from tdro.recipe.rules import exists
-from tdro.recipe.yaml_lines import plain_yaml
+from tdro.recipe.names import model_name, times_longer
 from tdro.report import words
+from tdro.report.card_base import CardBase, card_base
 from tdro.report.hide_paths import hide_paths, recipe_without_paths, without_paths
-from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder
+from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder, recipe_values
 
 HERE = Path(__file__).parent
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "tdro")
 MEASURES = {"ndcg@10": ("ndcg_at_10", "nDCG@10"), "recall@100": ("recall_at_100", "Recall@100")}
-# The models that come from the package index: their names on the hub, and the licences that their authors give them.
-_PACKAGED = {
-    "smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0"),
-    "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "Apache-2.0"),
-}
 _VERSIONS = ("tdro", "sentence-transformers", "transformers", "torch", "peft", "datasets", "accelerate", "python")
 
 
@@ -67,21 +63,11 @@ def write_card(run_folder: Path | str, group: str, model: str, evaluated: bool =
 
 def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bool) -> str:
     """The card of one model, as Markdown. ``folder`` is the model's."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=False,  # Markdown; `cell` escapes what is other people's text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"fixed": fixed, "points": points, "percent": words.percent, "epochs": words.epochs}
-    environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
-    recipe = plain_yaml(run.recipe, "recipe.yaml") if run.recipe else {}
-    base = _base(recipe, training, folder)
+    recipe = recipe_values(run.recipe) if run.recipe else {}
+    base = card_base(recipe, training, folder)
     evaluation = _evaluation(run, training, folder) if evaluated else None
     name = f"{run.name}-{training.group}-{training.name}"
-    card = environment.get_template("model_card.md").render(
+    card = _template().render(
         front_matter=_front_matter(name, base, evaluation, _trained_on(run, training, recipe)),
         name=name,
         training=training,
@@ -98,6 +84,22 @@ def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bo
         versions=[(name, run.versions[name]) for name in _VERSIONS if run.versions and name in run.versions],
     )
     return visible(card)
+
+
+@functools.cache
+def _template() -> Template:
+    """The card's template; compiled once, for that takes longer than to fill it in."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=False,  # Markdown; `cell` escapes what is other people's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"fixed": fixed, "points": points, "percent": words.percent, "epochs": words.epochs}
+    environment.filters |= {"cell": cell, "code": code, "thousands": thousands}
+    return environment.get_template("model_card.md")
 
 
 def cell(value: Any) -> str:
@@ -117,48 +119,6 @@ def thousands(value: Any) -> str:
     return f"{round(value):,}" if value == value else NOTHING
 
 
-@dataclass(frozen=True)
-class _Base:
-    """The model that was fine-tuned.
-
-    Attributes:
-        hub: its id on the hub, if it has one.
-        name: that id, or the name of its folder.
-        what: a line about it: layers, pooling, adapters.
-        licence: empty if it is not known.
-        adapter: whether the fine-tuned folder holds adapters alone.
-    """
-
-    hub: str | None
-    name: str
-    what: str
-    licence: str
-    adapter: bool
-
-
-def _base(recipe: Any, training: TrainedModel, folder: Path) -> _Base:
-    groups = {nested(entry, "name"): entry for entry in nested(recipe, "finetune") or []}
-    settings = training.base or nested(groups.get(training.group), "base") or nested(recipe, "base") or {}
-    source, kind = str(nested(settings, "source") or "unknown"), nested(settings, "kind")
-    adapter = (folder / "adapter_config.json").exists()
-    hub, licence = _PACKAGED.get(source, (None, ""))
-    if hub is None and re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not exists(source):
-        hub = source
-    name = hub or without_paths(source)
-    if kind == "static":
-        what = (
-            f"static embeddings of {nested(settings, 'dimension')} dimensions with a random start; tokenizer of {name}"
-        )
-        return _Base(None, name, what, licence, False)
-    layers, lora = nested(settings, "layers"), nested(settings, "lora")
-    pooling = "last-token pooling" if kind == "decoder" else "its own pooling"
-    parts = [name, f"its first {layers} layers" if layers else "", pooling]
-    if lora:
-        saved = "saved alone" if adapter else "merged into the weights"
-        parts.append(f"LoRA adapters of rank {nested(lora, 'r')}, {saved}")
-    return _Base(hub, name, ", ".join(part for part in parts if part), licence, adapter)
-
-
 def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[TrainedDataSet]:
     tasks = [
         {"name": task.name, "rows": 0 if math.isnan(task.rows) else task.rows, "fingerprint": task.fingerprint}
@@ -167,7 +127,7 @@ def _trained_on(run: RunContents, training: TrainedModel, recipe: Any) -> list[T
     return of_recipe(recipe, tasks, nested(training.facts, "weights"))
 
 
-def _front_matter(name: str, base: _Base, evaluation: dict[str, Any] | None, data: list[TrainedDataSet]) -> str:
+def _front_matter(name: str, base: CardBase, evaluation: dict[str, Any] | None, data: list[TrainedDataSet]) -> str:
     """The front matter, which the hub reads.
 
     A key of our own lists the training data, in which ``tdro evaluate --on`` looks for leaked test queries.
@@ -242,6 +202,8 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
     if known.get("method") == "gain":
         how = f"{known.get('steps')} steps, {known.get('rounds')} rounds, seed {known.get('seed')}"
         origin = f"Learned by this run by transfer gain, which measures which task helps which ({how})."
+        if parts := known.get("target"):
+            origin += f" They are towards a target: {', '.join(f'`{part}`' for part in parts)}."
     elif loaded == "paper":
         origin = "Not learned here: the weights that the paper's authors released."
     elif loaded:
@@ -253,7 +215,8 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
         which = words.alpha_in_words(known.get("alpha"))
         origin += f": {which}." if which else "."
     mixture = known_mixture(training.mixture)
-    unused = mixture is not None and not (mixture.uses_alpha or mixture.uses_gain)
+    longer = times_longer(training.mixture) is not None
+    unused = longer or (mixture is not None and not (mixture.uses_alpha or mixture.uses_gain))
     return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
 
 
@@ -276,13 +239,21 @@ def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[
     if comparison is None:
         return None
     results = folder.parents[2] / "evaluation" / training.group
+    looked_at = read_looked_at(folder.parents[2] / TARGET) if comparison.get("looked_at") else {}
+
+    def judged(content: dict[str, Any]) -> dict[str, Any]:
+        """The results without the queries that the comparison left out."""
+        hit = looked_at.get(str(content.get("data")))
+        return without(content, set(hit.queries)) if hit else content
+
     uniform = model_name("uniform", training.seed)
     models = [name for name in dict.fromkeys([folder.name, uniform, "untrained"]) if (results / name).is_dir()]
     tests = []
     for test in comparison["tests"]:
         paths = [results / model / f"{test['name']}.json" for model in models]
         if all(path.is_file() for path in paths):
-            tests.append({**test, "scores": [read_json(path)["mean"] for path in paths]})
+            contents = [judged(read_json(path)) for path in paths]
+            tests.append({**test, "scores": [content["mean"] for content in contents]})
     if not tests or folder.name not in models:
         return None
     columns = {uniform: "uniform", folder.name: "this model"}
@@ -296,6 +267,7 @@ def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[
         "tests": tests,
         "mean": mean,
         "verdict": _verdict(comparison, training.mixture),
+        "judged_by": judged_by_line(comparison["looked_at"]) if looked_at else "",
     }
 
 

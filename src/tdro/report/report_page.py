@@ -8,11 +8,12 @@ are handed over as markup; they escape their own labels. See docs/decisions.md, 
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from tdro.console import visible
@@ -20,14 +21,13 @@ from tdro.errors import UserError
 from tdro.evaluation.compare import readable_numbers
 from tdro.evaluation.compare.readable_numbers import nested
 from tdro.files import write_atomic
-from tdro.recipe.yaml_lines import plain_yaml
 from tdro.report import words
 from tdro.report.comparison_section import comparison_view
 from tdro.report.data_section import data_view, leaks_view
 from tdro.report.gain_section import gain_view
 from tdro.report.hide_paths import hide_paths, recipe_without_paths
 from tdro.report.learning_section import health_view, learning_view
-from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder
+from tdro.report.run_contents import RunContents, TrainedModel, read_run_folder, recipe_values
 from tdro.report.weights_section import epochs_view, selection_name, weights_view
 
 HERE = Path(__file__).parent
@@ -48,6 +48,16 @@ def write_report(run_folder: Path | str) -> Path:
 
 def render(run: RunContents) -> str:
     """The page of a run, as HTML."""
+    found = _template().render(
+        style=Markup((HERE / "report_page.css").read_text(encoding="utf-8")),
+        **page_contents(run),
+    )
+    return visible(found)
+
+
+@functools.cache
+def _template() -> Template:
+    """The page's template; compiled once, for that takes longer than to fill it in."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -61,11 +71,7 @@ def render(run: RunContents) -> str:
     ):
         environment.filters |= {name: getattr(module, name) for name in names}
     environment.filters |= {"svg": Markup, "public": hide_paths}
-    found = environment.get_template("report_page.html").render(
-        style=Markup((HERE / "report_page.css").read_text(encoding="utf-8")),
-        **page_contents(run),
-    )
-    return visible(found)
+    return environment.get_template("report_page.html")
 
 
 def page_contents(run: RunContents) -> dict[str, Any]:
@@ -76,7 +82,9 @@ def page_contents(run: RunContents) -> dict[str, Any]:
         "run": run,
         "recipe": _recipe(run.recipe),
         "selection": selection,
-        "summary": words.headline([group["word"] for group in groups], selection),
+        "summary": words.headline(
+            [group["word"] for group in groups], selection, any(group["judged_by"] for group in groups)
+        ),
         "groups": groups,
         "gain": gain_view(run),
         "leaks": leaks_view(run),
@@ -99,7 +107,7 @@ def _recipe(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        content = plain_yaml(text, "recipe.yaml")
+        content = recipe_values(text)
     except UserError:
         return hide_paths(text)
     return recipe_without_paths(content) if isinstance(content, dict) else hide_paths(text)

@@ -7,6 +7,7 @@ sentence on the page. A broken file is an error that names it. Nothing is comput
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.files import read_json, read_jsonl
 from tdro.mixture_name import known_mixture
-from tdro.recipe.names import mixture_and_seed, model_name
+from tdro.recipe.names import longer_uniform, mixture_and_seed, model_name
 from tdro.recipe.yaml_lines import plain_yaml
 from tdro.weights import TaskWeights
 
@@ -74,11 +75,16 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class MeasuredGain:
-    """What transfer gain has measured: (R, k, k) gains and (R, k) weights of R rounds and k tasks."""
+    """What transfer gain has measured: (R, k, columns) gains and (R, k) weights of R rounds and k tasks.
+
+    The columns are the tasks; with a target they are its parts, and ``shares`` (columns,) says how much each counts.
+    """
 
     names: list[str]
     matrices: np.ndarray
     alphas: np.ndarray
+    helped: list[str]
+    shares: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -157,13 +163,23 @@ def read_run_folder(folder: Path | str) -> RunContents:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def recipe_values(text: str) -> Any:
+    """The values of a run's ``recipe.yaml``, to be read only: every card of a run and its report get the same ones.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    return plain_yaml(text, "recipe.yaml")
+
+
 def _groups(recipe: str | None) -> dict[str, set[str]] | None:
     """The recipe's groups with the names of their models; None if the recipe cannot be read or names no group.
 
     What an earlier recipe left in the folder is not shown: it is in none of these.
     """
     try:
-        content = plain_yaml(recipe or "", "recipe.yaml")
+        content = recipe_values(recipe or "")
     except UserError:
         return None
     groups = nested(content, "finetune")
@@ -172,11 +188,16 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
     return {
         str(nested(group, "name")): {
             model_name(mixture, seed)
-            for mixture in nested(group, "mixtures") or ()
+            for mixture in [*(nested(group, "mixtures") or ()), *map(longer_uniform, _longer(group))]
             for seed in nested(group, "seeds") or ()
         }
         for group in groups
     }
+
+
+def _longer(group: Any) -> list[float]:
+    """How many times the group's steps uniform is trained for besides."""
+    return [number for times in nested(group, "uniform_longer") or () if (number := as_number(times)) > 1]
 
 
 def _object(path: Path) -> dict[str, Any] | None:
@@ -228,12 +249,17 @@ def _gain(path: Path) -> MeasuredGain | None:
     try:
         names = [str(name) for name in content["names"]]
         matrices, alphas = (np.array(content[key], dtype=float) for key in ("matrices", "alphas"))
+        target = content.get("target")
+        helped = [str(name) for name in target["names"]] if target else names
+        shares = np.array(target["shares"], dtype=float) if target else None
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: no names, matrices and alphas in it; run `tdro learn --force` again") from error
     rounds, k = len(alphas), len(names)
-    if not rounds or not k or alphas.shape != (rounds, k) or matrices.shape != (rounds, k, k):
+    if not rounds or not k or alphas.shape != (rounds, k) or matrices.shape != (rounds, k, len(helped)):
         raise UserError(f"{path}: matrices of another shape than {k} tasks have; run `tdro learn --force` again")
-    return MeasuredGain(names, matrices, alphas)
+    if shares is not None and shares.shape != (len(helped),):
+        raise UserError(f"{path}: not one share for each part of the target; run `tdro learn --force` again")
+    return MeasuredGain(names, matrices, alphas, helped, shares)
 
 
 def _trainings(folder: Path) -> list[TrainedModel]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tdro.evaluation.compare.readable_numbers import NOTHING, as_number, fixed
 from tdro.mixture_name import known_mixture
+from tdro.recipe.names import times_longer
 
 
 def percent(value: Any) -> str:
@@ -52,6 +53,8 @@ def duration(seconds: Any) -> str:
 def mixture_in_words(mixture: str) -> str:
     """What a mixture does, in a few words; empty for a name that is not tdro's."""
     known = known_mixture(mixture)
+    if (times := times_longer(mixture)) is not None:
+        return f"every task equally often, for {times:g} times the steps"
     if known is None:
         return {
             "untrained": "the base model before any training",
@@ -79,13 +82,19 @@ def alpha_in_words(alpha: Any) -> str:
     }.get(str(alpha), "")
 
 
-def headline(verdicts: list[str], selection: str = "top-70") -> str:
-    """The headline of the report: one sentence about the verdicts of all groups.
+def headline(verdicts: list[str], selection: str = "top-70", looked_at: bool = False) -> str:
+    """The headline of the report: one sentence about the verdicts of all groups, and one if test queries were used.
 
     Args:
         verdicts: a word for each group.
         selection: the mixture that they are about.
+        looked_at: whether weights were learned on some of the test queries, so that only the others judge.
     """
+    more = " Its weights were learned on part of the test queries; the other part judges." if looked_at else ""
+    return _headline(verdicts, selection) + more
+
+
+def _headline(verdicts: list[str], selection: str) -> str:
     inside = "sampling by transfer gain" if selection.startswith("gain") else "tDRO’s selection"
     subject = "Sampling by transfer gain" if selection.startswith("gain") else "tDRO’s selection"
     total, wins, losses = len(verdicts), verdicts.count("Yes"), verdicts.count("No")

@@ -10,8 +10,11 @@ compare_models.py  Score the models of a fine-tuning group on the test sets, com
 describe_data.py   What a run says of its training data: ``data.json`` for the report, and warnings of texts that are
                    cut; also ``tdro data describe``.
 folder.py          A run's folder: which stages are done, from which inputs, and whose folder it is.
+learn_gain.py      Learn the weights of transfer gain with the data and the base of a run.
 pipeline.py        A run from its recipe to its report: reference, weights, fine-tunings, evaluation, report.
 stages.py          The stages of a recipe as values: what each is made from (its inputs) and the call that makes it.
+target_data.py     What a recipe's ``gain.target`` names, as rows to measure losses on, and which test queries are
+                   looked at for it.
 training_data.py   The training data of a run: tasks, test sets, mined negatives, and what the stages' inputs say of
                    them.
 workspace.py       What the stages of a run share: its training data, its base models, and the data as tokens of each

@@ -13,7 +13,8 @@ from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.files import write_json
-from tdro.recipe.training_sections import Finetune
+from tdro.gain.looked_at import TARGET, write_looked_at
+from tdro.recipe.finetune_section import Finetune
 from tdro.report.model_card import write_card
 from tdro.run.checks import evaluation_stage
 from tdro.run.folder import RunFolder
@@ -52,6 +53,8 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         return
     if recipe.evaluate.bm25:
         evaluate_bm25(data.tests, results)
+    if looked_at := stages.looked_at(group):
+        write_looked_at(folder.path / TARGET, looked_at)  # also of test sets that are newer than the weights
     comparison = compare(
         results,
         group.name,

@@ -22,15 +22,18 @@ from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
-from tdro.gain.stage import GainStage, learn_gain
+from tdro.gain.looked_at import LookedAt
 from tdro.machine import wait_for_everyone
+from tdro.mixture_name import parse_mixture
 from tdro.models.saving import ADAPTER, merge_saved
 from tdro.planning.trainings import capped
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import model_name
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Finetune, Training
+from tdro.recipe.training_sections import Training
 from tdro.run.base_models import BaseModel
 from tdro.run.folder import Stage
+from tdro.run.learn_gain import learn_gain_of
 from tdro.run.workspace import Workspace
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.weights import TaskWeights
@@ -40,7 +43,7 @@ from tdro.weights import TaskWeights
 # what stage 1 keeps in any case. ``merge`` is an input only where there are adapters, see Stages.finetune.
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
-    *("load", "name", "base", "mixtures", "seeds", "untrained"),
+    *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained"),
     *("alpha", "merge"),
 }
 
@@ -106,16 +109,21 @@ class Stages:
         """Transfer gain."""
         recipe, base = self.recipe, self.workspace.models.base(self.recipe.base)
         training = recipe.gain.training(recipe.reference)
-        settings = recipe.gain.model_dump(mode="json", exclude={"steps"})  # they stand in those of the training
+        # The steps stand in those of the training, and a target by its content.
+        settings = recipe.gain.model_dump(mode="json", exclude={"steps", "target"})
         inputs = self._inputs(base, training, recipe.seed) | {"gain": settings}
+        if (target := self.workspace.target) is not None:
+            inputs["target"] = target.inputs
         key = fingerprint(inputs)
-        return Stage(
-            "weights/gain", inputs, lambda: self._learn_gain(base, training, key), _made_from(self.path / GAIN, key)
-        )
+
+        def learn() -> None:
+            learn_gain_of(recipe, self.workspace, base, self.path, key)
+
+        return Stage("weights/gain", inputs, learn, _made_from(self.path / GAIN, key))
 
     def finetune_names(self, group: Finetune) -> list[str]:
         """The names of :meth:`finetune`; no data are read for them."""
-        return [_model_path(group, mixture, seed) for mixture in group.mixtures for seed in group.seeds]
+        return [_model_path(group, each.name, seed) for each in group.trainings() for seed in each.seeds]
 
     def finetune(self, group: Finetune, learned: LearnedWeights) -> Iterator[Stage]:
         """Stage 2: the group's base fine-tuned by each mixture and seed.
@@ -129,18 +137,19 @@ class Stages:
         group = group.model_copy(update={"base": base.settings})
         # Without adapters, or where they are merged in any case, ``merge`` changes nothing.
         merge = group.merge and models.saving(base, merge=False).adapter_base is not None
-        for mixture in group.mixtures:
-            shares = capped(learned.transfer(mixture, data.sizes), data.sizes, group)
+        for training in group.trainings():
+            model, mixture, settings = training.name, training.mixture, training.settings
+            shares = capped(learned.transfer(mixture, data.sizes), data.sizes, settings)
             factors = _loss_factors(learned.alpha, names) if mixture == "loss-reweight" and learned.alpha else None
-            for seed in group.seeds:
-                name = _model_path(group, mixture, seed)
-                title = f"{group.name} {mixture} seed {seed}"
+            for seed in training.seeds:
+                name = _model_path(group, model, seed)
+                title = f"{group.name} {model} seed {seed}"
                 job = FinetuneJob(
-                    *(title, mixture, shares.on(names), group, seed, group.draw),
+                    *(title, model, shares.on(names), settings, seed, group.draw),
                     hard_negatives_only=tuple(data.facts.hard_negatives_only),
                     factors=factors,
                 )
-                inputs = self._inputs(base, group, seed)
+                inputs = self._inputs(base, settings, seed)
                 inputs["weights"] = dict(zip(names, job.weights.tolist(), strict=True))
                 if factors is not None:
                     inputs["gradient_factors"] = factors.tolist()
@@ -164,15 +173,25 @@ class Stages:
             for test in self.workspace.data.tests
         }
         inputs = {"models": dict(models), "tests": tests, "settings": dict(settings)}
+        if looked_at := self.looked_at(group):
+            inputs["looked_at"] = {data: fingerprint(each.queries) for data, each in looked_at.items()}
         return Stage(f"evaluation/{group.name}", inputs, make=lambda: None)
+
+    def looked_at(self, group: Finetune) -> dict[str, LookedAt]:
+        """The test queries that weights of the group's mixtures are learned on, by the checksum of their test set."""
+        target = self.workspace.target
+        by_gain = any(parse_mixture(mixture).uses_gain for mixture in group.mixtures)
+        return target.looked_at if target is not None and by_gain else {}
 
     def check(self) -> None:
         """Raise :class:`UserError` now for what would otherwise end a training when its turn comes.
 
-        Every row must have a negative or get one by mining, every base must be there, and a group's cap on epochs
-        must leave enough rows.
+        Every row must have a negative or get one by mining, every base must be there, a group's cap on epochs must
+        leave enough rows, and a target enough queries to learn from and to judge by.
         """
         data, recipe = self.workspace.data, self.recipe
+        if self.workspace.target is not None:
+            self.workspace.target.check()
         data.check_negatives()
         facts = data.facts
         for title, settings in [("reference", recipe.reference), *((f"models/{g.name}", g) for g in recipe.finetune)]:
@@ -181,7 +200,8 @@ class Stages:
                 raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
         for group in recipe.finetune:
             self.workspace.models.base(recipe.base_of(group))
-            capped(TaskWeights.uniform(facts.names), data.sizes, group)  # any choice of tasks has fewer rows than all
+            for training in group.trainings():  # any choice of tasks has fewer rows than all
+                capped(TaskWeights.uniform(facts.names), data.sizes, training.settings)
 
     def _inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
         """What the result of a training depends on, under the recipe's names."""
@@ -240,30 +260,6 @@ class Stages:
         }
         learn_weights(stage, self.path, provenance)
 
-    def _learn_gain(self, base: BaseModel, training: Training, key: str) -> None:
-        recipe, workspace = self.recipe, self.workspace
-        stage = GainStage(
-            settings=recipe.gain,
-            training=training,
-            seed=recipe.seed,
-            data=workspace.tokens(base),
-            hard_negatives_only=tuple(workspace.data.facts.hard_negatives_only),
-            load_proxy=workspace.models.loader(base, dropout=False),
-            machine=workspace.machine,
-        )
-        provenance = {
-            "method": "gain",
-            "recipe": recipe.name,
-            "seed": recipe.seed,
-            "steps": training.steps,
-            "rounds": recipe.gain.rounds,
-            "base": base.fingerprint,
-            "mixture": workspace.data.inputs["mixture"],
-            "size": dict(workspace.data.sizes),
-            "inputs": key,
-        }
-        learn_gain(stage, (self.path / GAIN).parent, provenance)
-
     def _save(self, weights: TaskWeights) -> None:
         if self.workspace.machine.main:
             weights.save(self.path / ALPHA)
@@ -285,9 +281,9 @@ def _made_from(file: Path, key: str) -> Callable[[], bool]:
     return lambda: file.exists() and TaskWeights.load(file).provenance.get("inputs") == key
 
 
-def _model_path(group: Finetune, mixture: str, seed: int) -> str:
+def _model_path(group: Finetune, model: str, seed: int) -> str:
     """A fine-tuned model's folder in the run's folder, which is the name of its stage too."""
-    return f"models/{group.name}/{model_name(mixture, seed)}"
+    return f"models/{group.name}/{model_name(model, seed)}"
 
 
 def _loss_factors(weights: TaskWeights, names: Sequence[str]) -> NDArray[np.float64]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tdro.data.mixtures.facts import DataFacts
+from tdro.data.tokens.mixture_index import MixtureIndex
 from tdro.data.tokens.token_files import kept_tokens
+from tdro.data.tokens.tokenize import tokenize
 from tdro.machine import Machine, in_turn
 from tdro.models.load import load_model
 from tdro.recipe.schema import Recipe
 from tdro.run.base_models import BaseModel, BaseModels
+from tdro.run.target_data import TargetData
 from tdro.run.training_data import RunData
 from tdro.training.steps import TokenizedMixture
 
@@ -26,12 +29,14 @@ class Workspace:
     Attributes:
         data: the training data and the test sets.
         models: the base models.
+        target: what ``gain.target`` names; None where the recipe has none.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, machine: Machine, known_facts: DataFacts | None = None) -> None:
         self.recipe, self.folder, self.machine = recipe, folder, machine
         self.data = RunData(recipe, folder, machine, known_facts)
         self.models = BaseModels(recipe, machine, self.data)
+        self.target = TargetData(recipe, self.data) if recipe.gain.target is not None else None
         self._tokens: dict[str, TokenizedMixture] = {}
 
     def tokens(self, base: BaseModel) -> TokenizedMixture:
@@ -41,11 +46,21 @@ class Workspace:
             settings, index = self.recipe.data, self.data.index
             with in_turn(self.machine):
                 queries, passages = (
-                    kept_tokens(model, texts, longest, self.folder / "tokens", content=texts.digest, what=what)
-                    for texts, longest, what in (
+                    kept_tokens(model, texts, longest, self.folder / "tokens", content=texts.digest, texts_name=name)
+                    for texts, longest, name in (
                         (index.queries, settings.query_tokens, "queries"),
                         (index.passages, settings.passage_tokens, "passages"),
                     )
                 )
             self._tokens[base.fingerprint] = TokenizedMixture(index, queries, passages)
         return self._tokens[base.fingerprint]
+
+    def tokenized(self, base: BaseModel, index: MixtureIndex) -> TokenizedMixture:
+        """The texts of an index that is in memory, as tokens of a base; nothing is kept on disk."""
+        model = load_model(base.path, device="meta", trust_remote_code=self.recipe.trust_remote_code)
+        settings = self.recipe.data
+        return TokenizedMixture(
+            index,
+            tokenize(model, index.queries, settings.query_tokens, "queries"),
+            tokenize(model, index.passages, settings.passage_tokens, "passages"),
+        )

@@ -190,7 +190,9 @@ class EmbeddingStore:
             tokens = tokenize(self._model, texts, self._limit, "test sets")
         else:
             content = fingerprint(texts)
-            tokens = kept_tokens(self._model, texts, self._limit, tokens_folder, content=content, what="test sets")
+            tokens = kept_tokens(
+                self._model, texts, self._limit, tokens_folder, content=content, texts_name="test sets"
+            )
         return encode_tokens(
             *(self._model, tokens, np.arange(len(texts)), self._machine),
             done=_by_tokens(bar, tokens.lengths),

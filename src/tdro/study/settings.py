@@ -81,13 +81,17 @@ def make_setup(recipe: Recipe, settings: Settings, group: int = 0) -> Setup:
         group: which of the recipe's groups of fine-tunings is studied.
 
     Raises:
-        UserError: an unknown key, with the nearest one that there is; or a value that the recipe refuses.
+        UserError: an unknown key, with the nearest one that there is; a value that the recipe refuses; or a target.
 
     Example::
 
         setup = make_setup(recipe, {"weights.offset": 0.5, "mixture": "top-60"})
         setup.learning.weights.offset  # 0.5
     """
+    if recipe.gain.target is not None or any(key.split(".")[:2] == ["gain", "target"] for key in settings):
+        raise UserError(
+            "gain.target: a study judges by all test queries, also by those that a target looks at; take it out"
+        )
     tasks = {key: value for key, value in settings.items() if key.startswith("tasks.")}
     weights = {key: value for key, value in settings.items() if key.startswith("alpha.")}
     _check_changes(tasks, TASK_CHANGES)

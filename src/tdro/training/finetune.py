@@ -26,7 +26,8 @@ from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.machine import Machine
 from tdro.models.adapters import adapter_findings
 from tdro.models.saving import PLAIN, Saving, save_model
-from tdro.recipe.training_sections import Finetune, Training
+from tdro.recipe.finetune_section import Finetune
+from tdro.recipe.training_sections import Training
 from tdro.training.gradient_factors import GradientFactors
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.progress_bar import ProgressBar

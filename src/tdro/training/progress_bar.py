@@ -7,6 +7,8 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tdro.console import progress_bar
+
 
 class ProgressBar(TrainerCallback):
     """A bar with the steps, the rate, the time that is left and the last loss; shown by rank 0.
@@ -25,7 +27,7 @@ class ProgressBar(TrainerCallback):
         """Show the bar, beginning at the step that training continues from."""
         if state.is_world_process_zero:
             total, done = self.extent(state)
-            self.bar = tqdm(total=total, initial=done, desc=self.title, unit="step")
+            self.bar = progress_bar(total=total, initial=done, title=self.title, unit=" steps", leave=True)
 
     def extent(self, state: TrainerState) -> tuple[int, int]:
         """How many steps the bar is long, and how many of them are done."""

@@ -31,6 +31,7 @@ class TokenizedMixture:
     passages: Tokens
 
 
+# Makes the labels of a step for the loss: from the step's number, its rows and its texts.
 MakeLabels = Callable[[int, StepRows, StepTexts], NDArray]
 
 
@@ -40,19 +41,27 @@ def text_labels(step: int, rows: StepRows, texts: StepTexts) -> NDArray:
 
 
 class PlannedSteps(Dataset[dict[str, Any]]):
-    """The batches of one rank; item t is the batch of step t.
+    """The batches that one process trains on. Item t is this process's part of step t.
+
+    Use::
+
+        plan = MixedPlan(mixture.sizes, batch=64, steps=1000, seed=1)
+        steps = PlannedSteps(data, plan, negatives=2, labels=text_labels)
+        steps[7]  # query_input_ids, positive_input_ids, negative_1_input_ids, …, label
 
     Args:
-        data: rows and tokens.
+        data: the rows and the tokens of their texts.
         plan: which rows each step reads.
-        negatives: number of hard negatives of each row.
-        labels: makes the labels of the loss; called with (step, rows, texts) of the *whole* step, over all ranks.
-        rank: the number of this process.
+        negatives: how many hard negatives each row gets.
+        labels: makes the labels of the loss. It is called with the rows and texts of the *whole* step, of all
+            processes; each process then takes its own rows of the result.
+        rank: the number of this process, from 0.
         world: how many processes there are.
-        subset: for each task an array that translates the plan's row numbers into the task's; None: they are the same.
+        subset: for each task the rows that are trained on. The plan's row 0 of a task is then the first of these. None:
+            all rows.
 
     Raises:
-        UserError: the batch cannot be cut into equal parts, one a rank.
+        UserError: the batch cannot be cut into equal parts, one for each process.
     """
 
     def __init__(
@@ -77,7 +86,7 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         return self.plan.steps
 
     def rows(self, step: int) -> tuple[StepRows, StepTexts]:
-        """The rows and texts of a whole step, over all ranks."""
+        """The rows and texts of a whole step, of all processes."""
         rows = in_subset(self.plan.step(step), self.subset)
         return rows, self.data.index.gather(rows, self.plan.seed, self.negatives)
 
@@ -99,7 +108,10 @@ class PlannedSteps(Dataset[dict[str, Any]]):
 
 
 def in_subset(rows: StepRows, subset: list[NDArray[np.int64]] | None) -> StepRows:
-    """Translate rows that are numbered within a subset of each task into rows of the whole task."""
+    """Turn row numbers within a subset of each task into row numbers of the whole task.
+
+    Example: with the subset ``[4, 7, 9]`` of a task, its row 1 becomes row 7.
+    """
     if subset is None:
         return rows
     row = np.empty_like(rows.row)
@@ -110,8 +122,10 @@ def in_subset(rows: StepRows, subset: list[NDArray[np.int64]] | None) -> StepRow
 
 
 def _put(batch: dict[str, Any], name: str, features: dict[str, Tensor]) -> None:
+    """Add a column to a batch, as the stock collator would name it: ``query_input_ids`` and so on."""
     batch.update({f"{name}_{key}": value for key, value in features.items()})
 
 
 def _single(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """A loader's collate function. Each item is a whole batch already."""
     return batches[0]

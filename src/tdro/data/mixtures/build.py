@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from tdro.console import progress_bar
 from tdro.data.mixtures.built import FORMAT, BuiltTask, read_built
 from tdro.data.mixtures.content import of_shards
 from tdro.data.mixtures.row_files import RowWriter, shard_name
@@ -37,15 +38,15 @@ from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, write_json
 from tdro.recipe.data_sections import Source
 
-_BAR_STEP = 1_000  # rows
-_VERSION = 5  # of the rows and their fingerprint: a change of the cleaning, or of the sizes above, changes it
+_BAR_STEP = 1_000  # rows after which the progress bar moves
+_VERSION = 5  # raise it when the cleaning changes, or the rows of an Arrow file: then every task is built anew
 
 
 def built_task(source: Source, name: str, cache: Path | str | None = None) -> BuiltTask:
     """The task of a recipe's source in the user's cache, built now unless its content was built before.
 
     Args:
-        source: a recipe's entry.
+        source: the source's entry in the recipe.
         name: the task's name, for the progress bar and errors.
         cache: the cache folder; see :func:`tdro.disk.cache_folder`.
 
@@ -86,16 +87,20 @@ def build_task(
     opened: OpenedSource | None = None,
     strict: StrictReader | None = None,
 ) -> BuiltTask:
-    """Build a source into a folder, or go on with a build that was stopped. A folder that is whole is only read.
+    """Build a source into a folder, or go on with a build that was stopped. A finished build is only read.
 
-    One process builds at a time; the others wait for it and find the task. Raises as :func:`built_task`.
+    One process builds at a time; the others wait for it and then find the finished task.
 
     Args:
-        source: a recipe's entry.
+        source: the source's entry in the recipe.
         folder: where to build.
-        name: the task's name.
-        opened: the opened source, if it is at hand.
-        strict: reads the source's rows, instead of a reader that repairs and drops rows. Its builds begin anew.
+        name: the task's name, for the progress bar and errors.
+        opened: the opened source, if the caller has opened it already.
+        strict: a reader that raises at the first wrong row. Without it, wrong rows are repaired or dropped. A stopped
+            build with a strict reader begins anew.
+
+    Raises:
+        UserError: as :func:`built_task`, or the folder cannot be written.
     """
     folder = Path(folder)
     if not (folder / "task.json").exists():
@@ -105,7 +110,7 @@ def build_task(
             with FileLock(folder / "lock"):
                 if not (folder / "task.json").exists():
                     _build(source, folder, name, opened, strict)
-        except OSError as error:  # of writing: what cannot be read is a problem of its row, or a UserError
+        except OSError as error:  # it comes from writing: what cannot be read is a row's problem or a UserError
             reason = f"{error.strerror or error}; $TDRO_CACHE moves the cache"
             raise UserError(f"{folder}: task '{name}' cannot be built there ({reason})") from error
     return read_built(folder)
@@ -113,26 +118,27 @@ def build_task(
 
 @dataclass
 class _State:
-    """How far a build is: everything up to here is in whole files."""
+    """How far a build has come. It is saved with each finished Arrow file, so it covers what is in those files."""
 
-    part: int = 0
-    position: int = 0  # in the part
-    line: int = 1  # of the part's next value
-    rows: int = 0
-    read: int = 0
-    shards: list[str] = field(default_factory=list)  # digests of the shards' content
-    queries: list[str] = field(default_factory=list)  # digests of the shards' queries
-    problems: dict[str, dict[str, int]] = field(default_factory=dict)
-    problem_bytes: int = 0  # of problems.jsonl
+    part: int = 0  # the part of the source that is being read, counted from 0
+    position: int = 0  # where the next value begins in that part: a byte of a text file, a row of a table
+    line: int = 1  # the line of that value
+    rows: int = 0  # rows written
+    read: int = 0  # values read, those that became no row included
+    shards: list[str] = field(default_factory=list)  # the digest of each Arrow file's rows
+    queries: list[str] = field(default_factory=list)  # the digest of each Arrow file's queries
+    problems: dict[str, dict[str, int]] = field(default_factory=dict)  # how many, by kind and then by action
+    problem_bytes: int = 0  # the size of problems.jsonl
     unread: dict[str, list[str]] = field(default_factory=dict)  # UnreadColumns.seen
 
     def count(self, problem: Problem) -> None:
-        """One more of a kind."""
+        """Count one more problem of its kind and action."""
         actions = self.problems.setdefault(problem.kind, {})
         actions[problem.action] = actions.get(problem.action, 0) + 1
 
 
 def _build(source: Source, folder: Path, name: str, opened: OpenedSource, strict: StrictReader | None) -> None:
+    """Read the source from where the last build stopped, write its rows, and then ``task.json``."""
     before = [_stamp(file) for file in opened.files]
     stopped = folder / "state.json"
     state = _State(**read_json(stopped)) if stopped.exists() and not strict else _State()
@@ -162,7 +168,7 @@ def _build(source: Source, folder: Path, name: str, opened: OpenedSource, strict
         state.shards, state.queries = done[0] + writer.rows, done[1] + writer.queries
     if unclear := reader.end():
         stopped.unlink(missing_ok=True)
-        raise _asked(name, source.source, unclear)
+        raise _question(name, source.source, unclear)
     if not state.rows:
         raise UserError(f"task '{name}', {source.source}: no usable row{_first_problem(folder, opened)}")
     for file, stamp in zip(opened.files, before, strict=True):
@@ -172,14 +178,16 @@ def _build(source: Source, folder: Path, name: str, opened: OpenedSource, strict
     _finish(source, folder, opened, state, reader)
 
 
-def _asked(name: str, file: str, unclear: Unclear) -> UserError:
+def _question(name: str, file: str, unclear: Unclear) -> UserError:
+    """The error that asks the user which of the file's columns is meant."""
     return UserError(f"task '{name}', {file}: {unclear.question}")
 
 
 def _refuse(problem: Problem, folder: Path, name: str, state: _State) -> None:
-    """Raise for a file of which nothing more can be read: its beginning alone is not what was meant.
+    """Raise the error for a file that cannot be read any further. Its beginning alone is not what the user meant.
 
-    What was built of it is of no use any more: whole, the file has another content, and another folder.
+    The rows built so far are removed. Once the file is mended its content is another one, and so is its folder in the
+    cache: nobody would ever read them.
     """
     for file in (*folder.glob("rows-*"), folder / "state.json"):
         file.unlink(missing_ok=True)
@@ -189,7 +197,7 @@ def _refuse(problem: Problem, folder: Path, name: str, state: _State) -> None:
 
 
 def _finish(source: Source, folder: Path, opened: OpenedSource, state: _State, reader: Reader | StrictReader) -> None:
-    """Write ``task.json``, which says that all is there."""
+    """Write ``task.json``. A folder that has this file is a finished build."""
     content = {
         "format": FORMAT,
         "rows": state.rows,
@@ -202,7 +210,7 @@ def _finish(source: Source, folder: Path, opened: OpenedSource, state: _State, r
         "source": source.source,
         "settings": {key: getattr(source, key) for key in ("subset", "split", "columns", "limit")},
         "content": opened.content,
-        "shards": [shard_name(number) for number in range(len(state.shards))],
+        "shards": [shard_name(place) for place in range(len(state.shards))],
     }
     write_json(folder / "task.json", content)
     (folder / "state.json").unlink(missing_ok=True)
@@ -211,14 +219,17 @@ def _finish(source: Source, folder: Path, opened: OpenedSource, state: _State, r
 def _cleaned(
     parts: list[Part], reader: Reader | StrictReader, limit: int | None, state: _State, bar: tqdm[Any], name: str
 ) -> Iterator[tuple[Row | None, list[Problem]]]:
-    """Every value from the state up to the limit: its row or None, and its problems. Keeps the state's place."""
-    for number, part in enumerate(parts):
+    """Yield the row of each value (None if it became none) and the value's problems, and keep ``state`` up to date.
+
+    It starts where ``state`` says and ends when ``limit`` rows were written.
+    """
+    for part_number, part in enumerate(parts):
         if unclear := reader.open(part):
-            raise _asked(name, part.file, unclear)
-        if number < state.part:
+            raise _question(name, part.file, unclear)
+        if part_number < state.part:
             continue
-        if number != state.part:
-            state.part, state.position, state.line = number, 0, 1
+        if part_number != state.part:
+            state.part, state.position, state.line = part_number, 0, 1
         shown = state.position
         for line, after, value in part.read(state.position, state.line):
             if state.rows == limit:
@@ -237,13 +248,14 @@ def _cleaned(
 
 
 def _problem_file(folder: Path, state: _State) -> Any:
-    """``problems.jsonl``, cut to what the state knows of."""
+    """Open ``problems.jsonl``. What a killed build wrote after the state was saved is cut off; it will come again."""
     file = (folder / "problems.jsonl").open("ab")
     file.truncate(state.problem_bytes)
     return file
 
 
 def _first_problem(folder: Path, opened: OpenedSource) -> str:
+    """Why the source gave no row, as the end of an error: its first problem, or that it is empty."""
     with (folder / "problems.jsonl").open(encoding="utf-8") as file:
         line = file.readline()
     if not line:
@@ -254,22 +266,21 @@ def _first_problem(folder: Path, opened: OpenedSource) -> str:
 
 
 def _bar(parts: list[Part], state: _State, name: str) -> tqdm[Any]:
-    """A bar over all parts where their sizes are known; what is done already counts as done."""
+    """A progress bar over all parts. Without the parts' sizes it has no end. What an earlier build read counts."""
     units = {part.unit for part in parts}
     sizes = [part.size or 0 for part in parts]
     known = len(units) == 1 and all(part.size is not None for part in parts)
-    return tqdm(
+    return progress_bar(
         total=sum(sizes) if known else None,
         initial=sum(sizes[: state.part]) + state.position,
-        desc=name,
+        title=name,
         unit="B" if units == {"B"} else " rows",
         unit_scale=True,
-        delay=2,
     )
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
-    """Size and time of a file; None where it is gone."""
+    """A file's size and time of change, to notice that it changes while it is read; None if it is gone."""
     try:
         status = file.stat()
     except OSError:

@@ -19,19 +19,19 @@ FORMAT = "tdro-task/2"
 
 @dataclass(frozen=True)
 class BuiltTask:
-    """What a task was built into, and what became of its source's rows.
+    """A built task: where its rows are, and what became of its source's rows.
 
     Attributes:
         folder: holds ``task.json``, ``problems.jsonl`` and the Arrow files.
         rows: how many rows there are.
-        read: how many values the source had, or were read until its limit was reached.
+        read: how many values of the source were read: all of them, or those up to its ``limit``.
         fingerprint: the digest of the rows' content, in order; the same whatever format they came from.
         queries: the digest of the queries alone.
         problems: how many problems there were, by kind and then by action (``dropped``, ``repaired``, ``kept``).
         shards: names of the Arrow files.
-        unread: columns that were not read.
-        lists: columns whose cells are lists that were written as text, and were read as lists.
-        beside: files beside the source's that were not read, a line each.
+        unread: names of the columns that were not read.
+        lists: names of the columns whose cells are lists written as text (``"['a', 'b']"``), which were read as lists.
+        beside: a line for each file that lies beside the source's files and was not read.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class BuiltTask:
 
     @property
     def dropped(self) -> int:
-        """Values of the source that became no row."""
+        """How many values of the source became no row."""
         return self.read - self.rows
 
     @property
@@ -60,15 +60,16 @@ class BuiltTask:
         return bool(self.problems or self.unread or self.lists or self.beside)
 
     def summary(self, name: str) -> str:
-        """What became of the rows of the task of this name, in a line; then what was not read, a line each."""
+        """One line on what became of the rows of the task, which is called ``name``; then a line for each thing that
+        was not read."""
         return "\n".join([self.row_counts(name), *self.not_read(name)])
 
     def not_read(self, name: str) -> list[str]:
-        """Lines that say which files and columns were not read, or were read as lists."""
+        """A line for each file that was not read, and for the columns that were not read or were read as lists."""
         return [*self.beside, *(f"{name}: {line}" for line in notes(self.unread, self.lists))]
 
     def row_counts(self, name: str) -> str:
-        """What became of the rows of the task of this name, in a line."""
+        """One line on what became of the rows. Example: ``faq: 980 rows, 20 dropped (20 empty query: …)``."""
         text = f"{name}: {self.rows:,} rows"
         if self.dropped:
             text += f", {self.dropped:,} dropped"

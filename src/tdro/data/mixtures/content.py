@@ -20,15 +20,25 @@ SHARD_ROWS = 100_000  # rows of an Arrow file, which have a digest of their own;
 
 
 class ShardContent:
-    """The digests of one shard of rows (:data:`SHARD_ROWS` or fewer), which may come in any number of parts.
+    """Computes the digests of one shard, that is of up to :data:`SHARD_ROWS` rows, which come in any number of parts.
 
     Args:
         columns: the columns that are digested.
+
+    Example::
+
+        shard = ShardContent()
+        for batch in batches:  # Arrow record batches
+            shard.add(batch)
+        shard.rows()  # 64 hex digits
     """
 
     def __init__(self, columns: Sequence[str] = COLUMNS) -> None:
         self._columns = columns
-        self._of = {(column, what): hashlib.sha256() for column in columns for what in ("lists", "lengths", "texts")}
+        # For each column: how many texts each row has (if its cells are lists), the texts' lengths, and their bytes.
+        self._digests = {
+            (column, part): hashlib.sha256() for column in columns for part in ("lists", "lengths", "texts")
+        }
 
     def add(self, rows: Any) -> None:
         """Take the next rows: an Arrow table or record batch with the columns of :data:`tdro.data.task.COLUMNS`."""
@@ -38,29 +48,30 @@ class ShardContent:
                 self._add(name, array)
 
     def _add(self, name: str, array: Any) -> None:
+        """Take the next cells of a column, which are texts or lists of texts."""
         import pyarrow
         from pyarrow import compute, types
 
         if not len(array):
             return
         if types.is_list(array.type) or types.is_large_list(array.type):
-            self._of[name, "lists"].update(compute.list_value_length(array).to_numpy().astype("<i8").tobytes())
+            self._digests[name, "lists"].update(compute.list_value_length(array).to_numpy().astype("<i8").tobytes())
             array = array.flatten()
         array = array.cast(pyarrow.large_string())
         lengths = compute.binary_length(array).to_numpy(zero_copy_only=False).astype("<i8")
-        self._of[name, "lengths"].update(lengths.tobytes())
+        self._digests[name, "lengths"].update(lengths.tobytes())
         _, ends, texts = array.buffers()
         if texts is not None:
             start = int.from_bytes(memoryview(ends)[8 * array.offset :][:8], "little")
-            self._of[name, "texts"].update(memoryview(texts)[start : start + int(lengths.sum())])
+            self._digests[name, "texts"].update(memoryview(texts)[start : start + int(lengths.sum())])
 
     def rows(self) -> str:
-        """The digest of all these columns."""
-        return _joined(digest.hexdigest() for digest in self._of.values())
+        """The digest of all columns."""
+        return _joined(digest.hexdigest() for digest in self._digests.values())
 
     def queries(self) -> str:
         """The digest of the queries alone."""
-        return _joined(digest.hexdigest() for (column, _), digest in self._of.items() if column == "query")
+        return _joined(digest.hexdigest() for (column, _), digest in self._digests.items() if column == "query")
 
 
 def of_shards(shards: Iterable[str]) -> str:
@@ -69,16 +80,17 @@ def of_shards(shards: Iterable[str]) -> str:
 
 
 def rows_content(task: Task) -> str:
-    """The digest of a task's rows: the known one, else they are read for it."""
+    """The digest of a task's rows. If the task does not know it, all its rows are read."""
     return task.fingerprint or of_shards(shard.rows() for shard in _shards(task.rows))
 
 
 def queries_content(rows: Dataset) -> str:
-    """The digest of the queries alone. Mining hard negatives does not change it."""
+    """The digest of the rows' queries alone. Mining hard negatives does not change it."""
     return of_shards(shard.queries() for shard in _shards(rows, ["query"]))
 
 
 def _shards(rows: Dataset, columns: Sequence[str] = COLUMNS) -> Iterable[ShardContent]:
+    """The rows in shards of :data:`SHARD_ROWS`, as a build would write them."""
     for part in rows.select_columns(list(columns)).with_format("arrow").iter(SHARD_ROWS):
         shard = ShardContent(columns)
         shard.add(part)

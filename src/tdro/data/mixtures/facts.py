@@ -20,9 +20,9 @@ class DataFacts:
     Attributes:
         names: the tasks' names, in order.
         sizes: how many rows each has.
-        mixture: the fingerprint of their content.
-        hard_negatives_only: the places of the tasks whose rows use no other row's passages as negatives.
-        fewest_negatives: the number of hard negatives of the row that has fewest.
+        mixture: the fingerprint of the tasks' content.
+        hard_negatives_only: the places (in ``names``) of the tasks whose rows use their own hard negatives only.
+        fewest_negatives: how many hard negatives the row with the fewest has.
     """
 
     names: list[str]
@@ -33,7 +33,7 @@ class DataFacts:
 
 
 def facts_of(mixture: Mixture) -> DataFacts:
-    """The facts of a mixture's training tasks. Its test sets do not count."""
+    """The facts of a mixture's training tasks. Its test sets do not change them."""
     return DataFacts(
         mixture.names,
         mixture.sizes,

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tdro.data.mixtures.build import built_file
 from tdro.data.mixtures.content import rows_content
@@ -23,12 +23,10 @@ from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, sha256
 from tdro.recipe.source_kinds import BEIR_FILES
 
-if TYPE_CHECKING:
-    pass
-
 FORMAT = "tdro-mixture/1"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
+# The keys of an entry of ``tasks`` and of ``tests``, and their types. A missing key counts as the type's empty value
+# ("" or False), except those of _DEFAULTS.
 _TASK = {
     "name": str,
     "file": str,
@@ -39,7 +37,7 @@ _TASK = {
     "source": str,
     "sha256": str,
 }
-_DEFAULTS = {"in_batch_negatives": True}  # of the others: empty, or false
+_DEFAULTS = {"in_batch_negatives": True}
 _TEST = {"name": str, "folder": str, "task": str, "instruction": str, "symmetric": bool, "sha256": str}
 
 
@@ -50,9 +48,9 @@ def read_mixture(
 
     Args:
         folder: where ``mixture.json`` stands; its paths are relative to it.
-        tasks: names of the training tasks to read, all if None. The mixture's own order is kept, and so are all test
-            sets; those of a task that is left out become untrained ones (``TestSet.task`` is empty).
-        say: told of every task whose file has keys that are not read.
+        tasks: names of the training tasks to read; None for all. They keep the mixture's own order. All test sets are
+            kept too: the test set of a task that is left out counts as untrained (``TestSet.task`` is empty).
+        say: is given a line for each task whose file has keys that are not read.
 
     Raises:
         UserError: a missing or changed file, a wrong key, an unknown task, or a row that is not as in
@@ -72,7 +70,10 @@ def read_tasks(
 
 
 def read_tests(folder: Path | str, tasks: Sequence[str] | None = None) -> list[TestSet]:
-    """The test sets of a mixture folder, whose tasks' files need not be there; else as :func:`read_mixture`."""
+    """The test sets of a mixture folder. The training files need not be there.
+
+    Arguments and errors as :func:`read_mixture`.
+    """
     folder = Path(folder)
     content = _contents(folder)
     wanted = _chosen(content, tasks, folder / "mixture.json")
@@ -80,24 +81,30 @@ def read_tests(folder: Path | str, tasks: Sequence[str] | None = None) -> list[T
 
 
 def task_files(folder: Path | str) -> dict[str, Path]:
-    """The training tasks' names and JSONL files, in order; raises as :func:`read_mixture` for a broken mixture.json."""
+    """The JSONL file of each training task, by its name, in order.
+
+    Raises:
+        UserError: ``mixture.json`` is missing or broken.
+    """
     return {entry["name"]: Path(folder) / entry["file"] for entry in _contents(Path(folder))["tasks"]}
 
 
 def task_instructions(folder: Path | str) -> list[tuple[str, str, bool]]:
-    """The training tasks' names, instructions, and whether they are symmetric; raises as :func:`task_files`."""
+    """Each training task's name, its instruction, and whether it is symmetric. Errors as :func:`task_files`."""
     entries = _contents(Path(folder))["tasks"]
     return [(entry["name"], entry["instruction"], entry["symmetric"]) for entry in entries]
 
 
 def test_folders(folder: Path | str) -> dict[str, Path]:
-    """The test sets' names and folders, in order; raises as :func:`task_files`."""
+    """The folder of each test set, by its name, in order. Errors as :func:`task_files`."""
     return {entry["name"]: Path(folder) / entry["folder"] for entry in _contents(Path(folder))["tests"]}
 
 
 def mixture_fingerprint(mixture: Mixture) -> str:
-    """16 hex digits of a mixture's content: texts, names, instructions and symmetries, in order; where they come from,
-    and the way they came, does not count."""
+    """16 hex digits that stand for a mixture's content: its texts, names, instructions and symmetries, in order.
+
+    Where the texts come from does not count: a task from a CSV file and the same rows in JSONL have the same digits.
+    """
     tasks = [[task.name, task.instruction, task.symmetric, rows_content(task)] for task in mixture.tasks]
     tests = [
         [test.name, test.task, test.instruction, test.symmetric, beir_sha256(test.folder)] for test in mixture.tests
@@ -106,7 +113,7 @@ def mixture_fingerprint(mixture: Mixture) -> str:
 
 
 def beir_sha256(folder: Path | str) -> str:
-    """A BEIR folder's checksum: SHA-256 over the hex digests of corpus, queries and qrels, in this order."""
+    """A BEIR folder's checksum: the SHA-256 of the hex digests of corpus, queries and qrels, in this order."""
     return hashlib.sha256("".join(_sha256(Path(folder) / file) for file in BEIR_FILES).encode()).hexdigest()
 
 
@@ -118,7 +125,7 @@ def _sha256(path: Path) -> str:
 
 
 def _contents(folder: Path) -> dict[str, Any]:
-    """``mixture.json``, checked, with every optional key filled in."""
+    """What ``mixture.json`` says, checked, with every optional key filled in."""
     path = folder / "mixture.json"
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -133,30 +140,31 @@ def _contents(folder: Path) -> dict[str, Any]:
 def _entries(
     path: Path, content: dict[str, Any], key: str, types: dict[str, type], required: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The tasks' or the tests' entries, each key of the right type; names are unique."""
+    """The entries of ``tasks`` or ``tests``, checked: each key has the right type, and no name comes twice."""
     found = content.get(key, [])
     if not isinstance(found, list):
         raise UserError(f"{path}: key {key!r} must be a list, found {type(found).__name__}")
     entries: list[dict[str, Any]] = []
-    for number, entry in enumerate(found):
-        where = f"{path}: {key}[{number}]"
+    for place, entry in enumerate(found):
+        where = f"{path}: {key}[{place}]"
         if not isinstance(entry, dict):
             raise UserError(f"{where} must be an object, found {type(entry).__name__}")
-        for name, kind in types.items():
+        for name, wanted in types.items():
             if name in required and not entry.get(name):
                 raise UserError(f"{where}: key {name!r} is missing")
-            if not isinstance(entry.get(name, _DEFAULTS.get(name, kind())), kind):
-                raise UserError(f"{where}: key {name!r} must be {kind.__name__}, found {entry[name]!r}")
-        if not re.fullmatch(r"\w[\w.-]{0,99}", entry["name"]):  # it also names files of a run
+            if not isinstance(entry.get(name, _DEFAULTS.get(name, wanted())), wanted):
+                raise UserError(f"{where}: key {name!r} must be {wanted.__name__}, found {entry[name]!r}")
+        if not re.fullmatch(r"\w[\w.-]{0,99}", entry["name"]):  # a run names files after it
             raise UserError(f"{where}: name {entry['name']!r} may only have letters, digits, '_', '-' and '.'")
         if any(entry["name"] == other["name"] for other in entries):
             raise UserError(f"{where}: a second entry is named {entry['name']!r}; give it another name")
-        filled = {name: entry.get(name, _DEFAULTS.get(name, kind())) for name, kind in types.items()}
+        filled = {name: entry.get(name, _DEFAULTS.get(name, wanted())) for name, wanted in types.items()}
         entries.append(filled | {"rows": entry.get("rows")})
     return entries
 
 
 def _chosen(content: dict[str, Any], tasks: Sequence[str] | None, path: Path) -> set[str]:
+    """The names of the training tasks to read, after checking that the mixture has them."""
     known = [entry["name"] for entry in content["tasks"]]
     if tasks is None:
         return set(known)
@@ -169,6 +177,7 @@ def _chosen(content: dict[str, Any], tasks: Sequence[str] | None, path: Path) ->
 
 
 def _task(folder: Path, entry: dict[str, Any], say: Callable[[str], None]) -> Task:
+    """Build the task of an entry, and compare it with the entry's number of rows and checksum."""
     path = folder / entry["file"]
     built = built_file(path, entry["name"])
     if built.unread:
@@ -176,7 +185,7 @@ def _task(folder: Path, entry: dict[str, Any], say: Callable[[str], None]) -> Ta
     if entry["rows"] not in (None, built.rows):
         expected = f"but mixture.json says {entry['rows']}; restore or rebuild the file"
         raise UserError(f"{path}: {built.rows} rows, {expected}")
-    _same(path, entry["sha256"], file_digest(path))
+    _check_content(path, entry["sha256"], file_digest(path))
     return Task(
         entry["name"],
         built.open(),
@@ -190,16 +199,18 @@ def _task(folder: Path, entry: dict[str, Any], say: Callable[[str], None]) -> Ta
 
 
 def _test(folder: Path, entry: dict[str, Any], trained: set[str]) -> TestSet:
+    """The test set of an entry, after checking its files."""
     place = folder / entry["folder"]
     for file in BEIR_FILES:
         if not (place / file).is_file():
             raise UserError(f"{place / file}: no such file (test set {entry['name']!r})")
-    _same(place, entry["sha256"], beir_sha256(place))
+    _check_content(place, entry["sha256"], beir_sha256(place))
     task = entry["task"] if entry["task"] in trained else ""
     return TestSet(entry["name"], str(place), task, entry["instruction"], entry["symmetric"])
 
 
-def _same(path: Path, recorded: str, found: str) -> None:
+def _check_content(path: Path, recorded: str, found: str) -> None:
+    """Refuse a file or folder whose checksum is not the one in ``mixture.json``, if that has one."""
     if recorded and recorded != found:
         raise UserError(
             f"{path}: its content is not the one that mixture.json has the checksum of.\n"

@@ -19,14 +19,13 @@ from tdro.recipe.schema import load_recipe
 
 
 def mixture_of(paths: Sequence[str]) -> Mixture:
-    """The mixture that paths name.
+    """The mixture that paths name. What is wrong with a source's rows, or is not read of them, is printed.
 
     Args:
-        paths: a mixture folder; a recipe, for its sources; or any number of sources, a task each. What is not read,
-            or wrong with sources' rows, is printed in a line.
+        paths: any number of sources, each of which is a task; or one mixture folder; or one recipe with sources.
 
     Raises:
-        UserError: an input that is not there or broken.
+        UserError: an input is missing or broken.
     """
     if any((Path(path).expanduser() / "mixture.json").is_file() for path in paths):
         if len(paths) > 1:
@@ -34,18 +33,19 @@ def mixture_of(paths: Sequence[str]) -> Mixture:
         return read_mixture(Path(paths[0]).expanduser(), say=print)
     if len(paths) == 1 and Path(paths[0]).suffix in (".yaml", ".yml"):
         return _of_recipe(paths[0])
-    return Mixture(_built(paths))
+    return Mixture(_build_tasks(paths))
 
 
 def _of_recipe(path: str) -> Mixture:
+    """The mixture of a recipe's sources."""
     data = load_recipe(Path(path)).data
     if data.sources is None:
         raise UserError(f"{path}: has no data.sources; give the folder of its mixture instead")
     return source_mixture(data, print)
 
 
-def _built(paths: Sequence[str]) -> list[Task]:
-    """Sources as tasks, built in the user's cache."""
+def _build_tasks(paths: Sequence[str]) -> list[Task]:
+    """Build each path as a source, in the user's cache. A task is named after its file: ``faq.csv`` becomes ``faq``."""
     tasks: dict[str, Task] = {}
     for path in paths:
         name = re.sub(r"[^\w.-]+", "-", Path(path).name.partition(".")[0]).lstrip(".-") or "task"

@@ -12,15 +12,18 @@ from tdro.data.task import Mixture, Task, TestSet
 from tdro.terminal_table import terminal_table
 
 if TYPE_CHECKING:
-    from tdro.recipe.data_sections import Data, Source
+    from tdro.recipe.data_sections import Data, Source, TestFolder
 
 
 def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> dict[str, BuiltTask]:
-    """The chosen sources as built tasks by name, in the recipe's order.
+    """Build the recipe's sources (those that ``data.tasks`` names, if it is given), in the recipe's order.
 
     Args:
-        data: a recipe's section with ``sources``.
-        say: is given a line for each task of which rows were dropped or changed, or columns were not read.
+        data: the recipe's section ``data``, with ``sources``.
+        say: is given a text for each task some of whose rows were dropped or changed, or columns not read.
+
+    Returns:
+        The built tasks by name.
 
     Raises:
         UserError: as :func:`tdro.data.mixtures.build.built_task`, for the first source that cannot be built.
@@ -35,7 +38,7 @@ def build_sources(data: Data, say: Callable[[str], None] = lambda _: None) -> di
 
 
 def sources_table(built: Mapping[str, BuiltTask]) -> str:
-    """Rows and problems of built tasks, a line each, and the files where every problem stands."""
+    """A table for the terminal: rows and problems of each built task. Below it, the files that list every problem."""
     rows = []
     for name, task in built.items():
         kinds = ", ".join(f"{sum(counts.values()):,} {kind}" for kind, counts in sorted(task.problems.items()))
@@ -48,7 +51,7 @@ def sources_table(built: Mapping[str, BuiltTask]) -> str:
 
 
 def source_mixture(data: Data, say: Callable[[str], None] = lambda _: None) -> Mixture:
-    """The mixture of a recipe's sources. Rows are memory-mapped; arguments and errors as :func:`build_sources`."""
+    """The mixture of a recipe's sources, with memory-mapped rows. Arguments and errors as :func:`build_sources`."""
     sources = data.sources or {}
     tasks = [_task(name, sources[name], built) for name, built in build_sources(data, say).items()]
     return Mixture(tasks, source_tests(data))
@@ -68,18 +71,19 @@ def _task(name: str, source: Source, built: BuiltTask) -> Task:
 
 
 def source_tests(data: Data) -> list[TestSet]:
-    """The recipe's test sets; their files are not read.
+    """The recipe's test sets. Their files are not read.
 
-    A test set that has no instruction, or does not say whether it is symmetric, is taken to be like the task that it
-    belongs to, whether that task is trained in this run or not.
+    A test set without an instruction takes that of the task it belongs to, even if this run does not train the task.
+    The same goes for whether it is symmetric.
     """
+    return [as_test_set(name, test, data) for name, test in (data.test_sets or {}).items()]
+
+
+def as_test_set(name: str, test: TestFolder, data: Data) -> TestSet:
+    """A folder that the recipe names as a test set; see :func:`source_tests`."""
     trained = set(data.sources or {}) if data.tasks is None else set(data.tasks)
-    tests = []
-    for name, test in (data.test_sets or {}).items():
-        own = (data.sources or {}).get(test.task or "")
-        instruction = test.instruction if test.instruction is not None else own.instruction if own else ""
-        symmetric = test.symmetric if test.symmetric is not None else bool(own and own.symmetric)
-        folder = str(Path(test.folder).expanduser())
-        task = test.task if test.task in trained else ""
-        tests.append(TestSet(name, folder, task or "", instruction, symmetric))
-    return tests
+    own = (data.sources or {}).get(test.task or "")
+    instruction = test.instruction if test.instruction is not None else own.instruction if own else ""
+    symmetric = test.symmetric if test.symmetric is not None else bool(own and own.symmetric)
+    task = test.task if test.task in trained else ""
+    return TestSet(name, str(Path(test.folder).expanduser()), task or "", instruction, symmetric)

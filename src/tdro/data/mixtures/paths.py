@@ -27,13 +27,15 @@ class RawTask:
     """One task's raw rows.
 
     Attributes:
-        name: of the task.
-        parts: opens its files.
-        columns: names of the schema to the files' own, as :func:`tdro.data.read.rows.row_from` takes them.
-        limit: usable rows after which no more are read.
-        batch: rows of the largest step that one task fills, where a recipe says.
-        mixture: a mixture's file, which is read strictly: one wrong row and no training begins.
-        beside: what lies beside its files and is not read, a line each.
+        name: the task's name.
+        parts: a function that opens the task's files.
+        columns: which of the files' columns is which of ours, as :func:`tdro.data.read.rows.row_from` takes it:
+            ``{"query": "question"}``, say. None: they are recognised by their names.
+        limit: how many usable rows are read; None for all.
+        batch: the rows of the largest training step that is filled from one task; None if no recipe says.
+        mixture: whether it is the file of a mixture folder. Such files are read strictly: one wrong row, and no
+            training begins.
+        beside: a line for each file that lies beside the task's files and is not read.
     """
 
     name: str
@@ -46,7 +48,10 @@ class RawTask:
 
 
 def find_raw_tasks(path: str) -> list[RawTask]:
-    """The tasks that a path names: a mixture folder's, a recipe's (a YAML file or a built-in name), or the one source.
+    """The tasks that a path names.
+
+    Args:
+        path: a source, which is one task; or a mixture folder; or a recipe, as a YAML file or by a built-in name.
 
     Raises:
         UserError: there is no such file, folder, recipe or data set, or it is broken.
@@ -68,16 +73,19 @@ def find_raw_tasks(path: str) -> list[RawTask]:
 
 
 def _of_mixture(folder: Path, chosen: Iterable[str] | None = None, batch: int | None = None) -> Iterator[RawTask]:
+    """The tasks of a mixture folder: those that are chosen, or all."""
     from tdro.data.mixtures.folder import task_files
 
-    own = {what: what for what in ("query", "positives", "negatives")} | {"label": ""}  # it has no other names for them
+    # A mixture's files call their columns as we do, and have no labels.
+    own = {name: name for name in ("query", "positives", "negatives")} | {"label": ""}
     for name, file in task_files(folder).items():
         if chosen is None or name in chosen:
-            parts = functools.partial(_jsonl, file)
+            parts = functools.partial(_jsonl_part, file)
             yield RawTask(name, parts, own, batch=batch, mixture=True)
 
 
-def _jsonl(file: Path) -> list[Part]:
+def _jsonl_part(file: Path) -> list[Part]:
+    """A JSONL file as the only part of a source."""
     try:
         size = file.stat().st_size
     except OSError as error:
@@ -86,6 +94,7 @@ def _jsonl(file: Path) -> list[Part]:
 
 
 def _of_recipe(recipe: Recipe) -> Iterator[RawTask]:
+    """The tasks that a recipe trains on."""
     data = recipe.data
     batch = max([recipe.reference.batch, *(group.batch for group in recipe.finetune)])
     if data.mixture == "sample":
@@ -103,5 +112,6 @@ def _of_recipe(recipe: Recipe) -> Iterator[RawTask]:
 
 
 def _of_source(source: Source, name: str, batch: int | None = None) -> RawTask:
+    """The task of one source."""
     opened = open_source(source)
     return RawTask(name, opened.parts, source.columns, source.limit, batch, beside=opened.beside)

@@ -1,7 +1,7 @@
 """Writes a task's rows to Arrow files, and opens them memory-mapped: no row is in memory before it is asked for.
 
-``SHARD_ROWS`` rows are a file (so 10 M rows are 100 open files), which gets its name when it is whole. The digests of
-its content are computed while it is written.
+Each file has ``SHARD_ROWS`` rows (so 10 M rows are 100 open files). It gets its final name when it is complete. The
+digests of its content are computed while it is written.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from tdro.data.task import COLUMNS
 if TYPE_CHECKING:
     from datasets import Dataset
 
-BATCH_CHARACTERS = 64 << 20  # characters of rows in memory; opening a file reads a little of each of its batches
-_OPENED_AT_ONCE = 32  # files; opening one mostly waits for the disk
+# A batch is written when its texts have this many characters. Opening a file reads a little of each of its batches, so
+# there should be few of them.
+BATCH_CHARACTERS = 64 << 20
+_OPENED_AT_ONCE = 32  # threads that open files; opening one mostly waits for the disk
 
 
 def shard_name(number: int) -> str:
@@ -32,8 +34,8 @@ def open_rows(files: Sequence[Path], fingerprint: str) -> Dataset:
     """The rows of Arrow files, memory-mapped.
 
     Args:
-        files: what :class:`RowWriter` wrote, in order.
-        fingerprint: the data set's, for ``datasets``.
+        files: the files that :class:`RowWriter` wrote, in order.
+        fingerprint: any text that is the same for the same rows; ``datasets`` wants one.
     """
     from datasets import Dataset
     from datasets.table import MemoryMappedTable, concat_tables
@@ -44,11 +46,18 @@ def open_rows(files: Sequence[Path], fingerprint: str) -> Dataset:
 
 
 class RowWriter:
-    """Writes rows into the Arrow files of a folder, after those that are there already.
+    """Writes rows into new Arrow files of a folder, behind those that an earlier build completed.
+
+    Example::
+
+        writer = RowWriter(folder)
+        for row in rows:
+            writer.add(row)
+        writer.close()
 
     Args:
         folder: an existing folder.
-        done: how many files in it are whole; other files of rows are removed.
+        done: how many of its files are complete. All other files of rows are removed.
 
     Attributes:
         rows: the digest of each new file's rows.
@@ -73,7 +82,7 @@ class RowWriter:
                 stale.unlink()
 
     def add(self, row: Row) -> bool:
-        """Take a row. True if a file is whole now."""
+        """Take the next row. Returns whether it completed a file."""
         self._batch.append(row)
         self._characters += sum(map(len, (row.query, *row.positives, *row.negatives)))
         self._in_file += 1
@@ -85,13 +94,14 @@ class RowWriter:
         return whole
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the rows that are left, and complete the last file."""
         if self._batch:
             self._write_batch()
         if self._stream is not None:
             self._end_file()
 
     def _write_batch(self) -> None:
+        """Append the batch in memory to the current file; open a new one if there is none."""
         import pyarrow
 
         if self._stream is None:
@@ -108,6 +118,7 @@ class RowWriter:
         self._characters = 0
 
     def _end_file(self) -> None:
+        """Bring the current file to disk and give it its final name."""
         self._stream.close()
         self._file.flush()
         os.fsync(self._file.fileno())

@@ -34,8 +34,8 @@ class StrictReader:
         path: the JSONL file.
 
     Attributes:
-        unread: the other keys, and what they hold.
-        lists: none; texts of lists are not read as lists.
+        unread: the keys that are not read, with samples of what they hold.
+        lists: always empty; a text such as ``"['a', 'b']"`` is not read as a list here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,6 +50,7 @@ class StrictReader:
         return Part(str(self.path), self._values, self.path.stat().st_size, "B")
 
     def _values(self, position: int, line: int) -> Iterator[tuple[int, int, object]]:
+        """The file's values from a byte and its line on: each with its line and the byte behind it."""
         for number, after, value in raw_rows(self.path, position, line):
             if isinstance(value, Problem):
                 where = str(self.path) if value.line is None else f"{self.path}, line {number}"
@@ -57,13 +58,13 @@ class StrictReader:
             yield number, after, value
 
     def open(self, part: Part) -> None:
-        """Nothing is asked about the file's columns: they have fixed names."""
+        """Does nothing. A reader of sources would work out here which column is which; these have fixed names."""
 
     def row(self, raw: object, line: int) -> tuple[Row, list[Problem]]:
-        """The row of a line's value, without problems.
+        """The row of a line's value, and an empty list of problems.
 
         Raises:
-            UserError: it is not as in :data:`tdro.data.task.COLUMNS`.
+            UserError: the value does not have the keys of :data:`tdro.data.task.COLUMNS` with texts in them.
         """
         row = _row(raw, f"{self.path}, line {line}", line)
         self._rows += 1
@@ -73,10 +74,11 @@ class StrictReader:
         return row, []
 
     def end(self) -> None:
-        """Call it after the last row.
+        """Check what can only be known after the last row.
 
         Raises:
-            UserError: there was no row, or a key that is not read says whether positives are answers.
+            UserError: there was no row, or a key that is not read judges the rows (``"label": 0``, say). Rows whose
+                positives are no answers would then be trained on as if they were.
         """
         if judges := self.unread.judges(self._has_negatives):
             raise UserError(
@@ -88,6 +90,7 @@ class StrictReader:
 
 
 def _row(row: object, where: str, line: int) -> Row:
+    """Check a line's value and make a row of it. ``where`` (file and line) begins the errors."""
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
     for name in ("query", "positives"):
@@ -111,6 +114,7 @@ def _row(row: object, where: str, line: int) -> Row:
 
 
 def _text(value: Any, what: str, where: str, empty: bool = False) -> str:
+    """Check that a value is a usable text. ``what`` names it in errors; ``empty``: whether it may be empty."""
     if not isinstance(value, str):
         raise UserError(f"{where}: {what} must be a string, found {type(value).__name__}")
     if not empty and not value.strip():

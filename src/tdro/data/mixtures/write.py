@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
 
 def check_new_folder(folder: Path, read: Iterable[Path], force: bool = False) -> None:
-    """Raise what :func:`write_mixture` would raise, so that it is known before anything long is done."""
+    """Check that a mixture can be written to a folder, before anything long is done.
+
+    Args:
+        folder: the output.
+        read: the command's input files and folders.
+        force: whether a mixture that is there is replaced.
+
+    Raises:
+        UserError: the folder holds an input, cannot be written, or holds something that would be overwritten.
+    """
     place = folder.resolve()
     for path in read:
         if path.resolve() == place or place in path.resolve().parents:
@@ -39,16 +48,16 @@ def check_new_folder(folder: Path, read: Iterable[Path], force: bool = False) ->
 
 
 def made_before(folder: Path, made_from: Callable[[], str], read: Iterable[Path], force: bool = False) -> bool:
-    """Whether a folder holds the mixture that the same command would write again, as it was written.
+    """Whether the folder already holds the mixture that this command would write: then there is nothing to do.
 
     Args:
         folder: the output.
-        made_from: computes the key of the command's inputs; called only where there is a mixture with one.
+        made_from: computes the key of the command's inputs. It is called only if the folder has a mixture with a key.
         read: the command's input files and folders.
-        force: make it anew in any case.
+        force: whether to write it anew in any case.
 
     Raises:
-        UserError: something else is there; as :func:`check_new_folder`, and before anything long has been done.
+        UserError: as :func:`check_new_folder`, or the mixture is there but its files were changed since.
     """
     known = _made_from(folder) if not force and (folder / "mixture.json").is_file() else ""
     if not known or known != made_from():
@@ -64,12 +73,13 @@ def made_before(folder: Path, made_from: Callable[[], str], read: Iterable[Path]
 
 
 def _made_from(folder: Path) -> str:
+    """The key of the inputs of a mixture in a folder; empty if it has none."""
     content = read_json(folder / "mixture.json")
     return str(content.get("made_from") or "") if isinstance(content, dict) else ""
 
 
 def mixture_key(mixture: Mixture) -> str:
-    """A fingerprint of all that is written of a mixture: its content, and licences and sources too."""
+    """A fingerprint of all that :func:`write_mixture` writes: the mixture's content, licences and sources."""
     about = [[task.in_batch_negatives, task.licence, task.source] for task in mixture.tasks]
     return fingerprint([mixture_fingerprint(mixture), about])
 
@@ -81,17 +91,17 @@ def write_mixture(
     made_from: str = "",
     beside: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a mixture. A task's rows must not be those of a file in ``folder``.
+    """Write a mixture to a folder.
 
     Args:
-        mixture: of tasks that have rows.
-        folder: a new or empty one.
-        force: replace a mixture that is there.
-        made_from: the key of what it is made from, for :func:`made_before`.
-        beside: more files by name, with their text.
+        mixture: its tasks' rows must not come from ``folder`` itself, which is replaced.
+        folder: a new or an empty folder.
+        force: whether a mixture that is there is replaced.
+        made_from: the key of the command's inputs, for :func:`made_before`.
+        beside: names and texts of more files to write.
 
     Raises:
-        UserError: something is there, or the folder cannot be written.
+        UserError: as :func:`check_new_folder`.
     """
     folder = Path(folder)
     check_new_folder(folder, [Path(test.folder) for test in mixture.tests], force)
@@ -109,6 +119,7 @@ def write_mixture(
 
 
 def _write_task(task: Task, folder: Path) -> dict[str, Any]:
+    """Write a task's rows; returns its entry in ``mixture.json``."""
     file = f"train/{task.name}.jsonl"
     _write_rows(task.rows, folder / file)
     return {
@@ -125,6 +136,7 @@ def _write_task(task: Task, folder: Path) -> dict[str, Any]:
 
 
 def _write_rows(rows: Dataset, path: Path) -> None:
+    """Write rows as JSONL, some thousands in memory at a time."""
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for batch in rows.select_columns(list(COLUMNS)).iter(batch_size=10_000):
@@ -133,6 +145,7 @@ def _write_rows(rows: Dataset, path: Path) -> None:
 
 
 def _copy_test(test: TestSet, folder: Path) -> dict[str, Any]:
+    """Copy a test set's files; returns its entry in ``mixture.json``."""
     place = folder / "tests" / test.name
     for file in BEIR_FILES:
         (place / file).parent.mkdir(parents=True, exist_ok=True)

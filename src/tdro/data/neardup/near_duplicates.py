@@ -21,26 +21,27 @@ from numpy.typing import NDArray
 
 from tdro.console import progress_bar
 from tdro.data.neardup.same_words import Difference, difference, is_function_word, is_slip
-from tdro.data.neardup.shared_keys import EPSILON, bags, meeting
+from tdro.data.neardup.shared_keys import EPSILON, bags, candidate_pairs
 from tdro.data.neardup.words import HashedTexts, Hashes, Ints, hash_each, hash_words, words_of
 
 THRESHOLD = 0.9  # one slip in ten letters
-_PAIRS_AT_ONCE = 1 << 17  # whose words are in memory
+_PAIRS_AT_ONCE = 1 << 17  # pairs whose words are in memory together
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of near-duplicates among texts of which copies are taken together: the first stands for all.
+    """Pairs of near-duplicates, ordered by ``first`` and then ``second``.
 
-    So a thousand copies here and a thousand there make one pair and not a million; whoever needs the copies looks up
-    which text stands for them. Ordered by ``first`` and then ``second``; arrays of one length.
+    Of several copies of a text, only the first is in the pairs. So a thousand copies here and a thousand there make one
+    pair and not a million. ``firsts`` and ``seconds`` tell which text stands for a copy: if texts 3 and 8 are copies,
+    ``firsts[8]`` is 3.
 
     Attributes:
-        first: places in the first texts.
-        second: places in the second texts, or in the first ones if there are no second.
+        first: each pair's place in the first texts, (pairs,).
+        second: each pair's place in the second texts, (pairs,); in the first ones if there are no second.
         similarity: 1 − edited letters / letters of the longer text; 1 for the same words.
-        firsts: for each of the first texts the first one with the same words in a row, mostly its own place.
-        seconds: likewise of the second texts; ``firsts`` if there are none.
+        firsts: for each of the first texts, the first text with the same words in the same order. Mostly it is itself.
+        seconds: the same for the second texts; ``firsts`` if there are none.
     """
 
     first: Ints
@@ -58,8 +59,11 @@ class Pairs:
 
 @contextlib.contextmanager
 def _no_garbage() -> Iterator[None]:
-    """No garbage collection: of the many small lists that are made here none is part of a cycle, and a collection looks
-    at all that the process holds, again and again. An eighth of the time."""
+    """Switches Python's garbage collector off, which saves an eighth of the time.
+
+    Very many small lists are made here, and none is part of a cycle. They would make the collector look at everything
+    that the process holds, again and again.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -71,19 +75,24 @@ def _no_garbage() -> Iterator[None]:
 
 @_no_garbage()
 def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, threshold: float = THRESHOLD) -> Pairs:
-    """The pairs of near-duplicates. A pure function; what counts as common is counted in the texts.
+    """Find the pairs of near-duplicates.
 
-    Time and memory grow with the texts (:mod:`tdro.data.neardup.shared_keys`), so of hundreds that are nearly equal not
-    all pairs are found.
+    Which words are common is counted in the texts themselves, so the result depends on the arguments alone. Time and
+    memory grow with the number of texts, not with its square (:mod:`tdro.data.neardup.shared_keys`). The price: of
+    hundreds of texts that are nearly equal to each other, not all pairs are found.
 
     Args:
-        texts: any number, in any languages.
-        others: pairs between ``texts`` and these, copies among them. None: pairs within ``texts``, the smaller place
-            first; copies make no pairs there, ``firsts`` has them.
-        threshold: the least similarity, above 0.5 and at most 1.
+        texts: any number of texts, in any languages.
+        others: if given, pairs of one of ``texts`` and one of these are found, copies included. If None, pairs within
+            ``texts``, the smaller place first; copies make no pairs then, but are in ``firsts``.
+        threshold: the least similarity of a pair, above 0.5 and at most 1.
 
     Raises:
-        ValueError: a threshold out of its range.
+        ValueError: the threshold is out of its range.
+
+    Example::
+
+        near_duplicates(["capital of France", "captial of France", "capital of Greece"])  # one pair: 0 and 1
     """
     if not 0.5 < threshold <= 1:
         raise ValueError(f"threshold must be above 0.5 and at most 1, not {threshold}")
@@ -92,11 +101,11 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, t
     same = _first_of_the_same(hashed)
     first = same[: len(texts)]
     second = first if others is None else same[len(texts) :]
-    distinct = _among(first, len(together)), _among(second, len(together))
-    one, other = meeting(hashed, threshold, *distinct)
-    if others is None:
-        numbers = np.unique(np.minimum(one, other) * len(together) + np.maximum(one, other))
-        one, other = np.divmod(numbers, max(len(together), 1))
+    distinct = _is_among(first, len(together)), _is_among(second, len(together))
+    one, other = candidate_pairs(hashed, threshold, *distinct)
+    if others is None:  # each pair once, the smaller place first
+        pair_numbers = np.unique(np.minimum(one, other) * len(together) + np.maximum(one, other))
+        one, other = np.divmod(pair_numbers, max(len(together), 1))
     one, other, similarity = _compared(together, hashed, distinct[0] | distinct[1], one, other, threshold)
     if others is None:
         return Pairs(one, other, similarity, first, first)
@@ -110,27 +119,28 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, t
 
 
 def leaks(train_queries: Sequence[str], test_queries: Sequence[str], threshold: float = THRESHOLD) -> Pairs:
-    """The pairs of a training query and a test query that are near-duplicates: ``first`` trains, ``second`` tests."""
+    """Training queries that ask a test query again: in each pair, ``first`` trains and ``second`` tests."""
     return near_duplicates(train_queries, test_queries, threshold)
 
 
 def _first_of_the_same(hashed: HashedTexts) -> Ints:
-    """For each text the first one with the same words and the same letters in a row; that one stands for all."""
-    _, first, number = np.unique(bags(hashed) ^ (hashed.joined << np.uint64(1)), return_index=True, return_inverse=True)
-    return first[number]
+    """For each text, the first text with the same words in the same order; it stands for all of them."""
+    content = bags(hashed) ^ (hashed.joined << np.uint64(1))
+    _, first, which = np.unique(content, return_index=True, return_inverse=True)
+    return first[which]
 
 
-def _among(numbers: Ints, texts: int) -> NDArray[np.bool_]:
-    """Whether each text is one of these."""
+def _is_among(places: Ints, texts: int) -> NDArray[np.bool_]:
+    """For each of so many texts, whether its place is one of ``places``."""
     result = np.zeros(texts, np.bool_)
-    result[numbers] = True
+    result[places] = True
     return result
 
 
 def _compared(
     texts: Sequence[str], hashed: HashedTexts, distinct: NDArray[np.bool_], one: Ints, other: Ints, threshold: float
 ) -> tuple[Ints, Ints, NDArray[np.float64]]:
-    """The candidates that are near-duplicates, and how similar they are."""
+    """Compare the candidate pairs; returns those that are near-duplicates, and how similar they are."""
     vocabulary = hashed.words[np.repeat(distinct, hashed.counts)]
     similarity = np.zeros(len(one))
     with progress_bar(total=len(one), title="comparing", unit=" pairs") as bar:
@@ -151,9 +161,12 @@ def _compared(
 
 
 def _accepted(differences: dict[int, Difference], vocabulary: Hashes, texts: int) -> list[tuple[int, Difference]]:
-    """Which differences the texts' own vocabulary allows: slips are words nobody else writes, added words common."""
-    asked = sorted({word for found in differences.values() for word in found.words})
-    counted = dict(zip(asked, _counts(hash_each(asked), vocabulary).tolist(), strict=True))
+    """The differences that make no new question of a text, by how often the words that differ come in all texts.
+
+    A typing error must be a word that hardly anybody else writes; an added word must be a common function word.
+    """
+    words = sorted({word for found in differences.values() for word in found.words})
+    counted = dict(zip(words, _counts(hash_each(words), vocabulary).tolist(), strict=True))
     return [
         (place, found)
         for place, found in differences.items()
@@ -163,7 +176,8 @@ def _accepted(differences: dict[int, Difference], vocabulary: Hashes, texts: int
 
 
 def _counts(wanted: Hashes, words: Hashes) -> Ints:
-    """How often each of the wanted words comes."""
+    """How often each of the wanted words comes among the words."""
+    # First leave out, by 20 bits of their hashes, most words that are none of them: sorting all would take longer.
     seen = np.zeros(1 << 20, np.bool_)
     seen[wanted >> np.uint64(44)] = True
     found = np.sort(words[seen[words >> np.uint64(44)]])

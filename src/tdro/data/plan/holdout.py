@@ -19,9 +19,17 @@ _SPLIT = 21
 
 
 def split_rows(sizes: Sequence[int], share: float, seed: int) -> tuple[list[Ints], list[Ints]]:
-    """Split every task's rows in two: about ``share`` of each in the second part, at least one row in both.
+    """Split every task's rows in two: about ``share`` of them go to the second part, and each part gets at least one.
 
-    A task with a single row has it in both parts; there is nothing to hold back.
+    A task with a single row has it in both parts.
+
+    Args:
+        sizes: how many rows each task has, k numbers.
+        share: of each task's rows for the second part, between 0 and 1.
+        seed: another seed gives another split.
+
+    Returns:
+        The rows of each task in the first part, and those in the second: k sorted arrays each.
     """
     first: list[Ints] = []
     second: list[Ints] = []
@@ -34,9 +42,16 @@ def split_rows(sizes: Sequence[int], share: float, seed: int) -> tuple[list[Ints
 
 
 def part_of(parts: Sequence[Sequence[Ints]], sizes: Sequence[int]) -> list[Ints]:
-    """For each task and row, which of the parts holds it (the last one that does); shape (rows,) per task."""
+    """Which part each row is in: an array of shape (rows,) for each task.
+
+    A row of several parts counts as one of the last of them.
+
+    Args:
+        parts: the parts, each with one array of rows a task.
+        sizes: how many rows each task has.
+    """
     result = [np.zeros(size, dtype=np.int64) for size in sizes]
-    for number, part in enumerate(parts):
+    for part_number, part in enumerate(parts):
         for task, rows in enumerate(part):
-            result[task][rows] = number
+            result[task][rows] = part_number
     return result

@@ -30,12 +30,16 @@ def mix(*parts: int | NDArray) -> UInts:
 
 
 def permute(index: NDArray, size: NDArray | int, key: NDArray | int) -> NDArray[np.int64]:
-    """Where ``index`` goes in the permutation of ``range(size)`` that ``key`` names; all broadcast together.
+    """Where each index goes in a random permutation of ``range(size)``. The three arguments broadcast.
 
     Args:
         index: integers with 0 <= index < size.
         size: how many there are to shuffle, at least 1.
-        key: which permutation; the same key and size give the same one, always.
+        key: picks the permutation. The same key and size always give the same one.
+
+    Example::
+
+        permute(np.arange(4), 4, key=7)  # the numbers 0 to 3 in another order
     """
     index, size, key = np.broadcast_arrays(np.asarray(index), np.asarray(size), np.asarray(key))
     sizes = size.astype(np.uint64)
@@ -50,7 +54,7 @@ def permute(index: NDArray, size: NDArray | int, key: NDArray | int) -> NDArray[
 
 
 def _encrypt(value: UInts, bits: UInts, keys: UInts) -> UInts:
-    """One pass of the network over two halves of ``bits`` bits each: a bijection of 0…4**bits - 1."""
+    """One pass of the Feistel network over two halves of ``bits`` bits each. It permutes 0…4**bits - 1."""
     mask = (np.uint64(1) << bits) - np.uint64(1)
     left, right = value >> bits, value & mask
     for round_number in range(_ROUNDS):

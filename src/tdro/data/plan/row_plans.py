@@ -1,8 +1,9 @@
 """The rows of step t: a pure function of (seed, step).
 
-A plan has no state to save. To resume, start at step t; each rank takes a slice of the step; the reference can be
-scored ahead; two runs that differ only in η read the same rows. A row is not read again before all rows of its task
-were read, and each pass over a task has another order. See docs/decisions.md, plans-without-state.
+So a plan has no state to save: a run that was stopped at step t asks for step t; each rank takes its slice of the step;
+the reference can score rows ahead of training; and two runs that differ only in η read the same rows. A row is not read
+again before all rows of its task were read, and each pass over a task has another order. See docs/decisions.md,
+plans-without-state.
 
 :class:`MixedPlan` has rows of all tasks in a step (stage 1), :class:`HomogeneousPlan` rows of one task (stages 0 and
 2).
@@ -32,7 +33,7 @@ class StepRows:
     Attributes:
         task: the number of each row's task.
         row: the row's place in its task.
-        visit: how many times its task had been gone through before: the task's epoch, from 0.
+        visit: how many times all rows of its task had been read before. This is the task's epoch, counted from 0.
     """
 
     task: Ints
@@ -44,7 +45,7 @@ class StepRows:
 
 
 class Plan(Protocol):
-    """What the trainer and the reference need of a plan: the rows of any step, asked for in any order."""
+    """What the trainer and the reference need: a plan tells the rows of any step, and is asked in any order."""
 
     seed: int
     steps: int
@@ -56,31 +57,34 @@ class Plan(Protocol):
 
 
 def _rows(seed: int, stream: int, task: Ints, ordinal: Ints, sizes: Ints) -> StepRows:
-    """The ``ordinal``-th row that each task gives, counted from the start: which pass over the task, and which row."""
+    """The rows that tasks give as their ``ordinal``-th ones, counted from the start of the training.
+
+    Example: a task of 10 rows gives its ordinals 0 to 9 in its first pass (``visit`` 0) and 10 to 19 in its second.
+    """
     size = sizes[task]
     visit = ordinal // size
     row = permute(ordinal % size, size, mix(seed, stream, task, visit))
     return StepRows(task, row, visit)
 
 
-def pick(seed: int, rows: StepRows, counts: Ints, wanted: int, what: int = 0) -> Ints:
+def pick(seed: int, rows: StepRows, counts: Ints, wanted: int, column: int = 0) -> Ints:
     """Choose ``wanted`` of each row's passages.
 
-    A row with enough passages gets a uniform subset of them, without repetition (Floyd's algorithm, over the whole
-    batch at once). A row with fewer gets all of them, and then again from the first: of 2 passages, 5 are 0, 1, 0, 1,
-    0. The choice is a pure function of the arguments, and another one each time that the row is visited.
+    Most rows have enough passages. They get a random subset without repetition (Floyd's algorithm, over the whole batch
+    at once), and another subset at each visit. A row with too few gets all of them, and then again from the first: with
+    2 passages and 5 wanted, it gets 0, 1, 0, 1, 0. The choice is a pure function of the arguments.
 
     Args:
-        seed: of the plan.
+        seed: the plan's seed.
         rows: the rows of a step, B of them.
         counts: how many passages each row has, (B,).
         wanted: how many to choose.
-        what: 0 for positives, 1 for negatives, so that the two are chosen independently.
+        column: 0 for positives, 1 for negatives, so that the two are chosen independently.
 
     Returns:
-        The places of the chosen ones among the row's passages, (B, wanted); -1 in a row that has none.
+        The places of the chosen passages among the row's passages, (B, wanted); -1 in a row that has none.
     """
-    key = mix(seed, _PICKS, what, rows.task, rows.row, rows.visit)
+    key = mix(seed, _PICKS, column, rows.task, rows.row, rows.visit)
     places = np.full((len(rows), wanted), -1, dtype=np.int64)
     enough = np.maximum(counts, wanted)
     for turn in range(wanted):
@@ -103,9 +107,9 @@ class MixedPlan:
         rows = plan.step(7)  # the same rows whenever it is asked
         rows.task, rows.row  # which task and which of its rows, int64 [64] each: 32 of task 0 and 32 of task 1
 
-    ``stratified`` deals the rows out in turn: each task has ⌊B/k⌋ or ⌈B/k⌉ rows in a step, the remainder rotates, and
-    over k steps every task has exactly its share. ``random`` draws each row's task uniformly (the paper); the
-    same expectation with more noise.
+    ``stratified`` deals the rows of a step out to the k tasks in turn, and goes on with the next task in the next step.
+    So each task has ⌊B/k⌋ or ⌈B/k⌉ rows in a step, and over k steps all have equally many. ``random`` draws the task of
+    each row uniformly, as the paper does: equally many on average, with more noise.
 
     Args:
         sizes: how many rows each task has, k numbers of at least 1.
@@ -128,34 +132,36 @@ class MixedPlan:
     ) -> None:
         self.sizes = _checked(sizes, batch, steps)
         self.batch, self.steps, self.seed, self.sampling = batch, steps, seed, sampling
-        # For ``random`` only: the step that was asked for last, and how many rows each task gave before it.
+        # For ``random`` only, to make the next step fast: the last step, and how many rows each task gave before it.
         self._counted: tuple[int, Ints] = (0, np.zeros(len(self.sizes), dtype=np.int64))
 
     def step(self, step: int) -> StepRows:
-        """The rows of a step, 0 <= step; in O(B + k) when steps are asked for in order."""
+        """The rows of a step, 0 <= step. It takes time O(B + k) if steps are asked for in order."""
         if self.sampling == "stratified":
             slot = np.arange(step * self.batch, (step + 1) * self.batch, dtype=np.int64)
             return _rows(self.seed, _MIXED_ROWS, slot % len(self.sizes), slot // len(self.sizes), self.sizes)
-        task = self._draw(step)
-        before = self._before(step)
+        task = self._drawn_tasks(step)
+        before = self._rows_before(step)
         return _rows(self.seed, _MIXED_ROWS, task, before[task] + occurrence(task), self.sizes)
 
-    def _draw(self, step: int) -> Ints:
+    def _drawn_tasks(self, step: int) -> Ints:
+        """The task of each row of a step, drawn uniformly, (B,)."""
         slots = np.arange(self.batch)
         return (mix(self.seed, _TASKS, step, slots) % np.uint64(len(self.sizes))).astype(np.int64)
 
-    def _before(self, step: int) -> Ints:
+    def _rows_before(self, step: int) -> Ints:
+        """How many rows each task gave in the steps before this one, (k,)."""
         known, counts = self._counted
         if step < known:
             known, counts = 0, np.zeros(len(self.sizes), dtype=np.int64)
         for earlier in range(known, step):
-            counts = counts + np.bincount(self._draw(earlier), minlength=len(self.sizes))
+            counts = counts + np.bincount(self._drawn_tasks(earlier), minlength=len(self.sizes))
         self._counted = (step, counts)
         return counts
 
 
 class HomogeneousPlan:
-    """All rows of a step from one task (stages 0 and 2), so that in-batch negatives are of one kind.
+    """All rows of a step from one task (stages 0 and 2), so that in-batch negatives come from the same task.
 
     Example::
 
@@ -185,7 +191,7 @@ class HomogeneousPlan:
 
 
 def occurrence(values: Ints) -> Ints:
-    """For each entry, how many equal ones stand before it."""
+    """For each entry, how many equal ones stand before it: ``[3, 5, 3, 3]`` gives ``[0, 0, 1, 2]``."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     first = np.searchsorted(ordered, ordered, side="left")
@@ -195,6 +201,7 @@ def occurrence(values: Ints) -> Ints:
 
 
 def _checked(sizes: Sequence[int], batch: int, steps: int) -> Ints:
+    """The sizes as an array, after checking all three."""
     array = np.asarray(sizes, dtype=np.int64)
     if len(array) == 0 or (array < 1).any():
         raise ValueError("a plan needs at least one task, and each task at least one row")

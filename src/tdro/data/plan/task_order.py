@@ -1,9 +1,9 @@
 """Which task each step of stages 0 and 2 reads, so that over the run the tasks get their weights.
 
-``systematic`` gives each task its share of the steps (rounded by largest remainders), spread evenly over the run from a
-random start. The counts are never more than one off ``weight × steps``, and two runs that differ in weights differ in
-nothing else. ``random`` draws each step by itself, as the paper does: at 400 steps and a weight of 1/16 that is 25 ± 5
-steps, noise that a comparison of mixtures does not need.
+``systematic`` gives each task its share of the steps, spread evenly over the run from a random start. With 400 steps, a
+weight of 1/16 is 25 steps; a share that is no whole number is rounded up or down so that the sum is right. Two runs
+that differ in weights differ in nothing else. ``random`` draws the task of each step by itself, as the paper does. The
+same weight then gets 25 ± 5 steps, which is noise that a comparison of mixtures does not need.
 """
 
 from __future__ import annotations
@@ -31,15 +31,23 @@ def draw_tasks(
 
     Args:
         weights: shape (k,), not negative, summing to 1.
-        steps: how many batches there will be.
-        seed: separates runs.
+        steps: how many steps there will be.
+        seed: another seed gives another order.
         how: ``systematic`` or ``random``.
-        most: shape (k,), the most steps of each task; what is over goes to the others. Together they must be enough.
+        most: shape (k,), the most steps that each task may have; None for no limit. Steps above a task's limit go to
+            the other tasks.
+
+    Raises:
+        ValueError: all limits together are fewer than ``steps`` (``systematic`` only).
+
+    Example::
+
+        draw_tasks(np.array([0.75, 0.25]), steps=4, seed=1)  # three times 0 and once 1, in some order
     """
     weights = np.asarray(weights, dtype=np.float64)
     if how == "random":
         tasks = _random(weights, mix(seed, _STEPS, np.arange(steps)))
-        return tasks if most is None else _within(tasks, weights, most, seed)
+        return tasks if most is None else _redraw_above_limits(tasks, weights, most, seed)
     counts = step_counts(weights, steps, seed, most)
     task = np.repeat(np.arange(len(weights)), counts)
     turn = np.concatenate([np.arange(count) for count in counts]) if len(counts) else np.zeros(0)
@@ -51,9 +59,14 @@ def draw_tasks(
 def step_counts(
     weights: NDArray[np.float64], steps: int, seed: int, most: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """How many of ``steps`` each task gets, shape (k,): the largest remainders are rounded up, ties by ``seed``.
+    """How many of ``steps`` each task gets, shape (k,).
 
-    No task gets more than ``most``; what is then left goes to the others, again the furthest below its share first.
+    Shares are rounded down, and the steps that are left go to the tasks with the largest remainders; ``seed`` decides
+    between equal ones. Example: of 10 steps, weights 0.56 and 0.44 get 5.6 and 4.4, so 6 and 4. No task gets more than
+    ``most``; what is over goes to the others, first to those that are furthest below their share.
+
+    Raises:
+        ValueError: all limits together are fewer than ``steps``.
     """
     weights = np.asarray(weights, dtype=np.float64) / np.sum(weights)
     exact = weights * steps
@@ -70,23 +83,27 @@ def step_counts(
 
 
 def most_steps(sizes: ArrayLike, batch: int, max_epochs: float | None) -> NDArray[np.int64] | None:
-    """How many batches of each task are at most ``max_epochs`` of its rows, shape (k,); None without a limit."""
+    """The most batches of each task that do not read its rows more than ``max_epochs`` times, shape (k,).
+
+    None if there is no limit. Example: 1,000 rows, a batch of 64 and 2 epochs are at most 31 batches.
+    """
     if max_epochs is None:
         return None
     return np.floor(max_epochs * np.asarray(sizes, dtype=np.float64) / batch + 1e-9).astype(np.int64)
 
 
 def _random(weights: NDArray[np.float64], bits: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Draw a task for each random number (64 bits each), by the weights."""
     edges = np.cumsum(weights) / weights.sum()
     places = np.searchsorted(edges, _uniform(bits), side="right")
     # Rounding may leave the last edge a hair below 1: such a draw belongs to the last task that has weight.
     return np.minimum(places, np.flatnonzero(weights)[-1]).astype(np.int64)
 
 
-def _within(
+def _redraw_above_limits(
     tasks: NDArray[np.int64], weights: NDArray[np.float64], most: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64]:
-    """The tasks with those steps drawn again that are more than a task may have."""
+    """Draw those steps again that are above their task's limit, until there are none."""
     tasks, turn = tasks.copy(), 0
     while True:
         over = np.flatnonzero(occurrence(tasks) >= most[tasks])
@@ -98,5 +115,5 @@ def _within(
 
 
 def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """64-bit integers to floats in [0, 1)."""
+    """Turn random 64-bit integers into floats in [0, 1)."""
     return (bits >> np.uint64(11)).astype(np.float64) / _UNIT

@@ -21,7 +21,10 @@ from tdro.errors import UserError
 
 
 def not_the_data(path: Path | None, checked: Sequence[str]) -> None:
-    """Raise :class:`UserError` if the file of bad rows is, or lies in, what is checked: a folder's files are data."""
+    """Raise :class:`UserError` if the file of bad rows would overwrite the data that are checked, or lie among them.
+
+    A file in a data folder would be read as data by the next check.
+    """
     for data in checked:
         if path is not None and Path(data).resolve() in (path.resolve(), path.resolve().parent):
             raise UserError(f"{path}: is data that is checked, or would be the next time; give another place")

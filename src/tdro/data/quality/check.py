@@ -80,12 +80,12 @@ def _check_task(task: RawTask, report: CheckReport, batch: int | None, sink: Sin
             problems = _in_a_mixture(problems) + _misnamed_negatives(raw, file, line)
         if row is not None and row.negatives:
             has_negatives = True
-            problems = problems + _false_negatives(row, file, line)
+            problems += _false_negatives(row, file, line)
         for problem in problems:
             tell(problem, raw)
         if isinstance(raw, Problem) and raw.action != "dropped":  # about the file, not about a row
             continue
-        kept = numbers.count_row([problem.action for problem in problems])
+        kept = numbers.count_row(problems)
         if kept and row is not None:
             facts.add(row, file, line)
     facts.end()
@@ -125,7 +125,10 @@ def _values(task: RawTask, parts: list[Part], numbers: TaskReport, reader: Reade
 
 
 def _in_a_mixture(problems: list[Problem]) -> list[Problem]:
-    """The problems of a row in a mixture's file, whose row is either read as it is or refuses the file."""
+    """The problems of a row in a mixture's file, with what is done about them there.
+
+    A mixture is read strictly: such a row is either read as it is (``kept``), or the whole file is ``refused``.
+    """
     if any(problem.kind == "positive-is-query" for problem in problems):
         problems = [problem for problem in problems if problem.kind != "no-positive"]
     return [
@@ -134,7 +137,10 @@ def _in_a_mixture(problems: list[Problem]) -> list[Problem]:
 
 
 def _misnamed_negatives(raw: object, file: str, line: int) -> list[Problem]:
-    """The problem of a row in a mixture's file that has its negatives under another name, which refuses the file."""
+    """The problem of a row in a mixture's file that has its negatives under another name than ``negatives``.
+
+    A mixture would be read without these negatives, so the file is refused.
+    """
     if not isinstance(raw, dict) or "negatives" in raw:
         return []
     message = "no key 'negatives'; did you mean it by {}?"

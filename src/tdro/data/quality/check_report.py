@@ -44,12 +44,13 @@ class TaskReport:
     positive_languages: dict[str, float] = field(default_factory=dict)
     language_rows: int = 0
 
-    def count_row(self, actions: Sequence[Action]) -> bool:
-        """Count a row by what is done about its problems. Whether it is kept."""
+    def count_row(self, problems: Sequence[Problem]) -> bool:
+        """Count a row by what is done about its problems. Returns whether it is kept."""
         self.read += 1
-        if not actions:
+        if not problems:
             self.kept += 1
             return True
+        actions = {problem.action for problem in problems}
         lost = "dropped" in actions or "refused" in actions
         self.dropped += lost
         self.kept += not lost

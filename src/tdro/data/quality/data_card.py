@@ -150,10 +150,10 @@ def _task_card(task: Task, count: TokenCounter, length_rows: int, cutter: Cutter
     sampled = task.rows.select(spread(len(task), length_rows))[:]
     passages = [text for side in ("positives", "negatives") for texts in sampled[side] for text in texts]
     passages = [passages[place] for place in spread(len(passages), length_rows)]
-    # Before the pass over all rows: a wrong tokenizer shows at once.
+    # This comes before the long pass over all rows, so that a wrong tokenizer fails at once.
     query_lengths, passage_lengths = _lengths(sampled["query"], count), _lengths(passages, count)
     cut = cutter.of(task, sampled["query"], passages) if cutter else None
-    positives, negatives, same_query, same_positive = _all_rows(task, bar)
+    positives, negatives, same_query, same_positive = _pass_over_all_rows(task, bar)
     return TaskCard(
         *(task.name, len(task), task.instruction, task.licence, task.source),
         query_languages=_languages(sampled["query"]).shares(),
@@ -179,12 +179,12 @@ def spread(size: int, wanted: int) -> list[int]:
     return np.unique(np.linspace(0, max(size - 1, 0), min(wanted, size)).astype(int)).tolist()
 
 
-def _all_rows(task: Task, bar: tqdm[Any]) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Numbers from a pass over all rows of a task.
+def _pass_over_all_rows(task: Task, bar: tqdm[Any]) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """Read all rows of a task once, and count what a sample could not tell.
 
     Returns:
-        how many positives each row has, int64 [n_rows]; how many negatives, int64 [n_rows]; how many rows have the
-        query of an earlier row; how many have a positive of an earlier row.
+        How many positives each row has, int64 [n_rows]; how many negatives each row has, int64 [n_rows]; how many rows
+        have the query of an earlier row; how many rows have a positive of an earlier row.
     """
     import pyarrow.compute as compute
 

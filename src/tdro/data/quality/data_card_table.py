@@ -20,7 +20,7 @@ SHARES = "shares of the texts whose language can be told; –: fewer than a tent
 def describe_text(card: DataCard, width: int | None = None) -> str:
     """The card as text for a terminal of ``width`` columns (None: of this one), at which samples are cut."""
     width = width or shutil.get_terminal_size((100, 24)).columns
-    lines = [_table(card), *_legend(card), *_equal(card), ""]
+    lines = [_table(card), *_legend(card), *_cut_warnings(card), ""]
     lines += [
         f"{task.name}: {task.licence or 'no licence given'}; {task.source or 'no source given'}" for task in card.tasks
     ]
@@ -80,7 +80,7 @@ def cut_at(card: DataCard) -> str:
     return f"{limits[0]} / {limits[1]} tokens" + (", instructions not counted" if prompted else "")
 
 
-def _equal(card: DataCard) -> list[str]:
+def _cut_warnings(card: DataCard) -> list[str]:
     """A warning for each task whose texts are cut earlier than the recipe says, or become equal once they are cut."""
     lines = []
     for task in card.tasks:

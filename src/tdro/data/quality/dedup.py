@@ -64,18 +64,19 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Deduplicated:
-    """What stays and why the rest leaves.
+    """Which rows stay, and for each of the others why it is removed.
 
     Attributes:
-        kept: for each task the rows that stay, in order.
-        audit: for each row that leaves, its duplicates: the most similar one of each test set, or the row that stays.
+        kept: for each task the numbers of the rows that stay, in order.
+        audit: the duplicates of the rows that are removed. A row that repeats test texts has an entry for each test
+            set, with the most similar text; a row that repeats another row has one entry.
     """
 
     kept: list[Ints]
     audit: list[Duplicate]
 
     def removed(self, task: str) -> Counter[str]:
-        """How many rows of a task leave, by kind: ``exact`` where one of a row's duplicates is."""
+        """How many rows of a task are removed, by kind; a row with exact and near duplicates counts as ``exact``."""
         kinds: dict[int, str] = {}
         for found in self.audit:
             if found.task == task and kinds.get(found.row) != "exact":
@@ -105,16 +106,19 @@ def deduplicate(
     rows = _Rows(tasks)
     audit: list[Duplicate] = []
     for column in ("query", "positive") if by == "both" else (by,):
-        audit += _of_tests(rows, tests, column, threshold)
+        audit += _repeats_of_tests(rows, tests, column, threshold)
     if within or across:
         for column in ("query", "positive") if by == "both" else (by,):
-            audit += _of_each_other(rows, column, within, across, threshold)
+            audit += _repeats_of_rows(rows, column, within, across, threshold)
     bounds = itertools.pairwise(rows.starts.tolist())
     return Deduplicated([np.flatnonzero(rows.stays[start:end]) for start, end in bounds], audit)
 
 
 class _Rows:
-    """All tasks' rows, numbered through; ``stays`` is what the steps change."""
+    """The rows of all tasks under one numbering: those of the second task follow those of the first.
+
+    ``stays`` says for each row whether it is still there; every step of the deduplication clears some of it.
+    """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = tasks
@@ -155,8 +159,8 @@ class _Rows:
         return Duplicate(name, row - int(self.starts[self.task[row]]), key, by, kind, similarity, text, of, *other)
 
 
-def _of_tests(rows: _Rows, tests: Sequence[TestTexts], column: str, threshold: float) -> Iterator[Duplicate]:
-    """Rows that leave because of a test text: of each test set the most similar one."""
+def _repeats_of_tests(rows: _Rows, tests: Sequence[TestTexts], column: str, threshold: float) -> Iterator[Duplicate]:
+    """Remove the rows that repeat a test text; yield for each row the most similar text of each test set."""
     ids: dict[tuple[int, str], tuple[str, str]] = {}  # test set and normalised text to the first such text's id, and it
     for test, found in enumerate(tests):
         for key, text in (found.queries if column == "query" else found.passages).items():
@@ -185,8 +189,8 @@ def _of_tests(rows: _Rows, tests: Sequence[TestTexts], column: str, threshold: f
         rows.stays[row] = False
 
 
-def _of_each_other(rows: _Rows, column: str, within: bool, across: bool, threshold: float) -> Iterator[Duplicate]:
-    """Rows that leave because of a row further up that stays."""
+def _repeats_of_rows(rows: _Rows, column: str, within: bool, across: bool, threshold: float) -> Iterator[Duplicate]:
+    """Remove the rows that repeat an earlier row which stays; yield for each the most similar text of such a row."""
     texts, owners = rows.texts(column)
     pairs = near_duplicates(texts, threshold=threshold)
     numbers = pairs.firsts.tolist()
@@ -201,7 +205,7 @@ def _of_each_other(rows: _Rows, column: str, within: bool, across: bool, thresho
         places, task = list(group), int(rows.task[row])
         for place in places:
             candidates = [(numbers[place], 1.0), *alike.get(numbers[place], ())]
-            found = _stayed(staying, candidates, task, within, across)
+            found = _nearest_that_stays(staying, candidates, task, within, across)
             if found is not None:
                 kept, similarity = found
                 of = (*rows.name_and_id(int(owners[kept])), texts[kept])
@@ -213,10 +217,21 @@ def _of_each_other(rows: _Rows, column: str, within: bool, across: bool, thresho
                 staying.setdefault(numbers[place], {}).setdefault(task, place)
 
 
-def _stayed(
+def _nearest_that_stays(
     staying: dict[int, dict[int, int]], candidates: Sequence[tuple[int, float]], task: int, within: bool, across: bool
 ) -> tuple[int, float] | None:
-    """The most similar of the candidates that a staying row has, of this task or of another, as is asked."""
+    """The most similar text among the candidates that belongs to a row that stays; None if there is none.
+
+    Args:
+        staying: the texts of rows that stay: number of the text, to task, to place in the list of texts.
+        candidates: numbers of texts, each with its similarity.
+        task: the task of the row that is being decided.
+        within: whether rows of the same task count.
+        across: whether rows of other tasks count.
+
+    Returns:
+        The place of the text in the list of texts, and its similarity.
+    """
     best: tuple[int, float] | None = None
     for number, similarity in candidates:
         for other, place in staying.get(number, {}).items():

@@ -16,7 +16,13 @@ _MAD_TO_DEVIATION = 1.4826  # the standard deviation of a normal distribution / 
 
 
 def repeated(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows whose hash an earlier row has, in order, and the first row of each; both int64 [n_repeated]."""
+    """The rows whose hash an earlier row has too, in order.
+
+    For example, hashes of 7, 5, 7, 7 give rows 2 and 3, and row 0 for both as the first with that hash.
+
+    Returns:
+        The numbers of these rows, int64 [n_repeated]; and for each the first row with its hash, int64 [n_repeated].
+    """
     order = np.argsort(hashes, kind="stable")
     new = np.ones(len(hashes), dtype=bool)
     new[1:] = hashes[order][1:] != hashes[order][:-1]
@@ -27,12 +33,15 @@ def repeated(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def odd_ones(numbers: np.ndarray) -> tuple[np.ndarray, int]:
-    """Rows in another script or language than nearly all of the task's, and that script or language.
+    """The rows in another script or language than nearly all other rows of the task.
 
-    A task in many languages has none.
+    At least 98 % must be in the same script or language; in a task of many languages no row is odd.
 
     Args:
-        numbers: of the script or language of each row's text, 0 where it is not known, [n_rows].
+        numbers: the number of the script or language of each row's text, 0 where it is not known, [n_rows].
+
+    Returns:
+        The odd rows, int64 [n_odd]; and the number of the usual script or language, 0 if there are too few rows.
     """
     known = numbers[numbers > 0]
     if len(known) < _ENOUGH:
@@ -45,7 +54,10 @@ def odd_ones(numbers: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def odd_lengths(lengths: np.ndarray) -> np.ndarray:
-    """Rows whose text is far longer or shorter than the task's median, by the median absolute deviation of logs.
+    """The rows whose text is far longer or shorter than the task's median, int64 [n_odd].
+
+    Far means 8 times as long (or as short), and also 8 robust standard deviations of the logarithms away from their
+    median.
 
     Args:
         lengths: characters of each row's text, at least 1, [n_rows].

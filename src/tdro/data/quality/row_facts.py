@@ -14,7 +14,7 @@ import numpy as np
 
 from tdro.data.quality.even_sample import EvenSample
 from tdro.data.quality.languages import BEGINNING, LANGUAGE_ROWS, Languages, languages_of
-from tdro.data.quality.scripts import script_of
+from tdro.data.quality.scripts import scripts_of
 from tdro.data.read.rows import Row
 from tdro.data.same_text import normalise
 
@@ -58,9 +58,9 @@ class TaskFacts:
         self.first_rows: list[int] = []
         self.line, self.query_hash = array("Q"), array("q")
         self.script_names = [""]
-        self._script_numbers = {"": 0}
         self.texts = {"query": TextFacts(), "positive": TextFacts()}
-        self._queries: list[str] = []  # of the last rows, whose texts have not been looked at
+        # Queries and first positives of the last rows, of which only file and line are in the arrays above yet.
+        self._queries: list[str] = []
         self._positives: list[str] = []
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class TaskFacts:
             self.end()
 
     def end(self) -> None:
-        """Look at the texts of the last rows. Call it after the last row, before the facts are used."""
+        """Compute the facts of the rows that were added last. Call it after the last row, before you read the facts."""
         self.query_hash.extend(map(hash, map(normalise, self._queries)))
         for what, texts in (("query", self._queries), ("positive", self._positives)):
             self._look_at(what, texts)
@@ -88,14 +88,11 @@ class TaskFacts:
         facts = self.texts[what]
         beginnings = [text[:BEGINNING] for text in texts]
         facts.lengths.extend(map(len, texts))
-        facts.scripts.extend([self._number(script_of(text, _LETTERS)) for text in beginnings])
+        scripts = scripts_of(beginnings, _LETTERS)
+        self.script_names += [script for script in dict.fromkeys(scripts) if script not in self.script_names]
+        numbers = {script: number for number, script in enumerate(self.script_names)}
+        facts.scripts.extend(map(numbers.__getitem__, scripts))
         facts.sample.add(beginnings)
-
-    def _number(self, script: str) -> int:
-        if script not in self._script_numbers:
-            self._script_numbers[script] = len(self.script_names)
-            self.script_names.append(script)
-        return self._script_numbers[script]
 
     def place(self, row: int) -> tuple[str, int]:
         """File and line of a row, by its number from 0."""

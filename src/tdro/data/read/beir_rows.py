@@ -73,7 +73,7 @@ def _rows(folder: Path, split: str) -> Iterator[tuple[int, object]]:
 
 
 def _find(path: Path, wanted: Container[str], found: _Texts) -> Iterator[tuple[int, Problem]]:
-    """Put title and text of each wanted id into ``found``; yields what is wrong with a line."""
+    """Put the title and text of each wanted id into ``found``, and yield a problem for each line that is wrong."""
     for each in entries(path, wanted):
         if isinstance(each, Problem):
             yield each.line or 1, each

@@ -18,27 +18,23 @@ _CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff"
 NO_TEXT = re.compile(f"[{_CONTROLS}]")
 # UTF-8 that was read as Latin-1 or Windows-1252, as no language writes; and U+FFFD, which stands for lost text.
 MOJIBAKE = re.compile("Ã[¡-ºŒœŠšŽžŸƒ€‰¼-¿]|Â[¡-ª¬-¶¸-º¼-¿]|â€|(?:[ÐÑ][\u00a0-¿€-™Œ-ƒ]){3}|ï¿½|ï»¿|\ufffd")
-# A character of each of these: text without any of them has nothing of either, and this takes a tenth of the time.
+# Every match of the two patterns above has one of these characters, so a text without them matches neither. Searching
+# for them takes a tenth of the time.
 _SUSPECT = re.compile(f"[{_CONTROLS}ÃÂ€ÐÑï\ufffd]")
-# Faster still: a table that turns controls and the bytes C2, C3 and EF into 0. In UTF-8, all of the suspects that are
-# not ASCII begin with one of these bytes (of "â€" it is the "â").
-# The brackets with which a list that was written as text begins are in it too.
+# Faster still is this table, which turns suspect bytes into 0. They are the control characters of ASCII; the bytes C2,
+# C3 and EF, with which every other suspect begins in UTF-8 (of "â€" it is the "â"); and the opening brackets, with
+# which a list begins that was written as text.
 _SUSPECT_BYTES = {*filter(NO_TEXT.match, map(chr, range(128))), "\xc2", "\xc3", "\xef", *"[({"}
 _GLANCE = bytes(0 if chr(byte) in _SUSPECT_BYTES else byte for byte in range(256))
 _NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _LOWER = bytes(range(256)).lower()
 _OPENING = set("[({")
 _NOT_ALNUM_OR_LINE = _NOT_ALNUM.replace(b"\n", b"")
-_SHORT = 1_000  # bytes of all texts of a row together, up to which all their letters are compared
-_FIRST, _HEAD = 8, 24  # else so many letters, which are looked for in so many characters
-_NOTHING_LETTERS = {  # what is left of the words for an empty cell, and of no text at all
-    letters[:end]
-    for word in ("", *NOTHING)
-    for letters in (word.encode().translate(_LOWER, _NOT_ALNUM),)
-    for end in (None, _FIRST)
-}
+_NOTHING_LETTERS = {word.encode().translate(_LOWER, _NOT_ALNUM) for word in ("", *NOTHING)}
+_SHORT = 600  # bytes of all texts of a row together, up to which it is fastest to compare all their letters
+_FIRST = 20  # else so many letters of each text are compared; more than any word for an empty cell has
 _BEGINNING = 32  # bytes; texts that differ in their first letters so far are different
-_LONG_HEAD = 60  # characters among which these letters are usually found
+_HEAD = 60  # characters among which these letters are usually found
 
 
 def are_clean(texts: list[Any], longest: int) -> bool:
@@ -67,8 +63,9 @@ def _letters_differ(texts: list[str], encoded: bytes) -> bool:
     """Whether letters and digits show that no two of the texts are the same, and that none is empty or a word for an
     empty cell (``N/A``).
 
-    Of short texts all letters are compared, of long ones the first eight, which are looked for in their first 24
-    characters. Normalisation changes the case of these letters only.
+    All letters of short texts are compared. Of long texts it is the first 20, which are looked for in the first 60
+    characters; a long text with fewer letters there (``* * * * …``) is not decided here. Normalisation changes only the
+    case of these letters, so equal texts have equal ones.
 
     Args:
         texts: all in ASCII.
@@ -77,23 +74,29 @@ def _letters_differ(texts: list[str], encoded: bytes) -> bool:
     whole = len(encoded) <= _SHORT
     heads = encoded if whole else "\n".join([text[:_HEAD] for text in texts]).encode()
     letters = heads.translate(_LOWER, _NOT_ALNUM_OR_LINE).split(b"\n")
+    if len(letters) != len(texts):  # one of the texts has several lines
+        return False
     if not whole:
         letters = [found[:_FIRST] for found in letters]
-        if min(map(len, letters)) < _FIRST:
+        if min(map(len, letters)) < _FIRST and any(map(_is_undecided, texts, letters)):
             return False
-    # There are more of them than texts if a text has several lines.
-    return len({*letters}) == len(texts) == len(letters) and _NOTHING_LETTERS.isdisjoint(letters)
+    return len({*letters}) == len(texts) and _NOTHING_LETTERS.isdisjoint(letters)
+
+
+def _is_undecided(text: str, letters: bytes) -> bool:
+    """Whether a text may have more letters than the too few that were found in its first characters."""
+    return len(letters) < _FIRST and len(text) > _HEAD
 
 
 def surely_differ(texts: list[str]) -> bool:
-    """Whether certainly no two of the texts are the same after normalisation."""
+    """Whether it is certain that no two of the texts are the same after normalisation; if not, compare them."""
     # Usually the beginnings differ. But the passages of one page may all begin with its title.
     return any(len({*map(key, texts)}) == len(texts) for key in (_beginning, _letters))
 
 
 def _beginning(text: str) -> bytes:
     """A text's first 32 bytes without ASCII's case, spaces and punctuation. Equal if the normalised texts are equal."""
-    end = text.find(" ", _LONG_HEAD)  # what comes after a space does not change how the text before it is normalised
+    end = text.find(" ", _HEAD)  # what comes after a space does not change how the text before it is normalised
     letters = _letters(text[:end]) if end > 0 else b""
     return (letters if len(letters) >= _BEGINNING else _letters(text))[:_BEGINNING]
 

@@ -236,10 +236,19 @@ def trial(lines: list[str], whole: bool, columns: int, dialect: Dialect) -> Quot
             return signs
         if cells is None:
             return signs
-        _compare(cells, text.taken, columns, dialect, signs)
+        _count_signs(cells, text.taken, columns, dialect, signs)
 
 
-def _compare(cells: list[str], taken: list[str], columns: int, dialect: Dialect, signs: QuoteSigns) -> None:
+def _count_signs(cells: list[str], taken: list[str], columns: int, dialect: Dialect, signs: QuoteSigns) -> None:
+    """Add to ``signs`` what a record says that was read as if quotes enclose cells.
+
+    Args:
+        cells: of the record.
+        taken: the lines that it was read from.
+        columns: how many cells a record should have.
+        dialect: by which it was read.
+        signs: is changed.
+    """
     rows = [line.count(dialect.delimiter) + 1 == columns for line in (taken[0], taken[-1])]
     if not all(rows):
         signs.split += len(cells) == columns

@@ -21,7 +21,7 @@ from tdro.recipe.source_kinds import ENDINGS
 _OTHER_DATA = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)\.|\.(arrow|xlsx?|ods|zip|zst|xz|bz2|7z)$", re.I)
 _ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "croissant.json"}
 _TEXT_ABOUT = re.compile(r"(readme|licen[cs]e|citation|changelog|notice)\b.*|.*\.md", re.I)
-_OF_ITS_OWN = {  # a folder with such a file is not a task's folder of data files, but
+_OF_ITS_OWN = {  # a folder that has one of these files is not a folder of a task's data files; what it is instead
     "mixture.json": "a mixture",
     "corpus.jsonl": "a folder in BEIR's layout",
     "state.json": "a saved data set",
@@ -64,7 +64,10 @@ def files_in(folder: Path, wanted: str | None = None) -> tuple[list[Path], list[
 
 
 def _walk(folder: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
-    """All files in a folder and below. A folder that is something else (:data:`_OF_ITS_OWN`) comes as one path."""
+    """All files in a folder and in the folders within it.
+
+    A folder that is no folder of data files (:data:`_OF_ITS_OWN`), such as a mixture, comes as one path.
+    """
     seen.add(folder.resolve())
     try:
         there = sorted(os.scandir(folder), key=lambda entry: entry.name)

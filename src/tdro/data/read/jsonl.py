@@ -155,7 +155,10 @@ _lenient = json.JSONDecoder(object_pairs_hook=_object, strict=False).raw_decode 
 
 
 def _value(raw: bytes | None, name: str, line: int, longest: int) -> object | Problem:
-    """A line's value, :data:`_BLANK`, or a problem. A good line is parsed once; only a bad one is looked at again."""
+    """The value of a line; :data:`_BLANK` if nothing is on it; a problem if it cannot be read.
+
+    A good line is parsed once. Only a line that is not strict JSON is parsed again, to say what is wrong with it.
+    """
     if raw is None or len(raw) > longest:
         message = f"the line is longer than {longest} bytes; is this a file with one JSON value a line?"
         return Problem(name, line, "line-too-long", message, "dropped")

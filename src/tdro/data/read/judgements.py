@@ -39,7 +39,7 @@ _OTHER = "other"
 
 
 class UnreadColumns:
-    """The columns that were not read, and their values as long as these may be judgements.
+    """Remembers the values of the columns that are not read, until a value shows that a column judges nothing.
 
     Attributes:
         seen: column to its first 8 different values, each as a grade (``"1"``, ``"relevant"``); ``["other"]`` once a

@@ -84,7 +84,8 @@ class Reader:
         """The row of a value of the part, as :func:`tdro.data.read.rows.row_from` gives it."""
         if not isinstance(raw, dict):
             return row_from(raw, self._file, line)
-        layout = self._layout_by(tuple(raw))
+        keys = tuple(raw)
+        layout = self._layouts.get(keys) or self._layout_by(keys)
         if isinstance(layout, Layout) and layout.unread:
             self.unread.add(raw, layout.unread)
         return row_by(layout, raw, self._file, line, lists=self._lists)
@@ -99,8 +100,6 @@ class Reader:
         A row may have the part's query, but lack its positives. Then a column ``answer``, if it has one, is not taken
         for the positives: in the other rows, it is a column beside them.
         """
-        if (known := self._layouts.get(keys)) is not None:
-            return known
         layout = layout_of(keys, self._wanted)
         if isinstance(layout, Unclear):
             own = layout_of(keys, self.columns)

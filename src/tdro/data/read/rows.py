@@ -86,10 +86,8 @@ def row_by(
     if layout.label and not (yes := yes_or_no(raw.get(layout.label))):
         said = ("judged-no", "says no") if yes is False else ("no-judgement", "says neither yes nor no")
         return None, [Problem(file, line, said[0], f"{shown_key(layout.label)} {said[1]}", "dropped")]
-    if (texts := _plain_texts(raw, layout, lists)) and are_clean([texts[0], *texts[1], *texts[2]], longest):
-        identity = _plain_id(raw.get(layout.id), line)
-        if identity is not None:
-            return Row(identity, *texts), []
+    if not (lists.table or lists.columns) and (row := _plain_row(raw, layout, line, longest)) is not None:
+        return row, []
     cleaner = _Cleaner(longest)
     for key, value in raw.items():
         if value.__class__ is float and not math.isfinite(value):
@@ -111,24 +109,27 @@ def row_by(
     return None, problems
 
 
-def _plain_texts(raw: Mapping[str, Any], layout: Layout, lists: ListColumns) -> tuple[Any, list[Any], list[Any]] | None:
-    """Query, positives and negatives of a row whose cells are texts and lists of texts, as nearly all rows' are.
+def _plain_row(raw: Mapping[str, Any], layout: Layout, line: int, longest: int) -> Row | None:
+    """The row of a value whose cells are clean texts and lists of clean texts, as nearly all are; else None.
 
-    A short way past :func:`_texts`, which reads all other cells. None: the row needs it. What the lists hold is not
-    looked at here: they are clean only if they are all texts.
+    This is a short cut. Where it gives a row, reading and cleaning each cell would give the same row and no problem.
     """
     query = raw[layout.query]
-    if lists.table or lists.columns or query.__class__ is not str:
+    if query.__class__ is not str:
         return None
     if layout.unread and float in map(type, raw.values()):  # one may be NaN
         return None
     positives = _plain_passages(raw, layout.positives)
     negatives = _plain_passages(raw, layout.negatives)
-    return (query, positives, negatives) if positives and negatives is not None else None
+    if not positives or negatives is None or not are_clean([query, *positives, *negatives], longest):
+        return None
+    identity = _plain_id(raw.get(layout.id), line)
+    return Row(identity, query, positives, negatives) if identity is not None else None
 
 
 def _plain_passages(raw: Mapping[str, Any], keys: Sequence[str]) -> list[Any] | None:
-    """The passages in cells that are texts, lists or null; None if one is something else."""
+    """The passages in cells that are texts, lists or null; None if one is something else. What the lists hold is not
+    looked at."""
     if len(keys) == 1 and (only := raw[keys[0]]).__class__ is list:
         return only
     found: list[Any] = []
@@ -239,7 +240,7 @@ class _Cleaner:
 
 
 def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _Cleaner) -> tuple[list[str], list[str]]:
-    """The positives without the query, and the negatives without the positives; no text twice."""
+    """Take out the positives that equal the query, the negatives that equal a positive, and texts that come twice."""
     if surely_differ([query, *positives, *negatives]):
         return positives, negatives
     asked = normalise(query)
@@ -261,7 +262,7 @@ def _distinct(query: str, positives: list[str], negatives: list[str], cleaner: _
 
 
 def _several(number: int, place: str) -> str:
-    """``2 negatives`` of 2 and ``negative``; ``2 negatives (…)`` of ``negative (…)``."""
+    """A place in the plural: ``2 negatives`` for 2 and ``negative``, ``2 negatives (…)`` for ``negative (…)``."""
     what, bracket, more = place.partition(" (")
     return f"{number} {what}s{bracket}{more}"
 

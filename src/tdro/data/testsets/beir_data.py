@@ -24,14 +24,15 @@ _SHOWN = 5  # how many problems the log names one by one
 
 @dataclass(frozen=True)
 class BeirData:
-    """A test set that was read. Queries are in memory, passages on disk.
+    """A test set. Its queries are in memory, its passages on disk.
 
     Attributes:
-        query_ids: the queries that have a judgement, in the order of the file.
-        queries: their texts.
+        query_ids: the ids of the queries that have a judgement, in the order of the file.
+        queries: the texts of these queries.
         passages: the passages' ids and texts, in the order of the file.
-        qrels: query id to passage id to relevance, where 1 or more is relevant. A passage may be missing in the corpus.
-        problems: a sentence for each faulty line, which names it and says what was done.
+        qrels: the judgements: ``qrels[query_id][passage_id]`` is a relevance, where 1 or more is relevant. The corpus
+            may lack a judged passage.
+        problems: a sentence for each faulty line, which names the line and says what was done.
     """
 
     query_ids: list[str]
@@ -44,18 +45,22 @@ class BeirData:
 def read_beir(folder: Path | str) -> BeirData:
     """Read the test set in a BEIR folder.
 
-    As in BEIR, queries without any judgement are left out, and a query whose judgements are all 0 counts, with the
-    value 0. If an id is there twice, or a pair is judged twice, the last line counts. A judged passage that the corpus
-    lacks is one that is never found. A judgement of a query that is not there is dropped (BEIR itself stops there).
+    Faults are handled as in BEIR:
+
+    - a query without any judgement is left out;
+    - a query whose judgements are all 0 counts, and its value is 0;
+    - if two lines have the same id, or judge the same pair, the last line counts;
+    - a judged passage that the corpus lacks counts as one that is never found;
+    - a judgement of a query that is not there is dropped (BEIR itself stops with an error here).
 
     Raises:
-        UserError: a missing file, a broken line (named by file and line), or nothing relevant to find.
+        UserError: a file is missing, a line is broken (named by file and line), or there is nothing relevant to find.
     """
     folder = Path(folder)
     passages, problems = read_passages(folder / CORPUS)
     queries = _read_queries(folder / QUERIES, problems)
     qrels_path = qrels_file(folder, "test")
-    qrels, first_lines = _read_qrels(qrels_path, queries, problems)
+    qrels, first_lines = _read_judgements(qrels_path, queries, problems)
     judged = passages.places(passage for scores in qrels.values() for passage in scores)
     problems += [
         f"{qrels_path}, line {line}: no passage {passage!r} in corpus.jsonl; it counts as one that is never found, "
@@ -66,12 +71,13 @@ def read_beir(folder: Path | str) -> BeirData:
     if not any(score > 0 and passage in judged for scores in qrels.values() for passage, score in scores.items()):
         raise UserError(f"{qrels_path}: no query has a relevant passage (a score of 1 or more) that is in corpus.jsonl")
     qrels = {key: qrels[key] for key in queries if key in qrels}
-    _tell(folder, problems)
-    _tell_queries(folder, queries, qrels, judged)
+    _log_problems(folder, problems)
+    _log_odd_queries(folder, queries, qrels, judged)
     return BeirData(list(qrels), [queries[key] for key in qrels], passages, qrels, problems)
 
 
 def _read_queries(path: Path, problems: list[str]) -> dict[str, str]:
+    """The queries' texts by their ids. What is wrong with a line is added to ``problems``."""
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
     for each in strict(path, entries(path), STOPS):
@@ -87,10 +93,10 @@ def _read_queries(path: Path, problems: list[str]) -> dict[str, str]:
     return found
 
 
-def _read_qrels(
+def _read_judgements(
     path: Path, queries: dict[str, str], problems: list[str]
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """The judgements, and for each judged passage the first line that judges it."""
+    """The judgements, and for each judged passage the first line that judges it. Adds to ``problems``."""
     qrels: dict[str, dict[str, int]] = {}
     first_lines: dict[str, int] = {}
     for line, query, passage, relevance in strict(path, judgements(path), STOPS):
@@ -108,17 +114,21 @@ def _read_qrels(
     return qrels, first_lines
 
 
-def _tell(folder: Path, problems: list[str]) -> None:
-    """Name the first problems in the log; the results name more of them."""
+def _log_problems(folder: Path, problems: list[str]) -> None:
+    """Log the first problems. The results name more of them."""
     for problem in problems[:_SHOWN]:
         _LOG.warning("%s", problem)
     if len(problems) > _SHOWN:
         _LOG.warning("%s: %d more such lines; the results name the first 100", folder, len(problems) - _SHOWN)
 
 
-def _tell_queries(
+def _log_odd_queries(
     folder: Path, queries: Collection[str], qrels: dict[str, dict[str, int]], judged: Collection[str]
 ) -> None:
+    """Log how many queries have no judgement, nothing relevant, or the id of a passage that is relevant to them.
+
+    ``judged``: the ids of the judged passages that the corpus has.
+    """
     if without := len(queries) - len(qrels):
         _LOG.info("%s: %d of %d queries have no judgement and are left out", folder, without, len(queries))
     if zero := sum(max(scores.values()) < 1 for scores in qrels.values()):

@@ -21,14 +21,15 @@ class BenchmarkSet:
     Attributes:
         name: the test set's name, and that of its result files.
         task: mteb's name of the task; empty if mteb does not have it.
-        subset: mteb's name of the part of the task, a language for instance.
+        subset: mteb's name of the part of the task; in MIRACL, a language.
         split: the split whose judgements count.
         folders: where a copy in BEIR's layout may be, below the folder of local data. The first that is there counts.
-        whole: the test set of which this is a part, and whose value is the mean of its parts'; empty if there is none.
+        whole: the larger test set of which this one is a part. Its value is the mean of its parts' values. Empty if
+            there is none. Example: ``CQADupstackRetrieval`` for each of the 12 forums.
         languages: the languages of queries and passages, as mteb writes them; empty if they are not known.
-        main_score: mteb's name of the measure that counts.
-        exact_split: whether only judgements named after this split count. If not, and a copy in BEIR's layout has
-            nothing but ``qrels/test.tsv``, these are taken for this split's.
+        main_score: mteb's name of the measure that it is ranked by.
+        exact_split: whether judgements must be in the file that is named after the split, such as ``qrels/dev.tsv``.
+            Otherwise, if a copy has nothing but ``qrels/test.tsv``, that file is used.
     """
 
     name: str
@@ -42,7 +43,7 @@ class BenchmarkSet:
     exact_split: bool = False
 
 
-# mteb's name to the folder's name in BEIR's downloads
+# By mteb's name of the task, the folder's name in BEIR's downloads.
 _BEIR = {
     "TRECCOVID": "trec-covid",
     "NFCorpus": "nfcorpus",
@@ -65,6 +66,7 @@ _FORUMS = (
     *("programmers", "stats", "tex", "unix", "webmasters", "wordpress"),
 )
 _ENGLISH = ("eng-Latn",)
+# By mteb's name of the subset, its language.
 _MIRACL = {
     **{"ar": "ara-Arab", "bn": "ben-Beng", "de": "deu-Latn", "en": "eng-Latn", "es": "spa-Latn", "fa": "fas-Arab"},
     **{"fi": "fin-Latn", "fr": "fra-Latn", "hi": "hin-Deva", "id": "ind-Latn", "ja": "jpn-Jpan", "ko": "kor-Kore"},
@@ -77,8 +79,12 @@ _NANO = (
 
 
 def benchmark(name: str) -> list[BenchmarkSet]:
-    """The test sets of ``beir``, ``miracl`` or ``nano-beir``, or one test set of BEIR's by its name or mteb's; else
-    none."""
+    """The test sets that a name stands for; none if it is not a known name.
+
+    Args:
+        name: ``beir``, ``miracl`` or ``nano-beir`` for all their test sets; or one of BEIR's test sets, by its name in
+            BEIR or in mteb (``fiqa``, ``FiQA2018``).
+    """
     if name in GROUPS:
         return GROUPS[name]
     task = next((task for task, folder in _BEIR.items() if name in (task, folder)), None)
@@ -86,8 +92,9 @@ def benchmark(name: str) -> list[BenchmarkSet]:
 
 
 def _of_beir(task: str) -> Iterator[BenchmarkSet]:
+    """The test sets of one of BEIR's tasks: one, or CQADupStack's 12 forums."""
     folder = _BEIR[task]
-    if task == "MSMARCO":  # its split named test is another test set, the 43 queries of TREC-DL 2019
+    if task == "MSMARCO":  # its split "test" is another test set: the 43 queries of TREC-DL 2019
         yield BenchmarkSet(task, task, split="dev", folders=(folder, task), languages=_ENGLISH, exact_split=True)
         return
     if task != "CQADupstackRetrieval":
@@ -100,6 +107,7 @@ def _of_beir(task: str) -> Iterator[BenchmarkSet]:
 
 
 def _of_miracl() -> Iterator[BenchmarkSet]:
+    """MIRACL's test sets, one for each language."""
     for subset, language in _MIRACL.items():
         name = f"MIRACLRetrieval-{subset}"
         folders = (f"miracl/{subset}", f"MIRACLRetrieval/{subset}", name)
@@ -107,6 +115,7 @@ def _of_miracl() -> Iterator[BenchmarkSet]:
 
 
 def _of_nano_beir() -> Iterator[BenchmarkSet]:
+    """The test sets of NanoBEIR."""
     for name in _NANO:
         task = f"Nano{name}Retrieval"
         yield BenchmarkSet(task, task, split="train", folders=(f"Nano{name}", task), languages=_ENGLISH)

@@ -32,9 +32,9 @@ class FoundTestSet:
     """A test set that was found.
 
     Attributes:
-        wanted: its names, task and split.
+        wanted: its names, its task in mteb, and the split that counts.
         folder: the BEIR folder that holds it.
-        revision: the hub's revision of the data; empty for a local copy.
+        revision: the revision of the data on the hub; empty for a local copy.
     """
 
     wanted: BenchmarkSet
@@ -43,7 +43,10 @@ class FoundTestSet:
 
     @property
     def names(self) -> list[str]:
-        """All names of it, from the narrowest to the widest: its own, mteb's, and that of the whole it is part of."""
+        """All its names, from the narrowest to the widest: its own, its task's in mteb, and that of ``wanted.whole``.
+
+        Example: ``MIRACLRetrieval-de``, ``MIRACLRetrieval``.
+        """
         wanted = self.wanted
         return list(dict.fromkeys(name for name in (wanted.name, wanted.task, wanted.whole) if name))
 
@@ -56,8 +59,8 @@ def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | Non
     """The test sets that ``asked`` stands for.
 
     Args:
-        asked: ``beir``, ``miracl``, ``nano-beir``, a folder, or the name of a task of mteb's.
-        data: a folder in which local copies are looked for first, in BEIR's or mteb's layout.
+        asked: a folder; a benchmark (``beir``, ``miracl``, ``nano-beir``); or the name of one of mteb's tasks.
+        data: a folder that may hold local copies, in BEIR's or mteb's layout; they come first.
         cache: the user's cache; None for the usual one.
 
     Raises:
@@ -76,39 +79,47 @@ def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | Non
 
 
 def test_sets_in(path: Path, cache: Path | str | None = None) -> list[FoundTestSet]:
-    """A BEIR folder itself, a mixture's test sets, or all BEIR folders in a folder, with BEIR's own under mteb's names;
-    none if it holds no such thing.
+    """The test sets in a folder.
+
+    Args:
+        path: a BEIR folder, which is one test set; a mixture folder; or a folder of BEIR folders. BEIR's own test sets
+            are recognised by the names of their folders (``fiqa``), and get mteb's names.
+        cache: the user's cache; None for the usual one.
+
+    Returns:
+        The test sets; none if the folder holds none.
 
     Raises:
-        UserError: one of BEIR's own lacks the split that counts.
+        UserError: one of BEIR's own test sets lacks the split that counts.
     """
     return list(_test_sets_in(path.resolve(), cache))
 
 
 def folder_of_split(folder: Path, wanted: BenchmarkSet, cache: Path | str | None = None) -> Path:
-    """A BEIR folder whose ``qrels/test.tsv`` is that of the wanted split; the folder itself if it is so already.
+    """A BEIR folder whose ``qrels/test.tsv`` holds the judgements of the wanted split.
+
+    Mostly that is the folder itself. If another split counts, it is a folder of links in the cache.
 
     Raises:
-        UserError: the split is not there.
+        UserError: the folder has no judgements of that split.
     """
     there = splits(folder)
     if wanted.split == "test" or (there == ["test"] and not wanted.exact_split):
         return folder
-    source = wanted.split
-    if source not in there:
+    if wanted.split not in there:
         raise UserError(
-            f"{qrels_file(folder, source)}: no such file; {wanted.task or wanted.name} is judged on "
-            f"{source}, and there is only {', '.join(there)}.\n"
+            f"{qrels_file(folder, wanted.split)}: no such file; {wanted.task or wanted.name} is judged on "
+            f"{wanted.split}, and there is only {', '.join(there)}.\n"
             f"Put that file there, or name the folder itself to read it as it is: {folder}"
         )
-    view = cache_folder(cache) / "benchmarks" / f"{folder.name}-{source}-{fingerprint(str(folder))}"
+    view = cache_folder(cache) / "benchmarks" / f"{folder.name}-{wanted.split}-{fingerprint(str(folder))}"
     if view.is_dir():
         return view
     with whole_folder(view) as made:
         (made / "qrels").mkdir()
         for name in (CORPUS, QUERIES):
             _link(made / name, folder / name)
-        _link(qrels_file(made, "test"), qrels_file(folder, source))
+        _link(qrels_file(made, "test"), qrels_file(folder, wanted.split))
     return view
 
 
@@ -120,13 +131,13 @@ def _as_in_groups(wanted: BenchmarkSet) -> BenchmarkSet:
 def _find_all(
     asked: str, wanted: list[BenchmarkSet], data: Path | None, cache: Path | str | None
 ) -> list[FoundTestSet]:
-    """All the test sets. If one cannot be found, the error names the others that are missing too."""
+    """Find all the wanted test sets. If one cannot be found, the error names the others that are missing too."""
     found = []
-    for number, each in enumerate(wanted):
+    for place, each in enumerate(wanted):
         try:
             found.append(_find_one(each, data, cache))
         except UserError as error:
-            missing = [other for other in wanted[number + 1 :] if not _is_local(other, data, cache)]
+            missing = [other for other in wanted[place + 1 :] if not _is_local(other, data, cache)]
             if not missing:
                 raise
             names = ", ".join(other.folders[0] if other.folders else other.name for other in missing)
@@ -146,6 +157,7 @@ def _is_local(wanted: BenchmarkSet, data: Path | None, cache: Path | str | None)
 
 
 def _find_one(wanted: BenchmarkSet, data: Path | None, cache: Path | str | None) -> FoundTestSet:
+    """A test set's local copy in ``data`` if there is one; otherwise it comes from mteb."""
     local = next((data / name for name in wanted.folders if is_beir(data / name)), None) if data is not None else None
     if local is not None:
         return FoundTestSet(wanted, folder_of_split(local.resolve(), wanted, cache))
@@ -153,15 +165,16 @@ def _find_one(wanted: BenchmarkSet, data: Path | None, cache: Path | str | None)
 
 
 def _test_sets_in(path: Path, cache: Path | str | None) -> Iterator[FoundTestSet]:
+    """As :func:`test_sets_in`, for an absolute path."""
     if (path / "mixture.json").is_file():
         for name, folder in test_folders(path).items():
             yield FoundTestSet(BenchmarkSet(name, ""), folder)
         return
     known = [] if path.name in GROUPS else benchmark(path.name)
-    if path.parent.name == "miracl":  # de, fr, … are names of languages only there
+    if path.parent.name == "miracl":  # only there is a folder named "de" a language
         known = [each for each in GROUPS["miracl"] if each.folders[0] == f"miracl/{path.name}"]
     if is_beir(path):
-        yield _alone(path, next((each for each in known if not each.whole), BenchmarkSet(path.name, "")), cache)
+        yield _named_by_path(path, next((each for each in known if not each.whole), BenchmarkSet(path.name, "")), cache)
         return
     forums = [each for each in known if each.whole]
     there = [(each, path / Path(each.folders[0]).name) for each in forums if is_beir(path / Path(each.folders[0]).name)]
@@ -177,9 +190,12 @@ def _test_sets_in(path: Path, cache: Path | str | None) -> Iterator[FoundTestSet
                 yield from _test_sets_in(below, cache)
 
 
-def _alone(path: Path, wanted: BenchmarkSet, cache: Path | str | None) -> FoundTestSet:
-    """A BEIR folder that was named by its path: the split that counts in the benchmark or, if it is not there, the
-    split ``test``, under a name of its own."""
+def _named_by_path(path: Path, wanted: BenchmarkSet, cache: Path | str | None) -> FoundTestSet:
+    """The test set in a BEIR folder that the user named by its path.
+
+    It is judged on the split that counts in the benchmark. If that is not there, it is judged on ``test`` and gets
+    another name, so that nobody takes it for the benchmark: ``MSMARCO-test``.
+    """
     there = splits(path)
     if wanted.exact_split and wanted.split not in there and "test" in there:
         _LOG.warning(
@@ -192,7 +208,8 @@ def _alone(path: Path, wanted: BenchmarkSet, cache: Path | str | None) -> FoundT
 
 
 def _link(path: Path, target: Path) -> None:
+    """Make ``path`` a link to a file, or a copy of it on a file system without links."""
     try:
         path.symlink_to(target)
-    except OSError:  # a file system without links
+    except OSError:
         shutil.copyfile(target, path)

@@ -4,8 +4,8 @@ From then on, every test set is evaluated in the same way. The folders are in th
 split and revision. A folder is there whole or not at all, and the corpus is never whole in memory. See
 docs/decisions.md, mteb-as-folders.
 
-:func:`tdro.search.exact.search` never returns a passage with the query's own id. mteb does so, except in a few tasks.
-So in all other tasks that have an id of both kinds, the queries get ``query-`` before their ids.
+:func:`tdro.search.exact.search` never returns a passage with the query's own id. mteb returns such passages in most
+tasks. So if a query and a passage of such a task have the same id, the queries get ``query-`` before their ids.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ _ROWS_AT_ONCE = 1000
 
 
 def wanted_of(name: str) -> list[BenchmarkSet]:
-    """The test sets of an mteb task: one for each subset and split. ``NAME:SUBSET`` stands for one subset.
+    """The test sets of one of mteb's tasks: one for each of its subsets and splits.
+
+    Args:
+        name: the task's name, or ``NAME:SUBSET`` for one subset only.
 
     Raises:
-        UserError: mteb is not installed, has no such task, or it is not one of retrieving text.
+        UserError: mteb is not installed, or it has no such task, or the task is not about retrieving text.
     """
     task_name, _, subset = name.partition(":")
     task = get_task(task_name)
@@ -55,7 +58,7 @@ def wanted_of(name: str) -> list[BenchmarkSet]:
 
 
 def get_task(name: str, **chosen: Any) -> Any:
-    """A task of mteb's. Raises :class:`UserError` as :func:`wanted_of`."""
+    """One of mteb's tasks. ``chosen`` is handed to ``mteb.get_task``. Errors as :func:`wanted_of`."""
     try:
         import mteb
     except ImportError as error:
@@ -72,9 +75,9 @@ def get_task(name: str, **chosen: Any) -> Any:
         ) from error
     modalities = list(task.metadata.modalities)
     if task.metadata.type != "Retrieval" or modalities != ["text"]:
-        kind = "/".join(modalities)
+        found = "/".join(modalities)
         raise UserError(
-            f"{name}: a task of the type {task.metadata.type} on {kind}; only those of retrieving text can be"
+            f"{name}: a task of the type {task.metadata.type} on {found}; only those of retrieving text can be"
         )
     if getattr(task, "skip_first_result", False):
         raise UserError(f"{name}: its first result is to be skipped, which is not done here; use mteb for it")
@@ -105,7 +108,10 @@ def mteb_folder(wanted: BenchmarkSet, data: Path | None = None, cache: Path | st
 
 
 def mteb_is_there(wanted: BenchmarkSet, data: Path | None = None, cache: Path | str | None = None) -> bool:
-    """Whether :func:`mteb_folder` (arguments and errors as there) needs no hub: a local copy, or made before."""
+    """Whether :func:`mteb_folder` needs no hub, because there is a local copy or the folder was made before.
+
+    Arguments and errors as there.
+    """
     _, _, local, folder = _sources(wanted, data, cache)
     return local is not None or folder.is_dir()
 
@@ -113,7 +119,7 @@ def mteb_is_there(wanted: BenchmarkSet, data: Path | None = None, cache: Path | 
 def _sources(
     wanted: BenchmarkSet, data: Path | None, cache: Path | str | None
 ) -> tuple[Any, dict[str, Any], Path | None, Path]:
-    """The task, the source of its data, a local copy if there is one, and the folder that is made of them."""
+    """mteb's task; where its data come from; the local copy of them, if there is one; and the BEIR folder to make."""
     chosen: dict[str, Any] = {"eval_splits": [wanted.split]}
     if wanted.subset != "default":
         chosen["hf_subsets"] = [wanted.subset]
@@ -121,7 +127,7 @@ def _sources(
     source = dict(task.metadata.dataset)
     local = _local_copy(source["path"], data)
     if local:
-        source = {**source, "path": str(local), "state": _state(local)}
+        source = {**source, "path": str(local), "state": _file_states(local)}
     folder = cache_folder(cache) / "benchmarks" / f"{wanted.name}-{wanted.split}-{fingerprint(source)}"
     return task, source, local, folder
 
@@ -133,17 +139,17 @@ def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) ->
         split: has ``corpus`` and ``queries`` (rows with ``id``, ``text`` and perhaps ``title`` or ``instruction``; or
             mappings from ids to such rows) and ``relevant_docs`` (query id to passage id to relevance).
         folder: where to write it.
-        leave_out_own: whether a passage with the query's own id must not be found.
+        leave_out_own: whether the task wants that a query never finds the passage with its own id.
     """
     qrels = {str(query): scores for query, scores in split["relevant_docs"].items() if scores}
     with whole_folder(folder) as made:
         (made / "qrels").mkdir()
-        alike = _write_corpus(made / "corpus.jsonl", split["corpus"], qrels)
-        before = "query-" if alike and not leave_out_own else ""
+        ids_shared = _write_corpus(made / "corpus.jsonl", split["corpus"], qrels)
+        before = "query-" if ids_shared and not leave_out_own else ""
         with (made / "queries.jsonl").open("w", encoding="utf-8") as file:
             for row in _rows(split["queries"]):
                 if (key := str(row["id"])) in qrels:
-                    file.write(_line({"_id": before + key, "text": _query(row, folder)}))
+                    file.write(_line({"_id": before + key, "text": _query_text(row, folder)}))
         with (made / "qrels" / "test.tsv").open("w", encoding="utf-8") as file:
             file.write("query-id\tcorpus-id\tscore\n")
             for query, scores in qrels.items():
@@ -151,10 +157,10 @@ def write_folder(split: Mapping[str, Any], folder: Path, leave_out_own: bool) ->
 
 
 def _load(task: Any, wanted: BenchmarkSet) -> Mapping[str, Any]:
-    """Corpus, queries and judgements of a subset and split, read by mteb's loader of version 2 or of an earlier one."""
+    """Corpus, queries and judgements of a subset and split, read by mteb's own loader, of version 2 or before."""
     try:
         task.load_data()
-    except Exception as error:  # no network, a data set that is gone, a broken file: all kinds
+    except Exception as error:  # no network, a data set that is gone, a broken file: all classes of errors
         line = " ".join(str(error).split())[:300]
         raise UserError(
             f"{wanted.task}: its data cannot be loaded ({type(error).__name__}: {line}).\n"
@@ -179,8 +185,8 @@ def _load(task: Any, wanted: BenchmarkSet) -> Mapping[str, Any]:
 
 
 def _write_corpus(path: Path, corpus: Any, queries: Mapping[str, Any]) -> bool:
-    """Write the passages, and say whether one of them has the id of a query."""
-    alike = False
+    """Write the passages; returns whether one of them has the id of a query."""
+    ids_shared = False
     title = f"writing {path.parent.parent.name.strip('.')[:40]}"
     with (
         path.open("w", encoding="utf-8") as file,
@@ -188,14 +194,14 @@ def _write_corpus(path: Path, corpus: Any, queries: Mapping[str, Any]) -> bool:
     ):
         for row in _rows(corpus):
             key = str(row["id"])
-            alike = alike or key in queries
+            ids_shared = ids_shared or key in queries
             file.write(_line({"_id": key, "title": row.get("title") or "", "text": row["text"]}))
             bar.update()
-    return alike
+    return ids_shared
 
 
 def _rows(table: Any) -> Iterator[Mapping[str, Any]]:
-    """The rows of a table, read in batches, or of a mapping from ids to texts or rows."""
+    """The rows of a corpus or of queries: a table, which is read in batches, or a mapping from ids to texts or rows."""
     if isinstance(table, Mapping):
         for key, value in table.items():
             yield {"id": key, **(value if isinstance(value, Mapping) else {"text": value})}
@@ -206,26 +212,27 @@ def _rows(table: Any) -> Iterator[Mapping[str, Any]]:
         yield from table
 
 
-def _query(row: Mapping[str, Any], folder: Path) -> str:
-    """A query's text; as in mteb, its own instruction follows it if it has one."""
+def _query_text(row: Mapping[str, Any], folder: Path) -> str:
+    """A query's text, and behind it, as in mteb, the query's own instruction if it has one."""
     if not isinstance(row["text"], str):
         raise UserError(f"{folder.name}: its queries are conversations, not texts; use mteb for it")
     return " ".join(filter(None, (row["text"], row.get("instruction"))))
 
 
 def _line(row: dict[str, str]) -> str:
+    """A row as a line of JSONL."""
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _local_copy(repository: str, data: Path | None) -> Path | None:
-    """The copy of a hub's repository below ``data``, if there is one."""
+    """The copy of a repository of the hub in ``data``, if there is one. ``mteb/scifact`` may lie in ``scifact``."""
     if data is None:
         return None
     places = (data / repository, data / repository.rpartition("/")[2])
     return next((place.resolve() for place in places if place.is_dir()), None)
 
 
-def _state(folder: Path) -> Iterable[tuple[str, int, int]]:
-    """Names, sizes and times of a folder's files, so that a copy that was changed counts as another one."""
+def _file_states(folder: Path) -> Iterable[tuple[str, int, int]]:
+    """Names, sizes and times of change of a folder's files, so that a copy that was changed counts as another one."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

@@ -22,7 +22,7 @@ from tdro.data.read.jsonl import parse_again
 from tdro.data.read.text_files import seekable_encoding
 from tdro.errors import UserError
 
-_IDS_AT_ONCE = 1 << 16
+_IDS_AT_ONCE = 1 << 16  # ids that are Python strings at the same time
 STOPS = "nothing of this test set was evaluated"  # how the error ends where a line cannot be read
 
 
@@ -30,9 +30,9 @@ class TextsOfFile:
     """The passages' texts, title and text joined by a space; taking a slice reads its lines.
 
     Args:
-        path: ``corpus.jsonl``, whose lines have been checked.
-        starts: where each passage's line begins, in bytes.
-        ends: the byte behind it.
+        path: ``corpus.jsonl``; its lines have been checked.
+        starts: the byte at which each passage's line begins.
+        ends: the byte behind each passage's line.
     """
 
     def __init__(self, path: Path, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
@@ -53,21 +53,28 @@ class TextsOfFile:
 
 @dataclass(frozen=True)
 class Passages:
-    """Ids and texts of a corpus, in one order; no id is there twice."""
+    """The ids and the texts of a corpus, in the same order. No id comes twice.
+
+    Example::
+
+        passages, problems = read_passages(Path("scifact/corpus.jsonl"))
+        passages.texts[0:100]  # the first hundred texts, read from the file
+        passages.places(["4983"])  # {"4983": 0}
+    """
 
     ids: pa.LargeStringArray
     texts: TextsOfFile | list[str]
 
     @classmethod
     def of(cls, ids: Sequence[str], texts: Sequence[str]) -> Passages:
-        """Passages in memory."""
+        """Passages whose texts are in memory."""
         return cls(pa.array(ids, pa.large_string()), list(texts))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def places(self, ids: Iterable[str]) -> dict[str, int]:
-        """Where these passages stand in the corpus; an id that is not there is left out."""
+        """The place of each of these passages in the corpus. An id that the corpus lacks is left out."""
         wanted = list(dict.fromkeys(ids))
         found = pc.index_in(self.ids, value_set=pa.array(wanted, pa.large_string()))
         there = found.is_valid().to_numpy(zero_copy_only=False).nonzero()[0]
@@ -79,12 +86,13 @@ class Passages:
 
 
 def read_passages(path: Path) -> tuple[Passages, list[str]]:
-    """Read ``corpus.jsonl``, and say which lines were passed over, and why.
+    """Read ``corpus.jsonl``. If several lines have the same id, the last one counts, as in BEIR.
 
-    Where several lines have one id, the last counts, as in BEIR.
+    Returns:
+        The passages, and a sentence for each line that does not count.
 
     Raises:
-        UserError: the file is missing, compressed or without rows, or a line is broken; named by file and line.
+        UserError: the file is missing, compressed or without rows; or a line, named in the error, is broken.
     """
     starts, ends, lines, parts, ids = array("q"), array("q"), array("q"), [], []
     size = path.stat().st_size if path.exists() else 0
@@ -109,10 +117,10 @@ def read_passages(path: Path) -> tuple[Passages, list[str]]:
 def _without_repeated(
     ids: pa.LargeStringArray, lines: NDArray[np.int64], path: Path
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Which rows are left when only the last of each id is kept, and a sentence for each of the others."""
-    order = pc.sort_indices(ids)  # stable: the last of equal ids is the last line
-    inside = ids.take(order)
-    again = pc.equal(inside[1:], inside[:-1]).to_numpy(zero_copy_only=False)
+    """Which rows stay if only the last of each id is kept, and a sentence for each of the others."""
+    order = pc.sort_indices(ids)  # stable, so of equal ids the last one is the last line
+    sorted_ids = ids.take(order)
+    again = pc.equal(sorted_ids[1:], sorted_ids[:-1]).to_numpy(zero_copy_only=False)
     earlier, later = order.to_numpy()[:-1][again], order.to_numpy()[1:][again]
     kept = np.ones(len(ids), dtype=bool)
     kept[earlier] = False
@@ -125,5 +133,5 @@ def _without_repeated(
 
 
 def clean(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can hold and no tokenizer takes."""
+    """The text with "?" for halves of surrogate pairs, which JSON can hold but no tokenizer takes."""
     return text.encode("utf-8", "replace").decode("utf-8")

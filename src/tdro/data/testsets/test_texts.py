@@ -22,8 +22,10 @@ MTEB = "mteb:"
 
 @dataclass(frozen=True)
 class TestTexts:
-    """The texts of one test set, by their ids. A line of a plain text file has its number as id, and counts as a query
-    and as a passage."""
+    """The texts of one test set, by their ids.
+
+    A line of a plain text file has its number as its id. It counts as a query and as a passage.
+    """
 
     __test__ = False  # pytest: not a test class
 
@@ -38,10 +40,10 @@ def find_test_texts(
     """The texts of the test sets that a source names.
 
     Args:
-        source: a folder, as :func:`tdro.data.testsets.find.find_test_sets` takes it, or one that has only a
-            ``queries.jsonl``; a file of plain text; or ``mteb:`` and the name of a benchmark or mteb task.
-        passages: read the relevant passages too. A BEIR corpus is streamed for them.
-        data: a folder in which local copies are looked for first, in BEIR's or mteb's layout.
+        source: a BEIR folder, a mixture folder or a folder of BEIR folders; a folder with only a ``queries.jsonl``; a
+            file of plain text, one text a line; or ``mteb:`` and the name of a benchmark or of one of mteb's tasks.
+        passages: whether the relevant passages are read too. The corpus is streamed for them.
+        data: a folder that may hold local copies, in BEIR's or mteb's layout; they come first.
         cache: the user's cache, where mteb's data are kept in BEIR's layout; None for the usual one.
 
     Raises:
@@ -49,21 +51,23 @@ def find_test_texts(
     """
     path = Path(source).expanduser()
     if source.startswith(MTEB):
-        found = _of(find_test_sets(source.removeprefix(MTEB), data, cache), passages)
+        found = _texts_of_each(find_test_sets(source.removeprefix(MTEB), data, cache), passages)
     elif path.is_dir():
-        found = _of(test_sets_in(path, cache), passages) or [beir_texts(path, path.resolve().name, passages)]
+        found = _texts_of_each(test_sets_in(path, cache), passages) or [beir_texts(path, path.resolve().name, passages)]
     else:
-        found = [_lines(path)]
+        found = [_plain_lines(path)]
     if not any(test.queries or test.passages for test in found):
         raise UserError(f"{source}: holds no test query")
     return found
 
 
-def _of(parts: list[FoundTestSet], passages: bool) -> list[TestTexts]:
-    return [beir_texts(part.folder, part.wanted.name, passages) for part in parts]
+def _texts_of_each(found: list[FoundTestSet], passages: bool) -> list[TestTexts]:
+    """The texts of test sets that were found."""
+    return [beir_texts(each.folder, each.wanted.name, passages) for each in found]
 
 
-def _lines(path: Path) -> TestTexts:
+def _plain_lines(path: Path) -> TestTexts:
+    """The lines of a file of plain text."""
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder (a task of the mteb package is mteb:NAME)")
     if looks_like_file(path.name):
@@ -82,21 +86,21 @@ def beir_texts(folder: Path, name: str, passages: bool = False) -> TestTexts:
     Args:
         folder: has a ``queries.jsonl``.
         name: the test set's name.
-        passages: read the relevant passages too.
+        passages: whether the relevant passages are read too.
 
     Raises:
-        UserError: a file is missing or broken, named by its line.
+        UserError: a file is missing, or a line, named in the error, is broken.
     """
     path = folder / QUERIES
     if not path.is_file():
         raise UserError(f"{path}: no such file; a folder of test queries is in BEIR's layout, or has a mixture.json")
-    scores = _scores(qrels_file(folder, "test"))
+    scores = _judgements(qrels_file(folder, "test"))
     queries = {each.id: each.text for each in strict(path, entries(path, scores))}
     return TestTexts(name, queries, _relevant(folder / CORPUS, queries, scores or {}) if passages else {})
 
 
-def _scores(path: Path) -> dict[str, dict[str, int]] | None:
-    """Query id to passage id to relevance; None where there is no such file, so that every query is tested."""
+def _judgements(path: Path) -> dict[str, dict[str, int]] | None:
+    """The relevance of each judged passage, by query and passage; None if there is no such file: all queries count."""
     if not path.is_file():
         return None
     scores: dict[str, dict[str, int]] = {}
@@ -106,7 +110,7 @@ def _scores(path: Path) -> dict[str, dict[str, int]] | None:
 
 
 def _relevant(corpus: Path, queries: Iterable[str], scores: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
-    """The passages that are relevant to one of the queries; ids that the corpus lacks are left out."""
+    """The passages that are relevant to one of the queries. A passage that the corpus lacks is left out."""
     wanted = dict.fromkeys(
         passage for query in queries for passage, score in scores.get(query, {}).items() if score > 0
     )

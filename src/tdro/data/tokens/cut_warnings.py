@@ -6,18 +6,22 @@ from collections.abc import Mapping
 
 from tdro.data.tokens.cuts import Cutter, SideCut, TaskCut, percent
 
-MUCH = 0.2  # share of a side's texts that are cut, from which on it is said
-SAME = 0.01  # the same of distinct texts that become another's
-_NAMED = 3  # tasks named in a line
+MUCH = 0.2  # the user is told of a task if more than this share of its queries, or of its passages, is cut
+SAME = 0.01  # or if more than this share of its different texts become equal by the cut
+_NAMED = 3  # how many tasks a line names
 
 
 def cut_lines(name: str, cutter: Cutter, cuts: Mapping[str, TaskCut]) -> list[str]:
-    """What to say before texts are read: what was brought down, and where much is cut; at most three lines.
+    """What the user is told before texts are read, at most three lines: limits a model cannot keep, where much is cut.
 
     Args:
-        name: of the model.
+        name: the model's name.
         cutter: what the cuts were made with.
-        cuts: by task.
+        cuts: what is cut of each task, by the task's name.
+
+    Example::
+
+        minilm: much is cut away: 41 % of news's passages after 128 tokens; raise data.passage_tokens
     """
     lines = brought_down(name, cutter, cuts)
     if much := much_cut(cuts, cutter.longest):
@@ -26,7 +30,7 @@ def cut_lines(name: str, cutter: Cutter, cuts: Mapping[str, TaskCut]) -> list[st
 
 
 def brought_down(name: str, cutter: Cutter, cuts: Mapping[str, TaskCut]) -> list[str]:
-    """A line for each limit that is more than the model reads, alone or with an instruction before it."""
+    """A line for each limit that is longer than what the model reads, alone or with an instruction before the text."""
     lines = []
     for side, limit in (("query", cutter.query_tokens), ("passage", cutter.passage_tokens)):
         of_side: dict[str, SideCut] = {task: getattr(cut, side) for task, cut in cuts.items()}
@@ -54,28 +58,29 @@ def much_cut(cuts: Mapping[str, TaskCut], longest: int | None) -> str:
     """One line on the tasks of which much is cut, the worst first; empty if there are none.
 
     Args:
-        cuts: by task.
-        longest: the most tokens that the model reads; None: all.
+        cuts: what is cut of each task, by the task's name.
+        longest: the most tokens that the model reads; None for no limit.
     """
     sides = [
-        (task, what, side)
+        (task, texts, side)
         for task, cut in cuts.items()
-        for what, side in (("queries", cut.query), ("passages", cut.passage))
+        for texts, side in (("queries", cut.query), ("passages", cut.passage))
         if side.cut > MUCH or side.same > SAME
     ]
     sides.sort(key=lambda found: (found[2].same > SAME, found[2].same, found[2].cut), reverse=True)
     if not sides:
         return ""
-    named = [_side(*side) for side in sides[:_NAMED]]
+    named = [_side_line(*side) for side in sides[:_NAMED]]
     more = f", and {len(sides) - _NAMED} more" if len(sides) > _NAMED else ""
-    short = [what for _, what, side in sides if longest is None or (side.limit or 0) + side.prompt < longest]
-    keys = [
-        f"data.{key}" for what, key in (("queries", "query_tokens"), ("passages", "passage_tokens")) if what in short
-    ]
+    # Where the model would read more than the recipe's limit, the limit can be raised.
+    raisable = [texts for _, texts, side in sides if longest is None or (side.limit or 0) + side.prompt < longest]
+    limits = (("queries", "query_tokens"), ("passages", "passage_tokens"))
+    keys = [f"data.{key}" for texts, key in limits if texts in raisable]
     remedy = f"raise {' or '.join(keys)}" if keys else f"it reads no more than {longest} tokens"
     return f"much is cut away: {', '.join(named)}{more}; {remedy}"
 
 
-def _side(task: str, what: str, side: SideCut) -> str:
+def _side_line(task: str, texts: str, side: SideCut) -> str:
+    """What is cut of a task's queries or passages. Example: ``41 % of news's passages after 128 tokens``."""
     same = f" ({percent(side.same)} of the different ones become equal)" if side.same else ""
-    return f"{percent(side.cut)} of {task}'s {what} after {side.limit} tokens{same}"
+    return f"{percent(side.cut)} of {task}'s {texts} after {side.limit} tokens{same}"

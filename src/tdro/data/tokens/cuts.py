@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from tdro.data.task import Task
 from tdro.data.tokens.limits import row_length
 
-Encode = Callable[[list[str], int | None], list[list[int]]]  # texts to token ids, cut or (None) whole
-_AT_ONCE = 2_000
+# Turns texts into token ids. The second argument is where they are cut; None leaves them whole.
+Encode = Callable[[list[str], int | None], list[list[int]]]
+_TEXTS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
 class SideCut:
-    """Of the queries or the passages of a task.
+    """What is cut of the queries, or of the passages, of a task.
 
     Attributes:
-        limit: tokens of a text that are read, special ones included; None: all.
-        prompt: tokens of the prompt that come on top.
-        cut: share of the texts that are longer.
-        same: share of the distinct rows of tokens that are another's once they are cut.
+        limit: how many tokens of a text are read, special ones included; None for all.
+        prompt: how many tokens the prompt has, which come on top.
+        cut: the share of the texts that are longer than that, 0 to 1.
+        same: the share of the different texts that become equal to another one by the cut, 0 to 1.
     """
 
     limit: int | None
@@ -35,26 +36,26 @@ class SideCut:
 
 @dataclass(frozen=True)
 class TaskCut:
-    """Of both sides of a task."""
+    """What is cut of a task's queries, and what of its passages."""
 
     query: SideCut
     passage: SideCut
 
 
 def percent(share: float) -> str:
-    """A share in whole percents; what is less than one is not called nothing."""
+    """A share in whole percents: ``41 %``. Between 0 and 1 % it says ``<1 %``, not ``0 %``."""
     return "<1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
 @dataclass(frozen=True)
 class Cutter:
-    """Cuts as training does.
+    """Cuts texts where training cuts them, and counts what is lost.
 
     Attributes:
-        encode: of the base's tokenizer.
-        longest: the most tokens that the base reads of a row, prompt included; None: all.
-        query_tokens: the recipe's limit; None: as far as the base reads.
-        passage_tokens: the same.
+        encode: the base's tokenizer, as a function.
+        longest: the most tokens that the base reads of a row, prompt included; None for no limit.
+        query_tokens: the recipe's limit for queries; None: as far as the base reads.
+        passage_tokens: the recipe's limit for passages; None: as far as the base reads.
         prompts: whether instructions stand before texts.
     """
 
@@ -65,7 +66,11 @@ class Cutter:
     prompts: bool = False
 
     def of(self, task: Task, queries: Sequence[str], passages: Sequence[str]) -> TaskCut:
-        """What is cut of some of a task's texts. Raises :class:`UserError` if its instruction leaves nothing."""
+        """What is cut of a task's texts, or of a sample of them.
+
+        Raises:
+            UserError: the task's instruction is so long that nothing is left of the texts.
+        """
         prompt = task.prompt if self.prompts else ""
         return TaskCut(
             self.side(queries, prompt, self.query_tokens, f"queries of task '{task.name}'"),
@@ -75,25 +80,25 @@ class Cutter:
         )
 
     def row(self, prompt: str, limit: int | None, whose: str = "") -> tuple[int | None, int]:
-        """Where rows with a prompt are cut (None: nowhere), and the prompt's tokens in them."""
+        """Where rows that begin with a prompt are cut (None: nowhere), and how many tokens the prompt has in them."""
         bare, before = map(len, self.encode(["", prompt], None))
         wanted = self.longest if limit is None else limit
         return None if wanted is None else row_length(wanted, before - bare, bare, self.longest, whose), before - bare
 
     def side(self, texts: Sequence[str], prompt: str, limit: int | None, whose: str) -> SideCut:
-        """What is cut of some texts with a prompt before each. Raises as :meth:`of`."""
+        """What is cut of some texts, each with the prompt before it. Errors as :meth:`of`."""
         row, before = self.row(prompt, limit, whose)
         if row is None or not texts:
             return SideCut(None if row is None else row - before, before, 0.0, 0.0)
-        whole: set[int] = set()
-        read: set[int] = set()
+        different_before: set[int] = set()
+        different_after: set[int] = set()
         cut = 0
-        for start in range(0, len(texts), _AT_ONCE):
-            part = [prompt + text for text in texts[start : start + _AT_ONCE]]
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            part = [prompt + text for text in texts[start : start + _TEXTS_AT_ONCE]]
             rows = [tuple(ids) for ids in self.encode(part, None)]
             long = [text for text, ids in zip(part, rows, strict=True) if len(ids) > row]
-            whole.update(map(hash, rows))
-            read.update(hash(ids) for ids in rows if len(ids) <= row)
-            read.update(hash(tuple(ids)) for ids in (self.encode(long, row) if long else ()))
+            different_before.update(map(hash, rows))
+            different_after.update(hash(ids) for ids in rows if len(ids) <= row)
+            different_after.update(hash(tuple(ids)) for ids in (self.encode(long, row) if long else ()))
             cut += len(long)
-        return SideCut(row - before, before, cut / len(texts), 1 - len(read) / len(whole))
+        return SideCut(row - before, before, cut / len(texts), 1 - len(different_after) / len(different_before))

@@ -45,10 +45,10 @@ def positions(model: nn.Module) -> int | None:
 
 
 def longest_row(model: SentenceTransformer) -> int | None:
-    """The most tokens that a model reads, prompt and special tokens included; None: all.
+    """The most tokens that a model reads, prompt and special tokens included; None for no limit.
 
-    The smaller of its ``max_seq_length`` (which is its tokenizer's ``model_max_length``) and its positions. A static
-    model reads as far as its tokenizer is set to truncate.
+    That is its ``max_seq_length`` (by default its tokenizer's ``model_max_length``), or its number of positions if that
+    is smaller. A static model reads as far as its tokenizer is set to truncate.
     """
     truncation = getattr(model.tokenizer, "truncation", None)
     if isinstance(truncation, dict):
@@ -57,22 +57,27 @@ def longest_row(model: SentenceTransformer) -> int | None:
 
 
 def within(*lengths: float | None) -> int | None:
-    """The smallest of some lengths, of which those that are None or absurdly large say nothing."""
+    """The smallest of some lengths. None, or an absurdly large number, is no limit; None is returned if all are."""
     return min((int(length) for length in lengths if length is not None and length < _UNLIMITED), default=None)
 
 
 def row_length(limit: int, prompt: int, special: int, longest: int | None, whose: str = "") -> int:
-    """Where rows are cut, in tokens.
+    """Where a row is cut, in tokens: after the prompt and ``limit`` tokens of the text, or where the model stops.
 
     Args:
-        limit: of the text, special tokens included.
-        prompt: tokens of what stands before it.
-        special: tokens that every row has.
-        longest: see :func:`longest_row`.
-        whose: the text is, for the error: ``queries of task 'a'``.
+        limit: the most tokens of the text, special tokens included.
+        prompt: how many tokens the prompt before it has.
+        special: how many special tokens a row has.
+        longest: the most tokens that the model reads; see :func:`longest_row`.
+        whose: names the texts in the error: ``queries of task 'a'``.
 
     Raises:
         UserError: no token of the text would be left.
+
+    Example::
+
+        row_length(limit=20, prompt=24, special=2, longest=512)  # 44
+        row_length(limit=20, prompt=24, special=2, longest=40)  # 40: 16 tokens are left for the text
     """
     row = limit + prompt if longest is None else min(limit + prompt, longest)
     if row - prompt > special:

@@ -21,7 +21,7 @@ from tdro.data.tokens.text_numbers import numbered
 from tdro.errors import UserError
 
 Ints = NDArray[np.int64]
-_ROWS_AT_ONCE = 100_000
+_ROWS_AT_ONCE = 100_000  # in memory
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class IndexedTask:
 
 @dataclass(frozen=True)
 class StepTexts:
-    """The numbers of the texts of one step.
+    """The texts of one step, as numbers.
 
     Attributes:
-        query: each row's query, (B,).
-        passages: each row's positive and then its N hard negatives, (B, 1 + N).
+        query: the number of each row's query, (B,).
+        passages: the number of each row's positive, and then of its N hard negatives, (B, 1 + N).
     """
 
     query: Ints
@@ -99,11 +99,11 @@ class MixtureIndex:
     tasks: list[IndexedTask]
 
     def gather(self, rows: StepRows, seed: int, negatives: int) -> StepTexts:
-        """The texts of planned rows. Which positive and which negatives a row gets depends on seed, row and visit.
+        """The texts of a step's rows. A row with several positives or negatives gives others at each visit.
 
         Args:
-            rows: of a step, B of them.
-            seed: of the plan.
+            rows: the rows of a step, B of them.
+            seed: the plan's seed.
             negatives: N, how many hard negatives each row gets.
 
         Raises:
@@ -121,8 +121,8 @@ class MixtureIndex:
                     f"task '{indexed.name}', row {lacking[0]}: no hard negative, but {negatives} are asked for.\n"
                     "Mine them first, or set negatives to 0 where the loss can do without."
                 )
-            passages[here, :1] = _picked(indexed.positives, part, seed, 1, what=0)
-            passages[here, 1:] = _picked(indexed.negatives, part, seed, negatives, what=1)
+            passages[here, :1] = _picked(indexed.positives, part, seed, 1, column=0)
+            passages[here, 1:] = _picked(indexed.negatives, part, seed, negatives, column=1)
         return StepTexts(query, passages)
 
     def require_negatives(self, mixture: Mixture) -> None:
@@ -134,20 +134,26 @@ class MixtureIndex:
 
 
 def no_negatives(task: Task, lacking: Ints) -> UserError:
-    """What is said of a task, some rows of which have no hard negative."""
+    """The error for a task some of whose rows have no hard negative.
+
+    Args:
+        task: the task.
+        lacking: the places of those rows, at least one.
+    """
     return UserError(
         f"task '{task.name}': {len(lacking)} of {len(task)} rows have no hard negative, the first is "
         f"'{task.rows[int(lacking[0])]['id']}'.\nSet negatives.mine to bm25, or take such rows out."
     )
 
 
-def _picked(lists: RaggedArray, rows: StepRows, seed: int, wanted: int, what: int) -> Ints:
-    places = pick(seed, rows, lists.lengths_of(rows.row), wanted, what)
+def _picked(lists: RaggedArray, rows: StepRows, seed: int, wanted: int, column: int) -> Ints:
+    """The numbers of the passages that each row gets, (B, wanted)."""
+    places = pick(seed, rows, lists.lengths_of(rows.row), wanted, column)
     return lists.values[lists.starts[rows.row][:, None] + places]
 
 
 def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
-    """Number every distinct text of the tasks, see :mod:`tdro.data.tokens.text_numbers`.
+    """Give every distinct text of the tasks a number, and write the rows as such numbers.
 
     Args:
         tasks: the training tasks; their order is the order of every array over tasks.
@@ -157,15 +163,18 @@ def index_mixture(tasks: Sequence[Task], prompts: bool = True) -> MixtureIndex:
         UserError: a task without rows.
     """
     queries, passages = text_columns(tasks, prompts)
-    asked, answers = numbered(queries, "queries"), numbered(passages, "passages")
+    query_texts, passage_texts = numbered(queries, "queries"), numbered(passages, "passages")
     indexed = []
-    for number, task in enumerate(tasks):
-        lists = [
-            RaggedArray(answers.numbers[place], passages[place].starts()) for place in (2 * number, 2 * number + 1)
-        ]
-        indexed.append(IndexedTask(task.name, asked.numbers[number], lists[0], _without(lists[1], lists[0])))
+    for place, task in enumerate(tasks):
+        own_columns = (2 * place, 2 * place + 1)
+        positives, negatives = (
+            RaggedArray(passage_texts.numbers[column], passages[column].starts()) for column in own_columns
+        )
+        indexed.append(IndexedTask(task.name, query_texts.numbers[place], positives, _without(negatives, positives)))
     return MixtureIndex(
-        StoredTexts(queries, asked.firsts, asked.digest), StoredTexts(passages, answers.firsts, answers.digest), indexed
+        StoredTexts(queries, query_texts.firsts, query_texts.digest),
+        StoredTexts(passages, passage_texts.firsts, passage_texts.digest),
+        indexed,
     )
 
 
@@ -185,11 +194,11 @@ def _without(negatives: RaggedArray, positives: RaggedArray) -> RaggedArray:
         part = slice(start, min(start + _ROWS_AT_ONCE, rows))
         here = slice(negatives.starts[part.start], negatives.starts[part.stop])
         kept[here] = ~np.isin(_with_row(negatives, part), _with_row(positives, part))
-    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])  # kept ones before each
-    return RaggedArray(negatives.values[kept], before[negatives.starts])
+    kept_before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept)])
+    return RaggedArray(negatives.values[kept], kept_before[negatives.starts])
 
 
 def _with_row(lists: RaggedArray, rows: slice) -> Ints:
-    """The values of some rows, each made one number with its row."""
+    """The values of some rows. Each number tells its row too, so that numbers of two rows are never equal."""
     row = np.repeat(np.arange(rows.start, rows.stop), np.diff(lists.starts[rows.start : rows.stop + 1]))
     return (row << 32) + lists.values[lists.starts[rows.start] : lists.starts[rows.stop]]

@@ -29,8 +29,8 @@ class TextColumn:
 
     Attributes:
         chunks: the texts, as Arrow arrays over the mapped file.
-        prompt: the text before each of them; may be empty.
-        of_row: the table's column. A row of it is a text (queries) or a list of texts (passages).
+        prompt: the text that stands before each of them; may be empty.
+        of_row: the table's column, in which a row has one text (queries) or a list of texts (passages).
     """
 
     chunks: list[pa.Array]
@@ -41,7 +41,7 @@ class TextColumn:
         return sum(map(len, self.chunks))
 
     def starts(self) -> Ints:
-        """Where each row's list of texts starts, and the last one's end; shape (rows + 1,)."""
+        """Where each row's list of texts starts among all texts, and where the last one ends; shape (rows + 1,)."""
         lengths = pc.fill_null(pc.list_value_length(self.of_row), 0).to_numpy(zero_copy_only=False)
         return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
 
@@ -53,7 +53,10 @@ def negative_counts(rows: Dataset) -> Ints:
 
 
 def columns_of(task: Task, prompts: bool) -> tuple[TextColumn, TextColumn, TextColumn]:
-    """Queries, positives and negatives: the task's prompt before queries, and before passages if it is symmetric."""
+    """The columns of a task's queries, its positives and its negatives.
+
+    If ``prompts`` is on, the task's prompt stands before its queries, and in a symmetric task before its passages too.
+    """
     table = task.rows.with_format("arrow")[:]
     prompt = task.prompt if prompts else ""
     on_passages = prompt if task.symmetric else ""
@@ -74,11 +77,11 @@ class StoredTexts:
 
     Args:
         columns: the columns that hold the texts.
-        firsts: where each distinct text stands first, counted through all columns; rising, int64 (n_texts,).
-        digest: a digest of the texts in their order: two of these with one digest hold the same texts.
+        firsts: where each distinct text comes first, counted through all columns; rising, int64 (n_texts,).
+        digest: a digest of the texts in their order. Equal digests mean equal texts.
 
     Attributes:
-        prompts: the columns' prompts.
+        prompts: the prompt of each column.
     """
 
     def __init__(self, columns: Sequence[TextColumn], firsts: Ints, digest: str) -> None:
@@ -91,8 +94,11 @@ class StoredTexts:
         return len(self.firsts)
 
     def by_prompt(self, which: slice) -> Iterator[tuple[str, list[str]]]:
-        """Some of the texts in their order. Neighbours with the same prompt come together: the prompt, and the texts,
-        which begin with it."""
+        """Some of the texts, in their order. Neighbours with the same prompt come together.
+
+        Yields:
+            The prompt, and the texts that have it. They begin with it.
+        """
         for prompt, parts in groupby(self._read(self.firsts[which]), key=lambda part: part[0]):
             yield prompt, [text for _, texts in parts for text in texts]
 
@@ -101,9 +107,9 @@ class StoredTexts:
         of_place = np.searchsorted(self._starts, places, side="right") - 1
         for part in np.split(np.arange(len(places)), np.flatnonzero(np.diff(of_place)) + 1):
             if len(part):
-                number = of_place[part[0]]
-                chunk, prompt = self._chunks[number]
-                found = chunk.take(pa.array(places[part] - self._starts[number])).to_pylist()
+                chunk_number = of_place[part[0]]
+                chunk, prompt = self._chunks[chunk_number]
+                found = chunk.take(pa.array(places[part] - self._starts[chunk_number])).to_pylist()
                 yield prompt, [prompt + text for text in found] if prompt else found
 
 

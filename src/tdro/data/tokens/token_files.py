@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.data.tokens.stored_texts import AnyTexts, StoredTexts
-from tdro.data.tokens.tokenize import Tokens, kind_of, row_lengths, tokenized, tokenizer_state
+from tdro.data.tokens.tokenize import Tokens, row_lengths, token_format, tokenized, tokenizer_state
 from tdro.errors import UserError
 from tdro.files import fingerprint, make_once, read_json, write_json
 
@@ -33,25 +33,26 @@ def kept_tokens(
     folder: Path,
     *,
     content: str,
-    what: str = "texts",
+    texts_name: str = "texts",
 ) -> Tokens:
-    """As :func:`tdro.data.tokens.tokenize.tokenize`, kept in ``folder`` and mapped from there.
+    """The tokens of texts, memory-mapped from ``folder``. If they are not there yet, they are made first.
 
     Args:
-        model: whose tokenizer it is.
-        texts: read only if their tokens are not there yet.
-        max_tokens: of a text; the prompts of :class:`StoredTexts` come on top.
-        folder: of any texts' tokens; these get a folder in it, named by tokenizer, texts and where they are cut.
-        content: a digest of the texts in their order; where it is equal, they are.
-        what: the texts are, for the progress bar.
+        model: its tokenizer is used.
+        texts: they are read only if their tokens are not there yet.
+        max_tokens: the most tokens of a text; the prompts of :class:`StoredTexts` come on top.
+        folder: may hold the tokens of any number of texts. Each gets its own folder in it, named after a fingerprint of
+            the tokenizer, the texts and where they are cut.
+        content: a digest of the texts in their order. Equal digests mean equal texts.
+        texts_name: names the texts in the progress bar and in errors.
 
     Raises:
         UserError: the folder cannot be written or read, or a prompt leaves nothing of the texts.
     """
-    rows = row_lengths(model, texts, max_tokens, what)
+    rows = row_lengths(model, texts, max_tokens, texts_name)
     key = [FORMAT, tokenizer_state(model), content, *_cuts(texts, rows)]
     place = Path(folder) / fingerprint(key)
-    make_once(place / "tokens.json", lambda: _write(model, texts, rows, place, what))
+    make_once(place / "tokens.json", lambda: _write(model, texts, rows, place, texts_name))
     try:
         return _open(place)
     except (OSError, ValueError, KeyError) as error:
@@ -59,29 +60,34 @@ def kept_tokens(
 
 
 def _cuts(texts: AnyTexts, rows: Mapping[str, int]) -> list[object]:
-    """Where texts are cut, for their folder's name; each column's prompt too, for texts do not say where it ends."""
+    """Where texts are cut, as a part of their folder's name.
+
+    The prompts are in it too if there are any. A text with its prompt is one string, which does not say where the
+    prompt ends, and the cut depends on that.
+    """
     if rows.keys() == {""} or not isinstance(texts, StoredTexts):
         return list(rows.values())
     return [[[prompt, rows[prompt]] for prompt in texts.prompts]]
 
 
-def _write(model: SentenceTransformer, texts: AnyTexts, rows: Mapping[str, int], place: Path, what: str) -> None:
-    kind = kind_of(model)
+def _write(model: SentenceTransformer, texts: AnyTexts, rows: Mapping[str, int], place: Path, texts_name: str) -> None:
+    """Tokenize the texts that are not on disk yet, and append them to the files."""
+    ids_format = token_format(model)
     with (place / "ids.raw").open("ab") as ids_file, (place / "starts.raw").open("ab") as starts_file:
-        done, end = _written(place, ids_file, starts_file, kind.dtype)
-        for ids, lengths in tokenized(model, texts, rows, kind, what, done):
-            # The ids are on disk before any start that leads to them.
+        done, end = _written(place, ids_file, starts_file, ids_format.dtype)
+        for ids, lengths in tokenized(model, texts, rows, ids_format, texts_name, done):
+            # First the ids, then the starts that point to them: so every start on disk is right.
             _append(ids_file, ids)
             _append(starts_file, end + np.cumsum(lengths, dtype=np.int64))
             end += len(ids)
-    about = {"format": FORMAT, "texts": len(texts), "dtype": kind.dtype.name, "padding": kind.padding}
+    about = {"format": FORMAT, "texts": len(texts), "dtype": ids_format.dtype.name, "padding": ids_format.padding}
     write_json(place / "tokens.json", about)
 
 
 def _written(place: Path, ids: BinaryIO, starts: BinaryIO, dtype: np.dtype) -> tuple[int, int]:
-    """How many texts and tokens an earlier process has written; whatever stands behind them is cut off."""
+    """How many texts and tokens an earlier process has written. What it wrote in part is cut off the files."""
     found = np.fromfile(place / "starts.raw", dtype=np.int64)
-    # A machine that went down may leave zeros where nothing was written yet.
+    # If the machine went down, the end of the file may be zeros. Only starts that rise and have their ids count.
     whole = (np.diff(found, prepend=0) >= 0) & (found * dtype.itemsize <= ids.tell())
     known = int(np.logical_and.accumulate(whole).sum())
     end = int(found[known - 1]) if known else 0
@@ -93,12 +99,14 @@ def _written(place: Path, ids: BinaryIO, starts: BinaryIO, dtype: np.dtype) -> t
 
 
 def _append(file: BinaryIO, values: NDArray) -> None:
+    """Write an array to the end of a file, and wait until it is on disk."""
     file.write(values.tobytes())
     file.flush()
     os.fsync(file.fileno())
 
 
 def _open(place: Path) -> Tokens:
+    """Map finished tokens from their folder."""
     about = read_json(place / "tokens.json")
     ids = _mapped(place / "ids.raw", np.dtype(about["dtype"]))
     starts = _mapped(place / "starts.raw", np.dtype(np.int64))
@@ -108,7 +116,7 @@ def _open(place: Path) -> Tokens:
 
 
 def _mapped(path: Path, dtype: np.dtype) -> NDArray:
-    if not path.stat().st_size:  # which cannot be mapped
+    """A memory-mapped array, as a plain array: NumPy's own class for maps makes every small look-up slower."""
+    if not path.stat().st_size:  # an empty file cannot be mapped
         return np.zeros(0, dtype=dtype)
-    # A plain array over the map: NumPy's class for maps makes every small look-up slower.
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))

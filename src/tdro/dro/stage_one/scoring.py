@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from xxhash import xxh3_128_hexdigest
 
 from tdro import __version__
+from tdro.console import progress_bar
 from tdro.data.plan.row_plans import StepRows
 from tdro.disk import reserve_space, writing
 from tdro.dro.infonce import hard_negative_similarities
@@ -89,7 +90,7 @@ def score_plan(
     if mine:
         loaded = [load().eval() for load in models.values()]
         total = sum(len(blocks[number]) for number in mine)
-        with tqdm(total=total * steps.plan.batch, desc=title, unit="row", disable=not machine.main) as bar:
+        with progress_bar(total=total * steps.plan.batch, title=title, unit=" rows", disable=not machine.main) as bar:
             for number in mine:
                 block = blocks[number]
                 similarities[block.start : block.stop] = (

@@ -10,5 +10,6 @@ examples.py          Queries to read: which gained and lost most against the bas
 readable_numbers.py  Writes numbers the same way in the terminal, the report and the model card.
 same_model.py        Finds rows of a comparison that are one and the same model, whose difference, interval and p mean
                      nothing.
+uniform_longer.py    How many times the steps uniform needs for what a mixture reaches, from uniform trained longer.
 verdict.py           The verdict of a comparison, in a word and a sentence: did a model beat its baseline?
 """

@@ -20,10 +20,12 @@ from tdro.errors import UserError
 from tdro.evaluation.compare.against_baseline import against_baseline, values_by_seed
 from tdro.evaluation.compare.examples import find_examples
 from tdro.evaluation.compare.same_model import same_model
+from tdro.evaluation.compare.uniform_longer import uniform_steps
 from tdro.evaluation.intervals import query_error, seed_spread
+from tdro.evaluation.judged import on_judging_queries
 from tdro.evaluation.leaks.find_leaks import known_leaks
 from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
-from tdro.recipe.names import mixture_rank
+from tdro.recipe.names import mixture_rank, times_longer
 
 TESTED = "ndcg@10"  # the measure that is tested if none is named
 
@@ -49,14 +51,16 @@ def compare(
         permutations: how many sign flips, see :func:`tdro.evaluation.significance.paired`.
 
     Returns:
-        As :func:`compare_models`.
+        As :func:`compare_models`; if test queries were left out, ``looked_at`` says which, see
+        :func:`tdro.evaluation.judged.on_judging_queries`.
 
     Raises:
-        UserError: as :func:`tdro.evaluation.results.read_group`.
+        UserError: as :func:`tdro.evaluation.results.read_group`, or nothing is left to judge by.
     """
-    found = read_group(folder, models, test_sets)
+    found, looked_at = on_judging_queries(read_group(folder, models, test_sets))
     baselines = {model.name: baseline for model in found if baseline in (other.name for other in found)}
-    return compare_models(found, group, baselines, permutations=permutations)
+    comparison = compare_models(found, group, baselines, permutations=permutations)
+    return comparison | ({"looked_at": looked_at} if looked_at else {})
 
 
 def compare_places(
@@ -72,8 +76,8 @@ def compare_places(
             :func:`tdro.evaluation.compare.examples.find_examples`.
 
     Returns:
-        As :func:`compare_models`, with three more keys: ``left_out`` (test sets that not all models were evaluated
-        on), ``examples``, and ``leaks``: the content of each ``leaks.json`` of these models (see
+        As :func:`compare`, with three more keys: ``left_out`` (test sets that not all models were evaluated on),
+        ``examples``, and ``leaks``: the content of each ``leaks.json`` of these models (see
         :func:`tdro.evaluation.leaks.find_leaks.look_for_leaks`), with its ``file`` and the ``models`` that it is about;
         null if there is no such file.
 
@@ -81,10 +85,13 @@ def compare_places(
         UserError: as the functions named here.
     """
     models, left_out = on_common_tests(read_places(places))
+    models, looked_at = on_judging_queries(models)
     titles = list(dict.fromkeys(Path(place).resolve().name for place in places))
     title = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
     comparison = compare_models(models, title, find_baselines(models, baseline), measure)
     comparison["left_out"] = left_out
+    if looked_at:
+        comparison["looked_at"] = looked_at
     comparison["leaks"] = _leaks(models)
     comparison["examples"] = find_examples(models, comparison, examples) if examples else []
     return comparison
@@ -151,7 +158,10 @@ def compare_models(
         - ``measure``: the one that is tested;
         - ``measures``: the tested one, and of nDCG@10 and Recall@100 those that all results have;
         - ``tests``: for each test set ``name``, ``task``, ``trained``, and ``queries`` (how many);
-        - ``rows``: for each mixture a dict, see below.
+        - ``rows``: for each mixture a dict, see below;
+        - ``uniform_longer``: for each uniform that was trained longer than its group, which is no row: ``name``,
+          ``times`` (how many times the steps), ``seeds`` (how many), and under the measure's name its mean over all
+          test sets.
 
         A row has ``mixture``, ``seeds`` (how many), ``baseline``, ``same`` (null, or which other row is the same model,
         see :func:`tdro.evaluation.compare.same_model.same_model`), and for each of ``measures`` a dict: the means over
@@ -160,11 +170,13 @@ def compare_models(
         of ``all`` over seeds (null for one seed); and ``error``, the standard error of ``all`` over queries.
 
         A row's ``versus`` is null for the baseline and if the baseline is missing. Else it has, for the tested measure,
-        what :func:`tdro.evaluation.compare.against_baseline.against_baseline` returns.
+        what :func:`tdro.evaluation.compare.against_baseline.against_baseline` returns. Its ``uniform_steps`` is what
+        :func:`tdro.evaluation.compare.uniform_longer.uniform_steps` returns; null where uniform was not trained longer.
 
     Raises:
         UserError: some result lacks the measure.
     """
+    models, longer = _longer_apart(models)
     names = list(models[0].tests)
     measures = _measures(models, measure)
     tests = [_about(models, name) for name in names]
@@ -187,9 +199,50 @@ def compare_models(
         row["versus"] = None
         if baseline is not None:
             row["versus"] = {measure: against_baseline(runs, by_name[baseline], measure, parts, permutations)}
+        row["uniform_steps"] = _uniform_steps(runs, by_name.get(baseline or "", []), longer, measure, names)
         rows.append(row)
     seeds = sorted({model.seed for model in models if model.seed is not None})
-    return {"group": title, "seeds": seeds, "measure": measure, "measures": measures, "tests": tests, "rows": rows}
+    return {
+        **{"group": title, "seeds": seeds, "measure": measure, "measures": measures, "tests": tests, "rows": rows},
+        "uniform_longer": _about_longer(longer, measure, parts),
+    }
+
+
+def _longer_apart(models: Sequence[Results]) -> tuple[list[Results], list[Results]]:
+    """The models that are rows, and uniform that was trained longer than the uniform of its group."""
+    groups = {model.group for model in models if model.mixture == "uniform"}
+    longer = [model for model in models if model.group in groups and times_longer(model.mixture) is not None]
+    return [model for model in models if model not in longer], longer
+
+
+def _uniform_steps(
+    runs: Sequence[Results],
+    baseline: Sequence[Results],
+    longer: Sequence[Results],
+    measure: str,
+    tests: Sequence[str],
+) -> dict[str, Any] | None:
+    """How many times a mixture's steps uniform needs; None where the baseline is not uniform, or had no more steps."""
+    if not baseline or baseline[0].mixture != "uniform" or runs[0].group != baseline[0].group:
+        return None
+    uniform: dict[float, list[Results]] = {1.0: list(baseline)}
+    for model in longer:
+        if model.group == baseline[0].group:
+            uniform.setdefault(times_longer(model.mixture) or 1.0, []).append(model)
+    return uniform_steps(runs, uniform, measure, tests) if len(uniform) > 1 else None
+
+
+def _about_longer(longer: Sequence[Results], measure: str, parts: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    by_name: dict[str, list[Results]] = {}
+    for model in sorted(longer, key=lambda model: mixture_rank(model.mixture)):
+        by_name.setdefault(model.name, []).append(model)
+    return [
+        {
+            **{"name": name, "times": times_longer(runs[0].mixture), "seeds": len(runs)},
+            measure: _summary(runs, measure, parts)["all"],
+        }
+        for name, runs in by_name.items()
+    ]
 
 
 def _names_in_order(models: Sequence[Results]) -> list[str]:

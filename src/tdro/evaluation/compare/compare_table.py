@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
+from tdro.evaluation.compare.uniform_longer import steps_cell
 from tdro.evaluation.compare.verdict import SIGNIFICANT, seeds_phrase, verdict
+from tdro.evaluation.judged import judged_by_line
 from tdro.evaluation.leaks.find_leaks import leak_counts, leaks_line
 from tdro.evaluation.significance import least_p
 from tdro.terminal_table import terminal_table
@@ -41,12 +43,14 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> str:
     blocks = [
         [
             f"{comparison['group']}: {sets}{known}, {queries:,} queries",
+            *_looked_at(comparison, width),
             *_verdict(comparison, width),
             *(line for sentence in same_model_sentences(comparison["rows"]) for line in textwrap.wrap(sentence, width)),
             *_left_out(comparison, width),
         ],
         _overview(comparison, width),
         _variances(comparison, width),
+        _uniform_longer(comparison, width),
         details or _by_test(comparison, width),
         _legend(comparison, bool(details)),
         _leaks(comparison, width),
@@ -106,6 +110,10 @@ def _verdict(comparison: Mapping[str, Any], width: int) -> list[str]:
     return textwrap.wrap(f"{first} {word}: {sentence}", width, break_long_words=False, break_on_hyphens=False)
 
 
+def _looked_at(comparison: Mapping[str, Any], width: int) -> list[str]:
+    return textwrap.wrap(judged_by_line(found), width) if (found := comparison.get("looked_at")) else []
+
+
 def _left_out(comparison: Mapping[str, Any], width: int) -> list[str]:
     names = ", ".join(comparison.get("left_out", ()))
     return textwrap.wrap(f"Left out, since not all models were evaluated on them: {names}", width) if names else []
@@ -162,6 +170,21 @@ def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
     if needed:
         lines += textwrap.wrap(f"To show differences of these sizes takes: {', '.join(needed)}.", width)
     return lines
+
+
+def _uniform_longer(comparison: Mapping[str, Any], width: int) -> list[str]:
+    """How many times the steps uniform needs for what each mixture reaches, if uniform was trained longer."""
+    found = [(row["mixture"], row["uniform_steps"]) for row in comparison["rows"] if row["uniform_steps"]]
+    if not found:
+        return []
+    measure, longer = comparison["measure"], comparison["uniform_longer"]
+    trained = ", ".join(f"{each['times']:g} times {_points(each[measure])}" for each in longer)
+    pairs = min(steps["pairs"] for _, steps in found)
+    over = f"over queries and {pairs} pairs of seeds" if pairs > 1 else "over queries"
+    text = f"Uniform with more steps: {trained}. So for what each mixture reaches, uniform needs this many times the "
+    lines = textwrap.wrap(f"{text}steps (interpolated; 95 % interval {over}):", width)
+    cells = [[_cut(name, 30), steps_cell(steps)] for name, steps in found]
+    return lines + terminal_table(["", "times the steps"], cells, left=["times the steps"]).splitlines()
 
 
 def _over_both(row: Mapping[str, Any], versus: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,34 +80,6 @@ class Ranking:
     top: NDArray[np.int64]
     scores: NDArray[np.float32]
     similarity: str
-
-
-def evaluate(model: SentenceTransformer, test: TestSet, *, bf16: bool | None = None) -> dict[str, Any]:
-    """Evaluate a model on one test set, in this process alone.
-
-    Args:
-        model: any sentence-transformers model of text.
-        test: its prompts are put before every query and passage; the model's own prompts if it has none.
-        bf16: autocast to bfloat16; None: if the device computes in it.
-
-    Returns:
-        What :func:`evaluate_all` writes into ``<test>.json``, with an empty ``model``.
-
-    Raises:
-        UserError: the test set is broken, or the model's embeddings are not finite.
-
-    Example::
-
-        result = evaluate(SentenceTransformer("model"), TestSet("scifact", "data/scifact"))
-        result["mean"]["ndcg@10"]
-    """
-    all_ranks = _machine(str(model.device), bf16)
-    machine = Machine(all_ranks.device, all_ranks.bf16)  # without the other ranks
-    content = model_fingerprint(model)
-    job = _job(content, with_prompts(test, prompts_of(vars(model))), machine)
-    with TemporaryDirectory() as folder:
-        (result,) = _search_all(model, content, [job], Path(folder), machine)
-    return _result(job, result, "")
 
 
 def evaluate_all(

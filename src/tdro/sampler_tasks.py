@@ -1,0 +1,72 @@
+"""Which name and which weight each data set of :class:`tdro.sampler.WeightedTaskSampler` has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tdro.errors import UserError
+from tdro.mixture_name import known_mixture
+from tdro.weights import TaskWeights
+
+Weights = TaskWeights | Mapping[str, float] | str | Path | None
+
+
+def read_weights(weights: Weights) -> TaskWeights | None:
+    """The weights as a value, whatever form they come in."""
+    if weights is None or isinstance(weights, TaskWeights):
+        return weights
+    if isinstance(weights, Mapping):
+        return TaskWeights.from_dict(weights)
+    return TaskWeights.load(weights)
+
+
+def task_names(datasets: Sequence[Any], names: Iterable[str] | None, needed: bool) -> tuple[str, ...]:
+    """The names of the data sets, in order.
+
+    The trainer's ``ConcatDataset`` has lost the keys of the ``DatasetDict``. Sometimes the trainer has put them into
+    each row (``dataset_name``). If not, and the caller does not give them, the positions 0, 1, ... are the names, which
+    is enough where they are not ``needed`` (without weights).
+    """
+    in_rows = [_name_in_rows(part) for part in datasets]
+    if names is None:
+        if all(name is not None for name in in_rows):
+            names = [str(name) for name in in_rows]
+        elif needed:
+            raise UserError(
+                "WeightedTaskSampler: the trainer does not say what its data sets are called.\n"
+                "Pass names=train_dataset, the DatasetDict that the trainer is given."
+            )
+        else:
+            names = [str(position) for position in range(len(datasets))]
+    names = tuple(names)
+    if len(names) != len(datasets) or len(set(names)) != len(names):
+        raise UserError(f"names: {list(names)} must be {len(datasets)} different ones, one for each data set, in order")
+    for given, own in zip(names, in_rows, strict=True):
+        if own not in (None, given):
+            raise UserError(
+                f"names: {given!r} stands where the trainer's data set is {own!r}; keep the trainer's order"
+            )
+    return names
+
+
+def _name_in_rows(dataset: Any) -> str | None:
+    """The name that the trainer has put into a data set's rows; None if it has not."""
+    row = dataset[0] if len(dataset) else None
+    return row.get("dataset_name") if isinstance(row, Mapping) else None
+
+
+def weights_of_tasks(weights: TaskWeights | None, names: tuple[str, ...]) -> TaskWeights:
+    """The weights in the order of ``names``; each must have one, unless the weights are a selection of tasks."""
+    if weights is None:
+        return TaskWeights.uniform(names)
+    missing = [name for name in names if name not in weights.names]
+    made_by = known_mixture(str(weights.provenance.get("transfer", "")))
+    if missing and not (made_by and made_by.selects):
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise UserError(
+            f"weights: no weight for data set {missing[0]!r}{more}, only for "
+            f"{', '.join(map(repr, weights.names[:8]))}.\nGive it one; 0 leaves it out."
+        )
+    return TaskWeights(names, weights.on(names), weights.provenance)
