@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 
 import numpy as np
@@ -149,6 +150,16 @@ def test_the_same_seeds_are_compared_in_pairs_and_others_are_not(tmp_path):
     some, pairs, difference = width([1, 2, 3], [2, 3, 4, 5])
     assert pairs == 2 and some < others and difference == pytest.approx(0.03, abs=0.005), "of the pairs alone"
     assert width([1, 2], [2, 3])[1] == 0, "a single pair says nothing of seeds"
+
+
+def test_the_sentence_names_the_means_of_the_seeds_that_are_compared(tmp_path):
+    mixtures(tmp_path, [1, 2, 3], luck=0.05, own=0.002, baseline_seeds=[1, 2, 3, 4, 5, 6, 7, 8])
+    comparison = compare(tmp_path, "g", permutations=200)
+    versus = comparison["rows"][1]["versus"]["ndcg@10"]["all"]
+    assert math.isclose(versus["means"][0] - versus["means"][1], versus["difference"])
+    assert not math.isclose(versus["means"][1], comparison["rows"][0]["ndcg@10"]["all"], abs_tol=1e-4)
+    one, other = (f"{100 * mean:.1f}" for mean in versus["means"])
+    assert f"({one} against {other} nDCG@10" in " ".join(comparison_table(comparison).split())
 
 
 def test_seeds_in_another_order_are_the_same_pairs(tmp_path):

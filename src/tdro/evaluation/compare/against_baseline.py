@@ -34,6 +34,8 @@ def against_baseline(
         The latter have ``p_holm`` too, Holm's p over the test sets. The keys:
 
         - ``difference``, the mixture's mean minus the baseline's, and its ``p``;
+        - ``means``: the mixture's mean and the baseline's, of the trainings that are compared: where both sides have
+          seeds, of the seeds that both have;
         - ``low`` and ``high``, its 95 % interval over queries; null if there is none, and ``too_few`` says why;
         - ``wins``, ``ties`` and ``losses``: on how many queries the mixture is better, equal, worse;
         - ``one_seed``: whether a side is a single training, so that other seeds are not known;
@@ -51,6 +53,7 @@ def against_baseline(
         chosen = {name: one[name].mean(axis=0) - other[name].mean(axis=0) for name in members}
         found: dict[str, Any] = {**_bounded(paired(chosen, permutations=permutations)), "too_few": too_few(chosen)}
         together = np.concatenate(list(chosen.values()))
+        found["means"] = [float(np.mean([side[name].mean() for name in members])) for side in sides]
         found["wins"], found["losses"] = int((together > TIE).sum()), int((together < -TIE).sum())
         found["ties"] = len(together) - found["wins"] - found["losses"]
         found["one_seed"], found["with_seeds"] = one_seed, None

@@ -75,7 +75,8 @@ def _legend(comparison: Mapping[str, Any], details: bool) -> list[str]:
         lines = [
             "x 100. ± is the standard deviation over seeds. Intervals (95 %) and p are over queries, with each",
             "mixture's seeds averaged: they do not cover the luck of a training; the interval over both does.",
-            "Where both sides have the same seeds, the difference is within each of them.",
+            "A difference is taken within each seed that both sides have. If one side has more seeds, it is not",
+            "the difference of the means beside it.",
         ]
     if _tasks_known(comparison):
         lines.append(

@@ -65,7 +65,7 @@ def verdict(
     Args:
         mixture: the name in the table, e.g. ``top-70``.
         difference: one entry of ``versus``, see :func:`tdro.evaluation.compare.compare.compare_models`; in [0, 1].
-        score: the mixture's mean over the test sets.
+        score: the mixture's mean over the test sets, of all seeds; said if ``difference`` has no ``means``.
         baseline: the baseline's mean.
         n_tests: how many test sets there are.
         against: the baseline's name.
@@ -76,6 +76,9 @@ def verdict(
         return "Unknown", f"{mixture} has no measured difference from {against}."
     amount = f"{points(abs(value), 2)} points"
     ahead = "level with" if points(value, 2) == "0.00" else f"{amount} {'ahead of' if value > 0 else 'behind'}"
+    means = nested(difference, "means")
+    if isinstance(means, list) and len(means) == 2:  # of the seeds that both sides have
+        score, baseline = as_number(means[0]), as_number(means[1])
     said = f"{points(score)} against {points(baseline)} {measure}, averaged over {plural(n_tests, 'test set')}"
     wins, ties, losses = (as_number(nested(difference, key)) for key in ("wins", "ties", "losses"))
     if wins == losses == 0:
