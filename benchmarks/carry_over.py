@@ -89,8 +89,10 @@ MODELS = {
     "smollm2-6": Model(SMOLLM2 | {"layers": 6}, DECODER),
 }
 QUEUE = [  # the most important first; each is trained with all seeds before the next
-    ("smollm2", ("uniform", "static top-70^0.5", "smollm2 gain")),
-    ("minilm", ("uniform", "static top-70^0.5", "minilm gain")),
+    ("smollm2", ("uniform", "static top-70^0.5")),
+    ("smollm2", ("smollm2 gain",)),
+    ("minilm", ("uniform", "static top-70^0.5")),
+    ("minilm", ("minilm gain",)),
     ("smollm2", ("static top-70", "smollm2 top-70")),
     ("minilm", ("static top-70", "minilm top-70")),
     ("smollm2-6", ("uniform", "static top-70^0.5", "smollm2 gain")),

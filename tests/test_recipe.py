@@ -149,7 +149,7 @@ def test_the_quickstart_is_the_two_acts() -> None:
     assert (static.name, llm.name) == ("static", "smollm2")
     assert set(static.mixtures) == {"uniform", "proportional", "top-70", "bottom-50", "reweight"}
     assert len(static.seeds) == 3
-    assert (llm.base.kind, llm.mixtures) == ("decoder", ("uniform", "top-70"))
+    assert (llm.base.kind, llm.mixtures, len(llm.seeds)) == ("decoder", ("uniform", "top-70^0.5"), 3)
 
 
 def test_docs_list_every_key() -> None:
