@@ -34,8 +34,9 @@ from tdro.files import read_json, read_jsonl, write_atomic, write_json, write_js
 from tdro.gain.learned_weights import LearnedWeights
 from tdro.machine import Machine
 from tdro.recipe.builtin import find
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.schema import Recipe, load_recipe
-from tdro.recipe.training_sections import Base, Finetune, Gain, LearnWeights, Training
+from tdro.recipe.training_sections import Base, Gain, LearnWeights, Training
 from tdro.run.stages import Stages
 from tdro.run.training_data import RunData
 from tdro.run.workspace import Workspace

@@ -69,6 +69,7 @@ def test_three_messy_files_become_a_recipe_that_runs(here: Path, capsys: pytest.
     assert "32 rows have none" in text and "# test_sets: {" in text and "TODO" not in text
     assert "not read: 'url'" in " ".join(text.replace("#", " ").split()) and text.count('instruction: ""') == 3
     assert recipe.reference.batch == 16 and recipe.reference.steps == 12  # 4 x 16 rows x 3 tasks / 16
+    assert "# 4.0 steps a task, " in text  # 12 steps, 3 tasks
     assert main(["run", "recipe.yaml"]) == 0
     run = Path("runs/recipe")
     weights = read_json(run / "weights" / "weights.json")["weights"]

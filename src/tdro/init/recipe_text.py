@@ -12,6 +12,7 @@ from tdro.data.quality.data_card_table import languages
 from tdro.init.columns import Columns
 from tdro.init.files_as_tasks import FileTask
 from tdro.init.settings_rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, ProposedSettings
+from tdro.planning.measured_budget import budget_in_words
 from tdro.recipe.training_sections import Base
 
 _WIDTH = 110
@@ -62,7 +63,7 @@ def recipe_text(
         _negatives(settings),
         _base(base, settings),
         _stages(base, settings, sources),
-        _finetune(base, settings, bool(tests)),
+        _finetune(base, settings, sources, bool(tests)),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
@@ -211,11 +212,13 @@ def _training(base: Base, settings: ProposedSettings, indent: str, negatives: in
     return [indent + line for line in lines]
 
 
-def _finetune(base: Base, settings: ProposedSettings, compared: bool) -> list[str]:
+def _finetune(base: Base, settings: ProposedSettings, sources: Sequence[TaskEntry], compared: bool) -> list[str]:
     seeds = "[1, 2, 3]" if compared or base.kind == "static" else "[1]"
     fair = "The same steps, batch and seeds for every mixture, so that only the mixture differs."
+    budget = budget_in_words(settings.steps, settings.batch, [source.rows for source in sources], base.kind)
     lines = [
         *_comment(f"{fair} {settings.mixtures.why}", ""),
+        *_comment(budget, ""),
         "finetune:",
         "  - name: main",
         *_training(base, settings, "    ", min(1, settings.negatives)),

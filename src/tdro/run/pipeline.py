@@ -21,9 +21,9 @@ from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.gain.learned_weights import ALPHA, LearnedWeights
 from tdro.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
 from tdro.mixture_name import parse_mixture
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import STAGES
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Finetune
 from tdro.report.model_card import write_card
 from tdro.report.report_page import write_report
 from tdro.run.checks import check_inputs, check_report, require_records
