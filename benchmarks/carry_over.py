@@ -34,8 +34,9 @@ from tdro.files import read_json, read_jsonl, write_atomic, write_json, write_js
 from tdro.gain.learned_weights import LearnedWeights
 from tdro.machine import Machine
 from tdro.recipe.builtin import find
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.schema import Recipe, load_recipe
-from tdro.recipe.training_sections import Base, Finetune, Gain, LearnWeights, Training
+from tdro.recipe.training_sections import Base, Gain, LearnWeights, Training
 from tdro.run.stages import Stages
 from tdro.run.training_data import RunData
 from tdro.run.workspace import Workspace
@@ -89,8 +90,10 @@ MODELS = {
     "smollm2-6": Model(SMOLLM2 | {"layers": 6}, DECODER),
 }
 QUEUE = [  # the most important first; each is trained with all seeds before the next
-    ("smollm2", ("uniform", "static top-70^0.5", "smollm2 gain")),
-    ("minilm", ("uniform", "static top-70^0.5", "minilm gain")),
+    ("smollm2", ("uniform", "static top-70^0.5")),
+    ("smollm2", ("smollm2 gain",)),
+    ("minilm", ("uniform", "static top-70^0.5")),
+    ("minilm", ("minilm gain",)),
     ("smollm2", ("static top-70", "smollm2 top-70")),
     ("minilm", ("static top-70", "minilm top-70")),
     ("smollm2-6", ("uniform", "static top-70^0.5", "smollm2 gain")),
