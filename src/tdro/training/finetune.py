@@ -97,7 +97,8 @@ def finetune(
         saving: the prompts that the model is saved with, and whether its adapters are merged.
 
     Raises:
-        UserError: a task uses only hard negatives and the settings have none, or a trained parameter is not finite.
+        UserError: a task uses only hard negatives and the settings have none, or a loss or a trained parameter is not
+            finite.
     """
     if job.hard_negatives_only and not job.settings.negatives:
         name = data.index.tasks[job.hard_negatives_only[0]].name
@@ -128,6 +129,7 @@ def finetune(
             ProgressBar(job.title),
             *([] if job.factors is None else [GradientFactors(job.factors[plan.tasks])]),
         ],
+        title=job.title,
     )
     trainer.run()
     with whole_parameters(model):

@@ -1,0 +1,81 @@
+"""One result at a size that counts: SmolLM2 as proxy and as retriever on the sample mixture, three seeds a mixture."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from part import Part
+from rows import Rows
+
+from tdro.files import read_json
+from tdro.recipe.schema import Recipe
+from tdro.run.pipeline import run_recipe
+
+MIXTURES = ["uniform", "top-70", "top-70^0.5"]
+_SHARE = 0.6  # of the part's time that the trainings may take; the rest is for scoring, evaluation and loading
+_TRIED = 4  # steps by which the speed is measured
+
+
+def find_result(part: Part, rows: Rows, folder: Path) -> None:
+    """Measure how long a step takes, choose the steps by the time that is left, and run the recipe stage by stage.
+
+    The run's folder is kept: the same call continues there what its time did not suffice for.
+    """
+    chosen = folder / "steps"
+    if not chosen.exists():
+        found = part.find("speed", lambda: _speed(part, rows, folder))
+        if "steps" not in found:
+            return
+        chosen.write_text(str(found["steps"]), encoding="ascii")
+    made = recipe(part, rows, folder / "run", int(chosen.read_text(encoding="ascii")))
+    part.keep("recipe", made.model_dump(mode="json", exclude={"folder"}))
+    for stage in ("reference", "learn", "finetune", "evaluate"):
+        found = part.find(stage, lambda stage=stage: _stage(made, stage))
+        if "error" in found:
+            return
+    part.find("comparison", lambda: read_json(made.folder / "comparison" / "main.json"))
+    part.find("weights", lambda: read_json(made.folder / "weights" / "weights.json"))
+
+
+def recipe(part: Part, rows: Rows, folder: Path, steps: int, mixtures: list[str] | None = None) -> Recipe:
+    """The recipe. Settings are those of the quickstart's second act, with the batch and the negatives of the others."""
+    sizes = rows.sizes
+    training = {
+        **{"steps": steps, "batch": sizes.batch, "negatives": 1, "temperature": 0.05, "learning_rate": 2e-4},
+        **{"weight_decay": 0.0, "chunk_rows": sizes.chunk_rows[0], "gradient_caching": True},
+    }
+    group = {"name": "main", "mixtures": mixtures or MIXTURES, "seeds": sizes.seeds if mixtures is None else [1]}
+    return Recipe.model_validate(
+        {
+            **{"name": "gpu", "folder": str(folder), "seed": 13, "device": part.device},
+            "data": {
+                "mixture": str(sizes.mixture),
+                **{"query_tokens": sizes.tokens[0], "passage_tokens": sizes.tokens[1]},
+            },
+            "negatives": {"per_row": 8},
+            "base": sizes.base,
+            "reference": training,
+            "weights": {**training, "negatives": min(4, 2 * sizes.negatives), "eta_times_steps": 20},
+            "finetune": [{**training, **group}],
+        }
+    )
+
+
+def _stage(made: Recipe, stage: str) -> dict[str, Any]:
+    run_recipe(made, [stage])
+    return {}
+
+
+def _speed(part: Part, rows: Rows, folder: Path) -> dict[str, Any]:
+    """How long a step of a fine-tuning takes, loading included, and how many steps each training gets."""
+    least, most = rows.sizes.result_steps
+    trainings = 1 + 2 + len(MIXTURES) * len(rows.sizes.seeds)  # stage 1 reads more passages a row, and scores them
+    made = recipe(part, rows, folder / "speed", _TRIED, ["uniform"])
+    run_recipe(made, ["reference"])  # builds the base and mines: done once
+    started = time.monotonic()
+    run_recipe(made, ["finetune"])
+    seconds = (time.monotonic() - started) / _TRIED
+    steps = int(_SHARE * part.seconds_left / trainings / seconds)
+    return {"seconds_a_step": seconds, "steps": min(most, max(least, steps))}
