@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from part import Part
 from rows import Rows
+from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from tdro.dro.infonce import hard_negative_infonce
@@ -26,6 +27,7 @@ from tdro.recipe.schema import Recipe
 from tdro.recipe.training_sections import LearnWeights, Training
 from tdro.run.training_data import mixture_on_disk
 from tdro.training.in_batch_loss import InBatchLoss
+from tdro.training.steps import PlannedSteps
 from tdro.training.trainer import PlannedTrainer
 
 GOLDENS = Path(__file__).parent.parent.parent / "tests" / "goldens" / "infonce_hard_negatives.json"
@@ -61,7 +63,7 @@ def find_right(part: Part, rows: Rows) -> None:
 def named_device(rows: Rows, device: str, folder: Path) -> dict[str, Any]:
     """The device that is named is the one on which a training computes."""
     model = rows.load(rows.small, "cpu")
-    trainer = _trainer(model, InBatchLoss(model), rows.of_one_task(1), folder, Machine(device), steps=1)
+    trainer = _trainer(model, InBatchLoss(model), rows.of_one_task(1), folder, Machine(device))
     trainer.run()
     found = {str(parameter.device) for parameter in model.parameters()}
     return {"ok": found == {this_machine(device).device}, "parameters_on": sorted(found)}
@@ -172,7 +174,7 @@ def _trained(rows: Rows, device: str, bf16: bool, stop: int | None) -> dict[str,
             if hasattr(module, "attention_dropout"):
                 module.attention_dropout = 0.1
         loss = InBatchLoss(model, TEMPERATURE, rows.sizes.chunk_rows[0])
-        trainer = _trainer(model, loss, rows.of_one_task(8), folder, Machine(device, bf16), steps=8, checkpoint_steps=2)
+        trainer = _trainer(model, loss, rows.of_one_task(8), folder, Machine(device, bf16), checkpoint_steps=2)
         if at is not None:
             trainer.add_callback(_StopBefore(at))
         try:
@@ -191,9 +193,22 @@ class _StopBefore(TrainerCallback):
             raise Stopped
 
 
-def _trainer(model: Any, loss: Any, steps: Any, folder: Path, machine: Machine, **settings: Any) -> PlannedTrainer:
-    training = Training(batch=steps.plan.batch, learning_rate=1e-4, warmup_steps=0.0, **settings)
-    return PlannedTrainer(model, loss, steps, training, folder, 1, bf16=machine.bf16, device=machine.device)
+def _trainer(
+    model: SentenceTransformer,
+    loss: torch.nn.Module,
+    planned: PlannedSteps,
+    folder: Path,
+    machine: Machine,
+    checkpoint_steps: int = 0,
+) -> PlannedTrainer:
+    training = Training(
+        steps=planned.plan.steps,
+        batch=planned.plan.batch,
+        learning_rate=1e-4,
+        warmup_steps=0.0,
+        checkpoint_steps=checkpoint_steps,
+    )
+    return PlannedTrainer(model, loss, planned, training, folder, 1, bf16=machine.bf16, device=machine.device)
 
 
 def ranking(rows: Rows, device: str) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = Rows(rehearsal_sizes(work / "made-up") if options.rehearse else real_sizes(), work / "rows")
         bad = []
         for name in options.parts:
-            part = Part(name, options.out, options.minutes or MINUTES[name], machine.device, options.rehearse)
+            minutes = options.minutes or (60.0 if options.rehearse else MINUTES[name])
+            part = Part(name, options.out, minutes, machine.device, options.rehearse)
             with part.within_time():
                 if name == "right":
                     find_right(part, rows)
