@@ -34,8 +34,8 @@ from tdro.files import write_json
 from tdro.machine import this_machine
 from tdro.models.load import load_model
 from tdro.planning.plan import make_plan
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Finetune
 from tdro.run.training_data import mixture_on_disk
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import PlannedSteps, text_labels

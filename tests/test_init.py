@@ -69,11 +69,12 @@ def test_three_messy_files_become_a_recipe_that_runs(here: Path, capsys: pytest.
     assert "32 rows have none" in text and "# test_sets: {" in text and "TODO" not in text
     assert "not read: 'url'" in " ".join(text.replace("#", " ").split()) and text.count('instruction: ""') == 3
     assert recipe.reference.batch == 16 and recipe.reference.steps == 12  # 4 x 16 rows x 3 tasks / 16
+    assert "# 4.0 steps a task, " in text  # 12 steps, 3 tasks
     assert main(["run", "recipe.yaml"]) == 0
     run = Path("runs/recipe")
     weights = read_json(run / "weights" / "weights.json")["weights"]
     assert set(weights) == {"my-faq", "log", "more-log"}
-    assert (run / "models" / "main" / "reweight-seed3" / "modules.json").exists()
+    assert (run / "models" / "main" / "top-70^0.5-seed3" / "modules.json").exists()
     page = (run / "report.html").read_text(encoding="utf-8")
     assert [task["name"] for task in read_json(run / "data.json")["tasks"]] == ["my-faq", "log", "more-log"]
     assert '<section id="data">' in page and "shares of the texts whose language can be told" in page
@@ -253,9 +254,10 @@ def test_settings_follow_the_device_and_the_smallest_task() -> None:
     assert (large.batch, large.lora, large.gradient_caching, large.query_tokens) == (256, True, True, 512)
     tiny_task = settings_for([card(3)], [3], "static", cpu, None)
     assert (tiny_task.batch, tiny_task.steps, tiny_task.negatives) == (2, 10, 1)
-    assert tiny_task.mixtures == ("uniform",)
+    assert tiny_task.mixtures.names == ("uniform",)
+    assert settings_for([card(9)] * 2, [9, 9], "static", cpu, None).mixtures.names[1] == "reweight^0.5"
     for number, move, top in ((3, 6.9, "top-70"), (4, 8.0, "top-75"), (5, 8.9, "top-80"), (25, 20.0, "top-70")):
         settings = settings_for([card(99)] * number, [99] * number, "static", cpu, None)
-        assert settings.eta_times_steps == move and settings.mixtures[2] == top
+        assert settings.eta_times_steps == move and settings.mixtures.names[1] == f"{top}^0.5"
         weights = TaskWeights.uniform(map(str, range(number)))
         assert abs(len(weights.top(float(top[4:]))) - 0.7 * number) <= 0.5

@@ -27,8 +27,8 @@ from tdro.study.workers import InProcesses
 
 STUDY = Study(
     series=(
-        {"name": "top", "vary": {"mixture": ["top-50", "top-75"]}},  # type: ignore[arg-type]
-        {"name": "noise", "vary": {"alpha.noise": [0, 2]}, "set": {"mixture": "reweight"}},  # type: ignore[arg-type]
+        {"name": "top", "vary": {"mixture": ["top-50"]}},  # type: ignore[arg-type]
+        {"name": "noise", "vary": {"alpha.noise": [0, 2]}, "set": {"mixture": "top-50"}},  # type: ignore[arg-type]
     ),
     seeds=2,
 )
@@ -36,6 +36,17 @@ STUDY = Study(
 
 def question(folder: Path, study: Study = STUDY, **changes: Any) -> Question:
     return Question("mine", study, tiny_mixture.recipe(folder, **changes))
+
+
+def copied(finished: Path, folder: Path, without: str) -> Question:
+    """The finished study in another folder, without what was made of one kind and after it."""
+    root = question(folder).place.root
+    shutil.copytree(question(finished).place.root, root, symlinks=True)
+    shutil.rmtree(root / "mine")
+    for note in root.glob("pieces/*/done.json"):
+        if ("reference", "weights", "score").index(read_json(note)["kind"]) >= ("weights", "score").index(without) + 1:
+            shutil.rmtree(note.parent)
+    return question(folder)
 
 
 def points(asked: Question) -> list[dict[str, Any]]:
@@ -69,8 +80,9 @@ def test_variants_share_what_they_have_in_common(finished: Path) -> None:
     """One reference and one set of weights; uniform is trained once a seed; noise of 0 changes nothing."""
     asked = question(finished)
     assert (made(asked, "reference"), made(asked, "weights")) == (1, 1)
-    trained = {point["scores"]["inputs"] for point in points(asked)}
-    assert len(trained) == 4 and made(asked, "score") == 2 * (4 + 1)
+    top, without_noise, _ = (point["scores"] for point in points(asked))
+    assert top == without_noise
+    assert 4 <= made(asked, "score") <= 2 * 3  # noise may select what was selected before
 
 
 @pytest.mark.usefixtures("cache")
@@ -86,16 +98,16 @@ def test_more_seeds_and_another_study_add_only_what_they_lack(finished: Path) ->
     more = Question("more", STUDY, tiny_mixture.recipe(finished), seeds=3)
     before = made(more, "score")
     run_study(more)
-    assert made(more, "score") == before + 5 and made(more, "weights") == 1
-    other = Question("other", Study(vary={"mixture": ("top-50", "top-25")}, seeds=3), more.recipe)
+    with_more = made(more, "score")
+    assert 2 <= with_more - before <= 3 and made(more, "weights") == 1
+    other = Question("other", Study(vary={"mixture": ("top-50", "top-25")}, seeds=1), more.recipe)
     run_study(other)
-    assert made(other, "score") == before + 5 + 3
-    assert points(more)[0]["scores"] == points(other)[0]["scores"]
+    assert made(other, "score") == with_more + 1
 
 
 @pytest.mark.usefixtures("cache")
 def test_a_study_that_was_stopped_goes_on(finished: Path, tmp_path: Path) -> None:
-    asked, kept = question(tmp_path), 4
+    asked, kept = copied(finished, tmp_path, without="score"), 2
 
     def stopping(todo: list[Piece], root: Path, done: Callable[[Piece, float], None]) -> None:
         for piece in todo:
@@ -113,7 +125,7 @@ def test_a_study_that_was_stopped_goes_on(finished: Path, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("cache")
 def test_two_workers_give_the_same_numbers_even_if_one_is_killed(finished: Path, tmp_path: Path) -> None:
-    asked, killed = question(tmp_path), []
+    asked, killed = copied(finished, tmp_path, without="weights"), []
     with InProcesses(2) as processes:
 
         def killing(todo: list[Piece], root: Path, done: Callable[[Piece, float], None]) -> None:
@@ -168,11 +180,11 @@ def test_every_number_is_on_disk(finished: Path) -> None:
     asked = question(finished)
     folder = asked.place.root / "mine"
     found = points(asked)
-    assert [point["name"] for point in found] == ["top-50", "top-75", "alpha.noise 0", "alpha.noise 2"]
+    assert [point["name"] for point in found] == ["top-50", "alpha.noise 0", "alpha.noise 2"]
     for point in found:
         assert len(point["scores"]["by_seed"]) == 2 and set(point["scores"]["gain"]) >= {"low", "high", "with_seeds"}
-        assert point["weights"]["kendall"] == 1.0  # noise is added to weights that were learned once
         assert set(point["weights"]["measure"]) == {f"task{number}" for number in range(4)}
+    assert [point["weights"]["kendall"] == 1 for point in found] == [True, True, False]
     with (folder / "points.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["gain"]) for row in rows] == [point["scores"]["gain"]["difference"] for point in found]
@@ -181,7 +193,7 @@ def test_every_number_is_on_disk(finished: Path) -> None:
 def test_the_report_has_a_mark_and_an_interval_for_each_variant(finished: Path) -> None:
     page = (question(finished).place.root / "mine" / "report.html").read_text()
     figure = page.split("<svg", 1)[1].split("</svg>", 1)[0]
-    assert figure.count("<g class=") == 4 and figure.count("top-75") >= 1
+    assert figure.count("<g class=") == 3
     assert figure.count("<title>alpha.noise 2: ") == 2  # on the mark and on its interval
 
 
@@ -197,7 +209,7 @@ def test_only_weights_are_learned_without_seeds(finished: Path, cache: None) -> 
 def test_the_plan_counts_what_is_left(finished: Path, tmp_path: Path, cache: None) -> None:
     text = plan_study(question(tmp_path))
     assert "No time is known yet" in text and not question(tmp_path).place.root.exists()
-    assert text.splitlines()[3].split()[-4:-2] == ["10", "0"]
+    assert text.splitlines()[3].split()[-4:-2] == ["8", "0"]
     assert "All of it is done" in plan_study(question(finished))
 
 
@@ -232,9 +244,10 @@ def test_eta_replaces_eta_times_steps(tmp_path: Path) -> None:
 def test_built_in_studies_fit_any_recipe(name: str, tmp_path: Path) -> None:
     study = load_study(find_study(name))
     assert study.question and study.opposite
+    recipe = tiny_mixture.recipe(tmp_path, reference__steps=40)
     for variant in variants_of(study):
-        make_setup(tiny_mixture.recipe(tmp_path), variant.settings)
-        make_setup(tiny_mixture.recipe(tmp_path), variant.versus)
+        make_setup(recipe, variant.settings)
+        assert not make_setup(recipe, variant.versus).learns
 
 
 # ---- what is refused

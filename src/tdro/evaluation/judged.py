@@ -16,7 +16,7 @@ from typing import Any
 from tdro.errors import UserError
 from tdro.evaluation.results import Results, measures_of, note_path
 from tdro.files import read_json
-from tdro.gain.target import TARGET, LookedAt, read_looked_at
+from tdro.gain.looked_at import TARGET, LookedAt, read_looked_at
 from tdro.mixture_name import known_mixture
 from tdro.recipe.names import mixture_and_seed
 

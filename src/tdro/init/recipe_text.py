@@ -12,6 +12,7 @@ from tdro.data.quality.data_card_table import languages
 from tdro.init.columns import Columns
 from tdro.init.files_as_tasks import FileTask
 from tdro.init.settings_rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, ProposedSettings
+from tdro.planning.measured_budget import budget_in_words
 from tdro.recipe.training_sections import Base
 
 _WIDTH = 110
@@ -62,7 +63,7 @@ def recipe_text(
         _negatives(settings),
         _base(base, settings),
         _stages(base, settings, sources),
-        _finetune(base, settings, bool(tests)),
+        _finetune(base, settings, sources, bool(tests)),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
@@ -151,8 +152,8 @@ def _negatives(settings: ProposedSettings) -> list[str]:
 def _base(base: Base, settings: ProposedSettings) -> list[str]:
     lines = [
         *_comment(
-            "The model that learns the weights of the tasks, and that is fine-tuned. A smaller one learns them faster: "
-            "put it here, and this one under `finetune` as the group's own `base`.",
+            "The model that learns the weights of the tasks, and that is fine-tuned. A smaller one of the same kind "
+            "learns them faster: put it here, and this one under `finetune` as the group's own `base`.",
             "",
         ),
         "base:",
@@ -211,15 +212,18 @@ def _training(base: Base, settings: ProposedSettings, indent: str, negatives: in
     return [indent + line for line in lines]
 
 
-def _finetune(base: Base, settings: ProposedSettings, compared: bool) -> list[str]:
-    seeds = "[1, 2, 3]" if base.kind == "static" else "[1]"
+def _finetune(base: Base, settings: ProposedSettings, sources: Sequence[TaskEntry], compared: bool) -> list[str]:
+    seeds = "[1, 2, 3]" if compared or base.kind == "static" else "[1]"
+    fair = "The same steps, batch and seeds for every mixture, so that only the mixture differs."
+    budget = budget_in_words(settings.steps, settings.batch, [source.rows for source in sources], base.kind)
     lines = [
-        "# The same steps, batch and seeds for every mixture, so that only the mixture differs.",
+        *_comment(f"{fair} {settings.mixtures.why}", ""),
+        *_comment(budget, ""),
         "finetune:",
         "  - name: main",
         *_training(base, settings, "    ", min(1, settings.negatives)),
-        f"    mixtures: [{', '.join(settings.mixtures)}]",
-        f"    seeds: {seeds}" + ("         # more seeds show what is chance" if seeds == "[1]" and compared else ""),
+        f"    mixtures: [{', '.join(settings.mixtures.names)}]",
+        f"    seeds: {seeds}" + ("     # pairs of the same seed show what is chance" if compared else ""),
     ]
     if base.kind != "static":
         lines.append("    checkpoint_steps: 100    # a stopped training goes on from here")

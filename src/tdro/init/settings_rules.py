@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tdro.data.quality.data_card import TaskCard
+from tdro.init.mixture_rules import ChosenMixtures, mixtures_for
 from tdro.planning.device import Device
 
 REPEATS = 4  # how often the smallest task is read if all tasks are drawn equally often
@@ -50,7 +51,7 @@ class ProposedSettings:
     negatives: int
     mined: int
     eta_times_steps: float
-    mixtures: tuple[str, ...]
+    mixtures: ChosenMixtures
     longest: int = LONGEST
 
 
@@ -91,7 +92,7 @@ def settings_for(
         negatives=NEGATIVES if mined else min(NEGATIVES, *(task.negatives.least for task in tasks)),
         mined=mined,
         eta_times_steps=round(MOVE * math.sqrt(len(tasks)), 1),
-        mixtures=_mixtures(len(tasks)),
+        mixtures=mixtures_for(kind, len(tasks)),
         longest=longest,
     )
 
@@ -106,19 +107,6 @@ def largest_batch(kind: str, device: Device) -> int:
 def power_of_two(limit: int) -> int:
     """The largest power of two that is not above a limit, but at least 2."""
     return max(2, 1 << (max(limit, 1).bit_length() - 1))
-
-
-def _mixtures(tasks: int) -> tuple[str, ...]:
-    """The mixtures to compare.
-
-    The selection is the paper's top-70. With fewer than ten tasks its share is chosen so that the number of tasks that
-    it keeps is nearest to 70 %: 4 of 5 tasks, not 3.
-    """
-    if tasks < 3:
-        return ("uniform", "proportional", "reweight") if tasks == 2 else ("uniform",)
-    kept = (7 * tasks + 5) // 10
-    percent = -(-100 * kept // tasks) if tasks < 10 and kept > 7 * tasks // 10 else 70
-    return ("uniform", "proportional", f"top-{percent}", "reweight")
 
 
 def _tokens(lengths: Sequence[float], longest: int) -> int:

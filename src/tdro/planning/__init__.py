@@ -9,6 +9,8 @@ device.py     The device that a plan is for: its precision and its memory.
 fitting.py    Which settings make a training fit into a memory.
 flops.py      FLOPs of a training, and the time that they take on a device of a stated speed.
 lengths.py    How long the texts of each task are, in tokens of a base model, from a sample of its rows.
+measured_budget.py
+              On which side of the measured budgets a fine-tuning lies, in words.
 memory.py     The memory of a training on each device: weights, gradients, optimizer, and activations.
 page.py       A plan as a page for the terminal: tables of at most 110 columns with their units in the head, then the
               warnings.

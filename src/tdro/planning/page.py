@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from tdro.planning.flops import UTILISATION, hours
 from tdro.planning.lengths import TaskLengths
+from tdro.planning.measured_budget import budget_in_words
 from tdro.planning.plan import Estimate, RecipePlan
+from tdro.planning.trainings import PlannedTraining
 from tdro.terminal_table import terminal_table
 
 WIDTH = 110
@@ -22,7 +25,7 @@ def page(plan: RecipePlan, tflops: float | None = None) -> str:
         plan: what is printed.
         tflops: the peak of one device in TFLOP/s, from which the hours follow; None leaves them out.
     """
-    parts = [_head(plan), _stages(plan, tflops), _memory(plan), *_tasks(plan), CUT]
+    parts = [_head(plan), _stages(plan, tflops), *_budgets(plan), _memory(plan), *_tasks(plan), CUT]
     parts += ["\n".join(f"warning: {warning}" for warning in plan.warnings)] if plan.warnings else []
     return "\n\n".join(parts)
 
@@ -71,6 +74,20 @@ def _cost(tokens: float, flops: float, tflops: float | None, plan: RecipePlan) -
     if not flops:  # a static model: no product to count
         return [f"{tokens / 1e6:,.1f}", "-", *(["-"] if tflops else [])]
     return [f"{tokens / 1e6:,.1f}", f"{flops / 1e15:,.3g}" if flops < 1e18 else f"{flops / 1e15:,.0f}", *time]
+
+
+def _budgets(plan: RecipePlan) -> list[str]:
+    """A line for each group of fine-tunings: on which side of the measured budgets it lies."""
+    groups: dict[str, PlannedTraining] = {}
+    for estimate in plan.estimates:
+        training = estimate.training
+        if training.mixture:
+            groups.setdefault(training.stage, training)  # the first is no longer uniform
+    lines = [
+        f"{name}: {budget_in_words(one.settings.steps, one.settings.batch, [*plan.sizes.values()], one.base.kind)}"
+        for name, one in groups.items()
+    ]
+    return ["\n".join(textwrap.wrap(line, WIDTH)) for line in lines]
 
 
 def _memory(plan: RecipePlan) -> str:

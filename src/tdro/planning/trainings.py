@@ -20,9 +20,10 @@ from tdro.errors import UserError
 from tdro.gain.held_out import hold_out
 from tdro.gain.learned_weights import LearnedWeights
 from tdro.mixture_name import parse_mixture
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.schema import Recipe
 from tdro.recipe.target_section import ALL
-from tdro.recipe.training_sections import Base, Finetune, LearnWeights, Training
+from tdro.recipe.training_sections import Base, LearnWeights, Training
 from tdro.weights import TaskWeights
 
 Ints = NDArray[np.int64]
@@ -106,14 +107,14 @@ def planned_trainings(
     return trainings + [
         PlannedTraining(
             group.name,
-            model,
-            len(group.seeds),
+            training.name,
+            len(training.seeds),
             recipe.base_of(group),
-            settings,
-            _finetuning(settings, mixture, sizes, weights),
+            training.settings,
+            _finetuning(training.settings, training.mixture, sizes, weights),
         )
         for group in recipe.finetune
-        for model, mixture, settings in group.trainings()
+        for training in group.trainings()
     ]
 
 
@@ -191,7 +192,7 @@ def _finetuning(group: Finetune, mixture: str, sizes: Mapping[str, int], weights
         weights = LearnedWeights(TaskWeights.uniform(sizes))
     shares = capped(weights.transfer(mixture, sizes), sizes, group)
     most = most_steps(list(sizes.values()), group.batch, group.max_epochs)
-    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw, most)
+    tasks = draw_tasks(shares.on(sizes), group.steps, group.seeds[0], group.draw, most, group.uniform_steps)
     return _homogeneous(np.bincount(tasks, minlength=len(sizes)), group.batch, list(sizes.values()))
 
 

@@ -14,9 +14,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tdro.recipe.data_sections import Data, Negatives, Source, TestFolder
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.schema import Evaluate, Recipe
 from tdro.recipe.target_section import Target
-from tdro.recipe.training_sections import Base, Finetune, Gain, LearnWeights, Lora, Training
+from tdro.recipe.training_sections import Base, Gain, LearnWeights, Lora, Training
 
 _WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}

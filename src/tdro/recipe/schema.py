@@ -19,9 +19,10 @@ from tdro.mixture_name import parse_mixture
 from tdro.recipe import rules
 from tdro.recipe.data_sections import Data, Negatives
 from tdro.recipe.explain_errors import explain_errors
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.messages import wrong
 from tdro.recipe.section import Name, Section, Seed
-from tdro.recipe.training_sections import Base, Finetune, Gain, LearnWeights, Training
+from tdro.recipe.training_sections import Base, Gain, LearnWeights, Training
 from tdro.recipe.yaml_lines import RecipeDumper, read_yaml
 
 

@@ -12,12 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tdro.recipe import rules
 from tdro.recipe.messages import wrong
-from tdro.recipe.names import longer_uniform
-from tdro.recipe.section import Name, Section, Seed, Several
+from tdro.recipe.section import Section
 from tdro.recipe.target_section import Target
-
-TimesLonger = Annotated[float, Field(gt=1, le=10), AfterValidator(rules.check_times_longer)]
-MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
 
 
 class Lora(Section):
@@ -135,6 +131,10 @@ class LearnWeights(Training):
         gt=0,
         description="how far the weights may move in all: eta is this divided by steps (20 if neither is given)",
     )
+    initial: Literal["uniform", "rows"] = Field(
+        default="uniform",
+        description="where the weights start. uniform: all tasks equally (the paper); rows: each task by its rows",
+    )
     max_norm: float | None = Field(
         default=1.0,
         gt=0,
@@ -249,65 +249,3 @@ class Gain(Section):
     def training(self, reference: Training) -> Training:
         """The settings of the proxy's training: those of the reference, with the steps given here."""
         return reference.model_copy(update={"steps": self.steps or reference.steps})
-
-
-class Finetune(Training):
-    """Stage 2: a group of fine-tunings that differ in mixture and seed only, and are compared."""
-
-    name: Name = Field(description="name of the group; its models are in models/<name>/ of the run folder")
-    base: Base | None = Field(default=None, description="the model to fine-tune (null: the recipe's base)")
-    mixtures: Several[MixtureName] = Field(
-        default=("uniform", "top-70"),
-        description="what to train on. uniform: every task equally often; proportional: by the tasks' rows; "
-        "reweight: by the learned weights; top-P or bottom-P: the P % of the tasks with the largest "
-        "or smallest weights, equally often; loss-reweight: uniform, and each step's gradient, after "
-        "clipping, is multiplied by number of tasks x weight; gain: by the weights of transfer gain. With an exponent: "
-        "proportional^0.5: by rows^0.5; reweight^0.5 and gain^0.5: by weight^0.5; top-70^0.5: the same 70 % of the "
-        "tasks, by weight^0.5",
-    )
-    seeds: Several[Seed] = Field(default=(1,), description="every mixture is trained once with each seed")
-    uniform_longer: Annotated[
-        tuple[TimesLonger, ...], Field(strict=False), AfterValidator(rules.check_no_duplicates)
-    ] = Field(
-        default=(),
-        description="also train uniform for so many times the steps, as in [1.5, 2]. The comparison then says how many "
-        "times the steps uniform needs for what each mixture reaches",
-    )
-    draw: Literal["systematic", "random"] = Field(
-        default="systematic",
-        description="which task a batch is from. systematic: each task gets its exact share of the steps, which "
-        "has less noise; random: drawn",
-    )
-    max_epochs: float | None = Field(
-        default=None,
-        gt=0,
-        description="no row is seen more often than this; the other tasks take over the rest of the task's share "
-        "(null: no cap)",
-    )
-    untrained: bool = Field(default=True, description="also evaluate the base before any training")
-    merge: bool = Field(
-        default=False,
-        description="save LoRA adapters merged into the base's weights instead of alone. They are always merged "
-        "if the base is nowhere to be had: cut to its first layers, from GGUF, from a package, or "
-        "with a row more for a new pad token",
-    )
-
-    @model_validator(mode="after")
-    def _uniform_can_be_longer(self) -> Finetune:
-        if self.uniform_longer and "uniform" not in self.mixtures:
-            raise wrong("there is no uniform to compare with; add it to mixtures, or remove this", "uniform_longer")
-        steps = [settings.steps for _, _, settings in self.trainings() if settings is not self]
-        if len({self.steps, *steps}) <= len(steps):
-            raise wrong(f"of {self.steps} steps these are no different numbers of steps", "uniform_longer")
-        return self
-
-    def trainings(self) -> list[tuple[str, str, Finetune]]:
-        """What the group trains with each seed: a model's name without its seed, what it is sampled by, its settings.
-
-        The first two differ for uniform that is trained longer only: ``("uniform-1.5x", "uniform", ...)``.
-        """
-        longer = [
-            (longer_uniform(times), "uniform", self.model_copy(update={"steps": round(times * self.steps)}))
-            for times in self.uniform_longer
-        ]
-        return [*((mixture, mixture, self) for mixture in self.mixtures), *longer]

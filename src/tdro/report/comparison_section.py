@@ -160,6 +160,9 @@ def _setting(run: RunContents, comparison: dict[str, Any], tests: list[dict[str,
         words = f"Every mixture: {steps} steps of {batch} rows, {plural(len(seeds), 'seed')}. "
     elif budgets:
         words += "Careful: the mixtures were not trained for the same steps and batch. "
+    last = {as_number(nested(training.facts, "settings", "uniform_last")) for training in trainings} - {0.0}
+    if len(last) == 1 and math.isfinite(share := last.pop()):
+        words += f"In the last {100 * share:g} % of the steps all tasks are sampled equally. "
     new = sum(not test.get("trained") for test in tests)
     words += f"{plural(len(tests), 'test set')}, {new} of them of tasks that training never saw. "
     if len(seeds) == 1:

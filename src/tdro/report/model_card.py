@@ -25,7 +25,7 @@ from tdro.evaluation.compare.verdict import verdict
 from tdro.evaluation.judged import judged_by_line, without
 from tdro.evaluation.leaks.trained_on import CARD_KEY, TrainedDataSet, for_card, of_recipe
 from tdro.files import read_json, write_atomic
-from tdro.gain.target import TARGET, read_looked_at
+from tdro.gain.looked_at import TARGET, read_looked_at
 from tdro.mixture_name import known_mixture
 from tdro.recipe.names import model_name, times_longer
 from tdro.report import words
@@ -217,7 +217,10 @@ def _origin(run: RunContents, training: TrainedModel, recipe: Any) -> str:
     mixture = known_mixture(training.mixture)
     longer = times_longer(training.mixture) is not None
     unused = longer or (mixture is not None and not (mixture.uses_alpha or mixture.uses_gain))
-    return f"{origin} {'This model does not depend on them.' if unused else 'The mixture is made from them.'}"
+    used = "This model does not depend on them." if unused else "The mixture is made from them."
+    share = as_number(nested(training.facts, "settings", "uniform_last"))
+    last = f" In the last {100 * share:g} % of the steps all tasks were sampled equally." if share > 0 else ""
+    return f"{origin} {used}{'' if training.mixture == 'uniform' else last}"
 
 
 def _limits(recipe: Any, folder: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from collections.abc import Set
 
 from tdro.errors import UserError
 from tdro.gain.learned_weights import LearnedWeights
-from tdro.recipe.training_sections import Finetune
+from tdro.recipe.finetune_section import Finetune
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.stages import Stages
 

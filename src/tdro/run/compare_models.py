@@ -13,8 +13,8 @@ from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.files import write_json
-from tdro.gain.target import TARGET, write_looked_at
-from tdro.recipe.training_sections import Finetune
+from tdro.gain.looked_at import TARGET, write_looked_at
+from tdro.recipe.finetune_section import Finetune
 from tdro.report.model_card import write_card
 from tdro.run.checks import evaluation_stage
 from tdro.run.folder import RunFolder

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tdro.gain.learned_weights import GAIN
+from tdro.gain.looked_at import TARGET, write_looked_at
 from tdro.gain.stage import GainStage, learn_gain
-from tdro.gain.target import TARGET, TargetSet, write_looked_at
+from tdro.gain.target import TargetSet
 from tdro.machine import in_turn
 from tdro.recipe.schema import Recipe
 from tdro.run.base_models import BaseModel

@@ -29,9 +29,9 @@ from tdro.machine import (
     wait_for_everyone,
 )
 from tdro.mixture_name import parse_mixture
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import STAGES
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Finetune
 from tdro.report.model_card import write_card
 from tdro.report.report_page import write_report
 from tdro.run.checks import check_inputs, check_report, require_records

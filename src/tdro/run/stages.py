@@ -22,14 +22,15 @@ from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
-from tdro.gain.target import LookedAt
+from tdro.gain.looked_at import LookedAt
 from tdro.machine import wait_for_everyone
 from tdro.mixture_name import parse_mixture
 from tdro.models.saving import ADAPTER, merge_saved
 from tdro.planning.trainings import capped
+from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import model_name
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Finetune, Training
+from tdro.recipe.training_sections import Training
 from tdro.run.base_models import BaseModel
 from tdro.run.folder import Stage
 from tdro.run.learn_gain import learn_gain_of
@@ -39,11 +40,12 @@ from tdro.weights import TaskWeights
 
 # Settings that are no inputs. Those of the first line change the speed and memory of a training, not its result; those
 # of the second say which trainings there are, or stand among the inputs under another name. ``alpha`` chooses among
-# what stage 1 keeps in any case. ``merge`` is an input only where there are adapters, see Stages.finetune.
+# what stage 1 keeps in any case. ``merge`` is an input only where there are adapters, and ``uniform_last`` only where
+# it changes something, see Stages.finetune.
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
-    *("load", "name", "base", "mixtures", "seeds", "uniform_longer", "untrained"),
-    *("alpha", "merge"),
+    *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained"),
+    *("alpha", "merge", "uniform_last"),
 }
 
 
@@ -99,6 +101,8 @@ class Stages:
         base = self.workspace.models.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
         inputs = self._inputs(base, self.recipe.weights, self.recipe.seed) | {"references": list(references)}
+        if self.recipe.weights.initial == "uniform":
+            del inputs["settings"]["initial"]  # as in runs from before there was such a key
         key = fingerprint(inputs)
         return Stage("weights", inputs, lambda: self._learn(base, references, key), _made_from(self.path / ALPHA, key))
 
@@ -120,7 +124,7 @@ class Stages:
 
     def finetune_names(self, group: Finetune) -> list[str]:
         """The names of :meth:`finetune`; no data are read for them."""
-        return [_model_path(group, model, seed) for model, _, _ in group.trainings() for seed in group.seeds]
+        return [_model_path(group, each.name, seed) for each in group.trainings() for seed in each.seeds]
 
     def finetune(self, group: Finetune, learned: LearnedWeights) -> Iterator[Stage]:
         """Stage 2: the group's base fine-tuned by each mixture and seed.
@@ -134,10 +138,11 @@ class Stages:
         group = group.model_copy(update={"base": base.settings})
         # Without adapters, or where they are merged in any case, ``merge`` changes nothing.
         merge = group.merge and models.saving(base, merge=False).adapter_base is not None
-        for model, mixture, settings in group.trainings():
+        for training in group.trainings():
+            model, mixture, settings = training.name, training.mixture, training.settings
             shares = capped(learned.transfer(mixture, data.sizes), data.sizes, settings)
             factors = _loss_factors(learned.alpha, names) if mixture == "loss-reweight" and learned.alpha else None
-            for seed in group.seeds:
+            for seed in training.seeds:
                 name = _model_path(group, model, seed)
                 title = f"{group.name} {model} seed {seed}"
                 job = FinetuneJob(
@@ -147,6 +152,8 @@ class Stages:
                 )
                 inputs = self._inputs(base, settings, seed)
                 inputs["weights"] = dict(zip(names, job.weights.tolist(), strict=True))
+                if settings.uniform_steps and mixture != "uniform":
+                    inputs["uniform_steps"] = settings.uniform_steps
                 if factors is not None:
                     inputs["gradient_factors"] = factors.tolist()
                 make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
@@ -196,8 +203,8 @@ class Stages:
                 raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
         for group in recipe.finetune:
             self.workspace.models.base(recipe.base_of(group))
-            for _, _, longer in group.trainings():  # any choice of tasks has fewer rows than all
-                capped(TaskWeights.uniform(facts.names), data.sizes, longer)
+            for training in group.trainings():  # any choice of tasks has fewer rows than all
+                capped(TaskWeights.uniform(facts.names), data.sizes, training.settings)
 
     def _inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
         """What the result of a training depends on, under the recipe's names."""

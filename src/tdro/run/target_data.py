@@ -28,8 +28,9 @@ from tdro.data.tokens.mixture_index import MixtureIndex, index_mixture
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.gain.held_out import SHARE
+from tdro.gain.looked_at import LookedAt
 from tdro.gain.losses import HeldOutSet
-from tdro.gain.target import LookedAt, TargetSet
+from tdro.gain.target import TargetSet
 from tdro.mining.mine_task import VERSION as MINING_VERSION
 from tdro.mining.mine_task import mine_task
 from tdro.mining.mining_settings import MiningSettings

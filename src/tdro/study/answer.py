@@ -12,6 +12,7 @@ from tdro.evaluation.intervals import MOST_SEEDS
 from tdro.study.schema import Study
 from tdro.terminal_table import terminal_table
 
+_OF_WEIGHTS = {"Kendall", "overlap", "eff. tasks", "M", "M, last third", "drift"}
 Findings = Sequence[Mapping[str, Any]]
 
 
@@ -90,7 +91,7 @@ def _gain(found: Findings) -> str:
         f"{_against(best)}. Of {plural(len(compared), 'variant')}, {ahead} {'is' if ahead == 1 else 'are'} shown to be "
         f"ahead and {behind} behind."
     )
-    return " ".join([text, *_ends(found)])
+    return " ".join([text, *_ends(found), *_of_the_disturbed(found)])
 
 
 def _sign(one: Mapping[str, Any]) -> int:
@@ -132,6 +133,17 @@ def _ends(found: Findings) -> list[str]:
     return sentences
 
 
+def _of_the_disturbed(found: Findings) -> list[str]:
+    """What became of a task that was disturbed, line by line."""
+    sentences = []
+    for line in dict.fromkeys(one["line"] for one in found if one["disturbed"]):
+        along = [one for one in found if one["line"] == line]
+        weights = ", ".join(f"{fixed(one['disturbed']['times_uniform'], 2)} at {one['name']}" for one in along)
+        task = along[0]["disturbed"]["task"]
+        sentences.append(f"{line or 'The weights'}: the weight of {task}, as a multiple of uniform, is {weights}.")
+    return sentences
+
+
 def _agreement(found: Findings) -> str:
     """Between which bounds the weights agree with those of the recipe as it is."""
     known = [one for one in found if nested(one, "weights", "kendall") is not None]
@@ -168,7 +180,7 @@ def _measure(found: Findings) -> str:
 
 
 def _table(found: Findings) -> tuple[list[str], list[list[str]]]:
-    """Columns that are empty in every row are left out."""
+    """Columns that are empty in every row are left out; of the weights, those too that are the same in every row."""
     columns = {
         "line": lambda one: one["line"],
         "variant": lambda one: one["name"],
@@ -178,14 +190,20 @@ def _table(found: Findings) -> tuple[list[str], list[list[str]]]:
         "95 %, queries and seeds": _bounds,
         "against": lambda one: _against(one) if nested(one, "scores", "gain") else "",
         "shown": _shown,
+        "task": lambda one: nested(one, "disturbed", "task") or "",
+        "its weight × k": lambda one: fixed(nested(one, "disturbed", "times_uniform"), 2),
+        "its M": lambda one: fixed(nested(one, "disturbed", "measure"), 2),
+        "selected": lambda one: {True: "yes", False: "no"}.get(nested(one, "disturbed", "selected"), ""),
         "Kendall": lambda one: fixed(nested(one, "weights", "kendall"), 2),
         "overlap": lambda one: points(nested(one, "weights", "overlap"), 0),
         "eff. tasks": lambda one: fixed(nested(one, "weights", "effective_tasks")),
-        "M": lambda one: _range_of_measure(one),
+        "M": lambda one: _range_of_measure(one, "mean"),
+        "M, last third": lambda one: _range_of_measure(one, "last_third"),
         "drift": lambda one: points(_largest(nested(one, "weights", "drift")), 0),
     }
     cells = {title: [cell(one) for one in found] for title, cell in columns.items()}
-    kept = [title for title, column in cells.items() if any(text not in ("", "–") for text in column)]
+    told = {title: {text for text in column if text not in ("", "–")} for title, column in cells.items()}
+    kept = [title for title, texts in told.items() if len(texts) > (title in _OF_WEIGHTS and len(found) > 1)]
     return kept, [[cells[title][at] for title in kept] for at in range(len(found))]
 
 
@@ -203,8 +221,8 @@ def _shown(one: Mapping[str, Any]) -> str:
     return {1: "ahead", -1: "behind", 0: "no"}[_sign(one)]
 
 
-def _range_of_measure(one: Mapping[str, Any]) -> str:
-    means = [task["mean"] for task in (nested(one, "weights", "measure") or {}).values()]
+def _range_of_measure(one: Mapping[str, Any], key: str) -> str:
+    means = [task[key] for task in (nested(one, "weights", "measure") or {}).values() if task[key] is not None]
     return f"{fixed(min(means), 2)}–{fixed(max(means), 2)}" if len(means) > 1 else fixed(means[0], 2) if means else ""
 
 

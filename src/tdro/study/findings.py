@@ -15,7 +15,9 @@ from tdro.files import fingerprint, read_json, read_jsonl
 from tdro.mixture_name import parse_mixture
 from tdro.study.schema import Study
 from tdro.study.settings import Setup
+from tdro.study.task_changes import DISTURBING, disturbed_task
 from tdro.study.variants import Variant, settings_key
+from tdro.study.weight_changes import changed_weights
 from tdro.study.work import Work
 from tdro.weights import TaskWeights
 
@@ -35,6 +37,8 @@ def findings_of(study: Study, variants: Sequence[Variant], work: Work) -> list[d
           task, of the first seed), ``baseline`` (the mean of what it is compared with), and ``gain``: what
           :func:`tdro.evaluation.compare.against_baseline.against_baseline` says of the test sets that count; null where
           both are the same trainings.
+        - ``disturbed``: null if no task is; else the ``task``, its weight as a multiple of 1 / k (``times_uniform``),
+          its mean ``measure`` M and whether it is ``selected`` (null where the mixture selects none);
         - ``weights``: null where none are learned; else ``alpha``, ``effective_tasks``, ``selected`` (by the
           variant's mixture), ``measure`` and ``drift`` (see :func:`stage_one_facts`), ``kendall`` and ``overlap`` with
           the weights of the recipe as it is (null where there are none).
@@ -48,15 +52,17 @@ def findings_of(study: Study, variants: Sequence[Variant], work: Work) -> list[d
         return scores[key]
 
     own = _own_weights(work)
-    found = []
+    found: list[dict[str, Any]] = []
     for variant in variants:
         setup = work.setups[settings_key(variant.settings)]
+        weights = _weights(work, setup, own) if setup.learns else None
         found.append(
             {
                 **{"line": variant.line, "axis": variant.axis, "value": variant.value, "name": variant.name},
                 **{"place": variant.place, "settings": dict(variant.settings), "versus": dict(variant.versus)},
                 "scores": _scores(study, results(variant.settings), results(variant.versus)) if work.seeds else None,
-                "weights": _weights(work, setup, own) if setup.learns else None,
+                "disturbed": _disturbed(work, variant, weights),
+                "weights": weights,
             }
         )
     return found
@@ -132,6 +138,8 @@ def _learned(work: Work, setup: Setup) -> TaskWeights:
 
 def _weights(work: Work, setup: Setup, own: TaskWeights | None) -> dict[str, Any]:
     weights, mixture = _learned(work, setup), parse_mixture(setup.mixture)
+    selection = setup.mixture if mixture.selects else "top-70"
+    likeness = [agreement(each, own, selection) for each in _as_used(work, setup)]
     facts = stage_one_facts(work.place.piece(work.weights_stage(setup).key) / "weights", weights.names)
     selected = list(weights.transfer(setup.mixture).names) if mixture.selects else None
     return {
@@ -139,7 +147,29 @@ def _weights(work: Work, setup: Setup, own: TaskWeights | None) -> dict[str, Any
         "effective_tasks": weights.effective_tasks,
         "selected": selected,
         **facts,
-        **agreement(weights, own, setup.mixture if mixture.selects else "top-70"),
+        **{name: _nanmean(np.array([each[name] for each in likeness], float)) for name in ("kendall", "overlap")},
+    }
+
+
+def _as_used(work: Work, setup: Setup) -> list[TaskWeights]:
+    """The weights that the trainings use: those that were learned, or each seed's own change of them."""
+    weights, mixture = _learned(work, setup), parse_mixture(setup.mixture)
+    if not setup.weight_changes:
+        return [weights]
+    return [changed_weights(weights, setup.weight_changes, mixture, seed) for seed in work.seeds]
+
+
+def _disturbed(work: Work, variant: Variant, weights: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What became of the task that the study disturbs."""
+    if weights is None or not DISTURBING & variant.settings.keys():
+        return None
+    task = disturbed_task(work.workspace(work.recipe).data.unmined.tasks, variant.settings)
+    alpha, measure, selected = (weights[key] for key in ("alpha", "measure", "selected"))
+    return {
+        "task": task,
+        "times_uniform": len(alpha) * alpha[task],
+        "measure": measure[task]["mean"] if measure else None,
+        "selected": None if selected is None else task in selected,
     }
 
 

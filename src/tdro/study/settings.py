@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -102,9 +102,12 @@ def make_setup(recipe: Recipe, settings: Settings, group: int = 0) -> Setup:
     learning = _applied(recipe, content, plain, group)
     kept = {key: value for key, value in plain.items() if key.split(".")[0] not in _LEARNING_ONLY}
     training = _applied(recipe, content, kept, group)
+    setup = Setup(learning, training, tasks, weights)
+    if not setup.learns:
+        return replace(setup, weight_changes={})
     for key in weights:
-        WEIGHT_CHANGES[key].check_mixture(key, parse_mixture(str(mixture)))
-    return Setup(learning, training, tasks, weights)
+        WEIGHT_CHANGES[key].check_mixture(key, parse_mixture(setup.mixture))
+    return setup
 
 
 def _content(recipe: Recipe, group: int, mixture: Any) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def disturbed_task(tasks: list[Task], changes: Mapping[str, Any]) -> str:
 
 def _count(tasks: list[Task], changes: Mapping[str, Any], random: np.random.Generator) -> list[Task]:
     count, alike = changes["tasks.count"], changes.get("tasks.alike")
+    if count < 1:
+        count = max(1, round(count * len(tasks)))
     if count > len(tasks):
         raise UserError(f"tasks.count: {count} tasks are wanted, and there are {len(tasks)}")
     if alike is None:
@@ -184,7 +186,9 @@ def _not_a_share(value: Any) -> str:
 
 
 def _no_count(value: Any) -> str:
-    return not_a_count(value) or ("" if value else "must be at least 1")
+    if isinstance(value, float) and 0 < value < 1:
+        return ""
+    return not_a_count(value) or ("" if value else "must be at least 1, or a share of the tasks below 1")
 
 
 def _unchanged(tasks: list[Task], changes: Mapping[str, Any], random: np.random.Generator) -> list[Task]:
@@ -192,7 +196,9 @@ def _unchanged(tasks: list[Task], changes: Mapping[str, Any], random: np.random.
 
 
 TASK_CHANGES: dict[str, TaskChange] = {  # in the order in which they are made
-    "tasks.count": TaskChange("train on so many tasks, drawn by chance", _no_count, _count),
+    "tasks.count": TaskChange(
+        "train on so many tasks (below 1: on this share of them), drawn by chance", _no_count, _count
+    ),
     "tasks.alike": TaskChange(
         "with tasks.count: true takes tasks that are alike in their words, false unlike ones", not_a_switch, _unchanged
     ),
@@ -209,3 +215,5 @@ TASK_CHANGES: dict[str, TaskChange] = {  # in the order in which they are made
     ),
     "tasks.rows": TaskChange("each task keeps this share of its rows, drawn by chance", _not_a_share, _rows),
 }
+
+DISTURBING = {"tasks.exchanged", "tasks.solved", "tasks.duplicated"}

@@ -57,8 +57,10 @@ def not_a_switch(value: Any) -> str:
 
 
 def _noise(weights: TaskWeights, sigma: Any, mixture: MixtureName, random: np.random.Generator) -> TaskWeights:
-    factors = np.exp(float(sigma) * random.standard_normal(len(weights)))
-    return _with(weights, weights.values * factors)
+    if not sigma:
+        return weights
+    values = weights.values * np.exp(float(sigma) * random.standard_normal(len(weights)))
+    return _with(weights, values / values.sum())
 
 
 def _exchanged(weights: TaskWeights, count: Any, mixture: MixtureName, random: np.random.Generator) -> TaskWeights:
@@ -81,7 +83,7 @@ def _shuffled(weights: TaskWeights, shuffle: Any, mixture: MixtureName, random: 
 
 
 def _with(weights: TaskWeights, values: np.ndarray) -> TaskWeights:
-    return TaskWeights(weights.names, values / values.sum(), weights.provenance)
+    return TaskWeights(weights.names, values, weights.provenance)
 
 
 WEIGHT_CHANGES: dict[str, WeightChange] = {

@@ -26,7 +26,8 @@ from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.machine import Machine
 from tdro.models.adapters import adapter_findings
 from tdro.models.saving import PLAIN, Saving, save_model
-from tdro.recipe.training_sections import Finetune, Training
+from tdro.recipe.finetune_section import Finetune
+from tdro.recipe.training_sections import Training
 from tdro.training.gradient_factors import GradientFactors
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.progress_bar import ProgressBar
@@ -49,7 +50,8 @@ class FinetuneJob:
     Attributes:
         title: what the progress bar and errors call it.
         mixture: the name of the weights, for ``training.json``.
-        weights: the share of the batches that each of the k tasks gets, shape (k,).
+        weights: the share of the batches that each of the k tasks gets, shape (k,), but for the last, uniform steps
+            that the settings may ask for.
         settings: steps, batch, learning rate and so on, from the recipe.
         seed: of the order of the rows and of dropout.
         draw: how the tasks of the batches are drawn: ``systematic`` (evenly spread, each task within one batch of its
@@ -74,8 +76,21 @@ class FinetuneJob:
         sizes = [len(rows) for rows in self.subset] if self.subset else [len(task) for task in data.index.tasks]
         limit = self.settings.max_epochs if isinstance(self.settings, Finetune) else None
         most = most_steps(sizes, self.settings.batch, limit)
-        tasks = draw_tasks(self.weights, self.settings.steps, self.seed, self.draw, most)
+        tasks = draw_tasks(self.weights, self.settings.steps, self.seed, self.draw, most, self.uniform_steps)
         return HomogeneousPlan(sizes, self.settings.batch, tasks, self.seed)
+
+    @property
+    def uniform_steps(self) -> int:
+        """How many of the last steps sample all tasks equally, whatever the weights are."""
+        return self.settings.uniform_steps if isinstance(self.settings, Finetune) else 0
+
+    def step_factors(self, plan: HomogeneousPlan) -> NDArray[np.float64] | None:
+        """What each step's gradient is multiplied by, shape (steps,); 1 in the last, uniform steps."""
+        if self.factors is None:
+            return None
+        factors = self.factors[plan.tasks]
+        factors[plan.steps - self.uniform_steps :] = 1.0
+        return factors
 
 
 def finetune(
@@ -127,7 +142,7 @@ def finetune(
         device=machine.device,
         callbacks=[
             ProgressBar(job.title),
-            *([] if job.factors is None else [GradientFactors(job.factors[plan.tasks])]),
+            *([] if (factors := job.step_factors(plan)) is None else [GradientFactors(factors)]),
         ],
         title=job.title,
     )

@@ -4,6 +4,8 @@
 weight of 1/16 is 25 steps; a share that is no whole number is rounded up or down so that the sum is right. Two runs
 that differ in weights differ in nothing else. ``random`` draws the task of each step by itself, as the paper does. The
 same weight then gets 25 ± 5 steps, which is noise that a comparison of mixtures does not need.
+
+The last steps may be uniform whatever the weights are. See docs/decisions.md, uniform-last.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ def draw_tasks(
     seed: int,
     how: Literal["systematic", "random"] = "systematic",
     most: NDArray[np.int64] | None = None,
+    uniform_last: int = 0,
 ) -> NDArray[np.int64]:
     """The task of every step, shape (steps,): a pure function of the arguments.
 
@@ -36,15 +39,27 @@ def draw_tasks(
         how: ``systematic`` or ``random``.
         most: shape (k,), the most steps that each task may have; None for no limit. Steps above a task's limit go to
             the other tasks.
+        uniform_last: so many of the last steps are those of uniform weights.
 
     Raises:
-        ValueError: all limits together are fewer than ``steps`` (``systematic`` only).
+        ValueError: all limits together are fewer than ``steps`` (``systematic`` only); or ``uniform_last`` is negative
+            or more than ``steps``, or given together with ``most``.
 
     Example::
 
         draw_tasks(np.array([0.75, 0.25]), steps=4, seed=1)  # three times 0 and once 1, in some order
+        draw_tasks(np.array([0.75, 0.25]), steps=8, seed=1, uniform_last=4)
+        # such four steps, then those that a training with uniform weights and this seed reads in its last 4 of 8 steps
     """
     weights = np.asarray(weights, dtype=np.float64)
+    if uniform_last:
+        if most is not None or not 0 < uniform_last <= steps:
+            raise ValueError(f"uniform_last must be 0 to {steps}, without a limit on steps; it is {uniform_last}")
+        even = draw_tasks(np.full(len(weights), 1 / len(weights)), steps, seed, how)
+        if (weights == weights[0]).all():  # nothing changes, so uniform is the same training with and without them
+            return even
+        first = draw_tasks(weights, steps - uniform_last, seed, how)
+        return np.concatenate([first, even[steps - uniform_last :]])
     if how == "random":
         tasks = _random(weights, mix(seed, _STEPS, np.arange(steps)))
         return tasks if most is None else _redraw_above_limits(tasks, weights, most, seed)

@@ -33,6 +33,7 @@ from tdro.training.checkpoints import newest_checkpoint
 from tdro.training.progress_bar import ProgressBar
 from tdro.training.steps import PlannedSteps
 from tdro.training.trainer import PlannedTrainer, training_log
+from tdro.weights import TaskWeights
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -73,7 +74,9 @@ def learn(
     """
     started = time.monotonic()
     names = [task.name for task in steps.data.index.tasks]
-    learner = WeightLearner(names, settings.eta_value, settings.max_norm, absent=settings.absent)
+    sizes = {task.name: len(task) for task in steps.data.index.tasks}
+    initial = TaskWeights.proportional(sizes) if settings.initial == "rows" else None
+    learner = WeightLearner(names, settings.eta_value, settings.max_norm, initial, settings.absent)
     average = settings.averaged_steps(len(names)) if settings.measure == "relative" else 1
     logger.info(
         "eta %.4g x %d steps = %.3g: about how far log alpha can move; measures averaged over %d step(s)",
