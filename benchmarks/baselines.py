@@ -94,7 +94,7 @@ class Floor:
 
     def __init__(self, proxy: SentenceTransformer, chunk_rows: int, bf16: bool) -> None:
         self.proxy, self.transformer = proxy.train(), proxy[0].auto_model
-        self.chunk_rows, self.bf16 = chunk_rows, bf16
+        self.chunk_rows, self.bf16, self.device = chunk_rows, bf16, proxy.device
         self.optimizer = adamw(proxy)
 
     def chunks(self, steps: PlannedSteps, step: int) -> list[Tensor]:
@@ -102,21 +102,25 @@ class Floor:
         texts = _texts(steps, step)
         return [_packed(texts[start : start + self.chunk_rows]) for start in range(0, len(texts), self.chunk_rows)]
 
-    def __call__(self, chunks: list[Tensor]) -> float:
-        """Train on one step."""
-        loss = torch.zeros(())
+    def __call__(self, chunks: list[Tensor], one_graph: bool = True) -> float:
+        """Train on one step: with a backward pass over all chunks together, or one a chunk, which needs less memory."""
+        loss = torch.zeros((), device=self.device)
         for ids in chunks:
-            with self._autocast(), _kernel(ids.shape[1] if self.bf16 else None):
-                hidden = self.transformer(input_ids=ids).last_hidden_state
-            loss = loss + hidden[:, -1].float().sum() / 1000
-        loss.backward()
+            with self._autocast(), _kernel(ids.shape[1] if self.bf16 and self.device.type == "cpu" else None):
+                hidden = self.transformer(input_ids=ids.to(self.device)).last_hidden_state
+            of_chunk = hidden[:, -1].float().sum() / 1000
+            if not one_graph:
+                of_chunk.backward()
+            loss = loss + (of_chunk if one_graph else of_chunk.detach())
+        if one_graph:
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.proxy.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return float(loss.detach())
 
     def _autocast(self) -> contextlib.AbstractContextManager:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
 
 def _kernel(length: int | None) -> contextlib.AbstractContextManager:

@@ -27,6 +27,7 @@ import torch
 from baselines import Floor, PlainStep
 from figures import about_machine, ratio
 from material import MODELS, NEGATIVES, Material, material
+from torch.utils.data import DataLoader
 
 from tdro.console import quiet_libraries
 from tdro.data.plan.row_plans import StepRows
@@ -63,6 +64,10 @@ class PausedSteps(PlannedSteps):
 
     first, round_steps = 1, 1
     pause: Callable[[int], None]
+
+    def loader(self, pinned: bool = False) -> DataLoader[dict[str, Any]]:
+        """Without the thread that makes batches ahead: it would pause in the middle of a step."""
+        return DataLoader(self, batch_size=1, shuffle=False, collate_fn=lambda batches: batches[0])
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         """The batch of a step; the loader asks for it when the step before the last one has been done."""

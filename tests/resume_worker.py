@@ -2,7 +2,7 @@
 
 A driver, a fork of the test's process, forks a process per attempt and rank. What a kill is:
 
-    step N     rank 0 kills itself when it asks for the plan's step N
+    step N     rank 0 kills itself when its training asks for the plan's step N
     event N    at its N-th file operation (open, rename, remove, …) in the run's folder: anywhere in a checkpoint too
     torn       before a checkpoint gets its name, with each of its files cut to half
     line       with half a line written to the log of the steps
@@ -38,6 +38,7 @@ from tdro.files import remove_whole, write_jsonl
 from tdro.machine import this_machine
 from tdro.models.load import load_model
 from tdro.recipe.training_sections import LearnWeights, Training
+from tdro.training.ahead import AheadOfTraining
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
@@ -139,8 +140,8 @@ def arm(kill: str, rank: int, folder: Path) -> None:
 
 
 def at_step(number: int, folder: Path) -> None:
-    ask = PlannedSteps.__getitem__
-    PlannedSteps.__getitem__ = lambda self, step: die() if step == number else ask(self, step)
+    ask = AheadOfTraining.__getitem__
+    AheadOfTraining.__getitem__ = lambda self, step: die() if step == number else ask(self, step)
 
 
 def at_event(number: int, folder: Path) -> None:

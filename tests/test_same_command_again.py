@@ -31,7 +31,7 @@ from tdro.mining import mine_files, mine_mixture
 from tdro.run import compare_models, describe_data, pipeline, stages, training_data, workspace
 from tdro.run import folder as run_folder
 from tdro.training import finetune as train
-from tdro.training.steps import PlannedSteps
+from tdro.training.ahead import AheadOfTraining
 
 STAGES = ("reference", "learn", "finetune", "evaluate", "report")
 CASES = [  # data, mining, rows' negatives, prompts
@@ -173,16 +173,16 @@ def test_trainings_stopped_at_every_step(tmp_path: Path, monkeypatch: pytest.Mon
     whole = again.state(tmp_path / "run", times=False)
     shutil.rmtree(tmp_path / "run")
     stopped: set[tuple[str, int]] = set()
-    read = PlannedSteps.__getitem__
+    read = AheadOfTraining.__getitem__
 
-    def stop(steps: PlannedSteps, step: int) -> Any:
-        seam = str(steps.plan), step
+    def stop(steps: AheadOfTraining, step: int) -> Any:
+        seam = str(steps._items.plan), step
         if step and seam not in stopped and len(stopped) < 5:  # both of the reference's and stage 1's, one of stage 2's
             stopped.add(seam)
             raise KeyboardInterrupt
         return read(steps, step)
 
-    monkeypatch.setattr(PlannedSteps, "__getitem__", stop)
+    monkeypatch.setattr(AheadOfTraining, "__getitem__", stop)
     while (status := cli.main(["run", recipe])) == 130:
         pass
     assert status == 0 and len(stopped) == 5

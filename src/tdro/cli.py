@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tdro.commands.parser import command_line
 from tdro.console import end_bars, visible
 from tdro.disk import disk_error_line
-from tdro.errors import UserError
+from tdro.errors import UserError, first_line
 from tdro.launch import LAUNCHED, launch, wants_launch
 
 
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 if all went well, 1 if ``data check --strict`` found something, 2 for an error that the user can mend (a
-        :class:`UserError` or a disk that cannot be written to), 130 after Ctrl-C. Any other exception is a bug and is
-        raised, so that its traceback is seen.
+        :class:`UserError`, a disk that cannot be written to, a device without memory), 130 after Ctrl-C. Any other
+        exception is a bug and is raised, so that its traceback is seen.
     """
     parser = command_line()
     options = parser.parse_args(arguments)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has what it wants
         _drop_output()
     except Exception as error:
-        line = disk_error_line(error)
+        line = disk_error_line(error) or _memory_error_line(error)
         if line is None:
             raise
         end_bars()
@@ -58,6 +58,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_error(f"error: {_drop_output(write_first=unnamed) or line}")
         return 2
     return 0
+
+
+def _memory_error_line(error: Exception) -> str | None:
+    """What to say if a device has no memory left, as in ``tdro evaluate``; None for any other error."""
+    if "torch" not in sys.modules or not isinstance(error, RuntimeError):
+        return None
+    from tdro.machine import ran_out_of_memory
+
+    if not ran_out_of_memory(error):
+        return None
+    return (
+        f"the device ran out of memory ({first_line(error)})\n"
+        "End other processes that use it, or use the CPU: CUDA_VISIBLE_DEVICES= before the command."
+    )
 
 
 def _print_error(line: str) -> None:

@@ -1,6 +1,6 @@
 """The machine that a run uses: device, precision and ranks. Looked up once, then handed down as a value.
 
-Also here: how ranks wait for each other.
+Also here: what is said of the machine, and how ranks wait for each other.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def this_machine(device: str = "auto", precision: str = "auto") -> Machine:
     Args:
         device: the recipe's ``device``. ``auto`` is a CUDA GPU, else Apple's GPU (mps), else the CPU. Each process uses
             one device: of several ranks on a machine, the one with local rank r uses GPU r.
-        precision: the recipe's ``precision``. ``auto`` is bf16 where the device computes in it, and fp32 elsewhere.
+        precision: the recipe's ``precision``. ``auto`` is bf16 where the device computes in it, and fp32 elsewhere: on
+            CUDA GPUs before Ampere too, see docs/decisions.md, no-fp16.
 
     Raises:
         UserError: a device that is not there, or one device for several ranks.
@@ -67,6 +68,21 @@ def idle_gpus(device: str, machine: Machine) -> str:
         return ""
     count = torch.cuda.device_count()
     return f"1 of {count} GPUs is used; to use them all, add --processes auto" if count > 1 else ""
+
+
+def fp32_for_want_of_bf16(precision: str, machine: Machine) -> str:
+    """A line for the log if ``precision: auto`` became fp32 because a CUDA GPU has no bf16; else empty."""
+    if precision != "auto" or machine.bf16 or not machine.device.startswith("cuda"):
+        return ""
+    return f"{torch.cuda.get_device_name(machine.device)} does not compute in bf16: the run is in fp32"
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that the device (or the CPU) has no memory left."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+    )
 
 
 def wants_shards() -> bool:
@@ -95,9 +111,9 @@ def _device(wanted: str, world: int) -> str:
 
 
 def _has_bf16(device: str) -> bool:
-    """Whether a device computes in bf16 itself. A CPU that does not emulates it, which is slower than float32."""
+    """Whether a device computes in bf16 itself. One that does not emulates it, which is slower than float32."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     if not hasattr(torch.cpu, "get_capabilities"):
         return bool(torch.cpu._is_avx512_bf16_supported())
     capabilities = torch.cpu.get_capabilities()

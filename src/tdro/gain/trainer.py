@@ -108,7 +108,17 @@ class GainTrainer(PlannedTrainer):
             bf16=machine.bf16,
             device=machine.device,
             callbacks=[GainState(self), self._bar],
+            title="learning the weights by transfer gain",
         )
+
+    def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The numbers of the steps; their batches cannot be made ahead."""
+        return StepNumbers(self.rounds.steps, self._machine.world).loader()
+
+    def task_names(self, step: int) -> list[str]:
+        """The tasks of a step's batch, for errors."""
+        assert self._training is not None
+        return self._training.task_names(step)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Train on the batch of a step; if a round begins with it, measure and move α first."""

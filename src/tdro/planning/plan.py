@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,10 @@ from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
 from tdro.models.base_tokens import base_tokens
 from tdro.planning.cuts import cutter_of
 from tdro.planning.device import Device, planned_device
+from tdro.planning.fitting import peak_memory, regime, what_fits
 from tdro.planning.flops import forward_flops, training_flops
-from tdro.planning.lengths import TaskLengths, draw_batch, sample_lengths, text_bytes
-from tdro.planning.memory import TEXTS, Memory, Regime, largest, memory, trained_parameters
+from tdro.planning.lengths import TaskLengths, sample_lengths, text_bytes
+from tdro.planning.memory import TEXTS, Memory, trained_parameters
 from tdro.planning.shape import ModelShape, read_shape
 from tdro.planning.trainings import PlannedTraining, planned_trainings
 from tdro.recipe.schema import Recipe
@@ -108,7 +109,7 @@ def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
         estimates.append(_estimate(training, shapes[training.base], lengths[training.base], device, ranks))
     negatives = recipe.negatives.per_row if recipe.negatives.mine != "none" else 0
     texts = TEXTS * sum(text_bytes(task, negatives) for task in data.tasks)
-    warnings += _repeats(estimates, list(sizes)) + _too_large(estimates, device, texts, ranks)
+    warnings += _repeats(estimates, list(sizes)) + _too_large(estimates, shapes, lengths, device, texts, ranks)
     return RecipePlan(recipe.name, device, ranks, sizes, texts, lengths, estimates, warnings)
 
 
@@ -130,7 +131,7 @@ def _estimate(
     training: PlannedTraining, shape: ModelShape, lengths: Sequence[TaskLengths], device: Device, ranks: int
 ) -> Estimate:
     settings, base = training.settings, training.base
-    how = _regime(training, device, ranks)
+    how = regime(training, device, ranks)
     tokens = flops = None
     scored = scoring = 0.0
     if training.reading is not None:
@@ -145,30 +146,8 @@ def _estimate(
     adapters = 0 if base.lora is None else shape.adapters(base.lora.r)
     return Estimate(
         *(training, tokens, flops, scored, scoring, shape.parameters + adapters, trained_parameters(shape, how)),
-        memory=_memory(training, shape, lengths, how),
+        memory=peak_memory(training, shape, lengths, how),
     )
-
-
-def _regime(training: PlannedTraining, device: Device, ranks: int) -> Regime:
-    base, settings = training.base, training.settings
-    return Regime(
-        cpu=device.cpu,
-        bf16=device.bf16,
-        lora=base.lora.r if base.lora else None,
-        dropout=training.scored is None,  # the trainings that learn weights have none
-        checkpointing=base.gradient_checkpointing,
-        caching=settings.gradient_caching,
-        chunk_rows=settings.chunk_rows,
-        ranks=ranks,
-    )
-
-
-def _memory(training: PlannedTraining, shape: ModelShape, lengths: Sequence[TaskLengths], how: Regime) -> Memory:
-    """The largest peak of any batch: stage 1's has rows of all tasks, another training's of any one task."""
-    rows, negatives = training.settings.batch // how.ranks, training.settings.negatives
-    candidates = (1 + negatives) * (1 if training.mixed else training.settings.batch)
-    batches = [lengths] if training.mixed else [[task] for task in lengths]
-    return largest([memory(shape, how, draw_batch(tasks, rows, negatives), rows, candidates) for tasks in batches])
 
 
 def _repeats(estimates: Sequence[Estimate], names: Sequence[str]) -> list[str]:
@@ -184,26 +163,25 @@ def _repeats(estimates: Sequence[Estimate], names: Sequence[str]) -> list[str]:
     return found
 
 
-def _too_large(estimates: Sequence[Estimate], device: Device, texts: float, ranks: int) -> list[str]:
+def _too_large(
+    estimates: Sequence[Estimate],
+    shapes: Mapping[Base, ModelShape],
+    lengths: Mapping[Base, list[TaskLengths]],
+    device: Device,
+    texts: float,
+    ranks: int,
+) -> list[str]:
     """A line for each stage that does not fit into the device, with what would help."""
     if device.memory is None:
         return []
     room = device.memory / ranks - texts if device.cpu else device.memory
     found: dict[str, str] = {}
     for estimate in estimates:
-        stage, needed = estimate.training.stage, estimate.memory.total
+        training, needed = estimate.training, estimate.memory.total
         if needed > room:
-            found[stage] = f"{stage}: needs {needed / 1e9:.1f} GB where {room / 1e9:.1f} GB are left; "
-            found[stage] += _remedy(estimate, room)
+            how = regime(training, device, ranks)
+            remedy = what_fits(training, shapes[training.base], lengths[training.base], how, room).text
+            found[training.stage] = (
+                f"{training.stage}: needs {needed / 1e9:.1f} GB where {room / 1e9:.1f} GB are left; {remedy}"
+            )
     return list(found.values())
-
-
-def _remedy(estimate: Estimate, room: float) -> str:
-    base, settings = estimate.training.base, estimate.training.settings
-    if estimate.memory.total - estimate.memory.activations > room:
-        return "no batch fits beside its weights, gradients and optimizer"
-    if base.kind == "static":
-        return "lower batch"
-    if not settings.gradient_caching:
-        return "set gradient_caching"
-    return "lower chunk_rows" + ("" if base.gradient_checkpointing else " or set gradient_checkpointing")

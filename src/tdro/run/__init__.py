@@ -11,6 +11,7 @@ describe_data.py   What a run says of its training data: ``data.json`` for the r
                    cut; also ``tdro data describe``.
 folder.py          A run's folder: which stages are done, from which inputs, and whose folder it is.
 learn_gain.py      Learn the weights of transfer gain with the data and the base of a run.
+out_of_memory.py   Out of memory, said in two lines: which stage, and which key of the recipe to set to which value.
 pipeline.py        A run from its recipe to its report: reference, weights, fine-tunings, evaluation, report.
 stages.py          The stages of a recipe as values: what each is made from (its inputs) and the call that makes it.
 target_data.py     What a recipe's ``gain.target`` names, as rows to measure losses on, and which test queries are

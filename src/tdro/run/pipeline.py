@@ -19,7 +19,15 @@ from tdro.dro.health import collapse_warning
 from tdro.dro.weights_table import weights_table
 from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.gain.learned_weights import ALPHA, LearnedWeights
-from tdro.machine import Machine, idle_gpus, in_turn, join_ranks, this_machine, wait_for_everyone
+from tdro.machine import (
+    Machine,
+    fp32_for_want_of_bf16,
+    idle_gpus,
+    in_turn,
+    join_ranks,
+    this_machine,
+    wait_for_everyone,
+)
 from tdro.mixture_name import parse_mixture
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import STAGES
@@ -30,6 +38,7 @@ from tdro.run.checks import check_inputs, check_report, require_records
 from tdro.run.compare_models import compare_models
 from tdro.run.describe_data import say_cuts, write_data_card
 from tdro.run.folder import RunFolder, Stage
+from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
 from tdro.weights import TaskWeights
@@ -80,8 +89,9 @@ class Pipeline:
             self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
         self.path = self.folder.path
         log_to(None, machine.main)
-        if idle := idle_gpus(recipe.device, machine):
-            say(idle, machine.main)
+        for line in (idle_gpus(recipe.device, machine), fp32_for_want_of_bf16(recipe.precision, machine)):
+            if line:
+                say(line, machine.main)
         if recipe.trust_remote_code:
             say("warning: trust_remote_code is true: code that comes with a model is run here", machine.main)
         self._leaks_said = False
@@ -149,7 +159,8 @@ class Pipeline:
         for group in groups or self.recipe.finetune:
             if self.workspace.data.tests:
                 leaks_said, self._leaks_said = self._leaks_said, True
-                compare_models(self.folder, self.stages, group, look_for_leaks=not leaks_said)
+                with out_of_memory_named(f"evaluation/{group.name}", self.recipe, self.workspace.data, self.machine):
+                    compare_models(self.folder, self.stages, group, look_for_leaks=not leaks_said)
             else:
                 say(f"evaluation/{group.name}: no test sets, nothing to compare", self.machine.main)
             wait_for_everyone(self.machine)
@@ -178,7 +189,8 @@ class Pipeline:
 
     def _do(self, stage: Stage) -> None:
         started = time.monotonic()
-        made = self.folder.do(stage)
+        with out_of_memory_named(stage.name, self.recipe, self.workspace.data, self.machine):
+            made = self.folder.do(stage)
         say(f"{stage.name}: {f'{time.monotonic() - started:.1f} s' if made else 'done before'}", self.machine.main)
 
 

@@ -4,6 +4,8 @@ The trainer:
 finetune.py          ``finetune``: stages 0 and 2, on batches of one task each, whose tasks are drawn by weight.
 trainer.py           sentence-transformers' trainer, reading the steps of a plan; training continues after a kill.
 steps.py             The steps of a plan as batches that the trainer reads.
+ahead.py             Puts the batches of the next steps together in a thread.
+finite_loss.py       Notices the first step whose loss is NaN or infinite.
 checkpoints.py       Which checkpoints a folder has, and which of them are complete.
 schedules.py         Learning rates with warm-up, decay and a floor.
 one_device.py        Training arguments for a process that uses one device, the one that is named.

@@ -112,7 +112,8 @@ def finetune(
         saving: the prompts that the model is saved with, and whether its adapters are merged.
 
     Raises:
-        UserError: a task uses only hard negatives and the settings have none, or a trained parameter is not finite.
+        UserError: a task uses only hard negatives and the settings have none, or a loss or a trained parameter is not
+            finite.
     """
     if job.hard_negatives_only and not job.settings.negatives:
         name = data.index.tasks[job.hard_negatives_only[0]].name
@@ -143,6 +144,7 @@ def finetune(
             ProgressBar(job.title),
             *([] if (factors := job.step_factors(plan)) is None else [GradientFactors(factors)]),
         ],
+        title=job.title,
     )
     trainer.run()
     with whole_parameters(model):

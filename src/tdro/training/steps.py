@@ -20,6 +20,7 @@ from tdro.data.plan.row_plans import Plan, StepRows
 from tdro.data.tokens.mixture_index import MixtureIndex, StepTexts
 from tdro.data.tokens.tokenize import Tokens
 from tdro.errors import UserError
+from tdro.training.ahead import AheadOfTraining
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,19 @@ class PlannedSteps(Dataset[dict[str, Any]]):
         batch["label"] = torch.from_numpy(np.ascontiguousarray(labels[here]))
         return batch
 
-    def loader(self) -> DataLoader[dict[str, Any]]:
-        """A loader of the steps in order. To resume, accelerate skips steps without making their batches."""
-        return DataLoader(self, batch_size=1, shuffle=False, collate_fn=_single)
+    def task_names(self, step: int) -> list[str]:
+        """The tasks that a step has rows of."""
+        return [self.data.index.tasks[task].name for task in np.unique(self.plan.step(step).task)]
+
+    def loader(self, pinned: bool = False) -> DataLoader[dict[str, Any]]:
+        """A loader of the steps in order, which makes the next batches in a thread.
+
+        To resume, accelerate skips steps without making their batches.
+
+        Args:
+            pinned: see :class:`tdro.training.ahead.AheadOfTraining`.
+        """
+        return DataLoader(AheadOfTraining(self, pinned), batch_size=1, shuffle=False, collate_fn=_single)
 
 
 def in_subset(rows: StepRows, subset: list[NDArray[np.int64]] | None) -> StepRows:

@@ -1,11 +1,13 @@
 """sentence-transformers' trainer, reading the steps of a plan; after a kill, training continues where it was.
 
-:class:`PlannedTrainer` changes the stock trainer in four ways:
+:class:`PlannedTrainer` changes the stock trainer in five ways:
 
-- its loader gives the steps of the plan, to each rank its part; nothing is shuffled or distributed after that;
+- its loader gives the steps of the plan, to each rank its part, and makes them ahead in a thread; nothing is shuffled
+  or distributed after that;
 - a checkpoint is written under another name and renamed, so a kill while it is written leaves the one before;
 - the learning rate has a floor, and a static model gets sparse gradients and SparseAdam, which touch only the rows of
   the tokens that were seen;
+- a loss that is NaN or infinite ends the training, before a checkpoint is written;
 - with FSDP, checkpoints are the same as without (:mod:`tdro.training.sharded`).
 
 Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. See docs/decisions.md, stock-trainer.
@@ -29,6 +31,7 @@ from tdro.errors import UserError
 from tdro.machine import wants_shards
 from tdro.recipe.training_sections import Training
 from tdro.training import checkpoints, sharded
+from tdro.training.finite_loss import FirstBadStep
 from tdro.training.one_device import OneDeviceArguments
 from tdro.training.schedules import schedule
 from tdro.training.steps import PlannedSteps
@@ -49,6 +52,10 @@ class PlannedTrainer(SentenceTransformerTrainer):
         bf16: autocast to bfloat16.
         device: the one device of this process: ``cpu``, ``mps``, ``cuda:1``, …
         callbacks: more callbacks.
+        title: what errors call the training.
+
+    Raises:
+        UserError: a loss that is NaN or infinite; it names the step and its tasks.
 
     Example::
 
@@ -66,8 +73,10 @@ class PlannedTrainer(SentenceTransformerTrainer):
         bf16: bool = False,
         device: str = "cpu",
         callbacks: list[TrainerCallback] | None = None,
+        title: str = "training",
     ) -> None:
-        self._steps, self._settings, self._folder = steps, settings, folder
+        self._steps, self._settings, self._folder, self._title = steps, settings, folder, title
+        self._bad = FirstBadStep()
         self._writing = False
         # SparseAdam takes sparse gradients only, so a static model with a dense layer is trained as any other model.
         embeddings = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
@@ -115,6 +124,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
             self._load_from_checkpoint(str(checkpoint))  # now, while the model is not in shards yet
         try:
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            self._refuse_non_finite()
         finally:
             for module in self._sparse:
                 module.sparse = False
@@ -128,13 +138,43 @@ class PlannedTrainer(SentenceTransformerTrainer):
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The plan's steps as they are: every rank reads its own part, so accelerate need not distribute them."""
-        return self._steps.loader()
+        return self._steps.loader(pinned=self.args.device.type == "cuda")
 
     def _prepare_input(self, data: Any) -> Any:
         """Move a batch to the device. Labels of float64 stay on the CPU beside Apple's GPUs, which have no float64."""
-        if isinstance(data, torch.Tensor) and data.dtype == torch.float64 and self.args.device.type == "mps":
-            return data
+        if isinstance(data, torch.Tensor):
+            if data.dtype == torch.float64 and self.args.device.type == "mps":
+                return data
+            if self.args.device.type == "cuda" and data.is_pinned():  # the stock trainer would wait for the GPU here
+                return data.to(self.args.device, non_blocking=True)
         return super()._prepare_input(data)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Train on a batch, and look whether its loss is finite."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._bad.note(loss, self.state.global_step)
+        return loss
+
+    def task_names(self, step: int) -> list[str]:
+        """The tasks of a step's batch, for errors."""
+        return self._steps.task_names(step)
+
+    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
+        """Log; but raise if a loss was not finite."""
+        self._refuse_non_finite()
+        super().log(logs, *arguments, **named)
+
+    def _refuse_non_finite(self) -> None:
+        """Raise :class:`UserError` if a step's loss was not finite."""
+        if (step := self._bad.step()) is None:
+            return
+        names = self.task_names(step)
+        of = ", ".join(f"'{name}'" for name in names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        raise UserError(
+            f"{self._title}: the loss of step {step} is not finite (NaN or infinite); its batch is of {of}.\n"
+            "Lower learning_rate, raise temperature or set precision: fp32 in the recipe, or look for broken rows with "
+            "`tdro data check`; the last checkpoint is kept."
+        )
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -159,6 +199,7 @@ class PlannedTrainer(SentenceTransformerTrainer):
         return str(self._folder / "writing") if self._writing else str(self._folder)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._refuse_non_finite()
         name = f"checkpoint-{self.state.global_step}"
         written = self._folder / "writing" / name
         self._writing = True

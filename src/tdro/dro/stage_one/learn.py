@@ -113,6 +113,7 @@ def learn(
         bf16=machine.bf16,
         device=machine.device,
         callbacks=[ProgressBar("learning the weights"), TDROCallback(loss), *log],
+        title="learning the weights",
     )
     trainer.run()
     if machine.main:
