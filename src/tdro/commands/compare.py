@@ -19,7 +19,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PLACE",
         nargs="+",
         type=Path,
-        help="a run folder (all its groups), its folder evaluation/GROUP, or the folder with one model's results",
+        help="a run folder (all its groups), its folder evaluation/GROUP, or the folder with one model's results; or "
+        "files of other tools, and folders of them: TREC runs, mteb's predictions and results, or what "
+        "sentence-transformers' InformationRetrievalEvaluator writes",
+    )
+    parser.add_argument(
+        "--qrels",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="the judgements by which TREC runs and predictions are scored, in BEIR's or TREC's format: a file, the "
+        "folder of a test set, or a folder of these, one for each test set",
     )
     parser.add_argument(
         "--baseline",
@@ -53,7 +64,9 @@ def run(options: argparse.Namespace) -> None:
     from tdro.evaluation.compare.examples import examples_text
     from tdro.files import holds_json, write_json
 
-    comparison = compare_places(options.places, options.baseline, options.measure, options.examples)
+    comparison = compare_places(
+        options.places, options.baseline, options.measure, options.examples, options.qrels
+    )
     if options.out is not None and options.out.exists() and not (options.force or holds_json(options.out, comparison)):
         raise UserError(f"{options.out} is there already and holds something else; name another file, or use --force")
     show(comparison_table(comparison))
