@@ -33,8 +33,8 @@ from tdro.console import quiet_libraries
 from tdro.data.task import TestSet
 from tdro.data.testsets.beir_data import read_beir
 from tdro.disk import cache_folder
-from tdro.evaluation.scoring.evaluate import MEASURES, evaluate_all
-from tdro.evaluation.scoring.metrics import gains, judgements, measure
+from tdro.evaluation.scoring.evaluate import evaluate_all
+from tdro.evaluation.scoring.metrics import MEASURES, gains, judgements, measure
 from tdro.files import read_jsonl, write_json, write_jsonl
 from tdro.models.base import build_base
 from tdro.models.load import load_model

@@ -16,7 +16,7 @@ from tdro.data.testsets.beir_data import read_beir
 from tdro.evaluation.compare.compare import compare
 from tdro.evaluation.scoring import bm25_baseline as bm25
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25, rank_by_bm25
-from tdro.evaluation.scoring.evaluate import MEASURES
+from tdro.evaluation.scoring.metrics import MEASURES
 from tdro.files import read_json, write_atomic, write_jsonl
 from tdro.search.bm25 import BM25Index
 

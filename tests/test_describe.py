@@ -110,13 +110,13 @@ def test_the_command_prints_a_mixture_and_writes_json_once(
     mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "card.json"
-    assert main(["data", "describe", str(mixture), "--json", str(out)]) == 0
+    assert main(["data", "describe", str(mixture), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "task0" in printed and "in characters" in printed and "CC0-1.0" in printed
     assert [task["rows"] for task in read_json(out)["tasks"]] == [12, 24]
-    assert main(["data", "describe", str(mixture), "--json", str(out)]) == 2
+    assert main(["data", "describe", str(mixture), "--out", str(out)]) == 2
     assert "is there already" in capsys.readouterr().err
-    assert main(["data", "describe", str(mixture), "--json", str(tmp_path), "--force"]) == 2
+    assert main(["data", "describe", str(mixture), "--out", str(tmp_path), "--force"]) == 2
     assert "is a folder; name a file in it" in capsys.readouterr().err
 
 

@@ -217,7 +217,7 @@ def commands(tmp_path, mixture, out):
         "mine": ["data", "mine", mixture, "--by", "bm25", "--out", out],
         "dedup": ["data", "dedup", mixture, "--within", "--out", out],
         "audit": ["data", "dedup", mixture, "--within", "--audit", out],
-        "describe": ["data", "describe", mixture, "--json", out],
+        "describe": ["data", "describe", mixture, "--out", out],
         "check": ["data", "check", rows, "--bad-rows", out],
         "init": ["init", rows, "--base", tmp_path / "tokenizer", "--out", out],
         "compare": ["compare", tmp_path / "evaluation", "--out", out],
@@ -305,7 +305,7 @@ def test_evaluations_and_comparisons_go_on(tmp_path, mixture, capsys):
     arguments = ["evaluate", tmp_path / "model", "bm25", "--on", mixture, "--out", out]
     goes_on(tmp_path, capsys, arguments, [out], [200, 700, 2000])
     goes_on(tmp_path, capsys, ["compare", out, "--out", tmp_path / "c.json"], [tmp_path / "c.json"], [600])
-    describe = ["data", "describe", mixture, "--json", tmp_path / "d.json"]
+    describe = ["data", "describe", mixture, "--out", tmp_path / "d.json"]
     goes_on(tmp_path, capsys, describe, [tmp_path / "d.json"], [600])
 
 

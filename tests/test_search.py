@@ -20,8 +20,8 @@ from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.testsets.benchmarks import benchmark
 from tdro.data.testsets.passages import Passages
 from tdro.errors import UserError
-from tdro.evaluation.scoring.evaluate import MEASURES, evaluate_all
-from tdro.evaluation.scoring.metrics import gains, judgements, measure
+from tdro.evaluation.scoring.evaluate import evaluate_all
+from tdro.evaluation.scoring.metrics import MEASURES, gains, judgements, measure
 from tdro.search.embedding_store import EmbeddingStore
 from tdro.search.exact import search
 

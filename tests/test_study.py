@@ -18,6 +18,7 @@ from tdro import cli
 from tdro.errors import UserError
 from tdro.files import read_json, write_atomic
 from tdro.study import pieces, workers
+from tdro.study.cost import cost_page
 from tdro.study.engine import Question, plan_study, run_study
 from tdro.study.pieces import Piece
 from tdro.study.schema import Study, built_in, find_study, load_study
@@ -207,10 +208,10 @@ def test_only_weights_are_learned_without_seeds(finished: Path, cache: None) -> 
 
 
 def test_the_plan_counts_what_is_left(finished: Path, tmp_path: Path, cache: None) -> None:
-    text = plan_study(question(tmp_path))
+    text = cost_page(plan_study(question(tmp_path)), 1)
     assert "No time is known yet" in text and not question(tmp_path).place.root.exists()
     assert text.splitlines()[3].split()[-4:-2] == ["8", "0"]
-    assert "All of it is done" in plan_study(question(finished))
+    assert "All of it is done" in cost_page(plan_study(question(finished)), 1)
 
 
 # ---- variants

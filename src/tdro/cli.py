@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from tdro.commands.parser import command_line
-from tdro.console import end_bars, visible
+from tdro.console import end_bars, lines_go, visible
 from tdro.disk import disk_error_line
 from tdro.errors import UserError, first_line
 from tdro.launch import LAUNCHED, launch, wants_launch
@@ -26,13 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 if all went well, 1 if ``data check --strict`` found something, 2 for an error that the user can mend (a
         :class:`UserError`, a disk that cannot be written to, a device without memory), 130 after Ctrl-C. Any other
-        exception is a bug and is raised, so that its traceback is seen.
+        exception is a bug and is raised, so that its traceback is seen. docs/commands.md says so to users.
     """
     parser = command_line()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return 2
+    lines_go(shown=not options.quiet, to_errors=getattr(options, "json", False))
     try:
         if wants_launch(options):
             return launch(sys.argv[1:] if arguments is None else arguments, options.processes)
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         unnamed = getattr(error, "filename", None) is None  # as when a print fails
         _print_error(f"error: {_drop_output(write_first=unnamed) or line}")
         return 2
+    finally:
+        lines_go(shown=True)  # for a caller that goes on in this process
     return 0
 
 

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from tdro.disk import writing
 
 _SECONDS_BEFORE_BAR = 5
+_LINES: dict[str, Any] = {"shown": True, "file": None}  # where the lines go that are not a command's answer
 # Characters that hide others: they turn the direction of the text behind them (U+202E and its kind), end a line or
 # control a terminal, are invisible letters (tags), or cannot be written at all (halves of a surrogate pair). Tab and
 # newline are not among them.
@@ -46,7 +47,7 @@ class _Terminal(logging.Handler):
         line = visible(f"{record.levelname.lower()}: {record.getMessage()}")
         if line not in self._said:
             self._said.add(line)
-            tqdm.write(line)
+            _print_line(line)
 
 
 class _File(logging.FileHandler):
@@ -56,6 +57,21 @@ class _File(logging.FileHandler):
         """Raise the error, with the name of the file."""
         with writing(self.baseFilename):
             raise
+
+
+def lines_go(shown: bool, to_errors: bool = False) -> None:
+    """Say where the lines go that are not a command's answer: warnings, stages that are done, progress bars.
+
+    Args:
+        shown: False prints none of them: ``--quiet``.
+        to_errors: print them to the error stream, because the output is for the answer alone: ``--json``.
+    """
+    _LINES.update(shown=shown, file=sys.stderr if to_errors else None)
+
+
+def _print_line(text: str) -> None:
+    if _LINES["shown"]:
+        tqdm.write(text, file=_LINES["file"])
 
 
 def quiet_libraries() -> None:
@@ -119,7 +135,7 @@ def progress_bar(iterable: Any = None, title: str = "", **options: Any) -> tqdm:
 
         learning the weights: 40 of 400 steps after 00:05, 00:45 left
     """
-    options = {"delay": _SECONDS_BEFORE_BAR, "leave": False} | options
+    options = {"delay": _SECONDS_BEFORE_BAR, "leave": False, "disable": not _LINES["shown"]} | options
     if not sys.stderr.isatty():
         line = "{desc}: {n_fmt} of {total_fmt}{unit} after {elapsed}, {remaining} left"
         options |= {"file": _OneLine(options["delay"]), "bar_format": line, "leave": False}
@@ -147,9 +163,17 @@ def show(text: str) -> None:
     print(visible(text))
 
 
-def say(message: str, main: bool = True) -> None:
-    """Print a line about the run (on the first rank, ``main``), and log it."""
+def say(message: str, main: bool = True, answer: bool = False) -> None:
+    """Print a line about the run (on the first rank, ``main``), and log it.
+
+    Args:
+        message: the line.
+        main: whether this is the first rank.
+        answer: whether it is what the command was called for, which ``--quiet`` prints too.
+    """
     message = visible(message)
-    if main:
+    if main and answer:
         tqdm.write(message)
+    elif main:
+        _print_line(message)
     logging.getLogger("tdro").info(message)

@@ -6,6 +6,7 @@ for ``tdro --help``, so nothing heavy is imported at their top: ``run`` imports 
 
 parser.py         Builds the parser: which commands there are, in the order of ``tdro --help``.
 arguments.py      Arguments that several commands share, and the types of numbers.
+output.py         How a command prints its answer: as text, or with ``--json`` as numbers.
 recipe_stages.py  Runs stages of a recipe: what ``run`` and the commands of the stages call.
 
 run.py            ``tdro run RECIPE``: all stages.

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tdro.commands.arguments import whole_number
+from tdro.commands.output import add_json, print_answer
 
 NAME = "check"
 SUMMARY = "say what is wrong with training data, by file and line, and what a run does about it"
@@ -34,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="overwrite that file")
     parser.add_argument("--strict", action="store_true", help="end with exit status 1 if anything is found")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Check the files and print what was found."""
-    from tdro.console import show
     from tdro.data.quality.bad_rows import bad_rows_file, not_the_data
     from tdro.data.quality.check import check_files
     from tdro.data.quality.check_table import check_text
@@ -46,5 +47,5 @@ def run(options: argparse.Namespace) -> int:
     not_the_data(options.bad_rows, options.paths)
     with bad_rows_file(options.bad_rows, options.force) as sink:
         report = check_files(options.paths, options.batch, sink)
-    show(check_text(report, options.bad_rows))
+    print_answer(options, {"clean": report.clean, **vars(report)}, lambda: check_text(report, options.bad_rows))
     return 1 if options.strict and not report.clean else 0

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tdro.commands.arguments import add_mixtures, real_number
+from tdro.commands.output import add_json, print_answer
 
 NAME = "dedup"
 SUMMARY = "take near-duplicates of test queries, and of other rows, out of training data (without --out: count them)"
@@ -52,14 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--audit", metavar="FILE", type=Path, help="write each duplicate, with both texts, to this JSONL file"
     )
     parser.add_argument("--force", action="store_true", help="overwrite that folder and that file")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Look for the duplicates and print their numbers."""
-    from tdro.console import show
     from tdro.data.neardup.near_duplicates import THRESHOLD
     from tdro.data.quality.dedup_files import DedupOptions, dedup_files
-    from tdro.data.quality.dedup_table import dedup_text
+    from tdro.data.quality.dedup_table import dedup_counts, dedup_text
     from tdro.errors import UserError
 
     if options.data is not None and not options.data.is_dir():
@@ -67,10 +68,13 @@ def run(options: argparse.Namespace) -> None:
     threshold = THRESHOLD if options.threshold is None else options.threshold
     chosen = DedupOptions(options.against, options.by, options.within, options.across, threshold, options.data)
     result = dedup_files(options.paths, chosen, options.out, options.audit, options.force)
-    show("done before" if result is None else dedup_text(result))
-    for written in (options.out, options.audit):
-        if written is not None:
-            print(written)
+    counts = None if result is None else dedup_counts(result)
+    written = [path for path in (options.out, options.audit) if path is not None]
+    value = {"done_before": result is None, "tasks": counts, "written": written}
+    print_answer(options, value, lambda: "done before" if result is None else dedup_text(result))
+    if not options.json:
+        for path in written:
+            print(path)
 
 
 def _share(text: str) -> float:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tdro.commands.arguments import add_mixtures, add_trust_remote_code
+from tdro.commands.output import add_json, print_answer
 from tdro.launch import takes_processes
 
 NAME = "mine"
@@ -73,11 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", metavar="K", type=int, default=10, help="rows of each task to show (default: 10)")
     parser.add_argument("--force", action="store_true", help="overwrite the mixture that is in that folder")
     add_trust_remote_code(parser)
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Mine the negatives and print what was found."""
-    from tdro.console import log_to, quiet_libraries, show
+    from tdro.console import log_to, quiet_libraries
     from tdro.machine import this_machine
     from tdro.mining.mine_files import MiningOptions, mine_files
     from tdro.mining.mining_settings import MiningSettings
@@ -101,10 +103,10 @@ def run(options: argparse.Namespace) -> None:
         max(options.samples, 0),
         options.trust_remote_code,
     )
-    text = mine_files(options.paths, chosen, options.out, options.force)
-    if text is not None:
-        show(text)
-        print(options.out)
+    mined = mine_files(options.paths, chosen, options.out, options.force)
+    if mined is not None:
+        value = {"done_before": mined.tasks is None, "tasks": mined.tasks, "written": options.out}
+        print_answer(options, value, lambda: f"{mined.text}\n{options.out}")
 
 
 def _ranks(text: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tdro.commands.arguments import add_trust_remote_code
+from tdro.commands.output import add_json, print_answer
 from tdro.commands.recipe_stages import run_stages
 from tdro.errors import UserError
 from tdro.launch import takes_processes
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_trust_remote_code(parser, note="with --on, ")
     takes_processes(parser)
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -72,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
 def _only_recipe(options: argparse.Namespace) -> str:
     """The recipe of a call without ``--on``. Raises :class:`UserError` for what only ``--on`` takes."""
     needs_on = options.data or options.instruction or options.trust_remote_code or options.out != _OUT
+    if options.json:
+        raise UserError("--json: is for --on; for the models of a run, type tdro compare RUN --json")
     if len(options.recipe) > 1 or needs_on:
         raise UserError(
             "tdro evaluate RECIPE is a stage of a run and takes one recipe; to evaluate models, say --on what"
@@ -87,9 +91,9 @@ def _evaluate_models(options: argparse.Namespace) -> None:
     from tdro.evaluation.scoring.model_prompts import read_instructions
 
     instructions = read_instructions(options.instruction)
-    from tdro.console import log_to, quiet_libraries, say
+    from tdro.console import log_to, quiet_libraries
     from tdro.evaluation.evaluate_models import evaluate_models
-    from tdro.evaluation.results_table import evaluated_table
+    from tdro.evaluation.results_table import evaluated_numbers, evaluated_table
     from tdro.machine import this_machine
 
     quiet_libraries()
@@ -104,4 +108,5 @@ def _evaluate_models(options: argparse.Namespace) -> None:
         force=options.force,
         trust_remote_code=options.trust_remote_code,
     )
-    say(evaluated_table(results), main)
+    if main:
+        print_answer(options, evaluated_numbers(results), lambda: evaluated_table(results))

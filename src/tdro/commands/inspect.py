@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tdro.commands.arguments import add_trust_remote_code
+from tdro.commands.output import add_json, print_answer
 
 NAME = "inspect"
 SUMMARY = "say what a model is, and what tdro would make of it"
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show it with low-rank adapters (LoRA), which are trained instead of all weights",
     )
     add_trust_remote_code(parser)
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -47,4 +49,4 @@ def run(options: argparse.Namespace) -> None:
         lora=options.lora,
         trust_remote_code=options.trust_remote_code,
     )
-    print(facts_table(facts))
+    print_answer(options, facts, lambda: facts_table(facts))

@@ -61,7 +61,9 @@ def command_line() -> argparse.ArgumentParser:
         prog="tdro",
         description="Learn how much of each data set to fine-tune an embedding model on, and fine-tune it so. "
         "A recipe is the YAML file that describes a run.",
-        epilog="Begin with: tdro run quickstart. With files of your own: tdro init FILE... --base minilm",
+        epilog="Begin with: tdro run quickstart. With files of your own: tdro init FILE... --base minilm. Exit "
+        "status of every command: 0, done; 1, --strict found something; 2, an error that you can mend; 130, stopped by "
+        "Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"tdro {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -83,6 +85,9 @@ def _add(parsers: argparse._SubParsersAction[argparse.ArgumentParser], commands:
             epilog=f"Example: {command.EXAMPLE}",
         )
         command.add_arguments(parser)
+        parser.add_argument(
+            "-q", "--quiet", action="store_true", help="print nothing but errors and what the command was called for"
+        )
         parser.set_defaults(function=command.run)
 
 

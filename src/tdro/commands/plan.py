@@ -6,6 +6,7 @@ import argparse
 import math
 
 from tdro.commands.arguments import add_recipe, real_number, whole_number
+from tdro.commands.output import add_json, print_answer
 
 NAME = "plan"
 SUMMARY = "say what a recipe will read, how much memory it needs and how long it takes, before anything runs"
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="how many processes train together, each on its own device (default: 1)",
     )
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,14 +38,16 @@ def run(options: argparse.Namespace) -> None:
     from tdro.recipe.schema import load_recipe
 
     recipe = load_recipe(find(options.recipe))  # whatever is wrong with it shows before anything heavy is imported
-    from tdro.console import quiet_libraries, show
+    from tdro.console import quiet_libraries
 
     quiet_libraries()
     from tdro.planning.page import page
     from tdro.planning.plan import make_plan
+    from tdro.planning.plan_numbers import plan_numbers
     from tdro.run.training_data import mixture_on_disk
 
-    show(page(make_plan(recipe, mixture_on_disk(recipe), options.ranks), options.tflops))
+    plan = make_plan(recipe, mixture_on_disk(recipe), options.ranks)
+    print_answer(options, plan_numbers(plan, options.tflops), lambda: page(plan, options.tflops))
 
 
 def _speed(text: str) -> float:

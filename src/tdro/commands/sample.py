@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tdro.commands.output import add_json, print_answer
+
 NAME = "sample"
 SUMMARY = "build the sample mixture of real text, and print where it is and the licences of its texts"
 EXAMPLE = "tdro sample my-folder"
@@ -15,12 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", metavar="FOLDER", nargs="?", type=Path, help="the mixture's folder (default: one in tdro's cache)"
     )
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Build the mixture."""
     from tdro.disk import cache_folder
-    from tdro.quickstart import build_sample, licence_table
+    from tdro.quickstart import build_sample, licence_table, licences
 
-    print(build_sample(options.folder or cache_folder() / "sample-mixture"))
-    print(licence_table())
+    folder = build_sample(options.folder or cache_folder() / "sample-mixture")
+    print_answer(options, {"folder": folder, "packages": licences()}, lambda: f"{folder}\n{licence_table()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tdro.commands.arguments import whole_number
+from tdro.commands.output import add_json, print_answer
 from tdro.errors import UserError
 
 NAME = "study"
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that share the variants, each on a core or a GPU of its own (default: 1)",
     )
     parser.add_argument("--ray", metavar="ADDRESS", help="share the variants on this Ray cluster, or start one: local")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -43,7 +45,8 @@ def run(options: argparse.Namespace) -> None:
     from tdro.study.schema import find_study
 
     if options.name is None:
-        print(_list())
+        questions = _questions()
+        print_answer(options, questions, lambda: _list(questions))
         return
     path = find_study(options.name)
     if options.recipe is None:
@@ -52,27 +55,36 @@ def run(options: argparse.Namespace) -> None:
     from tdro.recipe.schema import load_recipe
 
     recipe = load_recipe(find(options.recipe))
-    from tdro.console import show
+    from tdro.study.cost import cost_page
     from tdro.study.engine import Question, plan_study, run_study
 
     question = Question.of(path, recipe, options.seeds, options.group)
     if options.plan:
-        show(plan_study(question, options.workers))
+        costs = plan_study(question)
+        print_answer(options, costs, lambda: cost_page(costs, options.workers))
     elif options.ray:
         from tdro.study.on_ray import OnRay
 
         with OnRay(options.ray, recipe) as cluster:
-            show(str(run_study(question, cluster, cluster.machine())))
+            answer = run_study(question, cluster, cluster.machine())
+            print_answer(options, answer, lambda: str(answer))
     else:
         from tdro.study.workers import InProcesses
 
         with InProcesses(options.workers) as processes:
-            show(str(run_study(question, processes)))
+            answer = run_study(question, processes)
+            print_answer(options, answer, lambda: str(answer))
 
 
-def _list() -> str:
+def _questions() -> dict[str, str]:
+    """The question of each built-in study."""
     from tdro.study.schema import built_in, find_study, load_study
+
+    return {name: load_study(find_study(name)).question or "" for name in built_in()}
+
+
+def _list(questions: dict[str, str]) -> str:
     from tdro.terminal_table import terminal_table
 
-    rows = [[name, load_study(find_study(name)).question or ""] for name in built_in()]
+    rows = [[name, question] for name, question in questions.items()]
     return terminal_table(["study", "question"], rows, left=["question"]) + "\n\nRun one: tdro study NAME RECIPE"

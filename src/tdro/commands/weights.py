@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tdro.commands.arguments import whole_number
+from tdro.commands.output import add_json, print_answer
 
 NAME = "weights"
 SUMMARY = "print learned weights as a table, or as settings of another trainer"
@@ -35,23 +36,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number("rows"),
         help="with --for: how many rows a training reads (default: as many as the tasks have)",
     )
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the table or the settings."""
     from tdro.console import show
-    from tdro.dro.weights_table import sizes_beside, weights_table
+    from tdro.dro.weights_table import sizes_beside, weights_numbers, weights_table
     from tdro.errors import UserError
     from tdro.weights import TaskWeights
 
     if options.rows is not None and options.trainer is None:
         raise UserError("--rows: is only for --for, whose settings depend on it")
+    if options.json and options.trainer is not None:
+        raise UserError("--json: is for the table; --for prints settings in the other trainer's own format")
     weights = TaskWeights.paper() if options.file == "paper" else TaskWeights.load(options.file)
     sizes = sizes_beside(Path(options.file), weights)
     mixture = options.mixture if options.top is None else f"top-{options.top:g}"
     selected = None if mixture is None else weights.transfer(mixture, sizes)
     if options.trainer is None:
-        show(weights_table(weights, sizes, selected))
+        numbers = weights_numbers(weights, sizes, selected)
+        print_answer(options, numbers, lambda: weights_table(weights, sizes, selected))
         return
     from tdro.other_trainers import SETTINGS
 

@@ -8,7 +8,7 @@ a task is seen that much more often.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tdro.files import read_json
 from tdro.terminal_table import terminal_table
@@ -34,6 +34,30 @@ def sizes_beside(file: Path, weights: TaskWeights) -> dict[str, int]:
     return sizes if set(weights.names) <= set(sizes) else {}
 
 
+def weights_numbers(weights: TaskWeights, sizes: dict[str, int], selected: TaskWeights | None = None) -> dict[str, Any]:
+    """What :func:`weights_table` is made of; its arguments are the same.
+
+    Returns:
+        ``effective_tasks``, and ``tasks``: for each, the largest weight first, ``task``, ``weight``, ``times_uniform``
+        (its weight by the uniform one), ``rows`` (null if unknown) and ``epochs`` (null if unknown). A task that the
+        selection leaves out has null for all but ``task`` and ``rows``.
+    """
+    shown = selected or weights
+    all_rows = sum(sizes[name] for name in weights.names) if sizes else 0
+    epochs = shown.epochs(sizes, all_rows) if sizes else {}
+    tasks = []
+    for name in sorted(weights.names, key=lambda name: -weights[name]):
+        weight = shown.get(name)
+        times = None if weight is None else weight * len(weights)
+        seen = epochs.get(name) if weight is not None else None
+        tasks.append({"task": name, "weight": weight, "times_uniform": times, "rows": sizes.get(name), "epochs": seen})
+    return {"effective_tasks": shown.effective_tasks, "tasks": tasks}
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
 def weights_table(weights: TaskWeights, sizes: dict[str, int], selected: TaskWeights | None = None) -> str:
     """A line for each task, the largest weight first, then how many tasks that amounts to.
 
@@ -43,15 +67,14 @@ def weights_table(weights: TaskWeights, sizes: dict[str, int], selected: TaskWei
         selected: a selection of the tasks, such as ``weights.top(70)``, whose weights are shown instead. The tasks that
             it leaves out stay in the table with a dash.
     """
+    numbers = weights_numbers(weights, sizes, selected)
     shown = selected or weights
     all_rows = sum(sizes[name] for name in weights.names) if sizes else 0
-    epochs = shown.epochs(sizes, all_rows) if sizes else {}
     rows = []
-    for name in sorted(weights.names, key=lambda name: -weights[name]):
-        kept = name in shown
-        row = [name, f"{shown[name]:.4f}" if kept else "-", f"{shown[name] * len(weights):.2f}" if kept else "-"]
+    for task in numbers["tasks"]:
+        row = [task["task"], _number(task["weight"], 4), _number(task["times_uniform"], 2)]
         if sizes:
-            row += [f"{sizes[name]}", f"{epochs[name]:.2f}" if kept else "-"]
+            row += [f"{task['rows']}", _number(task["epochs"], 2)]
         rows.append(row)
     table = terminal_table(["task", "weight", "x uniform", *(["rows", "epochs"] if sizes else [])], rows)
     summary = f"{len(shown)} of {len(weights)} tasks, {shown.effective_tasks:.1f} effective"

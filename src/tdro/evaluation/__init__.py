@@ -15,6 +15,7 @@ significance.py     The p-value of a difference between two models, by a paired 
 compare/            Compares models: differences with intervals and p-values, the verdict, and all of it as text.
 formats/            Results in the formats of other tools: mteb and trec_eval.
 leaks/              Finds test queries that are in the training data.
+others/             Results of other people's systems: run files, predictions, and tables of means.
 scoring/            Scores a model on test sets: what to score on, with which prompts, the measures, and the BM25
                     baseline.
 """

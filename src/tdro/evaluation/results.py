@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Results:
         seed: of its training; None for a model without seeds, such as ``untrained``.
         folder: where the results are.
         tests: test set to the content of its file.
+        files: test set to the file that another tool wrote; empty for results of ``tdro evaluate``.
     """
 
     name: str
@@ -42,6 +43,11 @@ class Results:
     seed: int | None
     folder: Path
     tests: Mapping[str, dict[str, Any]]
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    def file(self, test: str) -> Path:
+        """The file that the values of a test set are from."""
+        return self.files.get(test, self.folder / f"{test}.json")
 
     def values(self, test: str, measure: str) -> NDArray[np.float64]:
         """The values of a measure, one for each query; (queries,).
@@ -119,11 +125,11 @@ def read_places(places: Sequence[Path | str]) -> list[Results]:
     """
     found: dict[Path, Results] = {}
     for place in places:
-        for results in _at(Path(place).expanduser().resolve()):
+        for results in results_at(Path(place).expanduser().resolve()):
             found.setdefault(results.folder, results)
     models = list(found.values())
     check_same_texts(models)
-    return _named(models)
+    return named(models)
 
 
 def on_common_tests(models: Sequence[Results]) -> tuple[list[Results], list[str]]:
@@ -149,14 +155,15 @@ def check_same_texts(models: Iterable[Results]) -> None:
     for model in models:
         for name, content in model.tests.items():
             other = first.setdefault(name, model)
-            if any(content.get(key) != other.tests[name].get(key) for key in ("queries", "data")):
+            known = ("queries", "data") if "data" in content and "data" in other.tests[name] else ("queries",)
+            if any(content.get(key) != other.tests[name].get(key) for key in known):
                 raise UserError(
-                    f"{model.folder / name}.json and {other.folder / name}.json are of different queries or passages.\n"
+                    f"{model.file(name)} and {other.file(name)} are of different queries or passages.\n"
                     "Run `tdro evaluate` again for both."
                 )
 
 
-def _at(place: Path) -> list[Results]:
+def results_at(place: Path) -> list[Results]:
     """The results in one place, see :func:`read_places`."""
     if (place / "evaluation").is_dir():
         groups = sorted(path for path in (place / "evaluation").iterdir() if path.is_dir())
@@ -234,7 +241,7 @@ def measures_of(content: Mapping[str, Any]) -> list[str]:
     return [key for key, value in content.items() if "@" in key and isinstance(value, list)]
 
 
-def _named(models: Sequence[Results]) -> list[Results]:
+def named(models: Sequence[Results]) -> list[Results]:
     """The models with names that tell them apart: the mixture, with the group, the run or both before it if needed."""
     groups = {model.group: model for model in models}
     if max(Counter(name for _, name in {(model.group, model.mixture) for model in models}).values()) == 1:

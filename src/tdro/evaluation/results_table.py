@@ -30,6 +30,30 @@ def evaluated_table(models: Sequence[ModelResults]) -> str:
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
+def evaluated_numbers(models: Sequence[ModelResults]) -> list[dict[str, Any]]:
+    """What :func:`evaluated_table` is made of, without the values of single queries, which are in the models' files.
+
+    Returns:
+        For each model ``model``, ``folder``, ``leaks`` (null if unknown), ``notes`` (the sentences under the table) and
+        ``benchmarks``: for each its results, with ``test``, ``queries`` (how many) and ``mean``, the mean of each
+        measure in [0, 1].
+    """
+    return [
+        {
+            **{"model": model.name, "folder": str(model.folder), "leaks": model.leaks},
+            "notes": [*_scoring_lines(model), *_looked_at_lines(model), *_leak_lines(model)],
+            "benchmarks": {
+                name: [
+                    {"test": result["test"], "queries": len(result["queries"]), "mean": result["mean"]}
+                    for result in results
+                ]
+                for name, results in model.benchmarks.items()
+            },
+        }
+        for model in models
+    ]
+
+
 def _tables(model: ModelResults) -> list[tuple[str, list[dict[str, Any]]]]:
     """Each benchmark's name and results. Test sets that were named one by one share a table without name or mean."""
     several = [(name, results) for name, results in model.benchmarks.items() if len(results) > 1]

@@ -13,6 +13,7 @@ from tdro.init.columns import Columns
 from tdro.init.files_as_tasks import FileTask
 from tdro.init.settings_rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, ProposedSettings
 from tdro.planning.measured_budget import budget_in_words
+from tdro.recipe.json_schema import FIRST_LINE
 from tdro.recipe.training_sections import Base
 
 _WIDTH = 110
@@ -70,6 +71,7 @@ def recipe_text(
 
 def _head(name: str, device: str) -> list[str]:
     return [
+        FIRST_LINE,
         f"# Written by `tdro init` for a machine that trains on {device}. It runs as it is: tdro run FILE",
         "#",
         "#   tdro data check FILE               what is wrong with the rows",

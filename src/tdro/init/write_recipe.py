@@ -23,6 +23,7 @@ from tdro.models.base_tokens import base_tokens
 from tdro.planning.base_kind import base_of
 from tdro.planning.device import planned_device
 from tdro.planning.shape import read_shape
+from tdro.recipe.json_schema import schema_path, write_schema
 from tdro.recipe.rules import check_beir_folder
 from tdro.recipe.schema import load_recipe
 from tdro.recipe.training_sections import Base
@@ -57,6 +58,7 @@ def init_recipe(
     check_writable(out)
     if out.exists() and not force:
         raise UserError(f"{out}: is there already; name another one with --out, or overwrite it with --force")
+    schema_path(out)
     if stray := sorted(set(columns or {}) - set(files)):
         raise UserError(f"--columns {stray[0]}: is none of the files; write it as it stands among them")
     test_sets = _test_sets(tests)
@@ -84,6 +86,7 @@ def init_recipe(
     text = recipe_text(name, sources, test_sets, base, settings, device.kind)
     _check_loads(text)
     try:
+        write_schema(out)
         write_atomic(out, text)
     except BaseException:
         if held and not force:  # else the same command would refuse to overwrite it

@@ -50,7 +50,20 @@ class MiningOptions:
     trust_remote_code: bool = False
 
 
-def mine_files(paths: Sequence[str], options: MiningOptions, out: Path, force: bool = False) -> str | None:
+class Mined(NamedTuple):
+    """What was mined.
+
+    Attributes:
+        text: a table and samples of each task, or "done before" if the same command made the output before.
+        tasks: for each task its ``rows``, how many were ``mined_for``, how many ``negatives`` they got, and how many
+            rows are ``short`` of what was asked; None if it was done before.
+    """
+
+    text: str
+    tasks: dict[str, dict[str, int]] | None = None
+
+
+def mine_files(paths: Sequence[str], options: MiningOptions, out: Path, force: bool = False) -> Mined | None:
     """Mine hard negatives into a new mixture folder. Under torchrun every rank calls this.
 
     Args:
@@ -60,8 +73,7 @@ def mine_files(paths: Sequence[str], options: MiningOptions, out: Path, force: b
         force: replace a mixture that is in ``out`` already.
 
     Returns:
-        A table and samples of each task, or "done before" if the same command made the output before; None on all ranks
-        but the first.
+        What was mined; None on all ranks but the first.
 
     Raises:
         UserError: an input is missing or broken, or there is something else in ``out``.
@@ -92,7 +104,7 @@ def mine_files(paths: Sequence[str], options: MiningOptions, out: Path, force: b
         wait_for_everyone(machine)
         if machine.main:
             shutil.rmtree(scratch, ignore_errors=True)  # left by a kill after the output was whole
-        return "done before" if machine.main else None
+        return Mined("done before") if machine.main else None
     mixture, corpus, embedder = read()
     mined = mine_mixture(mixture, options.settings, 0, scratch, corpus=corpus, embedder=embedder, machine=machine)
     if machine.main:
@@ -100,11 +112,12 @@ def mine_files(paths: Sequence[str], options: MiningOptions, out: Path, force: b
             samples_text(before, after, options.samples)
             for before, after in zip(mixture.tasks, mined.tasks, strict=True)
         )
-        text = f"{_table(mixture, mined, options.settings.per_row)}\n\n{samples}"
+        tasks = _counts(mixture, mined, options.settings.per_row)
+        text = f"{_table(tasks)}\n\n{samples}"
         write_mixture(mined, out, force, key(), {SAMPLES_FILE: text})
         shutil.rmtree(scratch, ignore_errors=True)
     wait_for_everyone(machine)
-    return text if machine.main else None
+    return Mined(text, tasks) if machine.main else None
 
 
 class _Inputs(NamedTuple):
@@ -145,13 +158,18 @@ def _shown(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in line)
 
 
-def _table(before: Mixture, after: Mixture, per_row: int) -> str:
+def _counts(before: Mixture, after: Mixture, per_row: int) -> dict[str, dict[str, int]]:
     """For each task: its rows, those that got negatives, the negatives mined, and the rows that still have too few."""
-    lines = []
+    counts = {}
     for task, mined in zip(before.tasks, after.tasks, strict=True):
         had = [len(own) for own in task.rows["negatives"]]
         have = [len(own) for own in mined.rows["negatives"]]
         gained = [now - then for now, then in zip(have, had, strict=True)]
-        counts = (len(task), sum(map(bool, gained)), sum(gained), sum(own < per_row for own in have))
-        lines.append((task.name, *(f"{count:,}" for count in counts)))
+        counts[task.name] = {"rows": len(task), "mined_for": sum(map(bool, gained)), "negatives": sum(gained)}
+        counts[task.name]["short"] = sum(own < per_row for own in have)
+    return counts
+
+
+def _table(counts: dict[str, dict[str, int]]) -> str:
+    lines = [(name, *(f"{count:,}" for count in each.values())) for name, each in counts.items()]
     return terminal_table(("task", "rows", "mined for", "negatives", "short"), lines)

@@ -15,6 +15,7 @@ memory.py     The memory of a training on each device: weights, gradients, optim
 page.py       A plan as a page for the terminal: tables of at most 110 columns with their units in the head, then the
               warnings.
 plan.py       The plan of a recipe: every training with its tokens, FLOPs and memory, and warnings of what will not fit.
+plan_numbers.py  The numbers of a plan as plain data, which ``tdro plan --json`` prints.
 shape.py      The sizes of a base model, from its configuration: no weights are read and no memory is taken.
 trainings.py  Which trainings a recipe is made of, and what each reads: steps, rows and epochs of each task.
 """

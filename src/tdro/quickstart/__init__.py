@@ -24,6 +24,6 @@ tasks.py          The table of the sample mixture's twenty tasks: which package 
 wheels.py         Fetches wheels from a package index once, and keeps them in the cache.
 """
 
-from tdro.quickstart.build import SAMPLE_VERSION, build_sample, licence_table
+from tdro.quickstart.build import SAMPLE_VERSION, build_sample, licence_table, licences
 
-__all__ = ["SAMPLE_VERSION", "build_sample", "licence_table"]
+__all__ = ["SAMPLE_VERSION", "build_sample", "licence_table", "licences"]

@@ -59,15 +59,22 @@ def build_sample(folder: Path | str, cache: Path | str | None = None) -> Path:
     return folder
 
 
-def licence_table() -> str:
-    """A table for people: each package with its version, its licence, what its texts are, and the tasks made of it."""
-    head = ("package", "version", "licence", "texts", "tasks")
-    rows = []
+def licences() -> list[dict[str, str]]:
+    """Each ``package`` with its ``version``, its ``licence``, what its ``texts`` are, and the ``tasks`` made of it."""
+    found = []
     for name, package in PACKAGES.items():
         made = ", ".join(task.name for task in TASKS if task.package == name)
         version = PINNED[name].version if name else ".".join(map(str, sys.version_info[:3]))
-        rows.append((name or "Python", version, package.licence, package.source, made))
-    return terminal_table(head, rows, left=head)
+        about = {"package": name or "Python", "version": version, "licence": package.licence}
+        found.append({**about, "texts": package.source, "tasks": made})
+    return found
+
+
+def licence_table() -> str:
+    """What :func:`licences` returns, as a table for people."""
+    found = licences()
+    head = list(found[0])
+    return terminal_table(head, [list(each.values()) for each in found], left=head)
 
 
 def _build(folder: Path, wheels: dict[str, Path]) -> None:

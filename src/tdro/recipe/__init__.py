@@ -11,6 +11,7 @@ source_kinds.py       Tells from its text alone whether a source is a data file,
 yaml_lines.py         Reads YAML and remembers the line of each key; refuses keys that are given twice.
 explain_errors.py     Turns what is wrong with a recipe into messages: file, line, key and the nearest right spelling.
 messages.py           Small parts of these messages: a quoted text, "did you mean …?".
+json_schema.py        The JSON schema of a recipe, by which editors complete and check it.
 keys_page.py          ``docs/recipe.md`` and ``tdro recipe --keys``, made from the schema.
 names.py              Names that several rooms must agree on: stages, mixtures in their order, models' folders.
 builtin/              The recipes that come with tdro.

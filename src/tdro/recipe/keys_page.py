@@ -48,6 +48,13 @@ refused with its line.
 """
 
 
+def keys_of_sections() -> dict[str, list[dict[str, str]]]:
+    """For each section of a recipe its keys, each with ``key``, ``type``, ``default`` and ``meaning``."""
+    return {
+        title: [_cells(name, field) for name, field in _listed(model, shared)] for title, model, shared in _SECTIONS
+    }
+
+
 def keys_as_markdown() -> str:
     """The page: for each section of a recipe a heading and a table with key, type, default and meaning."""
     parts = [_INTRODUCTION]
@@ -58,14 +65,19 @@ def keys_as_markdown() -> str:
             text += " A list: each entry begins with `- name: ...`."
         if shared is not None:
             text += " All keys of `reference` (above) with the same defaults, but for:"
-        rows = [
-            _row(name, field)
-            for name, field in model.model_fields.items()
-            if shared is None or not _same(field, shared.model_fields.get(name))
-        ]
+        rows = [_row(name, field) for name, field in _listed(model, shared)]
         table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
         parts.append(f"## {heading}\n\n{text}\n\n{table}\n")
     return "\n".join(parts)
+
+
+def _listed(model: type[BaseModel], shared: type[BaseModel] | None) -> list[tuple[str, FieldInfo]]:
+    """The keys of a section, without those that it shares with another."""
+    return [
+        (name, field)
+        for name, field in model.model_fields.items()
+        if shared is None or not _same(field, shared.model_fields.get(name))
+    ]
 
 
 def _same(field: FieldInfo, other: FieldInfo | None) -> bool:
@@ -73,6 +85,11 @@ def _same(field: FieldInfo, other: FieldInfo | None) -> bool:
 
 
 def _row(name: str, field: FieldInfo) -> str:
+    key, *cells = _cells(name, field).values()
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in [f'`{key}`', *cells])} |"
+
+
+def _cells(name: str, field: FieldInfo) -> dict[str, str]:
     limits = [
         f"{sign} {value:,}" if isinstance(value := getattr(limit, bound), int) else f"{sign} {value:g}"
         for limit in field.metadata
@@ -80,8 +97,7 @@ def _row(name: str, field: FieldInfo) -> str:
         if hasattr(limit, bound)
     ]
     kind = " ".join([_type(field.annotation), ", ".join(limits)]).strip()
-    cells = [f"`{name}`", kind, _default(name, field), field.description or ""]
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return {"key": name, "type": kind, "default": _default(name, field), "meaning": field.description or ""}
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -141,7 +141,7 @@ class Pipeline:
             self.weights()  # writes weights.json again where the recipe's α is another now
             if self.machine.main:
                 learned = TaskWeights.load(self.path / stage.name / "weights.json")
-                say(weights_table(learned, self.workspace.data.sizes))
+                say(weights_table(learned, self.workspace.data.sizes), answer=True)
 
     def finetune(self, groups: Sequence[Finetune] | None = None) -> None:
         """Stage 2: fine-tune the base of each group by each of its mixtures and seeds."""
@@ -169,7 +169,7 @@ class Pipeline:
         """Write the report from what is there."""
         if self.machine.main:
             self.weights()
-            say(f"report: {write_report(self.path)}")
+            say(f"report: {write_report(self.path)}", answer=True)
 
     def weights(self) -> LearnedWeights:
         """The weights that were learned or loaded; ``weights.json`` is written again if the recipe's α is another."""

@@ -11,7 +11,7 @@ from tdro.machine import Machine, this_machine
 from tdro.recipe.messages import nearest
 from tdro.recipe.schema import Recipe
 from tdro.study.answer import Answer, answer_of
-from tdro.study.cost import cost_page, costs_of, left_steps
+from tdro.study.cost import Cost, costs_of, left_steps
 from tdro.study.findings import findings_of
 from tdro.study.outputs import write_answer
 from tdro.study.pieces import Piece, Place
@@ -73,8 +73,8 @@ class Question:
         return names.index(self.group)
 
 
-def plan_study(question: Question, workers: int = 1) -> str:
-    """What a study would cost, as a text. Nothing is made.
+def plan_study(question: Question) -> list[Cost]:
+    """What a study would cost. Nothing is made.
 
     Raises:
         UserError: as :func:`run_study`.
@@ -82,7 +82,7 @@ def plan_study(question: Question, workers: int = 1) -> str:
     quiet_libraries()
     recipe = question.recipe
     work = question.work(this_machine(recipe.device, recipe.precision))
-    return cost_page(costs_of(work), workers)
+    return costs_of(work)
 
 
 def run_study(question: Question, runner: Runner = in_this_process, machine: Machine | None = None) -> Answer:

@@ -10,12 +10,19 @@ from tdro.terminal_table import terminal_table
 _HEAD = ("task", "rows", "exact", "near", "left")
 
 
-def dedup_text(result: DedupResult) -> str:
-    """The result as text for a terminal: a line a task, their sum, and what the user should look at."""
-    counts = []
+def dedup_counts(result: DedupResult) -> dict[str, dict[str, int]]:
+    """For each task how many ``rows`` it has, how many are ``exact`` and ``near`` duplicates, and how many are
+    ``left``."""
+    counts = {}
     for task, kept in zip(result.mixture.tasks, result.found.kept, strict=True):
         removed = result.found.removed(task.name)
-        counts.append([len(task), removed["exact"], removed["near"], len(kept)])
+        counts[task.name] = {"rows": len(task), "exact": removed["exact"], "near": removed["near"], "left": len(kept)}
+    return counts
+
+
+def dedup_text(result: DedupResult) -> str:
+    """The result as text for a terminal: a line a task, their sum, and what the user should look at."""
+    counts = [list(each.values()) for each in dedup_counts(result).values()]
     names = [*result.mixture.names, "all"]
     counts.append([sum(column) for column in zip(*counts, strict=True)])
     rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(names, counts, strict=True)]

@@ -19,12 +19,14 @@ import numpy as np
 from tdro.errors import UserError
 from tdro.evaluation.compare.against_baseline import against_baseline, values_by_seed
 from tdro.evaluation.compare.examples import find_examples
+from tdro.evaluation.compare.means_only import about_means
 from tdro.evaluation.compare.same_model import same_model
 from tdro.evaluation.compare.uniform_longer import uniform_steps
 from tdro.evaluation.intervals import query_error, seed_spread
 from tdro.evaluation.judged import on_judging_queries
 from tdro.evaluation.leaks.find_leaks import known_leaks
-from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group, read_places
+from tdro.evaluation.others.beside_own import Everything, read_everything
+from tdro.evaluation.results import SHOWN, Results, measures_of, on_common_tests, read_group
 from tdro.recipe.names import mixture_rank, times_longer
 
 TESTED = "ndcg@10"  # the measure that is tested if none is named
@@ -64,37 +66,64 @@ def compare(
 
 
 def compare_places(
-    places: Sequence[Path | str], baseline: str | None = None, measure: str = TESTED, examples: int = 0
+    places: Sequence[Path | str],
+    baseline: str | None = None,
+    measure: str = TESTED,
+    examples: int = 0,
+    qrels: Sequence[Path | str] = (),
 ) -> dict[str, Any]:
-    """Compare the models in several run folders, groups, or folders of one model's results: ``tdro compare``.
+    """Compare the models in several run folders, groups, folders of one model's results, or other tools' files: ``tdro
+    compare``.
 
     Args:
-        places: see :func:`tdro.evaluation.results.read_places`.
+        places: see :func:`tdro.evaluation.others.beside_own.read_everything`.
         baseline: see :func:`find_baselines`.
         measure: what is tested.
         examples: how many queries to show that gained, and that lost; see
             :func:`tdro.evaluation.compare.examples.find_examples`.
+        qrels: where the judgements of run files are.
 
     Returns:
-        As :func:`compare`, with three more keys: ``left_out`` (test sets that not all models were evaluated on),
-        ``examples``, and ``leaks``: the content of each ``leaks.json`` of these models (see
-        :func:`tdro.evaluation.leaks.find_leaks.look_for_leaks`), with its ``file`` and the ``models`` that it is about;
-        null if there is no such file.
+        As :func:`compare`, with more keys: ``left_out`` (test sets that not all models were evaluated on), ``notes``
+        (sentences on what was odd in other tools' files), ``means_only`` (see
+        :func:`tdro.evaluation.compare.means_only.about_means`), ``examples``, and ``leaks``: the content of each
+        ``leaks.json`` of these models (see :func:`tdro.evaluation.leaks.find_leaks.look_for_leaks`), with its ``file``
+        and the ``models`` that it is about; null if there is no such file. If all that was found are means, ``rows``
+        and ``tests`` are empty.
 
     Raises:
         UserError: as the functions named here.
     """
-    models, left_out = on_common_tests(read_places(places))
-    models, looked_at = on_judging_queries(models)
+    found = read_everything(places, qrels, measure)
     titles = list(dict.fromkeys(Path(place).resolve().name for place in places))
     title = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
+    if not found.models:
+        return _only_means(found, title, measure)
+    models, left_out = on_common_tests(found.models)
+    models, looked_at = on_judging_queries(models)
     comparison = compare_models(models, title, find_baselines(models, baseline), measure)
-    comparison["left_out"] = left_out
+    tests = [test["name"] for test in comparison["tests"]]
+    comparison["left_out"], comparison["notes"] = left_out, found.notes
+    comparison["means_only"] = about_means(found.means, tests, comparison["measures"])
     if looked_at:
         comparison["looked_at"] = looked_at
     comparison["leaks"] = _leaks(models)
     comparison["examples"] = find_examples(models, comparison, examples) if examples else []
     return comparison
+
+
+def _only_means(found: Everything, title: str, measure: str) -> dict[str, Any]:
+    """A comparison in which nothing can be tested."""
+    if not any(measure in values for system in found.means for values in system.tests.values()):
+        has = sorted({each for system in found.means for values in system.tests.values() for each in values})
+        raise UserError(
+            f"no measure {measure!r} in these files; they have {', '.join(has)}.\nChoose one with --measure."
+        )
+    return {
+        **{"group": title, "seeds": [], "measure": measure, "measures": [measure], "tests": [], "rows": []},
+        **{"uniform_longer": [], "left_out": [], "notes": found.notes, "leaks": None, "examples": []},
+        "means_only": about_means(found.means, [], [measure]),
+    }
 
 
 def _leaks(models: Sequence[Results]) -> list[dict[str, Any]] | None:
@@ -263,7 +292,7 @@ def _measures(models: Sequence[Results], measure: str) -> list[str]:
             for name, content in model.tests.items():
                 if measure not in (has := measures_of(content)):
                     raise UserError(
-                        f"{model.folder / name}.json: no measure {measure!r}; it has {', '.join(has)}.\n"
+                        f"{model.file(name)}: no measure {measure!r}; it has {', '.join(has)}.\n"
                         "Choose one with --measure."
                     )
     return [measure, *(other for other in SHOWN if other in common and other != measure)]

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tdro.evaluation.compare.means_only import means_lines
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.uniform_longer import steps_cell
 from tdro.evaluation.compare.verdict import SIGNIFICANT, seeds_phrase, verdict
@@ -33,6 +34,11 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> str:
         comparison: what :func:`tdro.evaluation.compare.compare.compare_models` returned.
         width: of the terminal.
     """
+    measure = comparison["measure"]
+    means = means_lines(comparison.get("means_only", ()), measure, measure_label(measure), width)
+    notes = [line for note in comparison.get("notes", ()) for line in _wrapped(f"note: {note}", width)]
+    if not comparison["rows"]:
+        return "\n\n".join("\n".join(block) for block in (means, notes) if block)
     tests = comparison["tests"]
     new = sum(not test["trained"] for test in tests)
     queries = sum(test["queries"] for test in tests)
@@ -53,9 +59,15 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> str:
         _uniform_longer(comparison, width),
         details or _by_test(comparison, width),
         _legend(comparison, bool(details)),
+        means,
+        notes,
         _leaks(comparison, width),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def measure_label(measure: str) -> str:
@@ -134,7 +146,7 @@ def _leaks(comparison: Mapping[str, Any], width: int) -> list[str]:
             line = leaks_line(each[0], names, ", ".join(models[:3]) + more)
         leaking = leak_counts(each[0], names)[0] > 0
         text = f"warning: {line}: see {each[0]['file']}" if leaking else line
-        lines += textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        lines += _wrapped(text, width)
     return lines
 
 

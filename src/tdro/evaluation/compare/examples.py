@@ -108,7 +108,7 @@ class _ExampleReader:
         # In a result that joins the forums of CQADupStack, a query's id is <forum>/<id>.
         part, key = query.split("/", 1) if "weights" in content else ("", query)
         data = next((data for run in runs.values() if (data := self._of(run, test, part)) is not None), None)
-        relevant = _most_relevant(data.qrels.get(key, {})) if data else []
+        relevant = _most_relevant(data.qrels.get(key, {})) if data else content.get("relevant", {}).get(query, [])
         ranked = {name: found for name, run in runs.items() if (found := self._first_of(run, test, part)) is not None}
         firsts = {name: found.get(key) for name, found in ranked.items()}
         wanted = [*relevant, *(each for each in firsts.values() if each is not None)]
@@ -117,7 +117,7 @@ class _ExampleReader:
         def passage(found: str | None) -> dict[str, Any] | None:
             return None if found is None else {"id": found, "text": texts.get(found)}
 
-        text = data.queries[data.query_ids.index(key)] if data else None
+        text = data.queries[data.query_ids.index(key)] if data and key in data.query_ids else None
         return {
             **{"test": test, "query": query, "text": text, "values": dict(values)},
             "relevant": [passage(found) for found in relevant],
@@ -131,6 +131,8 @@ class _ExampleReader:
         return self._data[key]
 
     def _first_of(self, run: Results, test: str, part: str) -> dict[str, str] | None:
+        if "first" in run.tests[test]:  # of another tool, whose file has been read
+            return dict(run.tests[test]["first"])
         path = run.folder / test / f"{part}.trec" if part else run.folder / f"{test}.trec"
         if path not in self._first:
             before = f"{part}/" if part else ""
@@ -143,6 +145,8 @@ def _test_set(run: Results, test: str, part: str) -> BeirData | None:
     try:
         if run.run is not None and (run.run / "recipe.yaml").is_file():
             folder = _folders(run.run / "recipe.yaml").get(test)
+        elif run.files:
+            return read_beir(content) if (content := run.tests[test].get("texts")) else None
         else:
             folder = read_json(note_path(run.folder)).get("test_sets", {}).get(part or test)
         content = read_json(run.folder / test / f"{part}.json") if part else run.tests[test]

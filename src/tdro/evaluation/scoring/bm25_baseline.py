@@ -25,7 +25,8 @@ from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.data.testsets.passages import TextsOfFile
 from tdro.errors import UserError
 from tdro.evaluation.formats.mteb_results import mteb_entry, write_mteb_entry
-from tdro.evaluation.scoring.evaluate import MEASURES, RANKS, Ranking, ScoringJob, is_current, write_ranking
+from tdro.evaluation.scoring.evaluate import RANKS, Ranking, ScoringJob, is_current, write_ranking
+from tdro.evaluation.scoring.metrics import MEASURES
 from tdro.files import fingerprint, read_json, write_atomic, write_json
 from tdro.search.bm25 import BM25Index, best_first
 

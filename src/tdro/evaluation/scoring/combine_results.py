@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tdro.evaluation.scoring.evaluate import MEASURES
+from tdro.evaluation.scoring.metrics import MEASURES
 from tdro.files import fingerprint
 
 

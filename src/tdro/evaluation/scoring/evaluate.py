@@ -27,7 +27,7 @@ from tdro.data.tokens.tokenize import encoder_of
 from tdro.errors import UserError
 from tdro.evaluation.formats.mteb_results import write_mteb
 from tdro.evaluation.formats.trec_run import trec_run
-from tdro.evaluation.scoring.metrics import gains, judgements, measure
+from tdro.evaluation.scoring.metrics import MEASURES, gains, judgements, measure
 from tdro.evaluation.scoring.model_prompts import prompts_of, read_prompts, with_prompts
 from tdro.files import fingerprint, read_json, write_atomic, write_json
 from tdro.machine import Machine, join_ranks, this_machine, wait_for_everyone
@@ -40,7 +40,6 @@ from tdro.search.exact import search
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-MEASURES = ("ndcg@10", "recall@100", "mrr@10", "map@100", "accuracy@10", "accuracy@100")
 RANKS = 100  # passages that are kept for each query
 _VERSION = 3  # of the files; raise it when their content changes, so that older ones are made again
 _PROBLEMS_KEPT = 100
@@ -120,8 +119,9 @@ def evaluate_all(
         A dict for each test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``, ``data``
         (the test set's checksum), ``similarity`` (what scored), ``prompts`` (the texts before ``query`` and
         ``document``), ``passages`` (how many), ``problems`` (the first 100, see
-        :class:`tdro.data.testsets.beir_data.BeirData`), ``queries`` (ids), each of :data:`MEASURES` with one value in
-        [0, 1] for each query, and ``mean`` with the mean of each measure.
+        :class:`tdro.data.testsets.beir_data.BeirData`), ``queries`` (ids), each of
+        :data:`tdro.evaluation.scoring.metrics.MEASURES` with one value in [0, 1] for each query, and ``mean`` with the
+        mean of each measure.
 
     Raises:
         UserError: a test set or the model is broken.

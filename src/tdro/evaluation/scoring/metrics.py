@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from tdro.data.testsets.beir_data import BeirData
 
+MEASURES = ("ndcg@10", "recall@100", "mrr@10", "map@100", "accuracy@10", "accuracy@100")  # of every evaluation
+
 
 @dataclass(frozen=True)
 class Judgements:
@@ -87,7 +89,7 @@ def measure(name: str, gained: NDArray[np.int64], judged: Judgements) -> NDArray
         measure("ndcg@10", gains(top, judged), judged).mean()
     """
     kind, _, k = name.partition("@")
-    return _KINDS[kind](gained, judged, int(k))
+    return KINDS[kind](gained, judged, int(k))
 
 
 def ndcg(gained: NDArray[np.int64], judged: Judgements, k: int = 10) -> NDArray[np.float64]:
@@ -126,7 +128,7 @@ def accuracy(gained: NDArray[np.int64], judged: Judgements, k: int = 10) -> NDAr
     return np.asarray((gained[:, :k] > 0).any(axis=1), dtype=np.float64)
 
 
-_KINDS: dict[str, Callable[[NDArray[np.int64], Judgements, int], NDArray[np.float64]]] = {
+KINDS: dict[str, Callable[[NDArray[np.int64], Judgements, int], NDArray[np.float64]]] = {
     "ndcg": ndcg,
     "recall": recall,
     "mrr": mrr,
