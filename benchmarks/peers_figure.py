@@ -6,6 +6,7 @@ python benchmarks/peers_figure.py
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -86,6 +87,9 @@ def drawing(all_points: list[Point]) -> str:
     body.append(_text(middle, HEIGHT - 10, "trainings spent on finding the mixture (CPU time)", "middle", "#111"))
     body.append(_text(8, 14, "nDCG@10 × 100 above uniform", "start", "#111"))
     labels = []
+    cut: Counter[float] = (
+        Counter()
+    )  # how many points lie below the edge at a cost: their numbers stand one above another
     for kind in dict.fromkeys(point.kind for point in all_points):
         own, colour = [point for point in all_points if point.kind == kind], COLOURS[kind]
         if kind in SWARM and len(own) > 1:
@@ -100,7 +104,9 @@ def drawing(all_points: list[Point]) -> str:
                 )
             body.append(f'<circle {at} r="5" fill="{colour}"><title>{title}</title></circle>')
             if point.gain < low:
-                body.append(_text(x(point.cost) + 9, y(point.gain) - 6, f"{point.gain:+.1f}", "start", colour))
+                above = 6 + 15 * cut[point.cost]
+                body.append(_text(x(point.cost) + 9, y(point.gain) - above, f"{point.gain:+.1f}", "start", colour))
+                cut[point.cost] += 1
         labels += [(point, colour) for point in (own[-1:] if kind in SWARM else own)]
     placed = spread_labels([y(point.gain) for point, _ in labels], 17, TOP, HEIGHT - BOTTOM)
     for (point, colour), where in zip(labels, placed, strict=True):
