@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tdro.machine import Machine
 from tdro.recipe.schema import Recipe
 from tdro.study.pieces import Piece
 from tdro.study.workers import TRIES, Done, taken
+
+_SECONDS_TO_ANSWER = 10
 
 
 class OnRay:
@@ -45,6 +48,7 @@ class OnRay:
             import ray
         except ModuleNotFoundError:
             raise UserError("--ray: Ray is not installed; pip install 'tdro[ray]'") from None
+        _check_reachable(self.address)
         environment = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
         try:
             ray.init(
@@ -117,3 +121,14 @@ def _make(piece: Piece, root: str, folder: str) -> tuple[str, float | str]:
         return "user error", f"{missing} is not on {socket.gethostname()}; all machines of the cluster must see it"
     os.chdir(folder)
     return answer(piece, Path(root))
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse a ``HOST:PORT`` at which nobody answers: Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # a word of Ray's own, such as auto
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--ray {address}: no cluster there ({first_line(error)})") from None
