@@ -33,7 +33,21 @@ settings.load_profile("tdro")
 # Files of 10 s and more, the longest first, so that no core idles while another is at the last of them. What two
 # files share is made by the first; the second stands so far behind that it need not wait.
 LONG = (
-    *("real", "resume", "scale", "same_command_again", "gain", "pipeline", "loss", "base", "inspect", "sample"),
+    *(
+        "real",
+        "resume",
+        "gpu_benchmark",
+        "study",
+        "study_ray",
+        "scale",
+        "same_command_again",
+        "gain",
+        "pipeline",
+        "loss",
+        "base",
+        "inspect",
+        "sample",
+    ),
     *("model_matrix", "paper_recipes", "init", "sampler", "ranks", "devices", "disks", "stock_trainer", "examples"),
     *("gradient_factors", "evaluate_models", "keys"),
 )

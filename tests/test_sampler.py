@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,23 @@ def test_names_come_from_the_trainer_where_it_tells_them(tmp_path: Path, given: 
     prompts = {name: {"query": f"{name}: "} for name in SIZES}
     made = trainer(tiny.static_model(), tmp_path, prompts=prompts, multi_dataset_batch_sampler=using)
     assert made.get_train_dataloader().batch_sampler.names == ("a", "b", "c")
+
+
+def test_rows_to_a_power_need_no_names_and_no_file():
+    by_rows = sampler(weights="proportional^0.5")
+    roots = np.sqrt(list(SIZES.values()))
+    assert np.allclose(by_rows.weights.values, roots / roots.sum())
+    again = WeightedTaskSampler.using("proportional^0.5", steps=14)
+    assert pickle.loads(pickle.dumps(again)).keywords["weights"] == again.keywords["weights"]  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("top-70", "needs learned weights"), ("size^0.5", "did you mean 'proportional^0.5'"), ("w.json", "no such file")],
+)
+def test_a_name_that_is_no_weights_says_what_is(spec: str, message: str):
+    with pytest.raises(UserError, match=re.escape(message)):
+        WeightedTaskSampler.using(spec, steps=14)
 
 
 def test_names_in_another_order_than_the_trainers_are_an_error(tmp_path: Path):

@@ -24,6 +24,7 @@ from tdro.data.plan.permute import mix
 from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.errors import UserError
 from tdro.sampler_tasks import Weights, read_weights, task_names, weights_of_tasks
+from tdro.weights import TaskWeights
 
 _EPOCH_STREAM = 21  # with it, `mix` gives other random numbers here than in the rest of tdro
 
@@ -49,9 +50,10 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
     Args:
         dataset, batch_samplers, generator, seed: given by the trainer. A batch sampler must draw from the generator
             that it was given (the stock ones do) or from torch's global one.
-        weights: :class:`tdro.TaskWeights`, ``{task: weight}``, or the path of a JSON file of either; None: all tasks
-            have the same weight. Each data set needs a weight (0 leaves it out), except where the weights are a
-            selection such as ``weights.top(70)`` or ``weights.transfer("top-70^0.5")``.
+        weights: :class:`tdro.TaskWeights`, ``{task: weight}``, or the path of a JSON file of either;
+            ``"proportional^0.5"``: the number of rows to the power of 0.5; None: all tasks have the same weight. Each
+            data set needs a weight (0 leaves it out), except where the weights are a selection such as
+            ``weights.top(70)`` or ``weights.transfer("top-70^0.5")``.
         steps: number of batches that each rank reads, at least 1.
         names: the names of the data sets, in order; best the ``DatasetDict`` itself. They may be left out if the
             trainer's prompts or losses are by data set, because it tells the sampler the names then.
@@ -98,10 +100,10 @@ class WeightedTaskSampler(MultiDatasetDefaultBatchSampler):
         given = read_weights(weights)
         self.steps, self.draw = int(steps), draw
         self.world = world or _world()
-        self.names = task_names(dataset.datasets, names, needed=given is not None)
+        self.names = task_names(dataset.datasets, names, needed=isinstance(given, TaskWeights))
         self._rows = [len(part) for part in dataset.datasets]  # type: ignore[arg-type]
         self._offsets = [0, *accumulate(self._rows)]
-        self.weights = weights_of_tasks(given, self.names)
+        self.weights = weights_of_tasks(given, self.names, self._rows)
         self._most_steps = None
         if max_epochs is not None:
             step_rows = self.world * self.batch_size

@@ -7,19 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from tdro.errors import UserError
-from tdro.mixture_name import known_mixture
+from tdro.mixture_name import MixtureName, known_mixture, parse_mixture
 from tdro.weights import TaskWeights
 
-Weights = TaskWeights | Mapping[str, float] | str | Path | None
+Weights = TaskWeights | Mapping[str, float] | MixtureName | str | Path | None
 
 
-def read_weights(weights: Weights) -> TaskWeights | None:
-    """The weights as a value, whatever form they come in."""
-    if weights is None or isinstance(weights, TaskWeights):
+def read_weights(weights: Weights) -> TaskWeights | MixtureName | None:
+    """The weights as a value, whatever form they come in; a mixture that needs only the rows of the tasks as its name.
+
+    Raises:
+        UserError: a file that is missing or broken, or the name of a mixture that needs learned weights.
+    """
+    if weights is None or isinstance(weights, (TaskWeights, MixtureName)):
         return weights
     if isinstance(weights, Mapping):
         return TaskWeights.from_dict(weights)
-    return TaskWeights.load(weights)
+    if isinstance(weights, Path) or weights.endswith(".json") or Path(weights).is_file():
+        return TaskWeights.load(weights)
+    mixture = parse_mixture(weights)
+    if mixture.kind not in ("uniform", "proportional"):
+        raise UserError(
+            f"WeightedTaskSampler: {weights!r} needs learned weights; pass "
+            f"TaskWeights.load('weights.json').transfer({weights!r})"
+        )
+    return mixture
 
 
 def task_names(datasets: Sequence[Any], names: Iterable[str] | None, needed: bool) -> tuple[str, ...]:
@@ -57,10 +69,20 @@ def _name_in_rows(dataset: Any) -> str | None:
     return row.get("dataset_name") if isinstance(row, Mapping) else None
 
 
-def weights_of_tasks(weights: TaskWeights | None, names: tuple[str, ...]) -> TaskWeights:
-    """The weights in the order of ``names``; each must have one, unless the weights are a selection of tasks."""
+def weights_of_tasks(
+    weights: TaskWeights | MixtureName | None, names: tuple[str, ...], rows: Sequence[int]
+) -> TaskWeights:
+    """The weights in the order of ``names``; each must have one, unless the weights are a selection of tasks.
+
+    Args:
+        weights: as :func:`read_weights` returns them.
+        names: of the data sets.
+        rows: how many each has.
+    """
     if weights is None:
         return TaskWeights.uniform(names)
+    if isinstance(weights, MixtureName):
+        return TaskWeights.uniform(names).transfer(str(weights), dict(zip(names, rows, strict=True)))
     missing = [name for name in names if name not in weights.names]
     made_by = known_mixture(str(weights.provenance.get("transfer", "")))
     if missing and not (made_by and made_by.selects):
