@@ -33,23 +33,9 @@ settings.load_profile("tdro")
 # Files of 10 s and more, the longest first, so that no core idles while another is at the last of them. What two
 # files share is made by the first; the second stands so far behind that it need not wait.
 LONG = (
-    *(
-        "real",
-        "resume",
-        "gpu_benchmark",
-        "study",
-        "study_ray",
-        "scale",
-        "same_command_again",
-        "gain",
-        "pipeline",
-        "loss",
-        "base",
-        "inspect",
-        "sample",
-    ),
-    *("model_matrix", "paper_recipes", "init", "sampler", "ranks", "devices", "disks", "stock_trainer", "examples"),
-    *("gradient_factors", "evaluate_models", "keys"),
+    *("real", "resume", "gpu_benchmark", "study", "study_ray", "scale", "same_command_again", "gain", "pipeline"),
+    *("loss", "base", "inspect", "sample", "model_matrix", "paper_recipes", "init", "sampler", "ranks", "devices"),
+    *("disks", "stock_trainer", "examples", "gradient_factors", "evaluate_models", "keys"),
 )
 
 # What is downloaded, unpacked or built from packages on the index. It is the same for everybody, so that the tests use
