@@ -85,7 +85,7 @@ def test_other_errors_stay_as_they_are(tmp_path, monkeypatch):
 
 
 def test_a_command_without_a_recipe_says_it_too(monkeypatch, capsys):
-    options = SimpleNamespace(command="evaluate", function=no_memory)
+    options = SimpleNamespace(command="evaluate", function=no_memory, quiet=False)
     monkeypatch.setattr(cli, "command_line", lambda: SimpleNamespace(parse_args=lambda _: options))
     assert cli.main([]) == 2
     said = capsys.readouterr().err
