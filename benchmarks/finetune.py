@@ -23,13 +23,13 @@ import torch
 from datasets import Dataset
 from figures import about_machine, ratio
 from material import MODELS, Material, material
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, TrainerCallback
+from stock_trainer import train_stock
+from transformers import TrainerCallback
 
 from tdro.console import quiet_libraries
 from tdro.data.plan.row_plans import HomogeneousPlan
@@ -130,40 +130,10 @@ class Contest:
         count = TokenCount(model)
         cached = {"mini_batch_size": a.chunk_rows} if kind is CachedMultipleNegativesRankingLoss else {}
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
-            trainer = StockInOrder(
-                model=model,
-                args=SentenceTransformerTrainingArguments(
-                    output_dir=place,
-                    max_steps=steps.plan.steps,
-                    per_device_train_batch_size=a.batch,
-                    learning_rate=1e-4,
-                    lr_scheduler_type="constant",
-                    weight_decay=0.1,
-                    bf16=self.machine.bf16,
-                    use_cpu=self.machine.device == "cpu",
-                    seed=1,
-                    save_strategy="no",
-                    report_to="none",
-                    disable_tqdm=True,
-                ),
-                train_dataset=Dataset.from_generator(lambda: texts_of(steps), cache_dir=place),
-                loss=kind(model, scale=1 / TEMPERATURE, **cached),
-                callbacks=[clock],
-            )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
+            loss = kind(model, scale=1 / TEMPERATURE, **cached)
+            texts = Dataset.from_generator(lambda: texts_of(steps), cache_dir=place)
+            train_stock(model, loss, texts, steps.plan.steps, a.batch, self.machine, place, clock)
         return clock, count
-
-
-class StockInOrder(SentenceTransformerTrainer):
-    """The stock trainer; only the order of the rows is given, so that all contestants read the same batches."""
-
-    def _get_train_sampler(self, *args: Any) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)
-
-    def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, **kwargs: Any) -> Any:
-        """Whole batches in order."""
-        return torch.utils.data.BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
 
 
 def texts_in(stored: StoredTexts, most: int | None = None) -> list[str]:

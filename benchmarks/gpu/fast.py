@@ -17,13 +17,13 @@ from baselines import Floor
 from datasets import Dataset
 from part import Part, synchronize
 from rows import Rows
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from torch.utils.data import BatchSampler, SequentialSampler
-from transformers import PrinterCallback, TrainerCallback
+from stock_trainer import train_stock
+from transformers import TrainerCallback
 
 from tdro.data.tokens.stored_texts import StoredTexts
 from tdro.dro.learner import WeightLearner
@@ -145,28 +145,9 @@ class Contest:
             steps, model = self.rows.of_one_task(self.count, batch), self._load()
             model.max_seq_length = max(self.rows.sizes.tokens)
             clock, counted, folder = Clock(self.machine.device), Padding(model), self._folder("stock")
-            trainer = StockInOrder(
-                model=model,
-                args=SentenceTransformerTrainingArguments(
-                    output_dir=str(folder),
-                    max_steps=self.count,
-                    per_device_train_batch_size=batch,
-                    learning_rate=1e-4,
-                    lr_scheduler_type="constant",
-                    weight_decay=0.1,
-                    bf16=self.machine.bf16,
-                    use_cpu=self.machine.device == "cpu",
-                    seed=1,
-                    save_strategy="no",
-                    report_to="none",
-                    disable_tqdm=True,
-                ),
-                train_dataset=Dataset.from_list(list(_texts(steps))),
-                loss=kind(model, scale=1 / TEMPERATURE, **({"mini_batch_size": self.chunk_rows} if cached else {})),
-                callbacks=[clock],
-            )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
+            loss = kind(model, scale=1 / TEMPERATURE, **({"mini_batch_size": self.chunk_rows} if cached else {}))
+            texts = Dataset.from_list(list(_texts(steps)))
+            train_stock(model, loss, texts, self.count, batch, self.machine, folder, clock)
             return {**self._rates(clock.ends, steps, model, cached), "padding": counted.share}
 
         return _largest(measure, self.rows.sizes.batch)
@@ -263,17 +244,6 @@ class Padding:
     def share(self) -> float:
         """From 0 to 1."""
         return 1 - sum(int(real) for _, real in self.counts) / sum(size for size, _ in self.counts)
-
-
-class StockInOrder(SentenceTransformerTrainer):
-    """The stock trainer; only the order of the rows is given, so that all contestants read the same batches."""
-
-    def _get_train_sampler(self, *args: Any) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)
-
-    def get_batch_sampler(self, dataset: Any, batch_size: int, drop_last: bool, **kwargs: Any) -> Any:
-        """Whole batches in order."""
-        return BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
 
 
 def find_fast(part: Part, rows: Rows, machine: Machine, arguments: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Join the parts of the bundle on the machine with the GPU, and install its wheels beside the machine's own packages.
 
-    python3 benchmarks/gpu/unpack.py --into /tmp/tdro-gpu
+    python3 benchmarks/gpu/unpack.py --into ~/tdro-gpu
 
 Needs Python's own library only. Each call keeps the parts that it finds; with the last one the bundle is whole, and is
 unpacked. Nothing of the machine is changed: the wheels go into a folder that PYTHONPATH names.

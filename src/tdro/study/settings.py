@@ -38,6 +38,8 @@ _NOT_STUDIED = {
     "finetune.name": "a study names its own folders",
     "finetune.mixtures": "give the key mixture",
     "finetune.seeds": "give the study's seeds",
+    "finetune.fewer_seeds": "give the study's seeds",
+    "finetune.uniform_longer": "vary finetune.steps",
     "finetune.untrained": "a study trains all of its models",
 }
 _TIMES = re.compile(r"x(\d+(?:\.\d+)?|\.\d+)")
@@ -115,7 +117,8 @@ def _content(recipe: Recipe, group: int, mixture: Any) -> dict[str, Any]:
     content = recipe.model_dump(mode="json")
     chosen = content["finetune"][group]
     base = recipe.base_of(recipe.finetune[group]).model_dump(mode="json")
-    content["finetune"] = [{**chosen, "base": base, "mixtures": [mixture], "seeds": [1]}]
+    trainings = {"mixtures": [mixture], "seeds": [1], "fewer_seeds": {}, "uniform_longer": []}
+    content["finetune"] = [{**chosen, "base": base, **trainings}]
     return content
 
 
