@@ -13,6 +13,11 @@ from tdro.study.curves import ends, knees, shown, steps_saved
 from tdro.study.schema import Study
 from tdro.terminal_table import terminal_table
 
+_NOT_SHOWN = {
+    "gain": {"M", "M, first third", "M, last third", "drift"},
+    "agreement": {"% tasks", "% rows", "% steps", "kept tasks", "left out", "new", "M, first third", "M, last third"},
+    "measure": {"% tasks", "% rows", "% steps"},
+}
 _ONLY_IF_IT_VARIES = {
     *("Kendall", "overlap", "eff. tasks", "spread of M", "M", "M, first third", "M, last third", "drift"),
     *("% tasks", "% rows", "% steps"),
@@ -57,14 +62,17 @@ def answer_of(study: Study, found: Findings, seeds: int, left_out: Sequence[str]
         left_out: why lines of the study are left out, a text each.
     """
     sentences = {"gain": _gain, "agreement": _agreement, "measure": _measure}
-    head, rows = _table(found)
+    head, rows = _table(study, found)
     return Answer(
         question_of(study),
         sentences[study.says](found),
         head,
         rows,
         study.opposite or "",
-        [*(f"Left out: {reason}." for reason in left_out), *(_unknown(found, seeds) if seeds else [])],
+        [
+            *(f"what the line {reason.replace(': ', ' would give, for ')}." for reason in left_out),
+            *(_unknown(found, seeds) if seeds else []),
+        ],
     )
 
 
@@ -160,7 +168,7 @@ def _measure(found: Findings) -> str:
 # ---- the table
 
 
-def _table(found: Findings) -> tuple[list[str], list[list[str]]]:
+def _table(study: Study, found: Findings) -> tuple[list[str], list[list[str]]]:
     """Columns that are empty in every row are left out; some of them, too, where all rows say the same."""
     columns = {
         "line": lambda one: one["line"],
@@ -192,7 +200,8 @@ def _table(found: Findings) -> tuple[list[str], list[list[str]]]:
     }
     cells = {title: [cell(one) for one in found] for title, cell in columns.items()}
     told = {title: {text for text in column if text not in ("", "–")} for title, column in cells.items()}
-    kept = [title for title, texts in told.items() if len(texts) > (title in _ONLY_IF_IT_VARIES and len(found) > 1)]
+    kept = [title for title in told if title not in _NOT_SHOWN[study.says]]
+    kept = [title for title in kept if len(told[title]) > (title in _ONLY_IF_IT_VARIES and len(found) > 1)]
     return kept, [[cells[title][at] for title in kept] for at in range(len(found))]
 
 
