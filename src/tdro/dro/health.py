@@ -20,6 +20,7 @@ from tdro.weights import TaskWeights
 NEAR_ZERO = 0.1  # a task is on its way to zero below this part of the uniform weight 1/k
 NEAR_ONE = 0.5  # a task is on its way to one above this share of all weight (of two tasks, above 0.9)
 DRIFT = 0.5  # the weights are not settled if their total variation in 100 steps is larger
+SWING = 2.0  # the weights swing if all their moves in 100 steps come to more, and to more than twice where they got
 TAIL = 2.0  # a measure is noisy if its mean is more than so many times its median
 WEAK = 0.95  # a reference has learned nothing if its loss is above this part of the untrained model's
 MEMORISED = (
@@ -119,10 +120,17 @@ class HealthMonitor:
 
     def _history_warnings(self, step: int) -> dict[str, str]:
         found = {}
-        if (drift := self.drift_per_100_steps) > DRIFT:
+        drift = self.drift_per_100_steps
+        if drift > DRIFT:
             found["drift"] = (
                 f"step {step}: the weights moved by {drift:.2f} (total variation) per 100 steps, most "
                 f"'{self._mover()}': they are not settled; use the mean over the steps, or a smaller eta"
+            )
+        if (way := self.way_per_100_steps) > max(SWING, 2 * drift):
+            found["swing"] = (
+                f"step {step}: the weights swing: their moves in 100 steps come to {way:.2f} (total variation) and "
+                f"lead {drift:.2f} away, most '{self._swinger()}': read more rows a step, average the losses over more "
+                "steps, or set a smaller eta; use the mean over the steps"
             )
         # The later half only: at the start of training the measures have a trend, which is not noise.
         past = np.stack(self._history)[len(self._history) // 2 :]
@@ -148,6 +156,20 @@ class HealthMonitor:
     def _mover(self) -> str:
         """The task whose weight moved most over the window."""
         return self.names[int(np.argmax(np.abs(self._history[-1][0] - self._history[0][0])))]
+
+    def _swinger(self) -> str:
+        """The task whose weight went the longest way over the window."""
+        alphas = np.stack(self._history)[:, 0]
+        return self.names[int(np.argmax(np.abs(np.diff(alphas, axis=0)).sum(axis=0)))]
+
+    @property
+    def way_per_100_steps(self) -> float:
+        """How long a way α went within the window, there and back counted, scaled to 100 steps; 0 before the second."""
+        steps = len(self._history) - 1
+        if steps < 1:
+            return 0.0
+        alphas = np.stack(self._history)[:, 0]
+        return float(np.abs(np.diff(alphas, axis=0)).sum()) / 2 * 100 / steps
 
     @property
     def drift_per_100_steps(self) -> float:

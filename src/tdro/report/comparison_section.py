@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tdro.evaluation.compare.lost_in_transfer import lost_in_transfer
 from tdro.evaluation.compare.readable_numbers import as_number, nested, plural, points, signed
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.uniform_longer import steps_cell, steps_in_words
@@ -44,6 +45,7 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
         "word": word,
         "sentence": sentence,
         "more": _more(rows, challengers, selection),
+        "lost": lost_in_transfer(comparison),
         "judged_by": judged_by_line(looked_at) if (looked_at := comparison.get("looked_at")) else "",
         "setting": _setting(run, comparison, tests),
         "table": table,

@@ -8,6 +8,7 @@ from pathlib import Path
 from tdro.console import say
 from tdro.evaluation.compare.compare import compare
 from tdro.evaluation.compare.compare_table import comparison_table
+from tdro.evaluation.compare.lost_in_transfer import lost_in_transfer
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
@@ -67,6 +68,8 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         write_card(folder.path, group.name, name)
     folder.record(stage, round(time.monotonic() - started, 2))
     say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{comparison_table(comparison)}\n", answer=True)
+    for line in lost_in_transfer(comparison):
+        say(f"warning: {line}\n")
     if look_for_leaks:
         _say_leaks(data, folder.path)
 

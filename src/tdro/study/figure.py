@@ -157,8 +157,7 @@ def _axes(study: Study, found: Findings, low: float, high: float, inner: float, 
 
 
 def _axis_label(one: Mapping[str, Any]) -> str:
-    value = one["place"] if one["axis"] == "mixture" else one["value"]
-    return escape(f"{value:g}" if isinstance(value, float) else str(value))
+    return f"{one['place']:g}"
 
 
 def _line(number: int, points: Sequence[Point], x: Any, y: Any) -> str:

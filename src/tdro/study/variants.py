@@ -42,14 +42,14 @@ class Variant:
 
     @property
     def place(self) -> float | None:
-        """Where it is on a numeric axis: the number itself, the factor of ``x0.5``, P of ``top-P``; else None."""
+        """Where it is on a numeric axis: the number itself, the factor of ``x0.5``, P / 100 of ``top-P``; else None."""
         if isinstance(self.value, bool):
             return None
         if isinstance(self.value, int | float):
             return float(self.value)
         mixture = known_mixture(str(self.value)) if self.axis == "mixture" else None
         if mixture is not None:
-            return mixture.percent
+            return None if mixture.percent is None else mixture.percent / 100
         times = re.fullmatch(r"x([\d.]+)", str(self.value))
         return float(times[1]) if times else None
 

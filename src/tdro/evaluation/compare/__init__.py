@@ -7,6 +7,7 @@ compare_table.py     A comparison as text for a terminal: which mixture is best,
                      set.
 examples.py          Queries to read: which gained and lost most against the baseline, with what is relevant and what
                      was ranked first.
+lost_in_transfer.py  A loss after the transfer: learned weights by which a model becomes worse than by uniform.
 means_only.py        Systems of which only means are known: shown beside a comparison, and said to be untestable.
 readable_numbers.py  Writes numbers the same way in the terminal, the report and the model card.
 same_model.py        Finds rows of a comparison that are one and the same model, whose difference, interval and p mean
