@@ -10,6 +10,7 @@ compare_models.py  Score the models of a fine-tuning group on the test sets, com
 describe_data.py   What a run says of its training data: ``data.json`` for the report, and warnings of texts that are
                    cut; also ``tdro data describe``.
 folder.py          A run's folder: which stages are done, from which inputs, and whose folder it is.
+forecast_line.py   The forecast of a group's gain over uniform, said before its fine-tuning.
 learn_gain.py      Learn the weights of transfer gain with the data and the base of a run.
 out_of_memory.py   Out of memory, said in two lines: which stage, and which key of the recipe to set to which value.
 pipeline.py        A run from its recipe to its report: reference, weights, fine-tunings, evaluation, report.

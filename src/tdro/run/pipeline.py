@@ -38,6 +38,7 @@ from tdro.run.checks import check_inputs, check_report, require_records
 from tdro.run.compare_models import compare_models
 from tdro.run.describe_data import say_cuts, write_data_card
 from tdro.run.folder import RunFolder, Stage
+from tdro.run.forecast_line import forecast_line
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
@@ -149,6 +150,8 @@ class Pipeline:
         for group in groups or self.recipe.finetune:
             for warning in _collapse_warnings(group, weights):
                 say(f"warning: {warning}", self.machine.main)
+            if line := forecast_line(self.recipe, group, self.path):
+                say(line, self.machine.main)
             for stage in self.stages.finetune(group, weights):
                 self._do(stage)
                 if self.machine.main and not (self.path / stage.name / "README.md").exists():

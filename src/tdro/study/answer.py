@@ -9,6 +9,7 @@ from typing import Any
 from tdro.evaluation.compare.readable_numbers import fixed, nested, plural, points, signed
 from tdro.evaluation.compare.verdict import one_seed, over_queries, seeds_could_turn
 from tdro.evaluation.intervals import MOST_SEEDS
+from tdro.study.calibration import in_words
 from tdro.study.curves import ends, knees, shown, steps_saved
 from tdro.study.schema import Study
 from tdro.terminal_table import terminal_table
@@ -17,9 +18,30 @@ _NOT_SHOWN = {
     "gain": {"M", "M, first third", "M, last third", "drift"},
     "agreement": {"% tasks", "% rows", "% steps", "kept tasks", "left out", "new", "M, first third", "M, last third"},
     "measure": {"% tasks", "% rows", "% steps"},
+    "forecast": {
+        "M",
+        "M, first third",
+        "M, last third",
+        "drift",
+        "kept tasks",
+        "left out",
+        "new",
+        "Kendall",
+        "overlap",
+    },
 }
 _ONLY_IF_IT_VARIES = {
-    *("Kendall", "overlap", "eff. tasks", "spread of M", "M", "M, first third", "M, last third", "drift"),
+    *(
+        "Kendall",
+        "overlap",
+        "eff. tasks",
+        "spread of M",
+        "halves agree",
+        "M",
+        "M, first third",
+        "M, last third",
+        "drift",
+    ),
     *("% tasks", "% rows", "% steps"),
 }
 Findings = Sequence[Mapping[str, Any]]
@@ -61,7 +83,7 @@ def answer_of(study: Study, found: Findings, seeds: int, left_out: Sequence[str]
         seeds: how many trainings each variant has.
         left_out: why lines of the study are left out, a text each.
     """
-    sentences = {"gain": _gain, "agreement": _agreement, "measure": _measure}
+    sentences = {"gain": _gain, "agreement": _agreement, "measure": _measure, "forecast": in_words}
     head, rows = _table(study, found)
     return Answer(
         question_of(study),
@@ -178,6 +200,7 @@ def _table(study: Study, found: Findings) -> tuple[list[str], list[list[str]]]:
         "% steps": lambda one: points(nested(one, "scores", "kept", "steps"), 0),
         "nDCG@10": lambda one: points(nested(one, "scores", "mean")),
         "±": lambda one: points(nested(one, "scores", "spread")),
+        "forecast": lambda one: fixed(one.get("forecast"), 2) if one.get("forecast") is not None else "",
         "gain": lambda one: signed(nested(one, "scores", "gain", "difference")),
         "95 %, queries and seeds": _bounds,
         "against": lambda one: _against(one) if nested(one, "scores", "gain") else "",
@@ -193,6 +216,7 @@ def _table(study: Study, found: Findings) -> tuple[list[str], list[list[str]]]:
         "overlap": lambda one: points(nested(one, "weights", "overlap"), 0),
         "eff. tasks": lambda one: fixed(nested(one, "weights", "effective_tasks")),
         "spread of M": lambda one: fixed(nested(one, "weights", "spread"), 2),
+        "halves agree": lambda one: fixed(nested(one, "weights", "signs", "agreement"), 2),
         "M": lambda one: _range_of_measure(one, "mean"),
         "M, first third": lambda one: _range_of_measure(one, "first_third"),
         "M, last third": lambda one: _range_of_measure(one, "last_third"),

@@ -11,6 +11,7 @@ from tdro.machine import Machine, this_machine
 from tdro.recipe.messages import nearest
 from tdro.recipe.schema import Recipe
 from tdro.study.answer import Answer, answer_of
+from tdro.study.calibration import with_forecasts
 from tdro.study.cost import Cost, costs_of, left_steps
 from tdro.study.findings import findings_of
 from tdro.study.outputs import write_answer
@@ -134,6 +135,8 @@ def run_study(question: Question, runner: Runner = in_this_process, machine: Mac
                 runner(pieces, place.root, done)
     study = question.fitted
     found = findings_of(study, variants_of(study), work)
+    if study.says == "forecast":
+        found = with_forecasts(found)
     answer = answer_of(study, found, question.trainings, question.left_out)
     report = write_answer(
         place.root / question.name,

@@ -42,15 +42,19 @@ def figure(study: Study, found: Findings) -> str:
     Args:
         study: says what is drawn: gains in points of nDCG@10 with their intervals over queries and seeds; rank
             correlations; or the mean M over tasks with the range of the tasks.
-        found: from :func:`tdro.study.findings.findings_of`.
+        found: from :func:`tdro.study.findings.findings_of`; for forecasts, which are drawn against the gains, also
+            after :func:`tdro.study.calibration.with_forecasts`.
     """
+    forecasts = study.says == "forecast"
+    if forecasts:
+        found = [{**one, "place": one["forecast"]} for one in found if one["forecast"] is not None]
     points = {line: _points(study, [one for one in found if one["line"] == line], found) for line in _lines(found)}
     drawn = [point for line in points.values() for point in line]
     if not drawn:
         return ""
     values = [value for point in drawn for value in (point.y, point.low, point.high) if math.isfinite(value)]
     low, high = domain_of(values)
-    logarithmic = _is_logarithmic(found)
+    logarithmic = not forecasts and _is_logarithmic(found)
     xs = [math.log(point.x) if logarithmic else point.x for point in drawn]
     left, right = min(xs), max(xs)
     longest = max((min(len(line), 24) for line in points), default=0)
@@ -64,8 +68,11 @@ def figure(study: Study, found: Findings) -> str:
         return _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
 
     body = _axes(study, found, low, high, inner, x, y)
+    if forecasts and max(left, low) < min(right, high):  # the diagonal: what came out is what was forecast
+        ends = max(left, low), min(right, high)
+        body += f'<path class="line other" d="{path([x(end) for end in ends], [y(end) for end in ends])}"/>'
     for number, line in enumerate(points.values()):
-        body += _line(number, line, x, y)
+        body += _line(number, line, x, y, joined=not forecasts)
     if longest:
         body += _names(points, x, y, _LEFT + inner)
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
@@ -130,6 +137,7 @@ def _vertical(study: Study) -> str:
         "gain": "gain, points of nDCG@10",
         "agreement": "rank correlation with the recipe’s own weights",
         "measure": "mean M",
+        "forecast": "gain, points of nDCG@10",
     }[study.says]
 
 
@@ -157,14 +165,16 @@ def _axes(study: Study, found: Findings, low: float, high: float, inner: float, 
 
 
 def _axis_label(one: Mapping[str, Any]) -> str:
-    return f"{one['place']:g}"
+    return f"{one['place']:.3g}"
 
 
-def _line(number: int, points: Sequence[Point], x: Any, y: Any) -> str:
-    shift = 5 * ((number + 1) // 2) * (-1) ** number  # lines side by side, so that no interval hides another
+def _line(number: int, points: Sequence[Point], x: Any, y: Any, joined: bool = True) -> str:
+    shift = (
+        5 * ((number + 1) // 2) * (-1) ** number if joined else 0
+    )  # lines side by side, so that no interval hides another
     css, mark = f"s{number % 8}", MARKS[_MARKS[number % len(_MARKS)]]
     xs, ys = [x(point.x) + shift for point in points], [y(point.y) for point in points]
-    body = f'<path class="line {css}" d="{path(xs, ys)}"/>' if len(points) > 1 else ""
+    body = f'<path class="line {css}" d="{path(xs, ys)}"/>' if len(points) > 1 and joined else ""
     for at, point in enumerate(points):
         title = f"<title>{escape(point.label)}: {point.y:.2f}</title>"
         if math.isfinite(point.low) and math.isfinite(point.high):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,12 @@ import numpy as np
 from tdro.evaluation.compare.against_baseline import against_baseline
 from tdro.evaluation.intervals import seed_spread
 from tdro.evaluation.results import Results
-from tdro.files import fingerprint, read_json, read_jsonl
+from tdro.files import fingerprint, read_json
 from tdro.mixture_name import parse_mixture
 from tdro.study.kept import kept_shares, kinds_of_tests, weights_used
 from tdro.study.schema import Study
 from tdro.study.settings import Setup
+from tdro.study.stage_one_facts import known_mean, stage_one_facts
 from tdro.study.task_changes import DISTURBING, disturbed_task
 from tdro.study.variants import Variant, settings_key
 from tdro.study.weight_changes import changed_weights
@@ -187,7 +187,7 @@ def _weights(work: Work, setup: Setup, own: TaskWeights | None) -> dict[str, Any
         "effective_tasks": weights.effective_tasks,
         "selected": selected,
         **facts,
-        **{name: _nanmean(np.array([each[name] for each in likeness], float)) for name in ("kendall", "overlap")},
+        **{name: known_mean(np.array([each[name] for each in likeness], float)) for name in ("kendall", "overlap")},
     }
 
 
@@ -242,53 +242,3 @@ def _positive(weights: TaskWeights, names: Sequence[str]) -> dict[str, float]:
     """The weights of some tasks, which sum to 1."""
     total = sum(weights[name] for name in names)
     return {name: weights[name] / total for name in names}
-
-
-def stage_one_facts(folder: Path, names: Sequence[str]) -> dict[str, Any]:
-    """What stage 1's log says of each task.
-
-    Args:
-        folder: ``weights/`` of the piece.
-        names: the tasks, in order.
-
-    Returns:
-        ``measure``: for each task the mean of M over all steps, its standard deviation over the steps, and its means
-        over the first and the last third; ``spread``: the standard deviation over tasks of the mean M; ``drift``: for
-        each task, how far the reference's loss in the first and the last third of the steps is apart, as a share of
-        its mean. All null where there is no such log (weights that were loaded, or are of transfer gain).
-    """
-    log = folder / "steps.jsonl"
-    if not log.exists():
-        return {"measure": None, "spread": None, "drift": None}
-    steps = read_jsonl(log)
-    arrays = {
-        key: np.array([[np.nan if value is None else value for value in step[key]] for step in steps], dtype=float)
-        for key in ("measure", "reference_loss")
-    }
-    third = max(1, len(steps) // 3)
-    measure, loss = arrays["measure"], arrays["reference_loss"]
-    known = [at for at in range(len(names)) if np.isfinite(measure[:, at]).any()]
-    means = {names[at]: float(np.nanmean(measure[:, at])) for at in known}
-    return {
-        "measure": {
-            names[at]: {
-                "mean": means[names[at]],
-                "spread": float(np.nanstd(measure[:, at])),
-                "first_third": _nanmean(measure[:third, at]),
-                "last_third": _nanmean(measure[-third:, at]),
-            }
-            for at in known
-        },
-        "spread": float(np.std(list(means.values()))) if means else None,
-        "drift": {names[at]: _drift(loss[:, at], third) for at in known},
-    }
-
-
-def _nanmean(values: np.ndarray) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None
-
-
-def _drift(losses: np.ndarray, third: int) -> float | None:
-    first, last, mean = _nanmean(losses[:third]), _nanmean(losses[-third:]), _nanmean(losses)
-    return abs(last - first) / mean if first is not None and last is not None and mean else None

@@ -27,6 +27,8 @@ _CAPTIONS = {
     "queries and seeds. A mark whose interval touches zero shows nothing.",
     "agreement": "Rank correlation (Kendall) of each variant’s weights with those of the recipe as it is. 1: the same "
     "order of all tasks; 0: no relation.",
+    "forecast": "Gain of each mixture over uniform against its forecast, both in points of nDCG@10, with the gain’s "
+    "95 % interval over queries and seeds. A good forecast would have all marks near the diagonal.",
     "measure": "Mean M over the steps of stage 1. The line through a mark is the range of the tasks; with one task, "
     "one standard deviation over the steps.",
 }
@@ -45,6 +47,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "overlap": ("weights", "overlap"),
     "effective_tasks": ("weights", "effective_tasks"),
     "spread_of_m": ("weights", "spread"),
+    "forecast": ("forecast",),
+    "halves_agree": ("weights", "signs", "agreement"),
 }
 
 

@@ -54,10 +54,10 @@ class Study(Section):
         description="each variant is compared with itself after these keys are set",
     )
     seeds: int = Field(default=5, ge=0, description="trainings of each variant (0: only weights are learned)")
-    says: Literal["gain", "agreement", "measure"] = Field(
+    says: Literal["gain", "agreement", "measure", "forecast"] = Field(
         default="gain",
         description="what the answer is about. gain: scores; agreement: whether the learned weights are those of the "
-        "recipe as it is; measure: the measure M of each task in stage 1",
+        "recipe as it is; measure: the measure M of each task in stage 1; forecast: forecasts of the gain against it",
     )
     tests: Literal["all", "trained"] = Field(
         default="all", description="which test sets count: all, or those of the tasks that are trained on"

@@ -1,0 +1,202 @@
+"""A forecast, before the fine-tuning: the gain over uniform to be expected, from what stage 1 has recorded.
+
+Three signs are read off the log of stage 1. The gain is a straight line in them, fitted to the outcomes of many
+mixtures (the study ``forecast``), and judged on mixtures that it was not fitted to. The coefficients are in
+``forecast.json`` beside this file, with the study that they come from. Where a forecast has no skill there is no such
+file, and nothing is forecast. See docs/decisions.md, forecast-only-with-skill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.files import read_json
+from tdro.weights import TaskWeights
+
+FILE = Path(__file__).with_name("forecast.json")
+FEWEST = 8  # mixtures that a forecast is fitted to
+SURE = 0.05  # a forecast has skill only if chance gives its correlation more rarely
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What stage 1 says of the gain to be expected.
+
+    Attributes:
+        spread: how far the tasks' measures are apart: the standard deviation over tasks of the mean M, as a share of
+            its mean.
+        effective: the effective number of tasks, as a share of the tasks.
+        agreement: the rank correlation (Kendall) of how the first and how the second half of stage 1 moved the weights.
+    """
+
+    spread: float
+    effective: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A forecast and how good it is.
+
+    Attributes:
+        intercept: the gain where all signs are 0, in points of nDCG@10.
+        slopes: by sign, points for each unit.
+        forecasts: for each mixture, what the line that is fitted to all others says; (mixtures,).
+        correlation: of these forecasts with the outcomes.
+        p: how often chance gives such a correlation.
+        error: the root of the mean squared difference of forecast and outcome, in points.
+        error_of_mean: the same, if the mean outcome of the other mixtures is the forecast.
+        calibration: by how much the outcomes rise where the forecast is a point higher; 1 is right.
+        lowest, highest: of each sign among the mixtures.
+    """
+
+    intercept: float
+    slopes: dict[str, float]
+    forecasts: list[float]
+    correlation: float
+    p: float
+    error: float
+    error_of_mean: float
+    calibration: float
+    lowest: dict[str, float]
+    highest: dict[str, float]
+
+    @property
+    def has_skill(self) -> bool:
+        """Whether it is worth printing: it correlates with what comes out, and is nearer to it than the mean is."""
+        return self.correlation > 0 and self.p < SURE and self.error < self.error_of_mean
+
+
+def signs_of(steps: Sequence[Mapping[str, Any]]) -> Signs | None:
+    """The signs in the log of a stage 1; None if it has fewer than 4 steps or 3 tasks, or nothing was measured.
+
+    Args:
+        steps: the lines of ``weights/steps.jsonl``: ``alpha`` and ``measure``, each (tasks,), null for absent tasks.
+
+    Example::
+
+        signs_of(read_jsonl("runs/mine/weights/steps.jsonl")).agreement  # 0.71
+    """
+    from scipy.stats import kendalltau
+
+    alpha = _array(steps, "alpha")
+    if len(alpha) < 4 or alpha.shape[1] < 3:
+        return None
+    measure = _array(steps, "measure")
+    known = np.isfinite(measure).any(axis=0)
+    means = np.nanmean(measure[:, known], axis=0)
+    moved = np.log(alpha)
+    half = len(moved) // 2
+    first, second = moved[half] - moved[0], moved[-1] - moved[half]
+    agreement = float(kendalltau(first, second).statistic)
+    spread = float(means.std() / means.mean()) if len(means) > 1 and means.mean() else np.nan
+    names = tuple(str(number) for number in range(alpha.shape[1]))
+    effective = TaskWeights(names, alpha[-1] / alpha[-1].sum()).effective_tasks / len(names)
+    found = Signs(spread, effective, agreement)
+    return found if np.isfinite(astuple(found)).all() else None
+
+
+def _array(steps: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
+    return np.array([[np.nan if value is None else value for value in step[key]] for step in steps], dtype=float)
+
+
+def fit(signs: Sequence[Signs], gains: Sequence[float]) -> Fit:
+    """Fit the line, and judge it: each mixture is forecast by the line through all others.
+
+    Args:
+        signs: of each mixture.
+        gains: what came out for each, in points of nDCG@10.
+
+    Raises:
+        ValueError: fewer than :data:`FEWEST` mixtures.
+    """
+    from scipy.stats import linregress
+
+    if len(signs) < FEWEST:
+        raise ValueError(f"{len(signs)} mixtures; a forecast needs {FEWEST}")
+    x = np.array([[1.0, *astuple(each)] for each in signs])
+    y = np.asarray(gains, dtype=float)
+    others = [np.arange(len(y)) != at for at in range(len(y))]
+    forecasts = np.array([x[at] @ _line(x[rest], y[rest]) for at, rest in enumerate(others)])
+    means = np.array([y[rest].mean() for rest in others])
+    if np.ptp(forecasts) and np.ptp(y):
+        judged = linregress(forecasts, y)
+        correlation, p, calibration = float(judged.rvalue), float(judged.pvalue), float(judged.slope)
+    else:
+        correlation, p, calibration = 0.0, 1.0, 0.0
+    intercept, *slopes = _line(x, y).tolist()
+    names = list(asdict(signs[0]))
+    return Fit(
+        intercept,
+        dict(zip(names, slopes, strict=True)),
+        forecasts.tolist(),
+        correlation,
+        p,
+        float(np.sqrt(np.mean((forecasts - y) ** 2))),
+        float(np.sqrt(np.mean((means - y) ** 2))),
+        calibration,
+        dict(zip(names, x[:, 1:].min(axis=0).tolist(), strict=True)),
+        dict(zip(names, x[:, 1:].max(axis=0).tolist(), strict=True)),
+    )
+
+
+def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The coefficients in use, and where they come from.
+
+    Attributes:
+        mixture: whose gain over uniform is forecast.
+        kind: of the models that were fine-tuned, such as ``static``. Others are not forecast.
+        mixtures: how many mixtures of tasks the line is fitted to.
+        source: the study, for people.
+        intercept, slopes, error, lowest, highest: see :class:`Fit`.
+    """
+
+    mixture: str
+    kind: str
+    mixtures: int
+    source: str
+    intercept: float
+    slopes: dict[str, float]
+    error: float
+    lowest: dict[str, float]
+    highest: dict[str, float]
+
+    @classmethod
+    def load(cls, path: Path = FILE) -> Forecast | None:
+        """What is in the file; None where there is none."""
+        return cls(**read_json(path)) if path.exists() else None
+
+    def gain(self, signs: Signs) -> float | None:
+        """The expected gain in points of nDCG@10; None if a sign is beyond those of all mixtures of the study."""
+        values = asdict(signs)
+        if any(not self.lowest[name] <= value <= self.highest[name] for name, value in values.items()):
+            return None
+        return self.intercept + sum(self.slopes[name] * value for name, value in values.items())
+
+    def sentence(self, signs: Signs, tasks: int) -> str | None:
+        """The forecast in a sentence; None where :meth:`gain` is.
+
+        Args:
+            signs: of the stage 1.
+            tasks: how many tasks there are.
+        """
+        gain = self.gain(signs)
+        if gain is None:
+            return None
+        return (
+            f"forecast: {self.mixture} gains {gain:+.1f} ± {self.error:.1f} points of nDCG@10 over uniform on the "
+            f"tasks' test sets, since their M differ by {signs.spread:.0%} (spread), {signs.effective * tasks:.1f} of "
+            f"{tasks} tasks are in effect, and the two halves of stage 1 agree by {signs.agreement:.2f} (Kendall); "
+            f"from {self.source}"
+        )
