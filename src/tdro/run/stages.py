@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +77,17 @@ class Stages:
         recipe, names = self.recipe, self.reference_names()
         if not names:
             return []
-        base, facts = self.workspace.models.base(self.reference_base or recipe.base), self.workspace.data.facts
+        base = self.workspace.models.base(self.reference_base or recipe.base)
         rows_read = recipe.weights.model_dump(mode="json", include={"stage1_rows", "held_out_share"})
         stages = []
         for number, name in enumerate(names):
             inputs = self._inputs(base, recipe.reference, recipe.seed) | {"part": number, **rows_read}
-            job = reference_job(recipe, facts, self.stage_one_plan, number)
-            stages.append(Stage(name, inputs, self._trainer(name, base, job)))
+            stages.append(Stage(name, inputs, partial(self._reference, name, base, number)))
         return stages
+
+    def _reference(self, name: str, base: BaseModel, number: int) -> None:
+        job = reference_job(self.recipe, self.workspace.data.facts, self.stage_one_plan, number)
+        self._trainer(name, base, job)()
 
     def learned_names(self) -> list[str]:
         """The names of :meth:`learned`; no data are read for them."""
