@@ -28,7 +28,7 @@ class Part:
         out: the folder.
         minutes: after which :meth:`within_time` ends the part.
         device: as torch names it.
-        rehearsed: it runs on the CPU with tiny sizes; the file says so, and its figures mean nothing.
+        rehearsed: it runs with tiny sizes; the file says so, and its figures mean nothing.
     """
 
     def __init__(self, name: str, out: Path, minutes: float, device: str, rehearsed: bool) -> None:
@@ -37,7 +37,7 @@ class Part:
         gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
         self.content: dict[str, Any] = {
             "part": name,
-            "rehearsed_on_a_cpu": rehearsed,
+            "rehearsed": rehearsed,
             "machine": about_machine(gpu=gpu, device=device),
             "findings": {},
         }
