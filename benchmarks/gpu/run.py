@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bad = []
         for name in options.parts:
             minutes = options.minutes or (60.0 if options.rehearse else MINUTES[name])
-            part = Part(name, options.out, minutes, machine.device, options.rehearse)
+            part = Part(name, options.out, minutes, machine.device, options.rehearse, tuple(options.only))
             with part.within_time():
                 if name == "right":
                     find_right(part, rows)
@@ -70,7 +70,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="where each part's JSON is written, as it goes")
     parser.add_argument("--minutes", type=float, help=f"of each part (default: {MINUTES})")
     parser.add_argument("--device", help="default: cuda:0, or cpu in a rehearsal")
-    parser.add_argument("--base", default="smollm2", help="the decoder, such as a folder with its shape; not for result")
+    parser.add_argument("--base", default="smollm2", help="the decoder, say a folder with its shape")
+    parser.add_argument("--only", nargs="+", default=[], help="only findings whose names begin with one of these")
     parser.add_argument("--work", type=Path, help="where models and runs are kept for the next call (default: nowhere)")
     parser.add_argument("--tflops", type=float, help="the card's dense bf16 peak, where it is not known")
     parser.add_argument("--rehearse", action="store_true", help="with tiny sizes")

@@ -60,7 +60,7 @@ def real_sizes(base: str) -> Sizes:
         rows=1500,
         batch=512,
         negatives=7,
-        chunk_rows=(256, 64, 1024),
+        chunk_rows=(1024, 256, 64),
         tokens=(64, 128),
         steps=4,
         result_steps=(20, 400),
