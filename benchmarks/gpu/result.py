@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ def find_result(part: Part, rows: Rows, folder: Path) -> None:
         found = part.find("speed", lambda: _speed(part, rows, folder))
         if "steps" not in found:
             return
+        for shared in ("negatives", "index", "tokens"):  # the same in both runs, so they are made once
+            if (folder / "speed" / shared).exists():
+                shutil.copytree(folder / "speed" / shared, folder / "run" / shared, dirs_exist_ok=True)
         chosen.write_text(str(found["steps"]), encoding="ascii")
     made = recipe(part, rows, folder / "run", int(chosen.read_text(encoding="ascii")))
     part.keep("recipe", made.model_dump(mode="json", exclude={"folder"}))
