@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-WIDTH, HEIGHT, SCALE = 860, 4200, 1.5
-PARTS = {"report-answer": (20, 297), "report-weights": (3010, 3690)}  # from and to where, in pixels of the page
+WIDTH, HEIGHT, SCALE = 660, 4400, 1.5
+PARTS = {"report-answer": (26, 322), "report-weights": (3272, 3960)}  # from and to where, in pixels of the page
 
 
 def main(report: Path) -> None:

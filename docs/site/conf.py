@@ -37,7 +37,7 @@ myst_heading_anchors = 4  # GitHub's anchors
 myst_enable_extensions = ["deflist"]
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # they stand in the signature
+python_maximum_signature_line_length = 88
 napoleon_custom_sections = ["Inputs (of :meth:`update`)"]
 
 html_theme = "furo"
@@ -57,6 +57,7 @@ def setup(app: Sphinx) -> None:
 def make_page(app: Sphinx, name: str, source: list[str]) -> None:
     """Give the home page the site's table of contents, and the made pages their text."""
     if name == root_doc:
+        source[0] = source[0].replace("(examples/own_data.ipynb)", "(docs/site/notebook.md)")
         source[0] += (HERE / "contents.md").read_text(encoding="utf-8")
     elif name == "docs/site/options":
         source[0] += options_page.options_as_markdown()

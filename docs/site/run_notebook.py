@@ -52,6 +52,7 @@ def as_markdown(notebook: Path) -> str:
             continue
         parts.append(f"```python\n{source}\n```")
         parts += [f"```text\n{''.join(output['text']).rstrip()}\n```" for output in cell["outputs"]]
+    parts.insert(1, f"[Download this page as a notebook](../../examples/{notebook.name})")
     return "\n\n".join(parts)
 
 
