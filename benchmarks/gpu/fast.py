@@ -7,6 +7,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from baselines import Floor
 from datasets import Dataset
+from packed import packed, without_mask
 from part import Part, synchronize
 from rows import Rows
 from sentence_transformers import SentenceTransformer
@@ -41,6 +43,7 @@ from tdro.training.trainer import PlannedTrainer
 TEMPERATURE = 0.05
 # Dense bf16 TFLOP/s that the makers state, by a word of the card's name.
 PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}
+Way = Callable[[SentenceTransformer], AbstractContextManager[None]]
 WANTED = {"stage_1 / floor": 0.8, "finetune / stock": 1.5}
 
 
@@ -77,6 +80,8 @@ class Contest:
             "floor": self.floor,
             "stage_1": lambda: self.stage_one(caching=False),
             "stage_1_cached": lambda: self.stage_one(caching=True),
+            "stage_1_without_mask": lambda: self.stage_one(caching=False, way=without_mask),
+            "stage_1_packed": lambda: self.stage_one(caching=False, way=packed),
             "scoring": self.scoring,
             "finetune": lambda: self.finetune(caching=False),
             "stock": lambda: self.stock(MultipleNegativesRankingLoss),
@@ -103,13 +108,16 @@ class Contest:
 
         return _largest(measure, self.rows.sizes.batch)
 
-    def stage_one(self, caching: bool, chunk_rows: int | None = None) -> dict[str, Any]:
+    def stage_one(self, caching: bool, chunk_rows: int | None = None, way: Way = nullcontext) -> dict[str, Any]:
         """What `tdro learn` does in a step, with scores that are there already."""
 
         def measure(batch: int) -> dict[str, Any]:
             steps, model, clock = self._mixed(batch), self._load(), Clock(self.machine.device)
-            self._train(model, self._tdro_loss(steps, model, caching, chunk_rows), steps, clock)
-            return self._rates(clock.ends, steps, model, caching)
+            loss, counted = self._tdro_loss(steps, model, caching, chunk_rows), Padding(model)
+            with way(model):
+                self._train(model, loss, steps, clock)
+            padding = {} if way is packed else {"padding": counted.share}
+            return {**self._rates(clock.ends, steps, model, caching), **padding}
 
         return _largest(measure, self.rows.sizes.batch)
 
@@ -238,6 +246,8 @@ class Padding:
         model[0].register_forward_pre_hook(self._count)
 
     def _count(self, module: torch.nn.Module, inputs: tuple[dict[str, torch.Tensor]]) -> None:
+        if "attention_mask" not in inputs[0]:
+            return
         mask = inputs[0]["attention_mask"]
         self.counts.append((mask.numel(), mask.sum()))  # not read here: that would wait for the device
 
@@ -266,7 +276,13 @@ def ratios(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if "stage_1_cached" in rate and "scoring" in rate:
         rate["stage_1_cached_and_scoring"] = 1 / (1 / rate["stage_1_cached"] + 1 / rate["scoring"])
     pairs = [("stage_1", "floor"), ("stage_1_cached", "floor"), ("stage_1_cached_and_scoring", "floor")]
-    pairs += [("finetune", "stock"), ("finetune_cached", "stock_cached"), ("finetune", "floor")]
+    pairs += [
+        ("stage_1_without_mask", "stage_1"),
+        ("stage_1_packed", "stage_1"),
+        ("finetune", "stock"),
+        ("finetune_cached", "stock_cached"),
+        ("finetune", "floor"),
+    ]
     of = {f"{a} / {b}": rate[a] / rate[b] for a, b in pairs if a in rate and b in rate}
     return {"rows_a_second": rate, "ratios": of, "wanted": WANTED}
 
