@@ -47,6 +47,9 @@ html_show_copyright = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 
+# What the README links to on GitHub, and the page that the site has for it.
+SITE_ONLY = {"examples/own_data.ipynb": "docs/site/notebook.md", "#the-other-commands": "docs/site/options.md"}
+
 
 def setup(app: Sphinx) -> None:
     """Tell Sphinx which pages are made and not written."""
@@ -57,7 +60,8 @@ def setup(app: Sphinx) -> None:
 def make_page(app: Sphinx, name: str, source: list[str]) -> None:
     """Give the home page the site's table of contents, and the made pages their text."""
     if name == root_doc:
-        source[0] = source[0].replace("(examples/own_data.ipynb)", "(docs/site/notebook.md)")
+        for link, page in SITE_ONLY.items():
+            source[0] = source[0].replace(f"({link})", f"({page})")
         source[0] += (HERE / "contents.md").read_text(encoding="utf-8")
     elif name == "docs/site/options":
         source[0] += options_page.options_as_markdown()
