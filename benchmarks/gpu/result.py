@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rows import Rows
 
 from tdro.files import read_json
 from tdro.recipe.schema import Recipe
+from tdro.run.folder import RunFolder
 from tdro.run.pipeline import run_recipe
 from tdro.weights import TaskWeights
 
@@ -30,6 +32,10 @@ def find_result(part: Part, rows: Rows, folder: Path) -> None:
             return
         chosen.write_text(str(found["steps"]), encoding="ascii")
     made = recipe(part, rows, folder / "run", int(chosen.read_text(encoding="ascii")))
+    if not made.folder.exists():
+        RunFolder(made).create()
+        for shared in ("negatives", "index", "tokens"):  # the same in both runs, so they are made once
+            shutil.copytree(folder / "speed" / shared, made.folder / shared)
     part.keep("recipe", made.model_dump(mode="json", exclude={"folder"}))
     for stage in ("reference", "learn", "finetune", "evaluate"):
         found = part.find(stage, lambda stage=stage: _stage(made, stage))
