@@ -41,7 +41,7 @@ _ENVIRONMENT |= {"implementation_name": "cpython", "platform_python_implementati
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the bundle beside this file, and say how large it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--machine", type=Path, default=MACHINE, help="a file with a line `name==version` for each package there")
+    parser.add_argument("--machine", type=Path, default=MACHINE, help="what `pip freeze` printed there")
     options = parser.parse_args(arguments)
     machine = frozen(options.machine.read_text(encoding="utf-8").splitlines())
     with tempfile.TemporaryDirectory() as temporary:
