@@ -25,6 +25,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; read w
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Whenever a model is made or loaded, this reads packages' files again: 6 % of the time of a tiny run.
 importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)
+# A killed process loses nothing that it has written. Only a machine without power does, which no test can bring about;
+# but waiting for the disk at every file took a tenth of the tests' time, and more on a slow disk.
+os.fsync = lambda file: None
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("tdro", deadline=None, max_examples=50)

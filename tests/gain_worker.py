@@ -21,12 +21,12 @@ TASKS = [tiny.task(f"t{number}", rows=12 + 6 * number) for number in range(3)]
 def job(kind: str, folder: Path, tasks: list[Any] = TASKS, **changes: Any) -> GainStage:
     """Three rounds of three steps; a change is of a key of the recipe's ``gain`` or ``reference``."""
     gain: dict[str, Any] = {"rounds": 3, "trial_steps": 2}
-    training: dict[str, Any] = {"steps": 9, "batch": 4, "temperature": 0.05, "learning_rate": 1e-2, "chunk_rows": 3}
+    training: dict[str, Any] = {"steps": 9, "batch": 4, "temperature": 0.05, "learning_rate": 1e-2, "chunk_rows": 5}
     training |= {"negatives": 1, "checkpoint_steps": 2}
     for key, value in changes.items():
         (gain if key in Gain.model_fields and key != "steps" else training)[key] = value
     folder.mkdir(parents=True, exist_ok=True)
-    model = tiny.model("static" if kind == "target" else kind, folder)
+    model = tiny.model("static" if kind == "target" else kind, folder, layers=1)
     return GainStage(
         settings=Gain(**gain),
         training=Training(**training),

@@ -44,7 +44,7 @@ from tdro.training.steps import PlannedSteps
 
 STEPS = 12
 COMMON = {
-    "steps": STEPS, "batch": 8, "temperature": 0.05, "learning_rate": 5e-3, "chunk_rows": 7, "checkpoint_steps": 3,
+    "steps": STEPS, "batch": 8, "temperature": 0.05, "learning_rate": 5e-3, "chunk_rows": 11, "checkpoint_steps": 3,
 }  # fmt: skip
 # Kinds with adapters, and their dropout.
 LORA = {"lora": 0.0, "lora-dropout": 0.1, "sharded": 0.1}
@@ -65,9 +65,9 @@ class Run:
 def make_models(folder: Path) -> None:
     """The models that the runs load."""
     tiny.model("static", folder).save_pretrained(str(folder / "static"), create_model_card=False)
-    tiny.encoder(folder / "e0").save_pretrained(str(folder / "encoder"), create_model_card=False)
-    tiny.encoder(folder / "e1", dropout=0.1).save_pretrained(str(folder / "dropout"), create_model_card=False)
-    tiny.decoder(folder / "d").save_pretrained(str(folder / "decoder"), create_model_card=False)
+    tiny.encoder(folder / "e0", layers=1).save_pretrained(str(folder / "encoder"), create_model_card=False)
+    tiny.encoder(folder / "e1", dropout=0.1, layers=1).save_pretrained(str(folder / "dropout"), create_model_card=False)
+    tiny.decoder(folder / "d", layers=1).save_pretrained(str(folder / "decoder"), create_model_card=False)
 
 
 def train(run: Run, models: Path, folder: Path) -> None:

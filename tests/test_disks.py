@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+import tdro.run.describe_data  # noqa: F401 (imported before a test patches what it takes from other modules)
 import tiny
 import tiny_mixture
 from tdro import console

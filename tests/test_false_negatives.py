@@ -16,7 +16,7 @@ from tdro.cli import main
 from tdro.data.quality.check import check_files
 from tdro.data.read.titled import titled
 from tdro.data.same_answer import count_copies, same_answer
-from tdro.data.same_text import normalise
+from tdro.data.same_text import normalise, normalise_all
 from tdro.data.task import Task
 from tdro.files import write_jsonl
 from tdro.machine import Machine
@@ -109,6 +109,11 @@ def test_a_text_in_ascii_is_normalised_like_any_other(text):
     words = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     kept = [place for place, character in enumerate(words) if character.isalnum()]
     assert normalise(text) == (words[kept[0] : kept[-1] + 1] if kept else words)
+
+
+@given(st.lists(TEXTS | st.sampled_from([" A b.", "a\0b", " !? "]), max_size=5))
+def test_many_texts_are_normalised_as_each(texts):
+    assert normalise_all(texts) == [normalise(text) for text in texts]
 
 
 def rows_of(rows):

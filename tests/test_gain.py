@@ -184,7 +184,7 @@ def test_two_ranks_learn_what_one_does(kind, whole, tmp_path):
     stage = job(kind, tmp_path / "two")
     in_ranks(2, lambda machine: learn_gain(replace(stage, machine=machine), tmp_path / "two" / "gain", {}), tmp_path)
     one, two = (read_json(folder / "gain" / "gain.json") for folder in (whole(kind), tmp_path / "two"))
-    assert np.array(two["matrices"]) == pytest.approx(np.array(one["matrices"]), abs=1e-5)
+    assert np.array(two["matrices"]) == pytest.approx(np.array(one["matrices"]), abs=5e-5)
     assert np.array(two["alphas"]) == pytest.approx(np.array(one["alphas"]), abs=1e-3)
     assert np.array(two["losses"]) == pytest.approx(np.array(one["losses"]), abs=1e-5)
 

@@ -61,7 +61,7 @@ def test_any_text_has_a_language_or_none_and_is_told_in_any_company(texts: list[
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 9))
 def test_an_even_sample_is_every_so_manyth_text(batches: list[int], most: int) -> None:
     stream = [str(number) for number in range(sum(batches))]
-    sample, start = EvenSample(most), 0
+    sample, start = EvenSample(most, characters=100), 0
     for size in batches:
         sample.add(stream[start : start + size])
         start += size

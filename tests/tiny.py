@@ -46,21 +46,21 @@ def _transformer(folder: Path, model: torch.nn.Module, pooling: str) -> Sentence
     return SentenceTransformer(modules=[transformer, Pooling(16, pooling_mode=pooling)], device="cpu")
 
 
-def encoder(folder: Path, seed: int = 0, dropout: float = 0.0) -> SentenceTransformer:
-    """A two-layer BERT with mean pooling."""
+def encoder(folder: Path, seed: int = 0, dropout: float = 0.0, layers: int = 2) -> SentenceTransformer:
+    """A BERT with mean pooling."""
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=203, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        vocab_size=203, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=64, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     return _transformer(folder, BertModel(config), "mean")
 
 
-def decoder(folder: Path, seed: int = 0) -> SentenceTransformer:
-    """A two-layer Llama with last-token pooling."""
+def decoder(folder: Path, seed: int = 0, layers: int = 2) -> SentenceTransformer:
+    """A Llama with last-token pooling."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=203, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        vocab_size=203, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, num_key_value_heads=2,
         intermediate_size=32, max_position_embeddings=64, pad_token_id=0, eos_token_id=2,
     )  # fmt: skip
     return _transformer(folder, LlamaModel(config), "lasttoken")
@@ -87,11 +87,11 @@ def task(name: str, rows: int = 20, negatives: int = 3, seed: int = 0, instructi
     return Task(name, Dataset.from_list(made), instruction=instruction)
 
 
-def lora_decoder(folder: Path, seed: int = 0) -> SentenceTransformer:
+def lora_decoder(folder: Path, seed: int = 0, layers: int = 2) -> SentenceTransformer:
     """A decoder with adapters of random weights (fresh ones start at zero), and gradient checkpointing."""
     from peft import LoraConfig
 
-    model = decoder(folder, seed)
+    model = decoder(folder, seed, layers)
     model.add_adapter(LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear"))
     inner = model.transformers_model
     inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -106,11 +106,12 @@ def lora_decoder(folder: Path, seed: int = 0) -> SentenceTransformer:
 MODELS = ("static", "encoder", "decoder", "lora")
 
 
-def model(kind: str, folder: Path, seed: int = 0) -> SentenceTransformer:
-    """One of :data:`MODELS` by name."""
+def model(kind: str, folder: Path, seed: int = 0, layers: int = 2) -> SentenceTransformer:
+    """One of :data:`MODELS` by name. A test that trains for many steps takes half of the time with one layer."""
     if kind == "static":
         return static_model(seed=seed)
-    return {"encoder": encoder, "decoder": decoder, "lora": lora_decoder}[kind](folder / f"{kind}-{seed}", seed)
+    make = {"encoder": encoder, "decoder": decoder, "lora": lora_decoder}[kind]
+    return make(folder / f"{kind}-{seed}", seed, layers=layers)
 
 
 def tokenized(model: SentenceTransformer, tasks: list[Task], tokens: int = 24) -> TokenizedMixture:

@@ -15,7 +15,8 @@ from tdro.dro.health import weak_reference
 from tdro.dro.measures import FLOOR
 from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.report import charts
-from tdro.report.run_contents import LearningSteps, RunContents
+from tdro.report.learning_files import LearningSteps
+from tdro.report.run_contents import RunContents
 
 
 def learning_view(run: RunContents) -> dict[str, Any] | None:

@@ -1,8 +1,7 @@
 """Reads a run folder into plain data.
 
 A report can be written after any stage, so every part is optional: a file that is missing is None or empty here, and a
-sentence on the page. A broken file is an error that names it. Nothing is computed here, except that the lists of
-``steps.jsonl`` become arrays.
+sentence on the page. A broken file is an error that names it. Nothing is computed here.
 """
 
 from __future__ import annotations
@@ -19,13 +18,11 @@ from tdro.errors import UserError
 from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import known_leaks
-from tdro.files import read_json, read_jsonl
 from tdro.mixture_name import known_mixture
 from tdro.recipe.names import longer_uniform, mixture_and_seed, model_name
 from tdro.recipe.yaml_lines import plain_yaml
+from tdro.report.learning_files import LearningSteps, MeasuredGain, json_object, read_gain, read_steps
 from tdro.weights import TaskWeights
-
-STEP_SERIES = ("alpha", "measure", "proxy_loss", "reference_loss", "rows")
 
 
 @dataclass(frozen=True)
@@ -38,18 +35,6 @@ class ReportedTask:
     source: str = ""
     instruction: str = ""
     fingerprint: str = ""
-
-
-@dataclass(frozen=True)
-class LearningSteps:
-    """Stage 1 over T steps and k tasks, in float64. A task that has no row in a step is NaN there."""
-
-    step: np.ndarray  # (T,)
-    alpha: np.ndarray  # (T, k), like the four below
-    measure: np.ndarray
-    proxy_loss: np.ndarray
-    reference_loss: np.ndarray
-    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -71,20 +56,6 @@ class TrainedModel:
         """The recipe's section of the base that it was made from; None if ``training.json`` does not tell."""
         found = nested(self.facts, "settings", "base")
         return found if isinstance(found, dict) else None
-
-
-@dataclass(frozen=True)
-class MeasuredGain:
-    """What transfer gain has measured: (R, k, columns) gains and (R, k) weights of R rounds and k tasks.
-
-    The columns are the tasks; with a target they are its parts, and ``shares`` (columns,) says how much each counts.
-    """
-
-    names: list[str]
-    matrices: np.ndarray
-    alphas: np.ndarray
-    helped: list[str]
-    shares: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +103,7 @@ def read_run_folder(folder: Path | str) -> RunContents:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
-    about = _object(folder / "run.json") or {}
+    about = json_object(folder / "run.json") or {}
     alpha, gain_weights = (
         TaskWeights.load(stored) if (stored := folder / "weights" / name).is_file() else None
         for name in ("weights.json", "gain/weights.json")
@@ -148,17 +119,17 @@ def read_run_folder(folder: Path | str) -> RunContents:
         tasks=tasks,
         stages=[stage for stage in about.get("stages") or [] if isinstance(stage, dict)],
         recipe=recipe,
-        versions=_object(folder / "versions.json"),
+        versions=json_object(folder / "versions.json"),
         weights=weights,
-        steps=_steps(folder / "weights" / "steps.jsonl", len(tasks)),
-        health=_object(folder / "weights" / "health.json"),
+        steps=read_steps(folder / "weights" / "steps.jsonl", len(tasks)),
+        health=json_object(folder / "weights" / "health.json"),
         trainings=[
             one for one in _trainings(folder / "models") if groups is None or one.name in groups.get(one.group, ())
         ],
         comparisons=[one for one in _comparisons(folder / "comparison") if groups is None or one["group"] in groups],
-        data=_object(folder / "data.json"),
+        data=json_object(folder / "data.json"),
         gain_weights=gain_weights,
-        gain=_gain(folder / "weights" / "gain" / "gain.json"),
+        gain=read_gain(folder / "weights" / "gain" / "gain.json"),
         leaks=known_leaks(folder / LEAKS),
     )
 
@@ -200,15 +171,6 @@ def _longer(group: Any) -> list[float]:
     return [number for times in nested(group, "uniform_longer") or () if (number := as_number(times)) > 1]
 
 
-def _object(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
 def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[ReportedTask]:
     """The tasks of ``run.json``; without it, those of the weights, whose numbers of rows are not known."""
     facts = [
@@ -226,47 +188,11 @@ def _tasks(about: dict[str, Any], weights: TaskWeights | None) -> list[ReportedT
     return facts or [ReportedTask(name=name, rows=math.nan) for name in (weights.names if weights else ())]
 
 
-def _steps(path: Path, n_tasks: int) -> LearningSteps | None:
-    lines = read_jsonl(path) if path.is_file() else []
-    if not lines:
-        return None
-    series: dict[str, np.ndarray] = {}
-    for key in STEP_SERIES:
-        rows = [line.get(key) or [None] * n_tasks for line in lines]
-        wrong = next((at for at, row in enumerate(rows) if len(row) != n_tasks), None)
-        if wrong is not None:
-            found = len(rows[wrong])
-            raise UserError(f"{path}, step line {wrong + 1}: {found} values of {key!r} for {n_tasks} tasks")
-        values = np.array([[as_number(value) for value in row] for row in rows], dtype=float)
-        series[key] = np.where(np.isfinite(values), values, np.nan)
-    return LearningSteps(step=np.array([as_number(line.get("step", at)) for at, line in enumerate(lines)]), **series)
-
-
-def _gain(path: Path) -> MeasuredGain | None:
-    content = _object(path)
-    if content is None:
-        return None
-    try:
-        names = [str(name) for name in content["names"]]
-        matrices, alphas = (np.array(content[key], dtype=float) for key in ("matrices", "alphas"))
-        target = content.get("target")
-        helped = [str(name) for name in target["names"]] if target else names
-        shares = np.array(target["shares"], dtype=float) if target else None
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: no names, matrices and alphas in it; run `tdro learn --force` again") from error
-    rounds, k = len(alphas), len(names)
-    if not rounds or not k or alphas.shape != (rounds, k) or matrices.shape != (rounds, k, len(helped)):
-        raise UserError(f"{path}: matrices of another shape than {k} tasks have; run `tdro learn --force` again")
-    if shares is not None and shares.shape != (len(helped),):
-        raise UserError(f"{path}: not one share for each part of the target; run `tdro learn --force` again")
-    return MeasuredGain(names, matrices, alphas, helped, shares)
-
-
 def _trainings(folder: Path) -> list[TrainedModel]:
     """The models that were trained. Where ``training.json`` names no mixture or seed, the folder's name tells them."""
     models = []
     for path in sorted(folder.glob("*/*/training.json")):
-        facts = _object(path) or {}
+        facts = json_object(path) or {}
         mixture, seed = mixture_and_seed(path.parent.name)
         models.append(
             TrainedModel(
@@ -294,7 +220,7 @@ def _comparisons(folder: Path) -> list[dict[str, Any]]:
 
 
 def _comparison(path: Path) -> dict[str, Any]:
-    comparison = _object(path) or {}
+    comparison = json_object(path) or {}
     rows, tests = comparison.get("rows"), comparison.get("tests")
     if not isinstance(rows, list) or not isinstance(tests, list):
         raise UserError(f"{path}: no 'rows' and 'tests' lists in it; run `tdro evaluate` again")

@@ -19,7 +19,6 @@ from tdro.data.read.column_names import is_negative, shown_key
 from tdro.data.read.layout import Unclear
 from tdro.data.read.problem import Problem
 from tdro.data.read.reader import Reader, notes
-from tdro.data.read.rows import Row
 from tdro.data.read.sources import Part
 from tdro.data.same_answer import count_copies
 
@@ -80,25 +79,31 @@ def _check_task(task: RawTask, report: CheckReport, batch: int | None, sink: Sin
             problems = _in_a_mixture(problems) + _misnamed_negatives(raw, file, line)
         if row is not None and row.negatives:
             has_negatives = True
-            problems += _false_negatives(row, file, line)
+            if copies := count_copies(row.negatives, row.positives):
+                problems.append(_false_negative(copies, file, line))
         for problem in problems:
             tell(problem, raw)
         if isinstance(raw, Problem) and raw.action != "dropped":  # about the file, not about a row
             continue
-        kept = numbers.count_row(problems)
-        if kept and row is not None:
+        if numbers.count_row(problems) and row is not None:
             facts.add(row, file, line)
     facts.end()
 
-    if unclear := reader.end():
-        tell(_question(parts[-1].file, unclear))
-    if task.mixture and (judges := reader.unread.judges(has_negatives)):
-        message = f"key {shown_key(judges)} judges the rows; keep those whose positives are answers, without it"
-        tell(Problem(parts[-1].file, None, "unclear-columns", message, "refused"))
+    for problem in _of_the_columns(task, reader, has_negatives, parts[-1].file):
+        tell(problem)
     report.notes += [f"{task.name}: {note}" for note in notes(list(reader.unread.seen), reader.lists)]
     for problem in _of_the_whole_task(facts, numbers, batch, parts[0].file):
         tell(problem)
     return numbers
+
+
+def _of_the_columns(task: RawTask, reader: Reader, has_negatives: bool, file: str) -> Iterator[Problem]:
+    """The problems of columns that judge the rows, which only shows after the last row."""
+    if unclear := reader.end():
+        yield _question(file, unclear)
+    if task.mixture and (judges := reader.unread.judges(has_negatives)):
+        message = f"key {shown_key(judges)} judges the rows; keep those whose positives are answers, without it"
+        yield Problem(file, None, "unclear-columns", message, "refused")
 
 
 def _question(file: str, unclear: Unclear) -> Problem:
@@ -151,14 +156,11 @@ def _misnamed_negatives(raw: object, file: str, line: int) -> list[Problem]:
     ][:1]
 
 
-def _false_negatives(row: Row, file: str, line: int) -> list[Problem]:
-    """The problem of a row in which a negative is one of its positives in another wrapping."""
-    count = count_copies(row.negatives, row.positives)
-    if not count:
-        return []
+def _false_negative(count: int, file: str, line: int) -> Problem:
+    """The problem of a row in which so many negatives are one of its positives in another wrapping."""
     what = "a negative is" if count == 1 else f"{count} negatives are"
     message = f"{what} a positive in another wrapping: with a title, cut, or in a longer passage"
-    return [Problem(file, line, "false-negative", message, "kept")]
+    return Problem(file, line, "false-negative", message, "kept")
 
 
 def _of_the_whole_task(facts: TaskFacts, numbers: TaskReport, batch: int | None, file: str) -> Iterator[Problem]:

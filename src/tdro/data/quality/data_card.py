@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from tdro.console import progress_bar
 from tdro.data.quality.languages import LANGUAGE_ROWS, Languages, languages_of
 from tdro.data.quality.outliers import repeated
-from tdro.data.same_text import normalise
+from tdro.data.same_text import normalise_all
 from tdro.data.task import Mixture, Task
 from tdro.data.tokens.cuts import Cutter, TaskCut
 from tdro.files import write_json
@@ -191,8 +191,8 @@ def _pass_over_all_rows(task: Task, bar: tqdm[Any]) -> tuple[np.ndarray, np.ndar
     queries, answers = array("q"), array("q")
     numbers: dict[str, list[np.ndarray]] = {"positives": [], "negatives": []}
     for table in task.rows.with_format("arrow").iter(batch_size=_BATCH):
-        queries.extend(hash(normalise(text)) for text in table["query"].to_pylist())
-        answers.extend(hash(normalise(text)) for text in compute.list_flatten(table["positives"]).to_pylist())
+        queries.extend(map(hash, normalise_all(table["query"].to_pylist())))
+        answers.extend(map(hash, normalise_all(compute.list_flatten(table["positives"]).to_pylist())))
         for side, found in numbers.items():
             found.append(compute.list_value_length(table[side]).to_numpy())
         bar.update(table.num_rows)

@@ -14,21 +14,24 @@ from numpy.typing import NDArray
 
 
 class EvenSample:
-    """Keeps every ``step``-th text of a stream.
+    """Keeps the beginning of every ``step``-th text of a stream.
 
     Args:
         most: texts that are kept.
+        characters: so many are kept of each.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, characters: int) -> None:
         self.most = most
+        self.characters = characters
         self.step = 1
         self.texts: list[str] = []
         self._count = 0  # texts of the stream so far
 
     def add(self, texts: Sequence[str]) -> None:
         """Take the next texts of the stream."""
-        self.texts += texts[-self._count % self.step :: self.step]
+        chosen = texts[-self._count % self.step :: self.step]
+        self.texts += [text[: self.characters] for text in chosen]
         self._count += len(texts)
         while len(self.texts) > self.most:
             self.texts = self.texts[::2]

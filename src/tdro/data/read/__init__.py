@@ -34,6 +34,7 @@ rows.py          Turn one raw value into a clean row, or say why it is none; eve
 sources.py       Open a source of training rows: a file, a folder, a file on the hub, or a data set there.
 splits.py        Which split a file's name belongs to (``dev.jsonl``: validation), and which split of a data set is
                  trained on.
+table_header.py  Read a table's header: which character separates the cells, and whether the line can be a header.
 tables.py        Read CSV and TSV files, one row at a time, with line numbers.
 text_files.py    Open a file of text as people have it (gzipped, in an archive, in any Unicode), and read it in blocks.
 titled.py        Join a passage's title and text. Everything that joins them does it here, so that all mean the same

@@ -1,9 +1,10 @@
 """Read one cell: a text, a list of passages, an object with a title and a text, a chat message, or nothing.
 
-Tools write an empty cell as a word (``nan``, ``NULL``, ``#N/A``). In a CSV file, pandas writes a list as the text
-``"['a', 'b']"``. And a passage may be an object whose text is under one of a dozen names. Each is read as what it
-means, and what cannot be a passage is left out with a note. Texts are never evaluated as code. See docs/decisions.md,
-cells-without-eval.
+One and the same passage comes in many forms: as a text, as ``{"title": "Cats", "text": "They purr."}`` with a dozen
+names for ``text``, as the answer in a chat, or in a list of such things. Tools write an empty cell as a word (``nan``,
+``NULL``, ``#N/A``), and pandas writes a list into a CSV file as the text ``"['a', 'b']"``. Each is read as what it
+means. What cannot be a passage is left out, and a note says so. Texts are never evaluated as code. See
+docs/decisions.md, cells-without-eval.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def is_missing(value: object) -> bool:
 
 
 def _is_word(value: object) -> bool:
+    """Whether a cell is a word for an empty cell, perhaps with spaces around it."""
     return isinstance(value, str) and len(value) < _WITH_SPACES and is_nothing(value.strip())
 
 
@@ -95,8 +97,11 @@ def _keys_of(keys: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ..
 
 
 def text_of(passage: Mapping[str, Any]) -> Any:
-    """What a passage has as its text: the value under ``text``, or else under the only other key that usually holds a
-    text (``contents``). None if there is no such key, or more than one."""
+    """The text of a passage object: the value under ``text`` or, if there is none, under another name for it.
+
+    For example, ``{"contents": "They purr."}`` has the text ``They purr.``. None if there is no such name, or if two of
+    them have a value, because then nobody knows which is meant.
+    """
     if (text := passage.get("text")) is not None:
         return text
     found = [key for key in _keys_of(tuple(passage))[1] if passage[key] is not None]
@@ -143,19 +148,19 @@ _NO = ("0", "0.0", "false", "no", "n", "f")
 
 
 def _is_chat(value: Sequence[Any]) -> bool:
-    """Whether a list is a chat: objects with ``role`` and ``content``."""
+    """Whether a list is a chat: all of its items are messages, which are objects with ``role`` and ``content``."""
     return bool(value) and all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in value)
 
 
 def question_in(value: object, note: Note) -> object:
-    """The query in a cell: the text that it is, or the user's message if it is a conversation."""
+    """The query in a cell. Usually the cell is the query; if it is a chat, the query is what the user says in it."""
     if isinstance(value, (list, tuple)) and _is_chat(value):
         return _said([message for message in value if message["role"] != "assistant"], "the query", note)
     return value
 
 
 def answer_in(messages: Sequence[Mapping[str, Any]], place: str, note: Note) -> object:
-    """The passage in a conversation: the assistant's message, or else the only message."""
+    """The passage in a chat: what the assistant says in it or, if it says nothing, the only message."""
     answers = [message for message in messages if message["role"] == "assistant"]
     return _said(answers or messages, place, note)
 
@@ -175,11 +180,12 @@ def _said(messages: Sequence[Mapping[str, Any]], place: str, note: Note) -> obje
 
 
 class ListColumns(NamedTuple):
-    """Which cells hold lists that were written as text.
+    """Which cells hold lists that were written as text, such as ``"['a', 'b']"``.
 
     Attributes:
-        columns: in these columns, every cell does.
-        table: the file is a table, so that any cell with passages may.
+        columns: the columns in which every cell is such a list.
+        table: whether the file is a table (CSV or TSV). There is no other way to write a list into a table, so any cell
+            with passages may be one.
     """
 
     columns: frozenset[str] = frozenset()
@@ -216,20 +222,21 @@ def looks_like_list(text: str) -> bool:
 
 
 def is_passage_list(text: str) -> bool:
-    """Whether a cell's text is a written list, or a written object that has a passage's text."""
+    """Whether a cell's text is a list that was written as text, or an object that holds a passage's text."""
     found = list_in(text)
     return isinstance(found, (list, tuple)) or (found is not None and _has_text(found))
 
 
 def _has_text(item: object) -> bool:
+    """Whether an item of a list can be a passage: anything but an object in which no key is a name for a text."""
     return not isinstance(item, dict) or not _TEXTS.isdisjoint(map(plain_name, item))
 
 
 def list_in(text: str) -> Any:
-    """The list or object that a text is, as JSON, Python or NumPy write it; None if it is neither.
+    """The list or object that was written as a text by JSON, Python or NumPy; None if the text is something else.
 
-    NumPy writes a list of texts without commas, ``['a' 'b']``, which Python would read as the one text ``ab``. So flat
-    lists are read by a regular expression.
+    For example, ``list_in("['a', 'b']")`` is ``["a", "b"]``. NumPy writes such a list without commas, ``['a' 'b']``,
+    which Python would read as the one text ``ab``. So flat lists are read by a regular expression.
     """
     text = text.strip()
     if text.startswith("array(") and text.endswith(")"):
@@ -244,6 +251,7 @@ def list_in(text: str) -> Any:
 
 
 def _of_python(text: str) -> Any:
+    """The value of a list or object that is not JSON, as Python or NumPy write it; None if it is none of theirs."""
     if any(flat.fullmatch(text) for flat in _FLAT.values()):
         items = [_literal(item) if item[-1] in "'\"" else None for item in re.findall(_ITEM, text, re.DOTALL)]
         quoted = text[0] == "(" and len(items) == 1 and not re.search(r",\s*\)$", text)  # ('so') is a quotation
@@ -263,6 +271,7 @@ def _joins_texts(text: str) -> bool:
 
 
 def _literal(text: str) -> Any:
+    """The value of a Python literal; None if the text is none. Nothing is run."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -30,6 +30,11 @@ _NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _LOWER = bytes(range(256)).lower()
 _OPENING = set("[({")
 _NOT_ALNUM_OR_LINE = _NOT_ALNUM.replace(b"\n", b"")
+# For short texts in ASCII, one table does both: it marks suspects (control characters by 0, opening brackets by 1), and
+# leaves of all others the letters and digits.
+_BRACKET = b"\1"
+_MARKS = bytes(1 if chr(byte) in _OPENING else _GLANCE[byte] and _LOWER[byte] for byte in range(256))
+_UNMARKED = bytes(byte for byte in _NOT_ALNUM_OR_LINE if _MARKS[byte] > 1)
 _NOTHING_LETTERS = {word.encode().translate(_LOWER, _NOT_ALNUM) for word in ("", *NOTHING)}
 _SHORT = 600  # bytes of all texts of a row together, up to which it is fastest to compare all their letters
 _FIRST = 20  # else so many letters of each text are compared; more than any word for an empty cell has
@@ -46,12 +51,16 @@ def are_clean(texts: list[Any], longest: int) -> bool:
         return False
     if len(together) > longest or [*map(str.strip, texts)] != texts:
         return False
-    if 0 in encoded.translate(_GLANCE):
-        if not _OPENING.isdisjoint([text[:1] for text in texts]):  # may be a list that was written as text
+    if len(encoded) <= _SHORT and together.isascii():
+        marked = encoded.translate(_MARKS, _UNMARKED)
+        if 0 in marked or (1 in marked and _begins_with_bracket(texts)):
             return False
-        if _SUSPECT.search(together):
+        letters = marked.replace(_BRACKET, b"").split(b"\n")  # not as many as texts, if one has several lines
+    else:
+        if 0 in encoded.translate(_GLANCE) and (_begins_with_bracket(texts) or _SUSPECT.search(together)):
             return False
-    if encoded.isascii() and _letters_differ(texts, encoded):
+        letters = _first_letters(texts) if together.isascii() else []
+    if len(letters) == len({*letters}) == len(texts) and _NOTHING_LETTERS.isdisjoint(letters):
         return True
     shortest = min(map(len, texts))
     if shortest <= LONGEST_NOTHING and (not shortest or any(map(is_nothing, texts))):
@@ -59,28 +68,26 @@ def are_clean(texts: list[Any], longest: int) -> bool:
     return surely_differ(texts)
 
 
-def _letters_differ(texts: list[str], encoded: bytes) -> bool:
-    """Whether letters and digits show that no two of the texts are the same, and that none is empty or a word for an
-    empty cell (``N/A``).
+def _begins_with_bracket(texts: list[str]) -> bool:
+    """Whether one of the texts may be a list that was written as text."""
+    return not _OPENING.isdisjoint([text[:1] for text in texts])
 
-    All letters of short texts are compared. Of long texts it is the first 20, which are looked for in the first 60
-    characters; a long text with fewer letters there (``* * * * …``) is not decided here. Normalisation changes only the
-    case of these letters, so equal texts have equal ones.
+
+def _first_letters(texts: list[str]) -> list[bytes]:
+    """The first 20 letters and digits of each text, in lower case, which are looked for in its first 60 characters.
+
+    Normalisation changes only the case of these letters, so texts with other letters are different. The list has
+    another length than ``texts`` if the letters do not show that: a text has several lines there, or too few letters
+    (``* * * * …``).
 
     Args:
         texts: all in ASCII.
-        encoded: the texts as bytes, a line each.
     """
-    whole = len(encoded) <= _SHORT
-    heads = encoded if whole else "\n".join([text[:_HEAD] for text in texts]).encode()
-    letters = heads.translate(_LOWER, _NOT_ALNUM_OR_LINE).split(b"\n")
-    if len(letters) != len(texts):  # one of the texts has several lines
-        return False
-    if not whole:
-        letters = [found[:_FIRST] for found in letters]
-        if min(map(len, letters)) < _FIRST and any(map(_is_undecided, texts, letters)):
-            return False
-    return len({*letters}) == len(texts) and _NOTHING_LETTERS.isdisjoint(letters)
+    heads = "\n".join([text[:_HEAD] for text in texts]).encode()
+    letters = [found[:_FIRST] for found in heads.translate(_LOWER, _NOT_ALNUM_OR_LINE).split(b"\n")]
+    if min(map(len, letters)) < _FIRST and any(map(_is_undecided, texts, letters)):
+        return []
+    return letters
 
 
 def _is_undecided(text: str, letters: bytes) -> bool:

@@ -87,6 +87,7 @@ def _walk(folder: Path, depth: int, seen: set[Path]) -> Iterator[Path]:
 
 
 def _is_data(file: Path) -> bool:
+    """Whether a file's name says that it holds rows, in a format that is read."""
     return file.name.lower().endswith(ENDINGS) and file.name.lower() not in _ABOUT and not file.is_dir()
 
 
@@ -150,6 +151,7 @@ def _refuse_several(folder: Path, read: Sequence[Path]) -> None:
 
 
 def _refuse_beir(folder: Path, found: Sequence[Path]) -> None:
+    """Raise for a folder that is nearly in BEIR's layout: corpus and queries in files or folders of another name."""
     stems = {_stem(file) if file.parent == folder else file.relative_to(folder).parts[0]: file for file in found}
     if "corpus" in stems and "queries" in stems:
         raise UserError(
@@ -188,5 +190,6 @@ def _notes(folder: Path, read: Sequence[Path], others: Sequence[Path]) -> list[s
 
 
 def _short(names: Sequence[str]) -> list[str]:
+    """The first six names, and how many more there are."""
     more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return [*names[:_SHOWN], *more]

@@ -1,8 +1,11 @@
 """Decide which columns of a row hold the query, the positives, the negatives and the id, by the columns' names.
 
-Every command uses this rule. Where the names have one meaning, it is taken. Where they have several, :class:`Unclear`
-says what to ask the user. What the user wrote in ``columns`` always counts; an empty name there (``negatives: ''``)
-means that no column holds this.
+For example, of the columns ``id``, ``question``, ``answer`` and ``page``, the query is ``question``, the positive is
+``answer``, and ``page`` is not read. If the names can be understood in one way only, that is the layout. If there are
+several ways (``answer`` beside ``reply``), :class:`Unclear` says what to ask the user. What the user wrote in
+``columns`` always counts; an empty name there (``negatives: ''``) means that no column holds this.
+
+Every command uses this rule, so that all of them read the same columns.
 """
 
 from __future__ import annotations
@@ -68,10 +71,10 @@ class Unclear:
     """Why it cannot be decided which column holds what, and what to ask the user.
 
     Attributes:
-        problem: one sentence.
-        known: what is decided already: ``query`` or ``positives`` to the column.
-        candidates: what is not: to the columns that it may be.
-        answer: an example of what the user could write in ``columns``, probably right; empty if there is none.
+        problem: one sentence that says what is not clear.
+        known: what is decided already, such as ``{"query": "question"}``.
+        candidates: what is not decided, with the columns that it may be: ``{"positives": ("answer", "reply")}``.
+        answer: an example of what the user could write in ``columns``, which is probably right; empty if there is none.
     """
 
     problem: str
@@ -97,8 +100,9 @@ def layout_of(keys: Sequence[str], columns: Mapping[str, str] | None = None) -> 
 
     Args:
         keys: the keys of one row, or those of all rows.
-        columns: what the user said: the column's name by ``id``, ``query``, ``positives``, ``negatives`` or ``label``.
-            A name of positives or negatives also stands for numbered ones: ``bad`` for ``bad_1`` and ``bad_2``.
+        columns: what the user said, such as ``{"query": "question", "negatives": "bad"}``. The keys are ``id``,
+            ``query``, ``positives``, ``negatives`` and ``label``. A name of positives or negatives also stands for
+            numbered ones: ``bad`` for ``bad_1`` and ``bad_2``.
     """
     wanted = tuple(columns.items()) if columns else ()
     return (_layout if len(keys) <= 50 else _layout.__wrapped__)(tuple(keys), wanted)
@@ -155,7 +159,10 @@ def judged(positives: str, label: str, known: Mapping[str, str], values: Sequenc
 
 
 def _of(name: str, what: str, keys: Sequence[str]) -> tuple[str, ...]:
-    """The keys that a name in ``columns`` stands for; ``what`` is ``query``, ``positives``, …"""
+    """The keys that a name in the user's ``columns`` stands for; none if there is no such key.
+
+    ``what`` says whose name it is: ``query``, ``positives``, … Of positives and negatives there may be several keys.
+    """
     if what in ("positives", "negatives"):
         return family(name, keys) if name else ()
     return (name,) if name and name in keys else ()
@@ -168,8 +175,11 @@ def _identity(keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _negatives(keys: Sequence[str]) -> tuple[str, ...]:
-    """All keys of negatives, numbered ones in their order. In DPR's files, the random negatives do not count if there
-    are hard ones too."""
+    """All keys of negatives; numbered ones are in the order of their numbers.
+
+    DPR's files have random negatives (``negative_ctxs``) beside hard ones (``hard_negative_ctxs``). If both are there,
+    only the hard ones are read.
+    """
     found = [key for key in keys if is_negative(key)]
     if any(plain_name(key) == "hardnegativectxs" for key in found):
         found = [key for key in found if plain_name(key) != "negativectxs"]
@@ -177,11 +187,12 @@ def _negatives(keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _in_order(keys: Sequence[str]) -> tuple[str, ...]:
-    """Keys in their order, but numbered ones sorted by their numbers."""
+    """Keys in the order in which they stand, but numbered ones by their numbers: ``neg_2`` before ``neg_10``."""
     return tuple(dict.fromkeys(member for key in keys for member in family(without_number(key), keys) or (key,)))
 
 
 def _query(keys: Sequence[str]) -> tuple[str, ...]:
+    """The keys that may be the query; several if their names are equally good."""
     found = in_groups(keys, QUERIES)
     if any(plain_name(key) == "query" for key in found):  # then "prompt" is an instruction, as in FlagEmbedding's files
         found = [key for key in found if plain_name(key) != "prompt"]
@@ -189,7 +200,10 @@ def _query(keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _answers(keys: Sequence[str], query: Sequence[str]) -> tuple[str, ...]:
-    """The keys that may be the positives if none is named ``positive``: ``answer``, ``document``, …"""
+    """The keys that may be the positives if none is named ``positive``: ``answer``, ``document``, …
+
+    Beside an ``answer`` a ``passage`` or ``context`` may be what is to be found, so it is a candidate too.
+    """
     left = [key for key in keys if key not in query]
     found = in_groups(left, ANSWERS)
     if found and plain_name(found[0]) in ANSWERS[0]:
@@ -205,7 +219,7 @@ def _unclear(
     """What to ask if there is no query or no positive, or if several columns may be it; None if all is clear.
 
     Args:
-        keys: of the row.
+        keys: all keys of the row.
         columns: what the user said.
         found: the keys that may be the ``query`` and the ``positives``.
         by: as in :class:`Layout`.

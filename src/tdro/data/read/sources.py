@@ -1,9 +1,14 @@
 """Open a source of training rows: a file, a folder, a file on the hub, or a data set there.
 
-A folder may hold data files, be in BEIR's layout, or come from ``save_to_disk``. :func:`open_source` identifies the
-content of a source (by the SHA-256 of its bytes, or the hub's commit), so that a build knows whether it was built
-before. And it gives the source's parts. A part is read from its beginning or from any position that it gave before, so
-that a build that was stopped goes on. What a value means is decided in :mod:`tdro.data.read.rows`. See
+A folder may hold data files, be in BEIR's layout, or come from ``save_to_disk``. :func:`open_source` finds the source,
+and says two things of it:
+
+- what identifies its content: the SHA-256 of its bytes, or the commit on the hub. By it, a build knows that it has
+  built the same data before.
+- its parts, which are the files that it is read from. A part is read from its beginning, or from any position that it
+  gave before, so that a build that was stopped can go on.
+
+Here a part gives values as they stand in the file. What a value means is decided in :mod:`tdro.data.read.rows`. See
 docs/decisions.md, sources-without-datasets.
 """
 
@@ -55,12 +60,13 @@ _MAGIC = {  # first bytes of a file to what it holds, and what the user can do
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a source, or a whole data set.
+    """A file of a source, or a whole data set. ``for line, position, value in part.read(0, 1)`` reads all of it.
 
     Attributes:
-        file: its name in problems.
-        read: takes the position and line to begin at, 0 and 1 at the beginning. Yields a value's line, the position
-            behind it, and the value or a :class:`tdro.data.read.problem.Problem`.
+        file: how it is named in problems.
+        read: a function that takes the position and the line to begin at, which are 0 and 1 for the whole part. It
+            yields each value (or a :class:`tdro.data.read.problem.Problem`) with its line, and with the position behind
+            it, from which reading can begin another time.
         size: the last position; None if it is not known.
         unit: what positions count: ``B`` (bytes) or ``rows``.
     """
@@ -94,7 +100,7 @@ def open_source(source: Source) -> OpenedSource:
     To compute its digest, a file is read once; :mod:`tdro.data.read.file_digest` remembers it.
 
     Args:
-        source: the recipe's entry.
+        source: the recipe's entry, such as ``Source(source="faq.jsonl")``.
 
     Raises:
         UserError: the source is not there or in no known format, or the hub does not answer and has not before.
@@ -140,12 +146,15 @@ def _folder(path: Path, split: str | None) -> OpenedSource:
 
 
 def _content(file: Path) -> str:
+    """What identifies a file's content: its format and its digest. The same bytes are other rows in another format."""
     return f"{_format(file)} {file_digest(file)}"
 
 
 def _readable(file: Path) -> None:
-    """Raise for a file that cannot be read or is in another format; its reader would wait for ever (a pipe), or report
-    a thousand broken lines."""
+    """Raise :class:`UserError` for a file that cannot be read, or is in another format than its name says.
+
+    Otherwise its reader would wait for ever (for a pipe), or report a thousand broken lines (of a ZIP archive).
+    """
     try:
         str(file).encode()
         if not file.is_file():
@@ -187,6 +196,7 @@ def _format_of_archive(file: Path) -> str:
 
 
 def _part(file: Path) -> Part:
+    """A data file as a part, read by its format's reader."""
     kind = _format(file)
     if kind == "jsonl":
         if (form := form_of(file)) != "lines":
@@ -200,6 +210,7 @@ def _part(file: Path) -> Part:
 
 
 def _beir(folder: Path, split: str) -> OpenedSource:
+    """Open a folder in BEIR's layout: its queries with the passages that the split's qrels judge relevant."""
     files = beir_files(folder, split)
     others = [f"qrels/{other}.tsv" for other in splits(folder) if other != split]
     read = functools.partial(beir_rows, folder, split)
@@ -212,6 +223,7 @@ def _beir(folder: Path, split: str) -> OpenedSource:
 
 
 def _saved(folder: Path, split: str | None) -> OpenedSource:
+    """Open a folder that ``save_to_disk`` wrote, which is one data set or several splits."""
     chosen, others = saved_split(folder, split)
     files = saved_files(chosen)
 
@@ -242,6 +254,7 @@ def _on_the_hub(source: Source) -> OpenedSource:
 
 
 def _revision(repository: str) -> str:
+    """The newest commit of a data set on the hub. Raises :class:`UserError` if the hub does not answer."""
     from huggingface_hub import HfApi
 
     try:
@@ -254,6 +267,7 @@ def _revision(repository: str) -> str:
 
 
 def _stream(source: Source, revision: str) -> Part:
+    """A data set on the hub as one part, whose rows are downloaded while they are read."""
     from datasets import load_dataset
 
     name = f"{source.source}:{source.subset}" if source.subset else source.source

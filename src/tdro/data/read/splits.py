@@ -1,7 +1,8 @@
 """Which split a file's name belongs to (``dev.jsonl``: validation), and which split of a data set is trained on.
 
-A data set that was cloned from the hub has its training, validation and test rows side by side. ``train`` is trained
-on. Validation and test data are not, unless the user names that split. See docs/decisions.md, split-by-name.
+A data set that was cloned from the hub has its training, validation and test rows side by side, in files such as
+``train-00000-of-00002.parquet`` and ``dev.jsonl``. Only the split ``train`` is trained on. Validation and test data are
+left out, unless the user names that split. See docs/decisions.md, split-by-name.
 """
 
 from __future__ import annotations
@@ -34,20 +35,27 @@ _WORDS = {
 
 
 def words(name: str) -> list[str]:
-    """The words of a name, in lower case: of ``faq_trainData-00001`` they are ``faq``, ``train`` and ``data``."""
+    """The words of a name, in lower case, without numbers.
+
+    For example, ``faq_trainData-00001`` has the words ``faq``, ``train`` and ``data``; ``held_out`` is one word,
+    ``heldout``.
+    """
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
     name = re.sub(r"\b(held|hold)[-_ ]?out\b", r"\1out", name.replace("_", "-"))
     return [word for word in re.split(r"[\W\d_]+", name) if word]
 
 
 def split_of(name: str) -> str | None:
-    """``train``, ``validation`` or ``test``, if exactly one of them is among a name's words; else None."""
+    """The split that a name tells: ``train``, ``validation`` or ``test``; None if it tells none, or more than one.
+
+    For example, ``dev.jsonl`` belongs to ``validation``, and ``train_test_pairs.jsonl`` to none.
+    """
     found = {_WORDS[word] for word in words(name) if word in _WORDS}
     return found.pop() if len(found) == 1 else None
 
 
 def without_split(name: str) -> str:
-    """A name without the words for a split: of ``en-train-00000`` it is ``en``."""
+    """What is left of a name without its words for a split, and without numbers: ``en`` of ``en-train-00000``."""
     return "-".join(word for word in words(name) if word not in _WORDS)
 
 

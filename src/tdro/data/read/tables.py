@@ -1,14 +1,17 @@
 """Read CSV and TSV files, one row at a time, with line numbers.
 
-A broken row becomes a problem, and the rows behind it are still read. But where a quote is not closed, nobody knows
-where the next row begins, and the file is refused. :mod:`tdro.data.read.dialect` decides which character separates
-cells, and whether quotes around a cell belong to its text. See docs/decisions.md, tables-by-line.
+The first line names the columns, and every other line is a row, or a part of a row whose cells have line ends in them.
+A row that cannot be read becomes a problem, and the rows behind it are still read. The exception is a quote that is
+opened and never closed: nobody knows where the next row begins, so the rest of the file is refused.
+
+Two things differ from file to file, and :mod:`tdro.data.read.dialect` finds them out: which character separates the
+cells (``,``, ``;``, a tab or ``|``), and whether the quotes around a cell are part of its text. See docs/decisions.md,
+tables-by-line.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -23,31 +26,32 @@ from tdro.data.read.dialect import (
     Lines,
     QuoteSigns,
     begins_with_quote,
-    delimiter_of,
     is_contained,
     is_escaped,
     meaning_of_quotes,
 )
 from tdro.data.read.jsonl import LONGEST_LINE
 from tdro.data.read.problem import Problem
+from tdro.data.read.table_header import NOT_UTF8, delimiter_at, wrong_header
 from tdro.data.read.text_files import broken_file, open_text
 
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python's surrogateescape reads it
 _UNCLOSED = "a quote is opened here and never closed: is the file cut, or the quote one too many?"
-_FIRST_ROW = 1 << 12  # characters behind the header among which the first row is looked for
-_MOST_WORDS = 5  # in a column's name; a header with longer ones may be a row of texts
 
 
 def table_rows(path: Path, delimiter: str, start: int = 0) -> Iterator[tuple[int, int, object]]:
     """Yield a row's line, how many rows came so far, and the row (column name to cell) or a :class:`Problem`.
 
-    The first line is the header. The file is in UTF-8, UTF-16, or UTF-32 with a BOM, and may be gzipped. An empty cell
-    is None, for a row may have fewer negatives than the table has columns for them. Memory: a row, and a million
-    characters where it must be found out what quotes mean.
+    For example, a file with the lines ``query,positive`` and ``what purrs,Cats purr.`` yields
+    ``2, 1, {"query": "what purrs", "positive": "Cats purr."}``.
+
+    The file is in UTF-8, UTF-16, or UTF-32 with a BOM, and may be gzipped. An empty cell is None: a row may have fewer
+    negatives than the table has columns for them. In memory are one row and, where it must be found out what quotes
+    mean, the next million characters.
 
     Args:
         path: the file.
-        delimiter: what usually separates the cells of such files. If the header shows another one (``;``), that counts.
+        delimiter: the character that usually separates the cells of such files. If it does not split the header, but
+            another one does (``;``), that one counts.
         start: how many rows to skip.
     """
     for count, (line, value) in enumerate(_table(path, delimiter), 1):
@@ -56,6 +60,7 @@ def table_rows(path: Path, delimiter: str, start: int = 0) -> Iterator[tuple[int
 
 
 def _table(path: Path, usual: str) -> Iterator[tuple[int, object]]:
+    """The line at which each row begins, with the row or a problem. A problem that refuses the file is the last."""
     name = str(path)
     csv.field_size_limit(LONGEST_LINE)
     lines = Lines(lambda: "")
@@ -72,6 +77,7 @@ def _table(path: Path, usual: str) -> Iterator[tuple[int, object]]:
 
 
 def _reader(file: TextIO) -> Callable[[], str]:
+    """A function that reads the next line; empty at the end of the file. It raises for a line that is too long."""
     readline, longest = file.readline, LONGEST_LINE
 
     def read() -> str:
@@ -84,16 +90,20 @@ def _reader(file: TextIO) -> Callable[[], str]:
 
 
 def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
-    """A row or a problem for each record. While one is used, ``lines.taken`` are the lines that it was read from."""
+    """A row or a problem for each record.
+
+    While the caller looks at one, ``lines.taken`` holds the lines that it was read from, so that the caller can tell
+    where it begins.
+    """
     try:
-        delimiter = _delimiter(lines, usual)
+        delimiter = delimiter_at(lines, usual)
         header = [cell.strip() for cell in next(Dialect(delimiter).reader(lines), [])]
     except csv.Error:
         line = max(1, lines.number - len(lines.taken) + 1)
         yield Problem(name, line, "wrong-header", "a quote in the header is not closed, or not doubled", "refused")
         return
     line = lines.number - len(lines.taken) + 1
-    if message := _wrong_header(header, delimiter):
+    if message := wrong_header(header, delimiter):
         yield Problem(name, line, "wrong-header", message, "refused")
         return
     quoted = delimiter != TAB or any(begins_with_quote(line, TAB) for line in lines.taken)
@@ -112,22 +122,12 @@ def _rows(lines: Lines, usual: str, name: str) -> Iterator[object]:
             yield value
 
 
-def _delimiter(lines: Lines, usual: str) -> str:
-    """What separates the cells; ``lines`` stands at the header afterwards."""
-    for line in lines:
-        if sep := re.fullmatch(r"sep=(.)\s*", line):  # Excel writes this line before the header
-            lines.forget()
-            return sep[1]
-        if line.strip():
-            behind, _ = lines.ahead(_FIRST_ROW)
-            lines.taken = lines.taken[-1:]
-            lines.put_back()
-            return delimiter_of(line, behind, usual)
-    return usual
-
-
 def _records(lines: Lines, delimiter: str, quoted: bool, columns: int, name: str) -> Iterator[list[str] | Problem]:
-    """The cells of each record."""
+    """The cells of each record, or a problem.
+
+    In a TSV file whose header has no quotes (``quoted`` is False), quotes are taken for a part of the text until a line
+    shows that they enclose cells. From that line on, the file is read as one in which they do.
+    """
     dialect: Dialect | None = Dialect(delimiter)
     if not quoted:
         dialect = yield from _until_quotes(lines, columns, name)
@@ -136,11 +136,11 @@ def _records(lines: Lines, delimiter: str, quoted: bool, columns: int, name: str
 
 
 def _until_quotes(lines: Lines, columns: int, name: str) -> Generator[list[str] | Problem, None, Dialect | None]:
-    """Read a TSV file in which quotes are part of the text, as far as it is one.
+    """Read a TSV file, taking quotes for a part of the text until a line shows that they enclose cells.
 
-    Whenever a cell begins with a quote, the next million characters are looked at, to find out what quotes mean there.
-    If they are part of the text, reading goes on, and cells that a program seems to have quoted are counted from then
-    on: too many of them, and the file is refused.
+    When a cell begins with a quote, the next million characters are looked at, to find out what quotes mean there. If
+    they are part of the text, reading goes on. From then on, cells that look as if a program had quoted them are
+    counted. If they become too many, it is not clear what quotes mean, and the file is refused.
 
     Returns:
         The dialect in which the file must be read from the current line on, because quotes enclose cells; None at the
@@ -193,6 +193,7 @@ def _problem_of(told: str, first: int, line: int, name: str) -> Problem | None:
 
 
 def _unclear(before: int) -> str:
+    """What to say where signs of both meanings are found; ``before`` is a line with the other one, or 0."""
     where = f", as in line {before}" if before else ""
     return (
         'from here on, some cells stand in quotes, with "" for a quote in them, and others begin with a quote that is '
@@ -201,7 +202,11 @@ def _unclear(before: int) -> str:
 
 
 def _quoted(lines: Lines, dialect: Dialect, columns: int, name: str) -> Iterator[list[str] | Problem]:
-    """Read records in which quotes enclose cells."""
+    """Read records in which quotes enclose cells.
+
+    A quote inside such a cell is doubled. Where a backslash stands before one, the next million characters are looked
+    at once, to find out whether quotes are escaped by backslashes instead.
+    """
     reader, escapes_told = dialect.reader(lines), dialect.backslash
     while True:
         lines.forget()
@@ -241,27 +246,11 @@ def _failed(lines: Lines, dialect: Dialect, error: str, name: str) -> Problem:
     return Problem(name, first, "not-csv", message, "refused")
 
 
-def _wrong_header(header: list[str], delimiter: str) -> str:
-    """Why rows cannot be read with this header; empty if they can."""
-    if _NOT_UTF8.search("".join(header)):
-        return "the header is not UTF-8; convert the file to UTF-8"
-    if len(set(header)) != len(header):
-        return "the header has a name twice; number such columns (negative_1, negative_2)"
-    others = [other for other in ";\t|," if other in header[0]] if len(header) == 1 else []
-    if others:
-        return f"the columns are parted by {others[0]!r}, not by {delimiter!r}; save the file with that"
-    words = [cell.count(" ") + 1 for cell in header]
-    if max(words, default=0) > _MOST_WORDS and all(
-        count > 2 or cell.isdecimal() for cell, count in zip(header, words, strict=True)
-    ):
-        return f"no header: the line has texts, not names; put the columns' names before it, parted by {delimiter!r}"
-    return ""
-
-
 def _row(header: list[str], cells: list[str], name: str, lines: Lines) -> object:
+    """The row that a record's cells are, or a problem if there are not as many as columns, or one is not UTF-8."""
     line = lines.number - len(lines.taken) + 1
     if len(cells) == len(header):
-        if all(map(str.isascii, lines.taken)) or not _NOT_UTF8.search("".join(cells)):
+        if all(map(str.isascii, lines.taken)) or not NOT_UTF8.search("".join(cells)):
             return {column: cell or None for column, cell in zip(header, cells, strict=True)}
         return Problem(name, line, "not-utf8", "a text is not UTF-8; convert the file to UTF-8", "dropped")
     message = f"{len(cells)} columns, the header has {len(header)}"
@@ -273,6 +262,9 @@ def _row(header: list[str], cells: list[str], name: str, lines: Lines) -> object
 
 
 def _is_of_another_encoding(lines: Lines) -> bool:
-    """Whether every line among the next million characters that is not ASCII is not UTF-8 either."""
+    """Whether the whole file seems to be in another encoding than UTF-8, and not just one line of it.
+
+    That is so if no line with other characters than ASCII's, among the next million characters, is UTF-8.
+    """
     ahead, _ = lines.ahead(WINDOW)
-    return all(_NOT_UTF8.search(line) for line in ahead if not line.isascii())
+    return all(NOT_UTF8.search(line) for line in ahead if not line.isascii())

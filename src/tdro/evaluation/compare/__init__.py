@@ -2,9 +2,12 @@
 
 against_baseline.py  The difference of one mixture from its baseline: paired tests, intervals, and queries won and
                      lost.
-compare.py           Compares models: means over test sets, spread over seeds, and paired tests against a baseline.
+compare.py           Compares models: reads the results of a group, or of several places, and says how they differ.
+compare_results.py   What a comparison says of each mixture: means over test sets, spread over seeds, and tests against
+                     its baseline.
 compare_table.py     A comparison as text for a terminal: which mixture is best, then means, variances, and each test
                      set.
+comparison_cells.py  The cells of these tables: points, intervals, differences and p as people write them.
 examples.py          Queries to read: which gained and lost most against the baseline, with what is relevant and what
                      was ranked first.
 lost_in_transfer.py  A loss after the transfer: learned weights by which a model becomes worse than by uniform.

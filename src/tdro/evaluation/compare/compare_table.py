@@ -11,16 +11,25 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tdro.evaluation.compare.comparison_cells import (
+    cut,
+    difference,
+    difference_of_row,
+    interval,
+    means_column,
+    measure_label,
+    p_value,
+    points,
+    spreads_column,
+)
 from tdro.evaluation.compare.means_only import means_lines
 from tdro.evaluation.compare.same_model import is_baseline, same_model_sentences
 from tdro.evaluation.compare.uniform_longer import steps_cell
-from tdro.evaluation.compare.verdict import SIGNIFICANT, seeds_phrase, verdict
+from tdro.evaluation.compare.verdict import seeds_phrase, verdict
 from tdro.evaluation.judged import judged_by_line
 from tdro.evaluation.leaks.find_leaks import leak_counts, leaks_line
-from tdro.evaluation.significance import least_p
 from tdro.terminal_table import terminal_table
 
-_LABELS = {"ndcg": "nDCG", "recall": "Recall", "mrr": "MRR", "map": "MAP", "accuracy": "Accuracy"}
 _NO_MIXTURES = ("untrained", "bm25")  # rows that were not trained on a mixture, so they cannot be the best one
 
 
@@ -31,7 +40,7 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> str:
     difference from the baseline, with interval and p; how much seeds and queries move the means; and each test set.
 
     Args:
-        comparison: what :func:`tdro.evaluation.compare.compare.compare_models` returned.
+        comparison: what :func:`tdro.evaluation.compare.compare_results.compare_models` returned.
         width: of the terminal.
     """
     measure = comparison["measure"]
@@ -70,12 +79,6 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def measure_label(measure: str) -> str:
-    """A measure as people write it: ``nDCG@10`` for ``ndcg@10``."""
-    kind, at, k = measure.partition("@")
-    return f"{_LABELS.get(kind, kind)}{at}{k}"
-
-
 def _tasks_known(comparison: Mapping[str, Any]) -> bool:
     return any(test["trained"] for test in comparison["tests"])
 
@@ -110,8 +113,8 @@ def _verdict(comparison: Mapping[str, Any], width: int) -> list[str]:
     best = max(mixtures, key=lambda row: row[measure]["all"])
     if is_baseline(best):  # the same model as the baseline: name the baseline
         best = next((row for row in mixtures if row["mixture"] == best["baseline"]), best)
-    name, points = best["mixture"], _points(best[measure]["all"])
-    first = f"Best {measure_label(measure)}: {name} ({points})."
+    name = best["mixture"]
+    first = f"Best {measure_label(measure)}: {name} ({points(best[measure]['all'])})."
     if best["versus"] is None:
         known = any(row["baseline"] == name for row in mixtures)
         return [f"{first} {'The others are compared with it.' if known else 'The baseline was not evaluated.'}"]
@@ -153,13 +156,16 @@ def _leaks(comparison: Mapping[str, Any], width: int) -> list[str]:
 def _overview(comparison: Mapping[str, Any], width: int) -> list[str]:
     """A line a mixture: its means, their spread over seeds, and the difference from the baseline."""
     rows, (measure, *others) = comparison["rows"], comparison["measures"]
-    columns = {measure_label(measure): _means(rows, measure, "all"), " ": _spreads(rows, measure)}
+    columns = {measure_label(measure): means_column(rows, measure, "all"), " ": spreads_column(rows, measure)}
     if _tasks_known(comparison):
-        columns |= {"trained": _means(rows, measure, "trained"), "new": _means(rows, measure, "untrained")}
+        columns |= {"trained": means_column(rows, measure, "trained"), "new": means_column(rows, measure, "untrained")}
     if others:
-        columns |= {measure_label(others[-1]): _means(rows, others[-1], "all"), "  ": _spreads(rows, others[-1])}
-    last = f"{measure_label(measure)} minus {_cut(_baseline(rows), 16)}'s"
-    return _fitted(rows, columns | {last: [_compared(row, measure) for row in rows]}, width, left=[last])
+        columns |= {
+            measure_label(others[-1]): means_column(rows, others[-1], "all"),
+            "  ": spreads_column(rows, others[-1]),
+        }
+    last = f"{measure_label(measure)} minus {cut(_baseline(rows), 16)}'s"
+    return _fitted(rows, columns | {last: [difference_of_row(row, measure) for row in rows]}, width, left=[last])
 
 
 def _variances(comparison: Mapping[str, Any], width: int) -> list[str]:
@@ -191,12 +197,12 @@ def _uniform_longer(comparison: Mapping[str, Any], width: int) -> list[str]:
     if not found:
         return []
     measure, longer = comparison["measure"], comparison["uniform_longer"]
-    trained = ", ".join(f"{each['times']:g} times {_points(each[measure])}" for each in longer)
+    trained = ", ".join(f"{each['times']:g} times {points(each[measure])}" for each in longer)
     pairs = min(steps["pairs"] for _, steps in found)
     over = f"over queries and {pairs} pairs of seeds" if pairs > 1 else "over queries"
     text = f"Uniform with more steps: {trained}. So for what each mixture reaches, uniform needs this many times the "
     lines = textwrap.wrap(f"{text}steps (interpolated; 95 % interval {over}):", width)
-    cells = [[_cut(name, 30), steps_cell(steps)] for name, steps in found]
+    cells = [[cut(name, 30), steps_cell(steps)] for name, steps in found]
     return lines + terminal_table(["", "times the steps"], cells, left=["times the steps"]).splitlines()
 
 
@@ -204,7 +210,7 @@ def _over_both(row: Mapping[str, Any], versus: Mapping[str, Any]) -> str:
     """The difference with its interval over queries and seeds."""
     if is_baseline(row) or not versus["with_seeds"]:
         return "- (one seed)" if versus["one_seed"] and not is_baseline(row) else "-"
-    return f"{100 * versus['difference']:+.1f} {_interval(versus['with_seeds'])}"
+    return f"{100 * versus['difference']:+.1f} {interval(versus['with_seeds'])}"
 
 
 def _details(comparison: Mapping[str, Any], width: int) -> list[str]:
@@ -215,15 +221,15 @@ def _details(comparison: Mapping[str, Any], width: int) -> list[str]:
         return []
     (row,) = compared
     (other,) = (one for one in rows if one is not row)
-    difference = "difference, interval, p"
+    compared_with = "difference, interval, p"
     lines = []
     for test in _trained_first(comparison["tests"]):
         versus = row["versus"][measure]["tests"][test["name"]]
-        values = [_points(one[measure]["tests"][test["name"]]) for one in (other, row)]
-        found = (_difference(versus), _p(versus["p_holm"]), str(versus["wins"]), str(versus["losses"]))
+        values = [points(one[measure]["tests"][test["name"]]) for one in (other, row)]
+        found = (difference(versus), p_value(versus["p_holm"]), str(versus["wins"]), str(versus["losses"]))
         lines.append([_starred(test, width - 72), *values, *found])
-    head = [measure_label(measure), "baseline", "model", difference, "Holm", "won", "lost"]
-    return terminal_table(head, lines, left=[difference]).splitlines()
+    head = [measure_label(measure), "baseline", "model", compared_with, "Holm", "won", "lost"]
+    return terminal_table(head, lines, left=[compared_with]).splitlines()
 
 
 def _by_test(comparison: Mapping[str, Any], width: int) -> list[str]:
@@ -238,7 +244,7 @@ def _by_test(comparison: Mapping[str, Any], width: int) -> list[str]:
         blocks[-1].append(row)
     lines: list[str] = []
     for block in blocks:
-        heads = "".join(f"{_cut(row['mixture'], _column(row) - 3):>{_column(row) - 1}} " for row in block)
+        heads = "".join(f"{cut(row['mixture'], _column(row) - 3):>{_column(row) - 1}} " for row in block)
         lines += [""] * bool(lines) + [f"{measure_label(measure):{name}}{heads}".rstrip()]
         for test in tests:
             values = (_marked(row, measure, test["name"]) for row in block)
@@ -253,14 +259,7 @@ def _marked(row: Mapping[str, Any], measure: str, test: str) -> str:
         versus = row["versus"][measure]["tests"][test]
         if versus["p_holm"] < 0.05:
             mark = "+" if versus["difference"] > 0 else "-"
-    return f"{_points(row[measure]['tests'][test]):>{_column(row) - 1}}{mark}"
-
-
-def _compared(row: Mapping[str, Any], measure: str) -> str:
-    """A row's difference from its baseline; or that both are the same; or "-"."""
-    if is_baseline(row):
-        return "the same model" if row["same"]["weights"] else "the same results"
-    return _difference(row["versus"][measure]["all"]) if row["versus"] else "-"
+    return f"{points(row[measure]['tests'][test]):>{_column(row) - 1}}{mark}"
 
 
 def _baseline(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -274,18 +273,9 @@ def _fitted(
     """A table with a line a mixture, whose names are cut so that it fits the width; without empty columns."""
     columns = {title: cells for title, cells in columns.items() if title.strip() or any(cells)}
     taken = sum(2 + max(map(len, [title.strip(), *cells])) for title, cells in columns.items())
-    names = [_cut(row["mixture"], width - taken) for row in rows]
+    names = [cut(row["mixture"], width - taken) for row in rows]
     lines = list(zip(names, *columns.values(), strict=True))
     return terminal_table(["", *columns], lines, left=left).splitlines()
-
-
-def _means(rows: Sequence[Mapping[str, Any]], measure: str, part: str) -> list[str]:
-    return [_points(row[measure][part]) for row in rows]
-
-
-def _spreads(rows: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
-    spreads = [row[measure]["spread"] for row in rows]
-    return ["" if spread is None else f"± {100 * spread:.1f}" for spread in spreads]
 
 
 def _mixture(name: str) -> str:
@@ -297,34 +287,8 @@ def _trained_first(tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _starred(test: Mapping[str, Any], width: int) -> str:
-    return _cut(test["name"], width - 1) + ("*" if test["trained"] else "")
+    return cut(test["name"], width - 1) + ("*" if test["trained"] else "")
 
 
 def _column(row: Mapping[str, Any]) -> int:
     return min(max(len(row["mixture"]), 5), 20) + 3
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _interval(bounds: Mapping[str, float | None]) -> str:
-    low, high = bounds["low"], bounds["high"]
-    return "too few queries" if low is None or high is None else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
-def _difference(versus: Mapping[str, Any]) -> str:
-    """For instance ``+1.0 [+0.3, +1.7] p 0.003``; p only where the queries are enough for a small one."""
-    if not versus["wins"] + versus["losses"]:
-        return "none: the same on every query"
-    said = f"{100 * versus['difference']:+.1f} {_interval(versus)}"
-    enough = versus["low"] is not None and least_p(versus["wins"] + versus["losses"]) < SIGNIFICANT
-    return f"{said} p {_p(versus['p'])}" if enough else said
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -31,7 +31,7 @@ def find_examples(models: Sequence[Results], comparison: Mapping[str, Any], coun
 
     Args:
         models: what was compared.
-        comparison: what :func:`tdro.evaluation.compare.compare.compare_models` returned for them.
+        comparison: what :func:`tdro.evaluation.compare.compare_results.compare_models` returned for them.
         count: how many queries that gained, and how many that lost, from all test sets together.
 
     Returns:

@@ -64,7 +64,8 @@ def verdict(
 
     Args:
         mixture: the name in the table, e.g. ``top-70``.
-        difference: one entry of ``versus``, see :func:`tdro.evaluation.compare.compare.compare_models`; in [0, 1].
+        difference: one entry of ``versus``, in [0, 1]; see
+            :func:`tdro.evaluation.compare.compare_results.compare_models`.
         score: the mixture's mean over the test sets, of all seeds; said if ``difference`` has no ``means``.
         baseline: the baseline's mean.
         n_tests: how many test sets there are.
