@@ -83,6 +83,7 @@ class Recipe(Section):
         self._groups_differ()
         self._enough_negatives()
         self._gain_fits()
+        self._development_sets_are_used()
         return self
 
     @property
@@ -115,6 +116,16 @@ class Recipe(Section):
         warmup = self.reference.warmup_steps
         if warmup >= 1 and warmup >= steps:
             raise wrong(f"the warm-up of reference, {warmup:g} steps, does not end within them", "gain", "steps")
+
+    def _development_sets_are_used(self) -> None:
+        """Raise if a group wants development sets and there are none, or if there are some and no group wants them."""
+        evaluates = [index for index, group in enumerate(self.finetune) if group.evaluate_every]
+        if evaluates and not self.data.development_sets:
+            message = "there is nothing to evaluate on; give data.development_sets"
+            raise wrong(message, "finetune", evaluates[0], "evaluate_every")
+        if self.data.development_sets and not evaluates:
+            message = "no fine-tuning is evaluated on them; set finetune.evaluate_every, or remove this"
+            raise wrong(message, "data", "development_sets")
 
     def _groups_differ(self) -> None:
         """Raise if two groups have one name: each is a folder."""

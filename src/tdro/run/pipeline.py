@@ -37,6 +37,7 @@ from tdro.report.report_page import write_report
 from tdro.run.checks import check_inputs, check_report, require_records
 from tdro.run.compare_models import compare_models
 from tdro.run.describe_data import say_cuts, write_data_card
+from tdro.run.development import check_apart
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.stages import Stages
@@ -115,6 +116,8 @@ class Pipeline:
             check_report(self.folder, self.stages)
         else:
             check_inputs(self.folder, self.stages, wanted)
+        if wanted & {"finetune", "evaluate"}:
+            check_apart(self.workspace.data.development, self.workspace.data.tests)
         if not trains:
             self.folder.remember(self.recipe)
             return

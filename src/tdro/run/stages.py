@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.data.mixtures.facts import DataFacts
-from tdro.data.mixtures.folder import beir_sha256
 from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one, reference_count
 from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
@@ -32,6 +31,7 @@ from tdro.recipe.names import model_name
 from tdro.recipe.schema import Recipe
 from tdro.recipe.training_sections import Training
 from tdro.run.base_models import BaseModel
+from tdro.run.development import content_of, development_inputs, evaluator_of, refuse_shards
 from tdro.run.folder import Stage
 from tdro.run.learn_gain import learn_gain_of
 from tdro.run.workspace import Workspace
@@ -45,6 +45,7 @@ from tdro.weights import TaskWeights
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
     *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained"),
+    *("evaluate_every", "patience"),
     *("alpha", "merge", "uniform_last"),
 }
 
@@ -156,6 +157,8 @@ class Stages:
                     inputs["uniform_steps"] = settings.uniform_steps
                 if factors is not None:
                     inputs["gradient_factors"] = factors.tolist()
+                if group.evaluate_every:
+                    inputs["development"] = development_inputs(group, data.development)
                 make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
                 if merge:
                     conversions = {fingerprint(inputs): self._merger(name, base)}
@@ -171,10 +174,7 @@ class Stages:
             models: for each model's name, the fingerprint of what it was made from.
             settings: of the evaluation.
         """
-        tests = {
-            test.name: [beir_sha256(test.folder)[:16], test.task, test.prompt, test.passage_prompt]
-            for test in self.workspace.data.tests
-        }
+        tests = {test.name: content_of(test) for test in self.workspace.data.tests}
         inputs = {"models": dict(models), "tests": tests, "settings": dict(settings)}
         if looked_at := self.looked_at(group):
             inputs["looked_at"] = {data: fingerprint(each.queries) for data, each in looked_at.items()}
@@ -193,6 +193,7 @@ class Stages:
         leave enough rows, and a target enough queries to learn from and to judge by.
         """
         data, recipe = self.workspace.data, self.recipe
+        refuse_shards(recipe.finetune)
         if self.workspace.target is not None:
             self.workspace.target.check()
         data.check_negatives()
@@ -222,7 +223,8 @@ class Stages:
 
         def train() -> None:
             saving, load = workspace.models.saving(base, merge), workspace.models.loader(base)
-            finetune(load, workspace.tokens(base), job, folder, workspace.machine, saving)
+            evaluator = evaluator_of(job.settings, workspace.data.development, folder, self.path, workspace.machine)
+            finetune(load, workspace.tokens(base), job, folder, workspace.machine, saving, evaluator)
 
         return train
 

@@ -1,6 +1,6 @@
 """sentence-transformers' trainer, reading the steps of a plan; after a kill, training continues where it was.
 
-:class:`PlannedTrainer` changes the stock trainer in five ways:
+:class:`PlannedTrainer` changes the stock trainer in six ways:
 
 - its loader gives the steps of the plan, to each rank its part, and makes them ahead in a thread; nothing is shuffled
   or distributed after that;
@@ -8,6 +8,7 @@
 - the learning rate has a floor, and a static model gets sparse gradients and SparseAdam, which touch only the rows of
   the tokens that were seen;
 - a loss that is NaN or infinite ends the training, before a checkpoint is written;
+- where it evaluates while it trains, the checkpoint of the best step stays (:mod:`tdro.training.development`);
 - with FSDP, checkpoints are the same as without (:mod:`tdro.training.sharded`).
 
 Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. See docs/decisions.md, stock-trainer.
@@ -31,6 +32,7 @@ from tdro.errors import UserError
 from tdro.machine import wants_shards
 from tdro.recipe.training_sections import Training
 from tdro.training import checkpoints, sharded
+from tdro.training.development import Development, KeepBest, best, best_checkpoint, curve
 from tdro.training.finite_loss import FirstBadStep
 from tdro.training.one_device import OneDeviceArguments
 from tdro.training.schedules import schedule
@@ -53,6 +55,8 @@ class PlannedTrainer(SentenceTransformerTrainer):
         device: the one device of this process: ``cpu``, ``mps``, ``cuda:1``, …
         callbacks: more callbacks.
         title: what errors call the training.
+        development: evaluates the model while it trains; None: nothing does. Then the best step's checkpoint is kept
+            for :meth:`load_best`.
 
     Raises:
         UserError: a loss that is NaN or infinite; it names the step and its tasks.
@@ -74,9 +78,11 @@ class PlannedTrainer(SentenceTransformerTrainer):
         device: str = "cpu",
         callbacks: list[TrainerCallback] | None = None,
         title: str = "training",
+        development: Development | None = None,
     ) -> None:
         self._steps, self._settings, self._folder, self._title = steps, settings, folder, title
-        self._bad = FirstBadStep()
+        self._bad, self._development = FirstBadStep(), development
+        every = development.every if development else 0
         self._writing = False
         # SparseAdam takes sparse gradients only, so a static model with a dense layer is trained as any other model.
         embeddings = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
@@ -99,9 +105,11 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 seed=seed,
                 save_strategy="steps" if settings.checkpoint_steps else "no",
                 save_steps=settings.checkpoint_steps or settings.steps,
+                eval_strategy="steps" if every else "no",
+                eval_steps=every or None,
                 # The log has the mean loss of so many steps. A checkpoint must not fall between two lines, because a
-                # run that is continued there would average over fewer steps.
-                logging_steps=math.gcd(settings.checkpoint_steps, max(1, min(10, settings.steps // 10))),
+                # run that is continued there would average over fewer steps. An evaluation may write one too.
+                logging_steps=math.gcd(settings.checkpoint_steps, every, max(1, min(10, settings.steps // 10))),
                 logging_nan_inf_filter=False,
                 report_to="none",
                 disable_tqdm=True,
@@ -111,14 +119,15 @@ class PlannedTrainer(SentenceTransformerTrainer):
                 ddp_broadcast_buffers=False,
             ),
             loss=loss,
-            callbacks=callbacks,
+            evaluator=development.evaluator if development else None,
+            callbacks=[*(callbacks or ()), *([KeepBest(development.patience)] if development else [])],
             optimizer_cls_and_kwargs=(torch.optim.SparseAdam, {"lr": settings.learning_rate}) if self._sparse else None,
         )
         self.remove_callback(PrinterCallback)
 
     def run(self) -> None:
         """Train, from the newest checkpoint if there is one, to the last step."""
-        checkpoint = checkpoints.newest_checkpoint(self._folder)
+        checkpoint = checkpoints.newest_checkpoint(self._folder, best_checkpoint)
         shutil.rmtree(self._folder / "writing", ignore_errors=True)
         if checkpoint is not None and self.is_fsdp_enabled:
             self._load_from_checkpoint(str(checkpoint))  # now, while the model is not in shards yet
@@ -128,6 +137,18 @@ class PlannedTrainer(SentenceTransformerTrainer):
         finally:
             for module in self._sparse:
                 module.sparse = False
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        """Evaluate, and leave the random numbers of the training as they were."""
+        device = self.args.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            return super().evaluate(*arguments, **named)
+
+    def load_best(self) -> None:
+        """Give the model the weights of the best step, if it was evaluated while it trained."""
+        found = best(curve(self.state.log_history))
+        if found is not None and found.step != self.state.global_step:
+            self._load_from_checkpoint(str(self._folder / f"checkpoint-{found.step}"))
 
     def create_accelerator_and_postprocess(self) -> None:
         """Set up accelerate as the launcher says, and FSDP on CPUs too, where accelerate ignores it."""
@@ -215,7 +236,9 @@ class PlannedTrainer(SentenceTransformerTrainer):
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             with writing(self._folder / name):
-                checkpoints.finish(written, self._folder / name, _KEPT_CHECKPOINTS)
+                found = best(curve(self.state.log_history))
+                kept = self._folder / f"checkpoint-{found.step}" if found else None
+                checkpoints.finish(written, self._folder / name, _KEPT_CHECKPOINTS, kept)
         self.accelerator.wait_for_everyone()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
