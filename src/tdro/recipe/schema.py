@@ -8,6 +8,7 @@ otherwise. See docs/decisions.md, pydantic-schema.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,15 @@ class Recipe(Section):
     )
     device: Annotated[str, AfterValidator(rules.check_device)] = Field(
         default="auto", description="auto, cpu, mps, cuda or cuda:N; auto: the best device of this machine"
+    )
+    report_to: Annotated[
+        tuple[Literal["mlflow", "tensorboard", "trackio", "wandb"], ...],
+        Field(strict=False),
+        AfterValidator(rules.check_no_duplicates),
+    ] = Field(
+        default=(),
+        description="experiment trackers that every training reports to, as in [tensorboard, trackio]; each must be "
+        "installed",
     )
     trust_remote_code: bool = Field(default=False, description="run code that comes with a model from the hub")
     data: Data = Field(default_factory=Data, description="the training data and the test sets")
@@ -162,6 +172,10 @@ class Recipe(Section):
     def base_of(self, group: Finetune) -> Base:
         """The model that a group fine-tunes: its own base, or the recipe's."""
         return group.base or self.base
+
+    def reporting_to(self, trackers: Sequence[str]) -> Recipe:
+        """The recipe with other trackers, as ``tdro run --report-to`` wants it."""
+        return self.model_copy(update={"report_to": tuple(dict.fromkeys(trackers))})
 
     def merged(self) -> Recipe:
         """The recipe with ``merge: true`` in every group, as ``tdro run --merge`` wants it."""

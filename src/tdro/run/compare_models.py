@@ -8,6 +8,7 @@ from pathlib import Path
 from tdro.console import say
 from tdro.evaluation.compare.compare import compare
 from tdro.evaluation.compare.compare_table import comparison_table
+from tdro.evaluation.compare.tracked_values import tracked_values
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
@@ -36,7 +37,8 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
     recipe, data, machine = stages.recipe, stages.workspace.data, stages.workspace.machine
     started, stage, models = time.monotonic(), evaluation_stage(folder, stages, group), _models(stages, group)
     results = folder.path / "evaluation" / group.name
-    if not folder.is_done(stage):
+    new = not folder.is_done(stage)
+    if new:
         folder.forget(stage.name)  # the comparison that is there is of other models, until this one is written
     for name, path in models.items():
         evaluate_all(
@@ -63,6 +65,8 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         permutations=recipe.evaluate.permutations,
     )
     write_json(folder.path / "comparison" / f"{group.name}.json", comparison)
+    if new:
+        stages.tracked(f"{group.name}/comparison").report(tracked_values(comparison), machine.device)
     for name in models.keys() - {"untrained"}:
         write_card(folder.path, group.name, name)
     folder.record(stage, round(time.monotonic() - started, 2))

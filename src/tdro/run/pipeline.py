@@ -42,6 +42,7 @@ from tdro.run.folder import RunFolder, Stage
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
+from tdro.training.tracking import check_trackers
 from tdro.weights import TaskWeights
 
 _NEED_TRAINING_DATA = {"reference", "learn", "finetune"}
@@ -104,9 +105,11 @@ class Pipeline:
             UserError: something cannot be done, or would overwrite or mix with the work of other inputs.
         """
         wanted, trains = set(stages), not _NEED_TRAINING_DATA.isdisjoint(stages)
+        if wanted != {"report"}:
+            check_trackers(self.recipe.report_to)
         known_facts = None if trains else self._known_facts()
         self.workspace = Workspace(self.recipe, self.path, self.machine, known_facts)
-        self.stages = Stages(self.recipe, self.workspace, self.path)
+        self.stages = Stages(self.recipe, self.workspace, self.path, self.recipe.report_to)
         require_records(self.folder, self.stages, wanted)
         if trains:
             self.workspace.models.check()

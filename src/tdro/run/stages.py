@@ -36,6 +36,7 @@ from tdro.run.folder import Stage
 from tdro.run.learn_gain import learn_gain_of
 from tdro.run.workspace import Workspace
 from tdro.training.finetune import FinetuneJob, finetune
+from tdro.training.tracking import TrackedRun
 from tdro.weights import TaskWeights
 
 # Settings that are no inputs. Those of the first line change the speed and memory of a training, not its result; those
@@ -57,6 +58,11 @@ class Stages:
     recipe: Recipe
     workspace: Workspace
     path: Path
+    trackers: tuple[str, ...] = ()  # that the trainings report to; they change no result
+
+    def tracked(self, name: str) -> TrackedRun:
+        """Where the stage of this name reports to."""
+        return TrackedRun(self.trackers, self.recipe.name, name.removeprefix("models/"), self.path)
 
     @cached_property
     def stage_one_plan(self) -> StageOnePlan:
@@ -119,7 +125,7 @@ class Stages:
         key = fingerprint(inputs)
 
         def learn() -> None:
-            learn_gain_of(recipe, self.workspace, base, self.path, key)
+            learn_gain_of(recipe, self.workspace, base, self.path, key, self.tracked("weights/gain"))
 
         return Stage("weights/gain", inputs, learn, _made_from(self.path / GAIN, key))
 
@@ -224,7 +230,8 @@ class Stages:
         def train() -> None:
             saving, load = workspace.models.saving(base, merge), workspace.models.loader(base)
             evaluator = evaluator_of(job.settings, workspace.data.development, folder, self.path, workspace.machine)
-            finetune(load, workspace.tokens(base), job, folder, workspace.machine, saving, evaluator)
+            reports = (saving, evaluator, self.tracked(name))
+            finetune(load, workspace.tokens(base), job, folder, workspace.machine, *reports)
 
         return train
 
@@ -252,6 +259,7 @@ class Stages:
             untrained={base.fingerprint: models.finished_loader(base.path)},
             load_proxy=models.loader(base, dropout=False),
             machine=workspace.machine,
+            tracked=self.tracked("weights"),
         )
         provenance = {
             "recipe": recipe.name,

@@ -29,12 +29,14 @@ from tdro.models.saving import PLAIN, Saving, save_model, set_prompts_and_simila
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.training_sections import Training
 from tdro.training.development import Development, best, curve
+from tdro.training.finite_loss import check_finite
 from tdro.training.gradient_factors import GradientFactors
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.progress_bar import ProgressBar
 from tdro.training.sharded import whole_parameters
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
-from tdro.training.trainer import PlannedTrainer, check_finite, training_log
+from tdro.training.tracking import NOT_TRACKED, TrackedRun
+from tdro.training.trainer import PlannedTrainer, training_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +111,7 @@ def finetune(
     machine: Machine,
     saving: Saving = PLAIN,
     evaluator: BaseEvaluator | None = None,
+    tracked: TrackedRun = NOT_TRACKED,
 ) -> None:
     """Fine-tune a model and write it to ``folder``, with ``training.json`` and ``log.jsonl``; continue if interrupted.
 
@@ -121,6 +124,7 @@ def finetune(
         saving: the prompts that the model is saved with, and whether its adapters are merged.
         evaluator: scores the model while it trains, as often as the settings say; the best step's model is written.
             None: it is not scored, and the last step's is.
+        tracked: the trackers that the training reports to.
 
     Raises:
         UserError: a task uses only hard negatives and the settings have none, or a loss or a trained parameter is not
@@ -157,6 +161,7 @@ def finetune(
         ],
         title=job.title,
         development=job.development(evaluator),
+        tracked=tracked,
     )
     if evaluator is not None:  # the model is scored as it will be saved
         set_prompts_and_similarity(model, saving.prompts)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from tdro.training.finite_loss import FirstBadStep
 from tdro.training.one_device import OneDeviceArguments
 from tdro.training.schedules import schedule
 from tdro.training.steps import PlannedSteps
+from tdro.training.tracking import NOT_TRACKED, TrackedRun
 
 _KEPT_CHECKPOINTS = 2
 
@@ -57,6 +59,8 @@ class PlannedTrainer(SentenceTransformerTrainer):
         title: what errors call the training.
         development: evaluates the model while it trains; None: nothing does. Then the best step's checkpoint is kept
             for :meth:`load_best`.
+        tracked: the trackers that are reported to.
+        also_track: more values for trackers, at each line of the log; it is told whether the line is the last one.
 
     Raises:
         UserError: a loss that is NaN or infinite; it names the step and its tasks.
@@ -79,9 +83,11 @@ class PlannedTrainer(SentenceTransformerTrainer):
         callbacks: list[TrainerCallback] | None = None,
         title: str = "training",
         development: Development | None = None,
+        tracked: TrackedRun = NOT_TRACKED,
+        also_track: Callable[[bool], Mapping[str, float | str]] | None = None,
     ) -> None:
         self._steps, self._settings, self._folder, self._title = steps, settings, folder, title
-        self._bad, self._development = FirstBadStep(), development
+        self._bad, self._tracked, self._also_track = FirstBadStep(), tracked, also_track
         every = development.every if development else 0
         self._writing = False
         # SparseAdam takes sparse gradients only, so a static model with a dense layer is trained as any other model.
@@ -90,39 +96,42 @@ class PlannedTrainer(SentenceTransformerTrainer):
         self._sparse = embeddings if nothing_else else []
         for module in self._sparse:
             module.sparse = True
-        super().__init__(
-            model=model,
-            args=OneDeviceArguments(
-                output_dir=str(folder),
-                max_steps=settings.steps,
-                per_device_train_batch_size=max(1, settings.batch // steps.world),
-                learning_rate=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                max_grad_norm=0.0 if self._sparse else 1.0,
-                bf16=bf16,
-                use_cpu=device == "cpu",
-                only_device=device,
-                seed=seed,
-                save_strategy="steps" if settings.checkpoint_steps else "no",
-                save_steps=settings.checkpoint_steps or settings.steps,
-                eval_strategy="steps" if every else "no",
-                eval_steps=every or None,
-                # The log has the mean loss of so many steps. A checkpoint must not fall between two lines, because a
-                # run that is continued there would average over fewer steps. An evaluation may write one too.
-                logging_steps=math.gcd(settings.checkpoint_steps, every, max(1, min(10, settings.steps // 10))),
-                logging_nan_inf_filter=False,
-                report_to="none",
-                disable_tqdm=True,
-                dataloader_pin_memory=device.startswith("cuda"),
-                # BERT has a pooler that mean pooling does not use; without this, DDP would wait for its gradient.
-                ddp_find_unused_parameters=True,
-                ddp_broadcast_buffers=False,
-            ),
-            loss=loss,
-            evaluator=development.evaluator if development else None,
-            callbacks=[*(callbacks or ()), *([KeepBest(development.patience)] if development else [])],
-            optimizer_cls_and_kwargs=(torch.optim.SparseAdam, {"lr": settings.learning_rate}) if self._sparse else None,
+        arguments = OneDeviceArguments(
+            output_dir=str(folder),
+            max_steps=settings.steps,
+            per_device_train_batch_size=max(1, settings.batch // steps.world),
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=0.0 if self._sparse else 1.0,
+            bf16=bf16,
+            use_cpu=device == "cpu",
+            only_device=device,
+            seed=seed,
+            save_strategy="steps" if settings.checkpoint_steps else "no",
+            save_steps=settings.checkpoint_steps or settings.steps,
+            eval_strategy="steps" if every else "no",
+            eval_steps=every or None,
+            # The log has the mean loss of so many steps. A checkpoint must not fall between two lines, because a run
+            # that is continued there would average over fewer steps. An evaluation may write one too.
+            logging_steps=math.gcd(settings.checkpoint_steps, every, max(1, min(10, settings.steps // 10))),
+            logging_nan_inf_filter=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=device.startswith("cuda"),
+            # BERT has a pooler that mean pooling does not use; without this, DDP would wait for its gradient.
+            ddp_find_unused_parameters=True,
+            ddp_broadcast_buffers=False,
+            **tracked.arguments(),
         )
+        sparse = (torch.optim.SparseAdam, {"lr": settings.learning_rate}) if self._sparse else None
+        with tracked.environment():
+            super().__init__(
+                model=model,
+                args=arguments,
+                loss=loss,
+                evaluator=development.evaluator if development else None,
+                callbacks=[*(callbacks or ()), *([KeepBest(development.patience)] if development else [])],
+                optimizer_cls_and_kwargs=sparse,
+            )
         self.remove_callback(PrinterCallback)
 
     def run(self) -> None:
@@ -132,7 +141,8 @@ class PlannedTrainer(SentenceTransformerTrainer):
         if checkpoint is not None and self.is_fsdp_enabled:
             self._load_from_checkpoint(str(checkpoint))  # now, while the model is not in shards yet
         try:
-            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with self._tracked.environment():
+                self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             self._refuse_non_finite()
         finally:
             for module in self._sparse:
@@ -181,8 +191,11 @@ class PlannedTrainer(SentenceTransformerTrainer):
         return self._steps.task_names(step)
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
-        """Log; but raise if a loss was not finite."""
+        """Log, and tell the trackers more; but raise if a loss was not finite."""
         self._refuse_non_finite()
+        last = "train_runtime" in logs
+        if self._also_track and self._tracked.trackers and (last or "loss" in logs):
+            logs = {**logs, **self._also_track(last)}  # type: ignore[dict-item]
         super().log(logs, *arguments, **named)
 
     def _refuse_non_finite(self) -> None:
@@ -288,13 +301,3 @@ def training_log(trainer: PlannedTrainer) -> list[dict[str, Any]]:
     keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
     # A checkpoint sorts the keys of earlier lines; here all lines have the same order.
     return [{key: entry[key] for key in keys if key in entry} for entry in trainer.state.log_history if "loss" in entry]
-
-
-def check_finite(model: nn.Module, title: str) -> None:
-    """Raise :class:`UserError` if a trained model holds NaN or inf."""
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise UserError(
-                f"{title}: parameter {name} is not finite after training.\n"
-                "Lower learning_rate or raise temperature in the recipe."
-            )
