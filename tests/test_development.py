@@ -82,9 +82,10 @@ def same(found, expected):
 # ---- the best step
 
 
-def test_the_model_is_kept_as_it_was_at_its_best_step(bases, tmp_path):
+def test_the_model_is_kept_as_it_was_at_its_best_step(bases, tmp_path, capsys):
     evaluator = Scripted([0.1, 0.3, 0.3, 0.2, 0.1, 0.1])
     record = train(bases / "static", tmp_path, evaluator)
+    assert "test: kept as it was after step 4 of 12, with ndcg@10 30.0 on the dev" in "".join(capsys.readouterr())
     found = record["development"]
     assert [(each["step"], each["score"]) for each in found["curve"]] == [
         (2, 0.1), (4, 0.3), (6, 0.3), (8, 0.2), (10, 0.1), (12, 0.1),

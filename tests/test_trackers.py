@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -251,6 +252,29 @@ def test_what_the_user_says_to_a_tracker_is_respected(tmp_path, monkeypatch):
     assert {os.environ[name] for name in VARIABLES} == {"/theirs"}
     with TrackedRun().environment():
         assert os.environ["WANDB_RUN_GROUP"] == "/theirs"
+
+
+def test_each_training_is_a_run_of_its_own_in_weights_and_biases(monkeypatch):
+    """transformers leaves its run open; one that the user has opened is theirs, and stays."""
+    finished = []
+
+    def opened(name):
+        return SimpleNamespace(finish=lambda: (finished.append(name), setattr(wandb, "run", None)))
+
+    wandb = SimpleNamespace(run=None)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for name in ("one", "two"):
+        with TrackedRun(("wandb",), "mine", name).environment():
+            assert wandb.run is None
+            wandb.run = opened(name)
+    with pytest.raises(KeyboardInterrupt), TrackedRun(("wandb",), "mine", "three").environment():
+        wandb.run = opened("three")
+        raise KeyboardInterrupt
+    assert finished == ["one", "two", "three"]
+    wandb.run = opened("theirs")
+    with TrackedRun(("wandb",), "mine", "four").environment():
+        pass
+    assert finished == ["one", "two", "three"]
 
 
 def test_what_is_no_number_is_left_out():

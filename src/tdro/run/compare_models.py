@@ -65,12 +65,12 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         permutations=recipe.evaluate.permutations,
     )
     write_json(folder.path / "comparison" / f"{group.name}.json", comparison)
-    if new:
-        stages.tracked(f"{group.name}/comparison").report(tracked_values(comparison), machine.device)
     for name in models.keys() - {"untrained"}:
         write_card(folder.path, group.name, name)
     folder.record(stage, round(time.monotonic() - started, 2))
     say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{comparison_table(comparison)}\n", answer=True)
+    if new:
+        stages.tracked(f"{group.name}/comparison").report(tracked_values(comparison), machine.device)
     if look_for_leaks:
         _say_leaks(data, folder.path)
 

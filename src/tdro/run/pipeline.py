@@ -119,9 +119,9 @@ class Pipeline:
             check_report(self.folder, self.stages)
         else:
             check_inputs(self.folder, self.stages, wanted)
-        if wanted & {"finetune", "evaluate"}:
-            check_apart(self.workspace.data.development, self.workspace.data.tests)
         if not trains:
+            if "evaluate" in wanted:
+                check_apart(self.workspace.data.development, self.workspace.data.tests)
             self.folder.remember(self.recipe)
             return
         self.stages.check()

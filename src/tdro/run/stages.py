@@ -31,7 +31,7 @@ from tdro.recipe.names import model_name
 from tdro.recipe.schema import Recipe
 from tdro.recipe.training_sections import Training
 from tdro.run.base_models import BaseModel
-from tdro.run.development import content_of, development_inputs, evaluator_of, refuse_shards
+from tdro.run.development import check_apart, content_of, development_inputs, evaluator_of, refuse_shards
 from tdro.run.folder import Stage
 from tdro.run.learn_gain import learn_gain_of
 from tdro.run.workspace import Workspace
@@ -196,10 +196,12 @@ class Stages:
         """Raise :class:`UserError` now for what would otherwise end a training when its turn comes.
 
         Every row must have a negative or get one by mining, every base must be there, a group's cap on epochs must
-        leave enough rows, and a target enough queries to learn from and to judge by.
+        leave enough rows, and a target enough queries to learn from and to judge by. Development sets must be apart
+        from the test sets.
         """
         data, recipe = self.workspace.data, self.recipe
         refuse_shards(recipe.finetune)
+        check_apart(data.development, data.tests)
         if self.workspace.target is not None:
             self.workspace.target.check()
         data.check_negatives()

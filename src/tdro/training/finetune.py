@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import set_seed
 
+from tdro.console import say
 from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.disk import writing
@@ -28,7 +29,7 @@ from tdro.models.adapters import adapter_findings
 from tdro.models.saving import PLAIN, Saving, save_model, set_prompts_and_similarity
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.training_sections import Training
-from tdro.training.development import Development, best, curve
+from tdro.training.development import MEASURE, Development, best, curve
 from tdro.training.finite_loss import check_finite
 from tdro.training.gradient_factors import GradientFactors
 from tdro.training.in_batch_loss import InBatchLoss
@@ -175,6 +176,9 @@ def finetune(
             log = training_log(trainer)
             record = _record(job, data, plan, trainer, log, time.monotonic() - started)
             _write(model, saving, record, log, working / "model", folder)
+            if kept := best(curve(trainer.state.log_history)):
+                score = f"{MEASURE} {100 * kept.score:.1f} on the development sets"
+                say(f"{job.title}: kept as it was after step {kept.step} of {trainer.state.global_step}, with {score}")
     trainer.accelerator.wait_for_everyone()
 
 
