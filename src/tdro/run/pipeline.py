@@ -109,7 +109,7 @@ class Pipeline:
             check_trackers(self.recipe.report_to)
         known_facts = None if trains else self._known_facts()
         self.workspace = Workspace(self.recipe, self.path, self.machine, known_facts)
-        self.stages = Stages(self.recipe, self.workspace, self.path, self.recipe.report_to)
+        self.stages = Stages(self.recipe, self.workspace, self.path, trackers=self.recipe.report_to)
         require_records(self.folder, self.stages, wanted)
         if trains:
             self.workspace.models.check()

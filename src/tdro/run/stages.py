@@ -29,7 +29,7 @@ from tdro.planning.trainings import capped
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import model_name
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Training
+from tdro.recipe.training_sections import Base, Training
 from tdro.run.base_models import BaseModel
 from tdro.run.development import check_apart, content_of, development_inputs, evaluator_of, refuse_shards
 from tdro.run.folder import Stage
@@ -53,12 +53,17 @@ _NO_INPUT = {
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages of a recipe, with its data and models, in its folder."""
+    """The stages of a recipe, with its data and models, in its folder.
+
+    ``reference_base`` is None, but in a study whose reference is larger or smaller than its proxy. ``trackers`` are
+    what the trainings report to; studies report nothing.
+    """
 
     recipe: Recipe
     workspace: Workspace
     path: Path
-    trackers: tuple[str, ...] = ()  # that the trainings report to; they change no result
+    reference_base: Base | None = None
+    trackers: tuple[str, ...] = ()
 
     def tracked(self, name: str) -> TrackedRun:
         """Where the stage of this name reports to."""
@@ -80,7 +85,7 @@ class Stages:
         recipe, names = self.recipe, self.reference_names()
         if not names:
             return []
-        base, facts = self.workspace.models.base(recipe.base), self.workspace.data.facts
+        base, facts = self.workspace.models.base(self.reference_base or recipe.base), self.workspace.data.facts
         rows_read = recipe.weights.model_dump(mode="json", include={"stage1_rows", "held_out_share"})
         stages = []
         for number, name in enumerate(names):

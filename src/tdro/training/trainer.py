@@ -31,6 +31,7 @@ from transformers import PrinterCallback, TrainerCallback
 from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.machine import wants_shards
+from tdro.models.cuda import attention_of_any_shape
 from tdro.recipe.training_sections import Training
 from tdro.training import checkpoints, sharded
 from tdro.training.development import Development, KeepBest, best, best_checkpoint, curve
@@ -141,7 +142,8 @@ class PlannedTrainer(SentenceTransformerTrainer):
         if checkpoint is not None and self.is_fsdp_enabled:
             self._load_from_checkpoint(str(checkpoint))  # now, while the model is not in shards yet
         try:
-            with self._tracked.environment():
+            # Around the backward pass too, where gradient checkpointing runs layers again.
+            with attention_of_any_shape(), self._tracked.environment():
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             self._refuse_non_finite()
         finally:
