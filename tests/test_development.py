@@ -30,6 +30,7 @@ from tdro.report.report_page import write_report
 from tdro.report.run_contents import read_run_folder
 from tdro.run import pipeline, stages
 from tdro.run.development import check_apart, refuse_shards
+from tdro.study.settings import make_setup
 from tdro.training import finetune as finetune_module
 from tdro.training.ahead import AheadOfTraining
 from tdro.training.checkpoints import checkpoints
@@ -405,6 +406,17 @@ def test_what_cannot_be_is_refused_by_its_key(tmp_path):
         error = found.value.errors()[0]
         place = (*error["loc"], *(error["ctx"].get("key") or ()))
         assert ".".join(map(str, place)).startswith(key), (key, place)
+
+
+def test_studies_keep_the_last_step(tmp_path):
+    """Also of a group whose neighbour alone is evaluated, and with fewer steps than there are between evaluations."""
+    one = recipe(tmp_path).finetune[0].model_dump(mode="json")
+    made = recipe(tmp_path, finetune=[one, {**one, "name": "other", "evaluate_every": 0}])
+    for group in (0, 1):
+        setup = make_setup(made, {"finetune.steps": 2}, group)
+        assert setup.training.finetune[0].evaluate_every == 0 and setup.training.data.development_sets is None
+    with pytest.raises(UserError, match=r"finetune.evaluate_every: is no key of a study; a study keeps the last step"):
+        make_setup(made, {"finetune.evaluate_every": 1})
 
 
 def test_models_in_shards_are_refused(monkeypatch):
