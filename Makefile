@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: quickstart test check slow lowest bench clean
+.PHONY: quickstart test check slow lowest docs clean
 
 # Act 1 (static embeddings, minutes) and act 2 (a language model's first layers), with a table after each and a report.
 quickstart: $(READY)
@@ -29,6 +29,11 @@ lowest:
 	.venv-lowest/bin/python -m pip install -q -c constraints-lowest.txt -e '.[dev]'
 	.venv-lowest/bin/python -m pytest -m 'not slow and not real'
 
+# The site, in site/: open site/index.html. A broken link or a page that nothing leads to is an error.
+docs: $(READY)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -E -c docs/site . site
+
 # torch first and by its exact version, so that machines without a GPU get the CPU build.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "tdro needs Python 3.10 or newer: make PYTHON=python3.12 ...")'
@@ -38,4 +43,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf site $(VENV) .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis

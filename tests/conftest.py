@@ -35,7 +35,7 @@ settings.load_profile("tdro")
 LONG = (
     *("real", "resume", "gpu_benchmark", "study", "study_ray", "scale", "same_command_again", "gain", "pipeline"),
     *("loss", "base", "inspect", "sample", "model_matrix", "paper_recipes", "init", "sampler", "ranks", "devices"),
-    *("disks", "stock_trainer", "examples", "gradient_factors", "evaluate_models", "keys"),
+    *("disks", "stock_trainer", "examples", "gradient_factors", "evaluate_models", "keys", "site"),
 )
 
 # What is downloaded, unpacked or built from packages on the index. It is the same for everybody, so that the tests use

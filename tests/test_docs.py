@@ -66,6 +66,12 @@ def named(name: str) -> bool:
     return found is not None and found.origin is not None and attribute in Path(found.origin).read_text("utf-8")
 
 
+def test_every_page_is_in_the_contents_of_the_site():
+    contents = (ROOT / "docs" / "site" / "contents.md").read_text(encoding="utf-8")
+    for page in ROOT.glob("docs/*.md"):
+        assert re.search(rf"\bdocs/{page.stem}\b", contents), f"add {page.name} to docs/site/contents.md"
+
+
 @cache
 def options(command: str) -> set[str]:
     """The options of a command, by its help; nothing where there is no such command."""

@@ -1,6 +1,6 @@
 """Make the bundle for a machine with a GPU and no network: wheels, SmolLM2 and the sample mixture, cut into parts.
 
-    python benchmarks/gpu/pack.py                          # for a machine with the packages of MACHINE
+    python benchmarks/gpu/pack.py                          # for a machine with the packages of machine.txt
     python benchmarks/gpu/pack.py --machine frozen.txt     # what `pip freeze` prints there
 
 The wheels are those that pyproject.toml needs and the machine lacks or has too old; torch and what comes with it are
@@ -29,7 +29,7 @@ from unpack import BUNDLE, LIST
 
 ROOT = Path(__file__).parent.parent.parent
 EXTRAS = ("lora", "gguf")
-MACHINE = {"torch": "2.11.0", "transformers": "5.17.0", "sentence-transformers": "6.0.1"}
+MACHINE = Path(__file__).parent / "machine.txt"
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
 PYTHON = "3.12"
 PART = 60 * 2**20  # bytes; a call to the machine carries 64 MiB
@@ -41,9 +41,9 @@ _ENVIRONMENT |= {"implementation_name": "cpython", "platform_python_implementati
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the bundle beside this file, and say how large it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--machine", type=Path, help="a file with a line `name==version` for each package there")
+    parser.add_argument("--machine", type=Path, default=MACHINE, help="what `pip freeze` printed there")
     options = parser.parse_args(arguments)
-    machine = frozen(options.machine.read_text().splitlines()) if options.machine else dict(MACHINE)
+    machine = frozen(options.machine.read_text(encoding="utf-8").splitlines())
     with tempfile.TemporaryDirectory() as temporary:
         tree = Path(temporary) / "tree"
         wheels = download(requirements(), machine["torch"], tree / "wheels")

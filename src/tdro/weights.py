@@ -155,13 +155,13 @@ class TaskWeights(Mapping[str, float]):
 
     @property
     def entropy(self) -> float:
-        """Entropy in nats: 0 for all weight on one task, log k for uniform."""
+        """The entropy in nats, which is 0 for all weight on one task, log k for uniform."""
         positive = self.values[self.values > 0]
         return max(0.0, float(-(positive * np.log(positive)).sum()))
 
     @property
     def effective_tasks(self) -> float:
-        """exp(entropy): k for uniform weights, 1 where one task has everything."""
+        """The exponential of the entropy, which is k for uniform weights, 1 where one task has everything."""
         return math.exp(self.entropy)
 
     def on(self, names: Iterable[str]) -> np.ndarray:

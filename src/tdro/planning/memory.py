@@ -24,7 +24,7 @@ from tdro.training.micro_batches import micro_batches
 
 # What autograd keeps of a token in a layer: so many bytes for each number that goes into or comes out of the layer's
 # matrices. Measured for Llama's and BERT's layers, with and without dropout: 2.7 to 3.7 where all is trained in bf16,
-# 3.8 to 4.9 in fp32, 4.1 to 4.7 with LoRA in bf16.
+# 3.8 to 4.9 in fp32, 4.1 to 4.7 with LoRA in bf16 on a CPU, 3.2 on a GPU.
 KEPT, KEPT_BF16 = 4.4, 3.2
 # The gradients of one layer's activations, which the backward pass adds, as a share of what autograd keeps of the
 # layer.
@@ -35,8 +35,8 @@ PROCESS = 0.55e9
 # What the machine needs for a byte of the tasks' texts: rows in Arrow, distinct texts, their numbers and their tokens.
 # Measured on the sample mixture with 8 negatives a row: 0.97 GB for 0.23 GB.
 TEXTS = 4.3
-# What a CUDA context and its libraries take of the device. This is an assumption: it differs by device and driver.
-CUDA_CONTEXT = 0.6e9
+# What a CUDA context and its libraries take of the device: on an H200 0.79 GB. It differs by device and driver.
+CUDA_CONTEXT = 0.8e9
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ def graph_bytes(shape: ModelShape, how: Regime, rows: int, length: int) -> float
 
 def layer_bytes(shape: ModelShape, how: Regime, length: int) -> float:
     """What autograd keeps of one token in one layer, in a text padded to ``length`` tokens."""
-    factor = KEPT_BF16 if how.bf16 and how.lora is None else KEPT
+    # With LoRA a CPU keeps as much in bf16 as in fp32; a GPU keeps as much as without LoRA (both measured).
+    factor = KEPT_BF16 if how.bf16 and (how.lora is None or not how.cpu) else KEPT
     kept = factor * sum(inputs + outputs for inputs, outputs in shape.matrices)
     # A CPU has no fused attention kernel with dropout, and for short texts in bf16 tdro.models.cpu chooses the plain
     # one. It keeps the probabilities in float32, with dropout three times.

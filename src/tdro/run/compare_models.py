@@ -68,7 +68,8 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
     for name in models.keys() - {"untrained"}:
         write_card(folder.path, group.name, name)
     folder.record(stage, round(time.monotonic() - started, 2))
-    say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n\n{comparison_table(comparison)}\n", answer=True)
+    say(f"evaluation/{group.name}: {time.monotonic() - started:.1f} s\n")
+    say(f"{comparison_table(comparison)}\n", answer=True)
     if new:
         stages.tracked(f"{group.name}/comparison").report(tracked_values(comparison), machine.device)
     if look_for_leaks:
