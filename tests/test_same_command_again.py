@@ -70,7 +70,7 @@ def nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
             (training_data, "mine_mixture"),
             (training_data, "kept_index"),
         ),
-        *((workspace, "kept_tokens"), (evaluate, "_search_all"), (describe_data, "describe")),
+        *((workspace, "kept_tokens"), (evaluate, "search_all"), (describe_data, "describe")),
     ):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name}: made again"))
 
@@ -332,7 +332,7 @@ def test_evaluate_on_and_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert Stopper(patch, [*seams, (evaluate_models, "find_model_leaks")]).run(*on) >= 8
     assert again.state(tmp_path / "out", times=False) == whole
     before = again.state(tmp_path / "out")
-    monkeypatch.setattr(evaluate, "_search_all", lambda *_, **__: pytest.fail("evaluated again"))
+    monkeypatch.setattr(evaluate, "search_all", lambda *_, **__: pytest.fail("evaluated again"))
     assert cli.main(on) == 0
     assert again.state(tmp_path / "out") == before
     file = tmp_path / "compared.json"

@@ -6,6 +6,8 @@ import argparse
 import math
 from collections.abc import Callable
 
+from tdro.recipe.names import TRACKERS
+
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add ``RECIPE``."""
@@ -29,6 +31,18 @@ def add_merge(parser: argparse.ArgumentParser) -> None:
         "--merge",
         action="store_true",
         help="save LoRA adapters merged into the model, in every group (default: as the recipe says)",
+    )
+
+
+def add_report_to(parser: argparse.ArgumentParser) -> None:
+    """Add ``--report-to`` to a command that trains or evaluates by a recipe."""
+    parser.add_argument(
+        "--report-to",
+        metavar="TRACKER",
+        action="append",
+        choices=TRACKERS,
+        help=f"report the trainings to an experiment tracker: {', '.join(TRACKERS)}; may be given several times "
+        "(default: as the recipe says)",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tdro.commands.arguments import add_trust_remote_code
+from tdro.commands.arguments import add_report_to, add_trust_remote_code
 from tdro.commands.output import add_json, print_answer
 from tdro.commands.recipe_stages import run_stages
 from tdro.errors import UserError
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="overwrite results that other settings or another recipe made; with --on, those of another model",
     )
+    add_report_to(parser)
     add_trust_remote_code(parser, note="with --on, ")
     takes_processes(parser)
     add_json(parser)
@@ -64,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate the recipe's models, or with ``--on`` the models that are named."""
+    if options.on and options.report_to:
+        raise UserError("--report-to: is for a recipe, whose comparison is reported; leave it out beside --on")
     if options.on:
         _evaluate_models(options)
     else:

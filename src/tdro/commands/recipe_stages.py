@@ -21,6 +21,8 @@ def run_stages(options: argparse.Namespace, stages: Sequence[str] | None = None)
     recipe = load_recipe(find(options.recipe), data_may_be_gone)
     if getattr(options, "merge", False):
         recipe = recipe.merged()
+    if trackers := getattr(options, "report_to", None):
+        recipe = recipe.reporting_to(trackers)
     # Both are read when torch is loaded, so they are set here. Idle OpenMP threads sleep instead of spinning: where
     # other programs run too, spinning makes the small steps of a static model four times as slow (100 steps on 2 busy
     # cores took 11 to 14 s instead of 3).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tdro.commands.arguments import add_force, add_recipe
+from tdro.commands.arguments import add_force, add_recipe, add_report_to
 from tdro.commands.recipe_stages import run_stages
 from tdro.launch import takes_processes
 from tdro.recipe.names import STAGES
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_recipe(parser)
     add_force(parser)
+    add_report_to(parser)
     takes_processes(parser)
 
 

@@ -246,6 +246,16 @@ class HealthMonitor:
         self._reference = np.array(state["reference"], dtype=np.float64)
 
 
+def health_values(summary: Mapping[str, Any]) -> dict[str, float | str]:
+    """What :meth:`HealthMonitor.summary` says, by its names in a tracker: ``health/entropy``, ``health/seen_loss/faq``
+    and so on; the warnings are a text, as a list in Markdown."""
+    numbers = {key: summary[key] for key in ("effective_tasks", "entropy", "drift_per_100_steps")}
+    numbers |= {f"{key}/{name}": value for name, task in summary["tasks"].items() for key, value in task.items()}
+    known = {f"health/{key}": value for key, value in numbers.items() if value is not None and math.isfinite(value)}
+    warnings = "\n".join(f"- {warning}" for warning in summary["warnings"])
+    return {**known, "health/warnings": warnings or "none"}
+
+
 def collapse_warning(weights: TaskWeights) -> str | None:
     """A line if so few tasks have the weight that sampling by these ratios is likely to hurt, else None.
 

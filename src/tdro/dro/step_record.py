@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,16 @@ class StepRecord:
     rows: NDArray[np.int64]
     loss: float
     warnings: list[str]
+
+    def by_task(self, names: Sequence[str]) -> dict[str, float]:
+        """The values of each task by their names in a tracker: ``alpha/faq``, ``measure/faq`` and so on; no NaN."""
+        series = ("alpha", "measure", "proxy_loss", "reference_loss")
+        return {
+            f"{key}/{name}": value
+            for key in series
+            for name, value in zip(names, getattr(self, key).tolist(), strict=True)
+            if math.isfinite(value)
+        }
 
     def as_line(self) -> dict[str, Any]:
         """The record as JSON values; null for a task that had no row."""

@@ -24,9 +24,11 @@ from tdro.gain.trainer import GainTrainer
 from tdro.gain.words import gains_sentence
 from tdro.machine import Machine, wait_for_everyone, wants_shards
 from tdro.recipe.training_sections import Gain, Training
+from tdro.training.finite_loss import check_finite
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.steps import TokenizedMixture
-from tdro.training.trainer import check_finite, training_log
+from tdro.training.tracking import NOT_TRACKED, TrackedRun
+from tdro.training.trainer import training_log
 from tdro.weights import TaskWeights
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class GainStage:
         load_proxy: gives the base that is trained, fresh, with dropout off.
         machine: device, precision and ranks.
         target: what the gain is measured on; None for the held-out rows of every task.
+        tracked: the trackers that the proxy's training reports to.
     """
 
     settings: Gain
@@ -56,6 +59,7 @@ class GainStage:
     load_proxy: Callable[[], SentenceTransformer]
     machine: Machine
     target: Sequence[TargetSet] | None = None
+    tracked: TrackedRun = NOT_TRACKED
 
 
 def learn_gain(stage: GainStage, folder: Path, provenance: Mapping[str, Any]) -> GainLearner:
@@ -102,7 +106,8 @@ def learn_gain(stage: GainStage, folder: Path, provenance: Mapping[str, Any]) ->
         [each.rows for each in target if each.rows], training.temperature, training.chunk_rows, stage.seed, machine
     )
     trainer = GainTrainer(
-        *(model, loss, stage.data, trained, held_out, rounds, learner, training, folder / "training", machine)
+        *(model, loss, stage.data, trained, held_out, rounds, learner, training, folder / "training", machine),
+        tracked=stage.tracked,
     )
     trainer.run()
     check_finite(model, "gain")

@@ -30,6 +30,7 @@ from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.progress_bar import ProgressBar
 from tdro.training.schedules import learning_rate_multiplier
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
+from tdro.training.tracking import NOT_TRACKED, TrackedRun
 from tdro.training.trainer import PlannedTrainer
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class GainTrainer(PlannedTrainer):
         settings: of the training; its steps are those of ``rounds``.
         folder: where checkpoints are written, and where training continues from the newest one.
         machine: device, precision and ranks.
+        tracked: the trackers that are told the loss and α.
 
     Raises:
         UserError: the batch cannot be cut into equal parts, one a rank.
@@ -91,6 +93,7 @@ class GainTrainer(PlannedTrainer):
         settings: Training,
         folder: Path,
         machine: Machine,
+        tracked: TrackedRun = NOT_TRACKED,
     ) -> None:
         self.rounds, self.learner, self.held_out = rounds, learner, held_out
         self.losses: list[list[float]] = []  # on the held-out rows, at the beginning of each round
@@ -109,6 +112,8 @@ class GainTrainer(PlannedTrainer):
             device=machine.device,
             callbacks=[GainState(self), self._bar],
             title="learning the weights by transfer gain",
+            tracked=tracked,
+            also_track=lambda last: {f"alpha/{name}": weight for name, weight in learner.weights.items()},
         )
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:

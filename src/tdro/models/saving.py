@@ -54,7 +54,7 @@ PLAIN = Saving()  # no prompts, adapters alone
 
 def save_model(model: SentenceTransformer, folder: Path, saving: Saving) -> None:
     """Write a trained model into a folder; other files that are there stay."""
-    _set_prompts_and_similarity(model, saving.prompts)
+    set_prompts_and_similarity(model, saving.prompts)
     adapted = has_adapter(model)
     if adapted and saving.adapter_base:
         for config in model.transformers_model.peft_config.values():  # type: ignore[union-attr]
@@ -72,7 +72,7 @@ def merge_saved(folder: Path, saving: Saving) -> None:
         _merge(made, saving)
 
 
-def _set_prompts_and_similarity(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
+def set_prompts_and_similarity(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
     """Make ``encode`` do what training did: these prompts, pooled together with the text, and the cosine."""
     model.prompts = {"query": "", "document": "", **prompts}
     model.default_prompt_name = None
@@ -93,7 +93,7 @@ def _merge(folder: Path, saving: Saving) -> None:
     PeftModel.from_pretrained(model.transformers_model, str(folder)).merge_and_unload()  # type: ignore[arg-type]
     for name in _ADAPTER_FILES:
         (folder / name).unlink()
-    _set_prompts_and_similarity(model, saving.prompts)
+    set_prompts_and_similarity(model, saving.prompts)
     model.save_pretrained(str(folder), create_model_card=False)
 
 

@@ -123,6 +123,11 @@ class Data(Section):
     test_sets: Annotated[dict[str, TestFolder], AfterValidator(rules.check_keys_name_folders)] | None = Field(
         default=None, description="the test sets by name, if there are sources: see `data.test_sets.<name>`"
     )
+    development_sets: Annotated[dict[str, TestFolder], AfterValidator(rules.check_keys_name_folders)] | None = Field(
+        default=None,
+        description="sets by name that models are scored on while they train (finetune.evaluate_every), with the keys "
+        "of `data.test_sets.<name>`; no query of them may be in a test set",
+    )
     tasks: Several[str] | None = Field(default=None, description="train on these tasks only (null: all)")
     tests: Several[str] | None = Field(default=None, description="evaluate these test sets only (null: all)")
     hard_negatives_only: Several[str] | None = Field(
@@ -168,11 +173,12 @@ class Data(Section):
                 if wanted not in known:
                     what = "test set" if kind == "tests" else "source"
                     raise wrong(f"there is no {what} {short(wanted)}{nearest(wanted, known)}", kind, index)
-        for key, test in (self.test_sets or {}).items():
-            if test.task is not None and test.task not in tasks:
-                raise wrong(
-                    f"there is no source {short(test.task)}{nearest(test.task, tasks)}", "test_sets", key, "task"
-                )
+        for section in ("test_sets", "development_sets"):
+            for key, test in (getattr(self, section) or {}).items():
+                if test.task is not None and test.task not in tasks:
+                    raise wrong(
+                        f"there is no source {short(test.task)}{nearest(test.task, tasks)}", section, key, "task"
+                    )
 
 
 class Negatives(Section):

@@ -61,6 +61,18 @@ class Finetune(Training):
         description="share of the steps, the last ones, in which every mixture samples all tasks equally: 0.3 trains "
         "70 % of the steps by the mixture and the rest as uniform does",
     )
+    evaluate_every: int = Field(
+        default=0,
+        ge=0,
+        description="score every model on data.development_sets each so many steps of its training and after the last "
+        "one, and keep it as it was where its mean nDCG@10 over the sets was highest (0: never; the last step is kept)",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="stop a training when its score has not risen in so many evaluations in a row; needs "
+        "evaluate_every (null: never)",
+    )
     untrained: bool = Field(default=True, description="also evaluate the base before any training")
     merge: bool = Field(
         default=False,
@@ -89,6 +101,20 @@ class Finetune(Training):
                 )
         if self.uniform_last and self.max_epochs is not None:
             raise wrong("cannot be had together with max_epochs; remove one of them", "uniform_last")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations_fit(self) -> Finetune:
+        if self.evaluate_every >= self.steps:
+            raise wrong(f"it must be fewer than the {self.steps} steps of the training", "evaluate_every")
+        if self.patience is not None and not self.evaluate_every:
+            raise wrong("nothing is evaluated in the training; set evaluate_every, or remove this", "patience")
+        if self.uniform_longer and self.evaluate_every:
+            raise wrong(
+                "cannot be had together with uniform_longer, which compares steps: a model that is kept as it was "
+                "earlier has had fewer; remove one of them",
+                "evaluate_every",
+            )
         return self
 
     @property

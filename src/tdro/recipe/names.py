@@ -17,6 +17,7 @@ STAGES = {
     "report": "write report.html, the report of a run, and the model cards",
 }
 
+TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")  # that trainings report to, as transformers names them
 BASELINES = ("untrained", "bm25", "uniform")  # what learned mixtures are compared with
 _ORDER = ("untrained", "bm25", *KINDS)
 

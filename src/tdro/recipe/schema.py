@@ -8,6 +8,7 @@ otherwise. See docs/decisions.md, pydantic-schema.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,15 @@ class Recipe(Section):
     device: Annotated[str, AfterValidator(rules.check_device)] = Field(
         default="auto", description="auto, cpu, mps, cuda or cuda:N; auto: the best device of this machine"
     )
+    report_to: Annotated[
+        tuple[Literal["mlflow", "tensorboard", "trackio", "wandb"], ...],
+        Field(strict=False),
+        AfterValidator(rules.check_no_duplicates),
+    ] = Field(
+        default=(),
+        description="experiment trackers that every training reports to, as in [tensorboard, trackio]; each must be "
+        "installed",
+    )
     trust_remote_code: bool = Field(default=False, description="run code that comes with a model from the hub")
     data: Data = Field(default_factory=Data, description="the training data and the test sets")
     negatives: Negatives = Field(default_factory=Negatives, description="mining of hard negatives")
@@ -83,6 +93,7 @@ class Recipe(Section):
         self._groups_differ()
         self._enough_negatives()
         self._gain_fits()
+        self._development_sets_are_used()
         return self
 
     @property
@@ -115,6 +126,16 @@ class Recipe(Section):
         warmup = self.reference.warmup_steps
         if warmup >= 1 and warmup >= steps:
             raise wrong(f"the warm-up of reference, {warmup:g} steps, does not end within them", "gain", "steps")
+
+    def _development_sets_are_used(self) -> None:
+        """Raise if a group wants development sets and there are none, or if there are some and no group wants them."""
+        evaluates = [index for index, group in enumerate(self.finetune) if group.evaluate_every]
+        if evaluates and not self.data.development_sets:
+            message = "there is nothing to evaluate on; give data.development_sets"
+            raise wrong(message, "finetune", evaluates[0], "evaluate_every")
+        if self.data.development_sets and not evaluates:
+            message = "no fine-tuning is evaluated on them; set finetune.evaluate_every, or remove this"
+            raise wrong(message, "data", "development_sets")
 
     def _groups_differ(self) -> None:
         """Raise if two groups have one name: each is a folder."""
@@ -151,6 +172,10 @@ class Recipe(Section):
     def base_of(self, group: Finetune) -> Base:
         """The model that a group fine-tunes: its own base, or the recipe's."""
         return group.base or self.base
+
+    def reporting_to(self, trackers: Sequence[str]) -> Recipe:
+        """The recipe with other trackers, as ``tdro run --report-to`` wants it."""
+        return self.model_copy(update={"report_to": tuple(dict.fromkeys(trackers))})
 
     def merged(self) -> Recipe:
         """The recipe with ``merge: true`` in every group, as ``tdro run --merge`` wants it."""

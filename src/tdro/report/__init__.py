@@ -7,6 +7,8 @@ learning_files.py      Reads what learning leaves there: the steps of stage 1, a
 report_page.py         Writes ``report.html``: collects the sections below and fills ``report_page.html``.
 gain_section.py        Which task helps which: the map and its sentence.
 comparison_section.py  The comparison of mixtures: verdict, table, interval charts, table over test sets.
+development_section.py How the models scored on the development sets while they trained.
+score_chart.py         The chart of these scores, as SVG.
 weights_section.py     The learned weights, what the selection keeps, and the epochs of each task.
 learning_section.py    How stage 1 went: α over the steps, the losses, the health of the reference.
 data_section.py        What the tasks hold, and the test queries that were found in the training data.

@@ -165,6 +165,8 @@ def _setting(run: RunContents, comparison: dict[str, Any], tests: list[dict[str,
     last = {as_number(nested(training.facts, "settings", "uniform_last")) for training in trainings} - {0.0}
     if len(last) == 1 and math.isfinite(share := last.pop()):
         words += f"In the last {100 * share:g} % of the steps all tasks are sampled equally. "
+    if any(nested(training.facts, "development", "best_step") for training in trainings):
+        words += "Each model is kept as it was at its best step on the development sets. "
     new = sum(not test.get("trained") for test in tests)
     words += f"{plural(len(tests), 'test set')}, {new} of them of tasks that training never saw. "
     if len(seeds) == 1:

@@ -24,6 +24,7 @@ from tdro.files import write_atomic
 from tdro.report import words
 from tdro.report.comparison_section import comparison_view
 from tdro.report.data_section import data_view, leaks_view
+from tdro.report.development_section import development_view
 from tdro.report.gain_section import gain_view
 from tdro.report.hide_paths import hide_paths, recipe_without_paths
 from tdro.report.learning_section import health_view, learning_view
@@ -88,6 +89,7 @@ def page_contents(run: RunContents) -> dict[str, Any]:
         "groups": groups,
         "gain": gain_view(run),
         "leaks": leaks_view(run),
+        "development": development_view(run),
         "weights": weights_view(run, selection),
         "epochs": epochs_view(run),
         "learning": learning_view(run),

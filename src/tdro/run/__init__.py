@@ -7,6 +7,8 @@ base_models.py     The base models of a run: how each is built once in the user'
                    saved afterwards.
 checks.py          What a run refuses before anything is read, mined or trained.
 compare_models.py  Score the models of a fine-tuning group on the test sets, compare them, and print the table.
+development.py     The development sets of a run: what scores a model while it trains, and that they are apart from the
+                   test sets.
 describe_data.py   What a run says of its training data: ``data.json`` for the report, and warnings of texts that are
                    cut; also ``tdro data describe``.
 folder.py          A run's folder: which stages are done, from which inputs, and whose folder it is.

@@ -9,6 +9,7 @@ from tdro.console import say
 from tdro.evaluation.compare.compare import compare
 from tdro.evaluation.compare.compare_table import comparison_table
 from tdro.evaluation.compare.lost_in_transfer import lost_in_transfer
+from tdro.evaluation.compare.tracked_values import tracked_values
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
@@ -37,7 +38,8 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
     recipe, data, machine = stages.recipe, stages.workspace.data, stages.workspace.machine
     started, stage, models = time.monotonic(), evaluation_stage(folder, stages, group), _models(stages, group)
     results = folder.path / "evaluation" / group.name
-    if not folder.is_done(stage):
+    new = not folder.is_done(stage)
+    if new:
         folder.forget(stage.name)  # the comparison that is there is of other models, until this one is written
     for name, path in models.items():
         evaluate_all(
@@ -71,6 +73,8 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
     say(f"{comparison_table(comparison)}\n", answer=True)
     for line in lost_in_transfer(comparison):
         say(f"warning: {line}\n")
+    if new:
+        stages.tracked(f"{group.name}/comparison").report(tracked_values(comparison), machine.device)
     if look_for_leaks:
         _say_leaks(data, folder.path)
 

@@ -12,9 +12,12 @@ from tdro.machine import in_turn
 from tdro.recipe.schema import Recipe
 from tdro.run.base_models import BaseModel
 from tdro.run.workspace import Workspace
+from tdro.training.tracking import TrackedRun
 
 
-def learn_gain_of(recipe: Recipe, workspace: Workspace, base: BaseModel, run: Path, key: str) -> None:
+def learn_gain_of(
+    recipe: Recipe, workspace: Workspace, base: BaseModel, run: Path, key: str, tracked: TrackedRun
+) -> None:
     """Do the stage ``weights/gain`` of a recipe.
 
     Args:
@@ -23,6 +26,7 @@ def learn_gain_of(recipe: Recipe, workspace: Workspace, base: BaseModel, run: Pa
         base: the proxy's.
         run: the run's folder.
         key: the fingerprint of the stage's inputs.
+        tracked: the trackers that the proxy's training reports to.
 
     Raises:
         UserError: as :func:`tdro.gain.stage.learn_gain`, or a target's corpus lacks its relevant passages.
@@ -37,6 +41,7 @@ def learn_gain_of(recipe: Recipe, workspace: Workspace, base: BaseModel, run: Pa
         load_proxy=workspace.models.loader(base, dropout=False),
         machine=workspace.machine,
         target=_target_rows(workspace, base),
+        tracked=tracked,
     )
     provenance = {
         "method": "gain",

@@ -37,11 +37,13 @@ from tdro.report.report_page import write_report
 from tdro.run.checks import check_inputs, check_report, require_records
 from tdro.run.compare_models import compare_models
 from tdro.run.describe_data import say_cuts, write_data_card
+from tdro.run.development import check_apart
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.forecast_line import forecast_line
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
+from tdro.training.tracking import check_trackers
 from tdro.weights import TaskWeights
 
 _NEED_TRAINING_DATA = {"reference", "learn", "finetune"}
@@ -104,9 +106,11 @@ class Pipeline:
             UserError: something cannot be done, or would overwrite or mix with the work of other inputs.
         """
         wanted, trains = set(stages), not _NEED_TRAINING_DATA.isdisjoint(stages)
+        if wanted != {"report"}:
+            check_trackers(self.recipe.report_to)
         known_facts = None if trains else self._known_facts()
         self.workspace = Workspace(self.recipe, self.path, self.machine, known_facts)
-        self.stages = Stages(self.recipe, self.workspace, self.path)
+        self.stages = Stages(self.recipe, self.workspace, self.path, trackers=self.recipe.report_to)
         require_records(self.folder, self.stages, wanted)
         if trains:
             self.workspace.models.check()
@@ -117,6 +121,8 @@ class Pipeline:
         else:
             check_inputs(self.folder, self.stages, wanted)
         if not trains:
+            if "evaluate" in wanted:
+                check_apart(self.workspace.data.development, self.workspace.data.tests)
             self.folder.remember(self.recipe)
             return
         self.stages.check()

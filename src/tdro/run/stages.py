@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.data.mixtures.facts import DataFacts
-from tdro.data.mixtures.folder import beir_sha256
 from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one, reference_count
 from tdro.dro.stage_one.stage import StageOne, learn_weights
 from tdro.errors import UserError
@@ -32,10 +31,12 @@ from tdro.recipe.names import model_name
 from tdro.recipe.schema import Recipe
 from tdro.recipe.training_sections import Base, Training
 from tdro.run.base_models import BaseModel
+from tdro.run.development import check_apart, content_of, development_inputs, evaluator_of, refuse_shards
 from tdro.run.folder import Stage
 from tdro.run.learn_gain import learn_gain_of
 from tdro.run.workspace import Workspace
 from tdro.training.finetune import FinetuneJob, finetune
+from tdro.training.tracking import TrackedRun
 from tdro.weights import TaskWeights
 
 # Settings that are no inputs. Those of the first line change the speed and memory of a training, not its result; those
@@ -45,6 +46,7 @@ from tdro.weights import TaskWeights
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
     *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained"),
+    *("evaluate_every", "patience"),
     *("alpha", "merge", "uniform_last"),
 }
 
@@ -53,13 +55,19 @@ _NO_INPUT = {
 class Stages:
     """The stages of a recipe, with its data and models, in its folder.
 
-    ``reference_base`` is None, but in a study whose reference is larger or smaller than its proxy.
+    ``reference_base`` is None, but in a study whose reference is larger or smaller than its proxy. ``trackers`` are
+    what the trainings report to; studies report nothing.
     """
 
     recipe: Recipe
     workspace: Workspace
     path: Path
     reference_base: Base | None = None
+    trackers: tuple[str, ...] = ()
+
+    def tracked(self, name: str) -> TrackedRun:
+        """Where the stage of this name reports to."""
+        return TrackedRun(self.trackers, self.recipe.name, name.removeprefix("models/"), self.path)
 
     @cached_property
     def stage_one_plan(self) -> StageOnePlan:
@@ -125,7 +133,7 @@ class Stages:
         key = fingerprint(inputs)
 
         def learn() -> None:
-            learn_gain_of(recipe, self.workspace, base, self.path, key)
+            learn_gain_of(recipe, self.workspace, base, self.path, key, self.tracked("weights/gain"))
 
         return Stage("weights/gain", inputs, learn, _made_from(self.path / GAIN, key))
 
@@ -163,6 +171,8 @@ class Stages:
                     inputs["uniform_steps"] = settings.uniform_steps
                 if factors is not None:
                     inputs["gradient_factors"] = factors.tolist()
+                if group.evaluate_every:
+                    inputs["development"] = development_inputs(group, data.development)
                 make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
                 if merge:
                     conversions = {fingerprint(inputs): self._merger(name, base)}
@@ -178,10 +188,7 @@ class Stages:
             models: for each model's name, the fingerprint of what it was made from.
             settings: of the evaluation.
         """
-        tests = {
-            test.name: [beir_sha256(test.folder)[:16], test.task, test.prompt, test.passage_prompt]
-            for test in self.workspace.data.tests
-        }
+        tests = {test.name: content_of(test) for test in self.workspace.data.tests}
         inputs = {"models": dict(models), "tests": tests, "settings": dict(settings)}
         if looked_at := self.looked_at(group):
             inputs["looked_at"] = {data: fingerprint(each.queries) for data, each in looked_at.items()}
@@ -197,9 +204,12 @@ class Stages:
         """Raise :class:`UserError` now for what would otherwise end a training when its turn comes.
 
         Every row must have a negative or get one by mining, every base must be there, a group's cap on epochs must
-        leave enough rows, and a target enough queries to learn from and to judge by.
+        leave enough rows, and a target enough queries to learn from and to judge by. Development sets must be apart
+        from the test sets.
         """
         data, recipe = self.workspace.data, self.recipe
+        refuse_shards(recipe.finetune)
+        check_apart(data.development, data.tests)
         if self.workspace.target is not None:
             self.workspace.target.check()
         data.check_negatives()
@@ -229,7 +239,9 @@ class Stages:
 
         def train() -> None:
             saving, load = workspace.models.saving(base, merge), workspace.models.loader(base)
-            finetune(load, workspace.tokens(base), job, folder, workspace.machine, saving)
+            evaluator = evaluator_of(job.settings, workspace.data.development, folder, self.path, workspace.machine)
+            reports = (saving, evaluator, self.tracked(name))
+            finetune(load, workspace.tokens(base), job, folder, workspace.machine, *reports)
 
         return train
 
@@ -257,6 +269,7 @@ class Stages:
             untrained={base.fingerprint: models.finished_loader(base.path)},
             load_proxy=models.loader(base, dropout=False),
             machine=workspace.machine,
+            tracked=self.tracked("weights"),
         )
         provenance = {
             "recipe": recipe.name,

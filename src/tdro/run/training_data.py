@@ -18,7 +18,7 @@ import numpy as np
 from tdro.console import say
 from tdro.data.mixtures.facts import DataFacts, facts_of
 from tdro.data.mixtures.folder import mixture_fingerprint, read_tasks, read_tests, task_instructions
-from tdro.data.mixtures.from_recipe import source_mixture, source_tests
+from tdro.data.mixtures.from_recipe import as_test_set, source_mixture, source_tests
 from tdro.data.task import Mixture, Task, TestSet, prompt_of
 from tdro.data.tokens.index_files import kept_index
 from tdro.data.tokens.mixture_index import MixtureIndex, no_negatives
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 # Keys of the recipe's ``data`` that say which rows there are. They are not among the inputs of a training, which have
 # the fingerprint of the rows instead: the same rows from another place give the same model.
-_SAY_WHICH_ROWS = {"mixture", "sources", "tasks", "test_sets", "tests", "hard_negatives_only"}
+_SAY_WHICH_ROWS = {"mixture", "sources", "tasks", "test_sets", "development_sets", "tests", "hard_negatives_only"}
 
 
 def mixture_on_disk(recipe: Recipe) -> Mixture:
@@ -84,6 +84,29 @@ class RunData:
         if not data.prompts:  # a model that was trained without prompts is evaluated without them
             tests = [replace(test, instruction="") for test in tests]
         return tests
+
+    @functools.cached_property
+    def development(self) -> list[TestSet]:
+        """The development sets. One without an instruction takes that of its task, as a test set does.
+
+        Raises:
+            UserError: the mixture has no task of the name that one gives.
+        """
+        data = self.recipe.data
+        if not data.development_sets:
+            return []
+        tasks = {name: (instruction, symmetric) for name, instruction, symmetric in _known_instructions(data)}
+        found = []
+        for name, folder in data.development_sets.items():
+            if folder.task is not None and folder.task not in tasks:
+                raise UserError(
+                    f"data.development_sets.{name}.task: no task '{folder.task}'; there are {', '.join(tasks)}"
+                )
+            test, own = as_test_set(name, folder, data), tasks.get(folder.task or "", ("", False))
+            instruction = own[0] if folder.instruction is None else folder.instruction
+            symmetric = own[1] if folder.symmetric is None else folder.symmetric
+            found.append(replace(test, instruction=instruction if data.prompts else "", symmetric=symmetric))
+        return found
 
     @functools.cached_property
     def facts(self) -> DataFacts:
@@ -202,13 +225,16 @@ def _chosen_tests(tests: list[TestSet], names: tuple[str, ...] | None) -> list[T
 
 
 def _instructions(data: Data) -> list[tuple[str, bool]]:
-    """The instruction of each task, and whether it stands before passages too."""
-    if data.mixture is None:
-        known = [(name, source.instruction, source.symmetric) for name, source in (data.sources or {}).items()]
-    else:
-        known = task_instructions(_mixture_folder(data))
-    chosen = [entry for entry in known if data.tasks is None or entry[0] in data.tasks]
+    """The instruction of each chosen task, and whether it stands before passages too."""
+    chosen = [entry for entry in _known_instructions(data) if data.tasks is None or entry[0] in data.tasks]
     return [(instruction, symmetric) for _, instruction, symmetric in chosen]
+
+
+def _known_instructions(data: Data) -> list[tuple[str, str, bool]]:
+    """The name and instruction of each task, chosen or not, and whether it stands before passages too."""
+    if data.mixture is None:
+        return [(name, source.instruction, source.symmetric) for name, source in (data.sources or {}).items()]
+    return task_instructions(_mixture_folder(data))
 
 
 def _with_hard_negatives_only(tasks: list[Task], names: Sequence[str]) -> list[Task]:

@@ -43,6 +43,8 @@ _NOT_STUDIED = {
     "finetune.seeds": "give the study's seeds",
     "finetune.fewer_seeds": "give the study's seeds",
     "finetune.uniform_longer": "vary finetune.steps",
+    "finetune.evaluate_every": "a study keeps the last step of every training",
+    "finetune.patience": "a study trains all steps",
     "finetune.untrained": "a study trains all of its models",
 }
 _TIMES = re.compile(r"x(\d+(?:\.\d+)?|\.\d+)")
@@ -128,12 +130,15 @@ def _reference_base(recipe: Recipe, content: Mapping[str, Any], sizes: Settings,
 
 
 def _content(recipe: Recipe, group: int, mixture: Any) -> dict[str, Any]:
-    """The recipe as JSON with the studied group alone, whose base is pinned."""
+    """The recipe as JSON with the studied group alone, whose base is pinned; it is not evaluated while it trains, since
+    studies compare what so many steps give."""
     content = recipe.model_dump(mode="json")
     chosen = content["finetune"][group]
     base = recipe.base_of(recipe.finetune[group]).model_dump(mode="json")
     trainings = {"mixtures": [mixture], "seeds": [1], "fewer_seeds": {}, "uniform_longer": []}
-    content["finetune"] = [{**chosen, "base": base, **trainings}]
+    last_step = {"evaluate_every": 0, "patience": None}
+    content["finetune"] = [{**chosen, "base": base, **trainings, **last_step}]
+    content["data"]["development_sets"] = None
     return content
 
 

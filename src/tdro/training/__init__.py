@@ -5,11 +5,13 @@ finetune.py          ``finetune``: stages 0 and 2, on batches of one task each, 
 trainer.py           sentence-transformers' trainer, reading the steps of a plan; training continues after a kill.
 steps.py             The steps of a plan as batches that the trainer reads.
 ahead.py             Puts the batches of the next steps together in a thread.
-finite_loss.py       Notices the first step whose loss is NaN or infinite.
+development.py       The curve of the scores on development sets in a training, its best step, and early stopping.
+finite_loss.py       Notices the first step whose loss is NaN or infinite, and a model that is.
 checkpoints.py       Which checkpoints a folder has, and which of them are complete.
 schedules.py         Learning rates with warm-up, decay and a floor.
 one_device.py        Training arguments for a process that uses one device, the one that is named.
 sharded.py           FSDP: train a model whose parameters are cut into shards over several ranks.
+tracking.py          Experiment trackers, such as TensorBoard: which training reports to what.
 progress_bar.py      The progress bar of a training.
 
 The losses:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tdro.errors import UserError
@@ -30,13 +31,20 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.name.rsplit("-", 1)[1]))
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The complete checkpoint with the highest step, or None. Logs a warning for each damaged one that is skipped."""
+def newest_checkpoint(folder: Path, needs: Callable[[Path], Path] = lambda checkpoint: checkpoint) -> Path | None:
+    """The complete checkpoint with the highest step, or None. Logs a warning for each that is skipped.
+
+    Args:
+        folder: of the training.
+        needs: another checkpoint that a complete one is of no use without, such as that of the best step so far.
+    """
     for checkpoint in reversed(checkpoints(folder)):
-        problem = damage(checkpoint)
-        if not problem:
+        if problem := damage(checkpoint):
+            logger.warning("%s is damaged and not used: %s", checkpoint, problem)
+        elif problem := damage(needed := needs(checkpoint)):
+            logger.warning("%s is not used, for %s is damaged: %s", checkpoint, needed, problem)
+        else:
             return checkpoint
-        logger.warning("%s is damaged and not used: %s", checkpoint, problem)
     return None
 
 
@@ -75,13 +83,14 @@ def _problem(path: Path, size: int | None) -> str:
     return ""
 
 
-def finish(written: Path, place: Path, keep: int) -> None:
+def finish(written: Path, place: Path, keep: int, best: Path | None = None) -> None:
     """Rename a finished checkpoint into its place, once its bytes are on disk, and remove the others.
 
     Args:
         written: the folder into which it was written.
         place: the folder that it becomes, ``checkpoint-<step>``.
         keep: how many checkpoints stay, this one included.
+        best: one that stays besides, however old it is.
     """
     write_json(written / FILE_LIST, _sizes(written))
     _sync(written)
@@ -92,7 +101,8 @@ def finish(written: Path, place: Path, keep: int) -> None:
     later = all_checkpoints.index(place) + 1
     # Those of later steps are damaged too.
     for other in [*all_checkpoints[: max(0, later - keep)], *all_checkpoints[later:]]:
-        shutil.rmtree(other)
+        if other != best:
+            shutil.rmtree(other)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

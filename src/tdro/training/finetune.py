@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import set_seed
 
+from tdro.console import say
 from tdro.data.plan.row_plans import HomogeneousPlan
 from tdro.data.plan.task_order import draw_tasks, most_steps
 from tdro.disk import writing
@@ -25,20 +26,24 @@ from tdro.errors import UserError
 from tdro.files import remove_whole, write_json, write_jsonl
 from tdro.machine import Machine
 from tdro.models.adapters import adapter_findings
-from tdro.models.saving import PLAIN, Saving, save_model
+from tdro.models.saving import PLAIN, Saving, save_model, set_prompts_and_similarity
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.training_sections import Training
+from tdro.training.development import MEASURE, Development, best, curve
+from tdro.training.finite_loss import check_finite
 from tdro.training.gradient_factors import GradientFactors
 from tdro.training.in_batch_loss import InBatchLoss
 from tdro.training.progress_bar import ProgressBar
 from tdro.training.sharded import whole_parameters
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
-from tdro.training.trainer import PlannedTrainer, check_finite, training_log
+from tdro.training.tracking import NOT_TRACKED, TrackedRun
+from tdro.training.trainer import PlannedTrainer, training_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.evaluation import BaseEvaluator
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +89,12 @@ class FinetuneJob:
         """How many of the last steps sample all tasks equally, whatever the weights are."""
         return self.settings.uniform_steps if isinstance(self.settings, Finetune) else 0
 
+    def development(self, evaluator: BaseEvaluator | None) -> Development | None:
+        """How often the evaluator scores the model, and when the training ends early; None without one."""
+        if evaluator is None or not isinstance(self.settings, Finetune):
+            return None
+        return Development(evaluator, self.settings.evaluate_every, self.settings.patience)
+
     def step_factors(self, plan: HomogeneousPlan) -> NDArray[np.float64] | None:
         """What each step's gradient is multiplied by, shape (steps,); 1 in the last, uniform steps."""
         if self.factors is None:
@@ -100,6 +111,8 @@ def finetune(
     folder: Path,
     machine: Machine,
     saving: Saving = PLAIN,
+    evaluator: BaseEvaluator | None = None,
+    tracked: TrackedRun = NOT_TRACKED,
 ) -> None:
     """Fine-tune a model and write it to ``folder``, with ``training.json`` and ``log.jsonl``; continue if interrupted.
 
@@ -110,6 +123,9 @@ def finetune(
         folder: where the finished model goes; the checkpoints go to ``<folder>.training``, which stays.
         machine: device, precision and ranks.
         saving: the prompts that the model is saved with, and whether its adapters are merged.
+        evaluator: scores the model while it trains, as often as the settings say; the best step's model is written.
+            None: it is not scored, and the last step's is.
+        tracked: the trackers that the training reports to.
 
     Raises:
         UserError: a task uses only hard negatives and the settings have none, or a loss or a trained parameter is not
@@ -145,16 +161,24 @@ def finetune(
             *([] if (factors := job.step_factors(plan)) is None else [GradientFactors(factors)]),
         ],
         title=job.title,
+        development=job.development(evaluator),
+        tracked=tracked,
     )
+    if evaluator is not None:  # the model is scored as it will be saved
+        set_prompts_and_similarity(model, saving.prompts)
     trainer.run()
     with whole_parameters(model):
         if machine.main:
+            trainer.load_best()
             check_finite(model, job.title)
             for finding in adapter_findings(model):
                 logger.warning("%s: %s", job.title, finding)
             log = training_log(trainer)
-            record = _record(job, data, plan, log, time.monotonic() - started)
+            record = _record(job, data, plan, trainer, log, time.monotonic() - started)
             _write(model, saving, record, log, working / "model", folder)
+            if kept := best(curve(trainer.state.log_history)):
+                score = f"{MEASURE} {100 * kept.score:.1f} on the development sets"
+                say(f"{job.title}: kept as it was after step {kept.step} of {trainer.state.global_step}, with {score}")
     trainer.accelerator.wait_for_everyone()
 
 
@@ -172,11 +196,25 @@ def _write(
 
 
 def _record(
-    job: FinetuneJob, data: TokenizedMixture, plan: HomogeneousPlan, log: list[dict], seconds: float
+    job: FinetuneJob,
+    data: TokenizedMixture,
+    plan: HomogeneousPlan,
+    trainer: PlannedTrainer,
+    log: list[dict],
+    seconds: float,
 ) -> dict[str, object]:
-    """The content of ``training.json``: weights, rows drawn and epochs of each task, first and last loss, seconds."""
-    names = [task.name for task in data.index.tasks]
-    drawn = np.bincount(plan.tasks, minlength=len(names)) * plan.batch
+    """The content of ``training.json``: weights, rows drawn and epochs of each task, first and last loss, seconds.
+
+    The rows are those that the kept model was trained on. If it was scored in its training, ``development`` has the
+    curve, its best step (which is kept) and the last one.
+    """
+    names, evaluations = [task.name for task in data.index.tasks], curve(trainer.state.log_history)
+    kept = best(evaluations)
+    drawn = np.bincount(plan.tasks[: kept.step if kept else None], minlength=len(names)) * plan.batch
+    scored: dict[str, object] = {}
+    if kept is not None:
+        scored = {"best_step": kept.step, "last_step": trainer.state.global_step}
+        scored["curve"] = [each.as_dict() for each in evaluations]
     return {
         "mixture": job.mixture,
         "seed": job.seed,
@@ -189,4 +227,5 @@ def _record(
         "first_loss": log[0]["loss"] if log else None,
         "last_loss": log[-1]["loss"] if log else None,
         "settings": job.settings.model_dump(mode="json"),
+        **({"development": scored} if scored else {}),
     }

@@ -2,12 +2,15 @@
 
 After such a step every parameter is NaN, and whatever is trained after it is lost. The losses are looked at on the
 device; the process asks for the result where it waits in any case: when it logs, and before it writes a checkpoint.
+:func:`check_finite` looks at the finished model.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from tdro.errors import UserError
 
 _NEVER = 2**31 - 1
 
@@ -36,3 +39,13 @@ class FirstBadStep:
         """The first bad step so far; None if there was none. Waits for the device."""
         first = _NEVER if self._first is None else int(self._first)
         return None if first == _NEVER else first
+
+
+def check_finite(model: nn.Module, title: str) -> None:
+    """Raise :class:`UserError` if a trained model holds NaN or inf."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise UserError(
+                f"{title}: parameter {name} is not finite after training.\n"
+                "Lower learning_rate or raise temperature in the recipe."
+            )

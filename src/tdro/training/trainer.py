@@ -1,6 +1,6 @@
 """sentence-transformers' trainer, reading the steps of a plan; after a kill, training continues where it was.
 
-:class:`PlannedTrainer` changes the stock trainer in five ways:
+:class:`PlannedTrainer` changes the stock trainer in six ways:
 
 - its loader gives the steps of the plan, to each rank its part, and makes them ahead in a thread; nothing is shuffled
   or distributed after that;
@@ -8,6 +8,7 @@
 - the learning rate has a floor, and a static model gets sparse gradients and SparseAdam, which touch only the rows of
   the tokens that were seen;
 - a loss that is NaN or infinite ends the training, before a checkpoint is written;
+- where it evaluates while it trains, the checkpoint of the best step stays (:mod:`tdro.training.development`);
 - with FSDP, checkpoints are the same as without (:mod:`tdro.training.sharded`).
 
 Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. See docs/decisions.md, stock-trainer.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,12 @@ from tdro.machine import wants_shards
 from tdro.models.cuda import attention_of_any_shape
 from tdro.recipe.training_sections import Training
 from tdro.training import checkpoints, sharded
+from tdro.training.development import Development, KeepBest, best, best_checkpoint, curve
 from tdro.training.finite_loss import FirstBadStep
 from tdro.training.one_device import OneDeviceArguments
 from tdro.training.schedules import schedule
 from tdro.training.steps import PlannedSteps
+from tdro.training.tracking import NOT_TRACKED, TrackedRun
 
 _KEPT_CHECKPOINTS = 2
 
@@ -54,6 +58,10 @@ class PlannedTrainer(SentenceTransformerTrainer):
         device: the one device of this process: ``cpu``, ``mps``, ``cuda:1``, …
         callbacks: more callbacks.
         title: what errors call the training.
+        development: evaluates the model while it trains; None: nothing does. Then the best step's checkpoint is kept
+            for :meth:`load_best`.
+        tracked: the trackers that are reported to.
+        also_track: more values for trackers, at each line of the log; it is told whether the line is the last one.
 
     Raises:
         UserError: a loss that is NaN or infinite; it names the step and its tasks.
@@ -75,9 +83,13 @@ class PlannedTrainer(SentenceTransformerTrainer):
         device: str = "cpu",
         callbacks: list[TrainerCallback] | None = None,
         title: str = "training",
+        development: Development | None = None,
+        tracked: TrackedRun = NOT_TRACKED,
+        also_track: Callable[[bool], Mapping[str, float | str]] | None = None,
     ) -> None:
         self._steps, self._settings, self._folder, self._title = steps, settings, folder, title
-        self._bad = FirstBadStep()
+        self._bad, self._tracked, self._also_track = FirstBadStep(), tracked, also_track
+        every = development.every if development else 0
         self._writing = False
         # SparseAdam takes sparse gradients only, so a static model with a dense layer is trained as any other model.
         embeddings = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
@@ -85,53 +97,70 @@ class PlannedTrainer(SentenceTransformerTrainer):
         self._sparse = embeddings if nothing_else else []
         for module in self._sparse:
             module.sparse = True
-        super().__init__(
-            model=model,
-            args=OneDeviceArguments(
-                output_dir=str(folder),
-                max_steps=settings.steps,
-                per_device_train_batch_size=max(1, settings.batch // steps.world),
-                learning_rate=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                max_grad_norm=0.0 if self._sparse else 1.0,
-                bf16=bf16,
-                use_cpu=device == "cpu",
-                only_device=device,
-                seed=seed,
-                save_strategy="steps" if settings.checkpoint_steps else "no",
-                save_steps=settings.checkpoint_steps or settings.steps,
-                # The log has the mean loss of so many steps. A checkpoint must not fall between two lines, because a
-                # run that is continued there would average over fewer steps.
-                logging_steps=math.gcd(settings.checkpoint_steps, max(1, min(10, settings.steps // 10))),
-                logging_nan_inf_filter=False,
-                report_to="none",
-                disable_tqdm=True,
-                dataloader_pin_memory=device.startswith("cuda"),
-                # BERT has a pooler that mean pooling does not use; without this, DDP would wait for its gradient.
-                ddp_find_unused_parameters=True,
-                ddp_broadcast_buffers=False,
-            ),
-            loss=loss,
-            callbacks=callbacks,
-            optimizer_cls_and_kwargs=(torch.optim.SparseAdam, {"lr": settings.learning_rate}) if self._sparse else None,
+        arguments = OneDeviceArguments(
+            output_dir=str(folder),
+            max_steps=settings.steps,
+            per_device_train_batch_size=max(1, settings.batch // steps.world),
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=0.0 if self._sparse else 1.0,
+            bf16=bf16,
+            use_cpu=device == "cpu",
+            only_device=device,
+            seed=seed,
+            save_strategy="steps" if settings.checkpoint_steps else "no",
+            save_steps=settings.checkpoint_steps or settings.steps,
+            eval_strategy="steps" if every else "no",
+            eval_steps=every or None,
+            # The log has the mean loss of so many steps. A checkpoint must not fall between two lines, because a run
+            # that is continued there would average over fewer steps. An evaluation may write one too.
+            logging_steps=math.gcd(settings.checkpoint_steps, every, max(1, min(10, settings.steps // 10))),
+            logging_nan_inf_filter=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=device.startswith("cuda"),
+            # BERT has a pooler that mean pooling does not use; without this, DDP would wait for its gradient.
+            ddp_find_unused_parameters=True,
+            ddp_broadcast_buffers=False,
+            **tracked.arguments(),
         )
+        sparse = (torch.optim.SparseAdam, {"lr": settings.learning_rate}) if self._sparse else None
+        with tracked.environment():
+            super().__init__(
+                model=model,
+                args=arguments,
+                loss=loss,
+                evaluator=development.evaluator if development else None,
+                callbacks=[*(callbacks or ()), *([KeepBest(development.patience)] if development else [])],
+                optimizer_cls_and_kwargs=sparse,
+            )
         self.remove_callback(PrinterCallback)
 
     def run(self) -> None:
         """Train, from the newest checkpoint if there is one, to the last step."""
-        checkpoint = checkpoints.newest_checkpoint(self._folder)
+        checkpoint = checkpoints.newest_checkpoint(self._folder, best_checkpoint)
         shutil.rmtree(self._folder / "writing", ignore_errors=True)
         if checkpoint is not None and self.is_fsdp_enabled:
             self._load_from_checkpoint(str(checkpoint))  # now, while the model is not in shards yet
         try:
-            with (
-                attention_of_any_shape()
-            ):  # around the backward pass too, where gradient checkpointing runs layers again
+            # Around the backward pass too, where gradient checkpointing runs layers again.
+            with attention_of_any_shape(), self._tracked.environment():
                 self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             self._refuse_non_finite()
         finally:
             for module in self._sparse:
                 module.sparse = False
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        """Evaluate, and leave the random numbers of the training as they were."""
+        device = self.args.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            return super().evaluate(*arguments, **named)
+
+    def load_best(self) -> None:
+        """Give the model the weights of the best step, if it was evaluated while it trained."""
+        found = best(curve(self.state.log_history))
+        if found is not None and found.step != self.state.global_step:
+            self._load_from_checkpoint(str(self._folder / f"checkpoint-{found.step}"))
 
     def create_accelerator_and_postprocess(self) -> None:
         """Set up accelerate as the launcher says, and FSDP on CPUs too, where accelerate ignores it."""
@@ -164,8 +193,11 @@ class PlannedTrainer(SentenceTransformerTrainer):
         return self._steps.task_names(step)
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
-        """Log; but raise if a loss was not finite."""
+        """Log, and tell the trackers more; but raise if a loss was not finite."""
         self._refuse_non_finite()
+        last = "train_runtime" in logs
+        if self._also_track and self._tracked.trackers and (last or "loss" in logs):
+            logs = {**logs, **self._also_track(last)}  # type: ignore[dict-item]
         super().log(logs, *arguments, **named)
 
     def _refuse_non_finite(self) -> None:
@@ -219,7 +251,9 @@ class PlannedTrainer(SentenceTransformerTrainer):
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             with writing(self._folder / name):
-                checkpoints.finish(written, self._folder / name, _KEPT_CHECKPOINTS)
+                found = best(curve(self.state.log_history))
+                kept = self._folder / f"checkpoint-{found.step}" if found else None
+                checkpoints.finish(written, self._folder / name, _KEPT_CHECKPOINTS, kept)
         self.accelerator.wait_for_everyone()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -269,13 +303,3 @@ def training_log(trainer: PlannedTrainer) -> list[dict[str, Any]]:
     keys = ("step", "epoch", "loss", "learning_rate", "grad_norm")
     # A checkpoint sorts the keys of earlier lines; here all lines have the same order.
     return [{key: entry[key] for key in keys if key in entry} for entry in trainer.state.log_history if "loss" in entry]
-
-
-def check_finite(model: nn.Module, title: str) -> None:
-    """Raise :class:`UserError` if a trained model holds NaN or inf."""
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise UserError(
-                f"{title}: parameter {name} is not finite after training.\n"
-                "Lower learning_rate or raise temperature in the recipe."
-            )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +22,18 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tdro.data.plan.row_plans import StepRows
 from tdro.disk import writing
 from tdro.dro.callback import TDROCallback
-from tdro.dro.health import HealthMonitor
+from tdro.dro.health import HealthMonitor, health_values
 from tdro.dro.infonce import infonce_from_similarities
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
+from tdro.dro.stage_one.reference_losses import ReferenceLosses
 from tdro.files import write_json, write_jsonl
 from tdro.machine import Machine
 from tdro.recipe.training_sections import LearnWeights
 from tdro.training.checkpoints import newest_checkpoint
 from tdro.training.progress_bar import ProgressBar
 from tdro.training.steps import PlannedSteps
+from tdro.training.tracking import NOT_TRACKED, TrackedRun
 from tdro.training.trainer import PlannedTrainer, training_log
 from tdro.weights import TaskWeights
 
@@ -51,6 +53,8 @@ def learn(
     folder: Path,
     machine: Machine,
     seed: int,
+    tracked: TrackedRun = NOT_TRACKED,
+    losses: ReferenceLosses | None = None,
 ) -> tuple[WeightLearner, HealthMonitor]:
     """Learn the weights; an interrupted run is continued.
 
@@ -65,6 +69,8 @@ def learn(
         folder: where the results go. Checkpoints lie in ``folder/training``; whoever keeps the results removes them.
         machine: device, precision and ranks.
         seed: of fresh adapters and of the trainer.
+        tracked: the trackers that are told α, the measures and the losses of each task, and the health at the end.
+        losses: what the reference can do, for that health.
 
     Returns:
         The learner after the last step, and the health of the run.
@@ -114,6 +120,8 @@ def learn(
         device=machine.device,
         callbacks=[ProgressBar("learning the weights"), TDROCallback(loss), *log],
         title="learning the weights",
+        tracked=tracked,
+        also_track=lambda last: _tracked_values(loss, names, losses, last),
     )
     trainer.run()
     if machine.main:
@@ -124,6 +132,18 @@ def learn(
         )
     trainer.accelerator.wait_for_everyone()
     return learner, loss.health
+
+
+def _tracked_values(
+    loss: TDROLoss, names: Sequence[str], losses: ReferenceLosses | None, last: bool
+) -> dict[str, float | str]:
+    """What trackers are told besides the loss: the values of each task in the newest step, and the health if it is the
+    last one."""
+    values: dict[str, float | str] = {} if loss.last is None else {**loss.last.by_task(names)}
+    if last:
+        known = (losses.untrained, losses.seen, losses.unseen) if losses else ()
+        values |= health_values(loss.health.summary(*known))
+    return values
 
 
 def reference_labels(

@@ -21,6 +21,7 @@ from tdro.files import write_json
 from tdro.machine import Machine, wait_for_everyone
 from tdro.recipe.training_sections import LearnWeights
 from tdro.training.steps import PlannedSteps, TokenizedMixture, text_labels
+from tdro.training.tracking import NOT_TRACKED, TrackedRun
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -45,6 +46,7 @@ class StageOne:
         untrained: the same of the base as it is.
         load_proxy: gives the base that is trained, fresh, with dropout off.
         machine: device, precision and ranks.
+        tracked: the trackers that stage 1 reports to.
     """
 
     settings: LearnWeights
@@ -56,6 +58,7 @@ class StageOne:
     untrained: Mapping[str, LoadModel]
     load_proxy: LoadModel
     machine: Machine
+    tracked: TrackedRun = NOT_TRACKED
 
     def steps(self, count: int | None = None) -> PlannedSteps:
         """The batches of stage 1: all of them, or so many from the first."""
@@ -88,7 +91,11 @@ def learn_weights(stage: StageOne, folder: Path, provenance: Mapping[str, Any]) 
     for warning in losses.warnings(settings.solved_below):
         say(f"warning: {warning}", machine.main)
 
-    learner, health = learn(stage.load_proxy, steps, similarities, settings, folder / "weights", machine, stage.seed)
+    learner, health = learn(
+        *(stage.load_proxy, steps, similarities, settings, folder / "weights", machine, stage.seed),
+        tracked=stage.tracked,
+        losses=losses,
+    )
     if machine.main:
         summary = health.summary(losses.untrained, losses.seen, losses.unseen)
         write_json(folder / "weights" / "health.json", summary)

@@ -15,6 +15,7 @@ means_only.py        Systems of which only means are known: shown beside a compa
 readable_numbers.py  Writes numbers the same way in the terminal, the report and the model card.
 same_model.py        Finds rows of a comparison that are one and the same model, whose difference, interval and p mean
                      nothing.
+tracked_values.py    A comparison as values for experiment trackers.
 uniform_longer.py    How many times the steps uniform needs for what a mixture reaches, from uniform trained longer.
 verdict.py           The verdict of a comparison, in a word and a sentence: did a model beat its baseline?
 """

@@ -4,6 +4,8 @@ bm25_baseline.py    BM25 as a baseline: what matching words alone gives on a tes
                     model's results.
 combine_results.py  Combines the results of a benchmark's parts into one: CQADupStack's of its forums, MKQA's of its
                     languages.
+development.py      Scores a model on development sets while it trains, as sentence-transformers' trainer asks its
+                    evaluator to.
 evaluate.py         Evaluates a model on test sets: a JSON file for each test set with the measures of every query,
                     and a TREC run file.
 evaluate_mkqa.py    Evaluates a model on MKQA and writes, for each language, the same files as for other test sets.

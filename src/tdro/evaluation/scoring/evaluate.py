@@ -140,7 +140,7 @@ def evaluate_all(
     if missing:
         if isinstance(model, (str, Path)):
             model = load_model(model, device=machine.device, trust_remote_code=trust_remote_code)
-        found = _search_all(
+        found = search_all(
             *(model, content, missing, embeddings_folder or scratch, machine),
             tokens_folder=tokens_folder,
             title=f"evaluating {model_name}",
@@ -175,7 +175,7 @@ def is_current(path: Path, key: str) -> bool:
     return isinstance(found, dict) and found.get("fingerprint") == key
 
 
-def _search_all(
+def search_all(
     model: SentenceTransformer,
     content: str,
     jobs: Sequence[ScoringJob],
@@ -185,14 +185,28 @@ def _search_all(
     tokens_folder: Path | None = None,
     title: str = "evaluating",
     progress: bool = True,
+    warn: bool = True,
 ) -> Iterator[Ranking]:
-    """Encode the texts of all test sets together, then search one test set after the other."""
+    """Encode the texts of all test sets together, then search one test set after the other.
+
+    Args:
+        model: encodes; it is put into evaluation mode.
+        content: its fingerprint; embeddings of the same fingerprint that are in ``embeddings`` are read instead.
+        jobs: the test sets, with the prompts to use.
+        embeddings: the folder for embeddings.
+        machine: device, precision and the ranks that share the work.
+        tokens_folder: see :func:`evaluate_all`, as for ``progress``.
+        title: of the progress bar.
+        progress: show a bar if encoding takes more than 5 seconds.
+        warn: log a warning if much of the texts is cut away.
+    """
     sets = [read_beir(job.test.folder) for job in jobs]
     lists: list[TextList] = []
     for job, data in zip(jobs, sets, strict=True):
         lists.append(TextList(data.queries, job.test.prompt, "query"))
         lists.append(TextList(data.passages.texts, job.test.passage_prompt))
-    _warn_of_cuts(model, jobs, lists)
+    if warn:
+        _warn_of_cuts(model, jobs, lists)
     store = EmbeddingStore(embeddings, lists, model, content, machine)
     store.encode(tokens_folder, title, progress)
     wait_for_everyone(machine)
