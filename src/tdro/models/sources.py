@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 from tdro.data.read.file_digest import file_digest
 from tdro.errors import UserError
 from tdro.files import fingerprint
+from tdro.hub.faults import hub_fault
+from tdro.hub.model_files import model_file
 from tdro.models.packaged import packaged_model
 
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".gguf", ".model", ".txt", ".py", ".jinja")  # that models are read of
@@ -49,20 +51,19 @@ def plain_tokenizer(source: str) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
         return Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     except Exception as error:  # tokenizers raises plain Exception for a broken file
-        raise UserError(f"base.source {source}: no fast tokenizer can be read from it ({error})") from error
+        fault = hub_fault(error, source)
+        raise UserError(fault or f"base.source {source}: no fast tokenizer can be read from it ({error})") from error
 
 
 def has_file(source: str, name: str) -> bool:
-    """Whether a folder or a model on the hub has a file of this name; False also where the hub cannot be asked."""
+    """Whether a folder or a model on the hub has a file of this name.
+
+    Raises:
+        UserError: no such model on the hub, or the hub cannot be asked.
+    """
     if Path(source).exists():
         return (Path(source) / name).exists()
-    from huggingface_hub import hf_hub_download
-
-    try:
-        hf_hub_download(source, name)
-    except (OSError, ValueError):  # no such file, model or network: whoever reads the model will say which
-        return False
-    return True
+    return model_file(source, name) is not None
 
 
 def source_content(source: str) -> str:
