@@ -41,6 +41,7 @@ _NOT_STUDIED = {
     "finetune.fewer_seeds": "give the study's seeds",
     "finetune.uniform_longer": "vary finetune.steps",
     "finetune.untrained": "a study trains all of its models",
+    "finetune.push": "a study pushes nothing; use tdro push",
 }
 _TIMES = re.compile(r"x(\d+(?:\.\d+)?|\.\d+)")
 Settings = Mapping[str, Any]
@@ -117,7 +118,7 @@ def _content(recipe: Recipe, group: int, mixture: Any) -> dict[str, Any]:
     content = recipe.model_dump(mode="json")
     chosen = content["finetune"][group]
     base = recipe.base_of(recipe.finetune[group]).model_dump(mode="json")
-    trainings = {"mixtures": [mixture], "seeds": [1], "fewer_seeds": {}, "uniform_longer": []}
+    trainings = {"mixtures": [mixture], "seeds": [1], "fewer_seeds": {}, "uniform_longer": [], "push": {}}
     content["finetune"] = [{**chosen, "base": base, **trainings}]
     return content
 
