@@ -4,7 +4,7 @@ It speaks what ``huggingface_hub`` and ``datasets`` ask of the hub: the informat
 (small ones as they are, large ones by a redirect to another host, with ranges), creating a repository, and commits. It
 answers as the hub does where something is missing or not allowed, and does what networks do: 429, 500, a connection
 that is cut in the middle of a file. The port is taken when this file is imported, for ``HF_ENDPOINT`` is read when
-``huggingface_hub`` is; nobody listens before :meth:`Hub.start`.
+``huggingface_hub`` is; nobody listens before :meth:`Hub.start`. See docs/decisions.md, hub-server-in-tests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Says in a line what is wrong where the hub or the network refuses, and what to do; asks again where it may pass.
 
 The libraries that read from the hub wrap its errors in each other's: transformers says that it could not connect where
-the hub said "too many requests". :func:`hub_fault` looks through all of them for the one that says most.
+the hub said "too many requests". :func:`hub_fault` looks through all of them for the one that says most. See
+docs/decisions.md, one-line-for-the-hub and docs/decisions.md, asked-again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Upload a model to a repository of the hub: first see that it may be done, then do it, as one folder.
 
 A repository of other content is not overwritten unless that is asked for, and what is private does not become public
-by being pushed to a public repository.
+by being pushed to a public repository. See docs/decisions.md, push-as-a-folder.
 """
 
 from __future__ import annotations

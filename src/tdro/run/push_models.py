@@ -1,4 +1,7 @@
-"""Upload what the recipe's groups push to the hub: before the work, see that it may be done; after it, do it."""
+"""Upload what the recipe's groups push to the hub: before the work, see that it may be done; after it, do it.
+
+See docs/decisions.md, push-by-mixture.
+"""
 
 from __future__ import annotations
 
