@@ -6,6 +6,7 @@ A source is a folder, an id of the Hugging Face hub, a ``.gguf`` file, or one of
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -24,7 +25,12 @@ def model_source(source: str) -> tuple[str, str | None]:
     """A folder or hub id that transformers understands, and the name of the GGUF file in it or None.
 
     ``models/a.gguf`` gives ``("models", "a.gguf")``; ``org/name`` gives ``("org/name", None)``.
+
+    Raises:
+        UserError: a packaged model cannot be downloaded, or a GGUF file is meant and its package is not installed.
     """
+    if (source == "smollm2" or source.endswith(".gguf")) and find_spec("gguf") is None:
+        raise UserError(f"base.source {source}: read from a GGUF file, which needs a package: pip install 'tdro[gguf]'")
     path = packaged_model(source) or Path(source)
     if path.suffix == ".gguf":
         return str(path.parent), path.name
