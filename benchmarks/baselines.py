@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdro.data.tokens.tokenize import Tokens
 from tdro.models.cpu import SHORT_TEXT
+from tdro.models.cuda import attention_of_any_shape
 from tdro.training.steps import PlannedSteps
 
 LEARNING_RATE, ETA, TEMPERATURE = 1e-4, 0.02, 0.02
@@ -106,7 +107,11 @@ class Floor:
         """Train on one step: with a backward pass over all chunks together, or one a chunk, which needs less memory."""
         loss = torch.zeros((), device=self.device)
         for ids in chunks:
-            with self._autocast(), _kernel(ids.shape[1] if self.bf16 and self.device.type == "cpu" else None):
+            with (
+                attention_of_any_shape(),
+                self._autocast(),
+                _kernel(ids.shape[1] if self.bf16 and self.device.type == "cpu" else None),
+            ):
                 hidden = self.transformer(input_ids=ids.to(self.device)).last_hidden_state
             of_chunk = hidden[:, -1].float().sum() / 1000
             if not one_graph:

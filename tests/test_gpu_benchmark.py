@@ -37,7 +37,7 @@ def test_every_part_ends_and_nothing_is_wrong(rehearsed):
     code, parts = rehearsed
     for name, part in parts.items():
         assert part["ended"] == "all was looked for", name
-        assert part["rehearsed_on_a_cpu"] is True
+        assert part["rehearsed"] is True
         wrong = {key: found for key, found in part["findings"].items() if "error" in found or "left_out" in found}
         assert not wrong, wrong
         assert all(found.get("ok", True) for found in part["findings"].values())

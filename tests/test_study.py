@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny_mixture
@@ -25,7 +26,7 @@ from tdro.study.engine import Question, plan_study, run_study
 from tdro.study.pieces import Piece
 from tdro.study.schema import Study, built_in, find_study, load_study
 from tdro.study.settings import make_setup
-from tdro.study.variants import variants_of
+from tdro.study.variants import fitting, variants_of
 from tdro.study.workers import InProcesses
 
 STUDY = Study(
@@ -193,6 +194,20 @@ def test_every_number_is_on_disk(finished: Path) -> None:
     assert [float(row["gain"]) for row in rows] == [point["scores"]["gain"]["difference"] for point in found]
 
 
+def test_what_is_kept_and_where_it_gains(finished: Path) -> None:
+    """Two of four tasks; with noise each seed selects its own. The fifth test set is of no task."""
+    top, _, noise = (point["scores"] for point in points(question(finished)))
+    assert top["kept"]["tasks"] == noise["kept"]["tasks"] == 0.5 and top["kept"]["steps"] == 1
+    used = {name for name, weight in top["training"]["weights"].items() if weight > 0}
+    rows = {f"task{number}": number + 1 for number in range(4)}
+    assert top["kept"]["rows"] == sum(rows[name] for name in used) / sum(rows.values())
+    kinds = top["gain"]["kinds"]
+    parts = [np.mean([top["gain"]["tests"][name]["difference"] for name in names]) for names in (used, {"unseen"})]
+    assert [kinds["kept"]["difference"], kinds["new"]["difference"]] == pytest.approx(parts)
+    whole = 2 * kinds["kept"]["difference"] + 2 * kinds["left out"]["difference"] + kinds["new"]["difference"]
+    assert whole / 5 == pytest.approx(top["gain"]["difference"])
+
+
 def test_the_report_has_a_mark_and_an_interval_for_each_variant(finished: Path) -> None:
     page = (question(finished).place.root / "mine" / "report.html").read_text()
     figure = page.split("<svg", 1)[1].split("</svg>", 1)[0]
@@ -239,6 +254,28 @@ def test_settings_of_the_proxy_do_not_change_what_is_fine_tuned(tmp_path: Path) 
     assert group.base == recipe.base and (group.batch, group.steps) == (4, 6)
 
 
+def test_a_reference_of_another_size_leaves_the_proxy_as_it_is(finished: Path, cache: None) -> None:
+    """Two references, of two widths, and two sets of weights; with the recipe's own width nothing is made again."""
+    study = Study(vary={"reference.dimension": ("x0.5", 8)}, seeds=0, says="agreement")
+    asked = Question("sizes", study, tiny_mixture.recipe(finished))
+    before = made(asked, "reference"), made(asked, "weights")
+    run_study(asked)
+    assert (made(asked, "reference"), made(asked, "weights")) == (before[0] + 1, before[1] + 1)
+    half, own = points(asked)
+    assert own["weights"]["kendall"] == 1 and half["weights"]["alpha"] != own["weights"]["alpha"]
+    setup = make_setup(asked.recipe, {"reference.dimension": "x0.5"})
+    assert setup.learning.base == asked.recipe.base and setup.reference_base.dimension == 4  # type: ignore[union-attr]
+
+
+def test_lines_that_need_what_the_recipe_lacks_are_left_out(tmp_path: Path) -> None:
+    proxy = Question.of(find_study("proxy"), tiny_mixture.recipe(tmp_path))
+    assert proxy.left_out == ["fewer layers: the recipe has no base.layers"]
+    assert "fewer layers" not in {series.name for series in proxy.fitted.lines}
+    layers = Study(series=({"name": "x", "vary": {"base.layers": [1]}, "needs": "base.layers"},))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"nothing of the study fits this recipe. x: the recipe has no base.layers"):
+        _ = question(tmp_path, layers).fitted
+
+
 def test_eta_replaces_eta_times_steps(tmp_path: Path) -> None:
     assert make_setup(tiny_mixture.recipe(tmp_path), {"weights.eta": 0.5}).learning.weights.eta_value == 0.5
 
@@ -250,7 +287,7 @@ def test_built_in_studies_fit_any_recipe(name: str, of: str, tmp_path: Path) -> 
     study = load_study(find_study(name))
     assert study.question and study.opposite
     recipe = load_recipe(find(of)) if of == "quickstart" else tiny_mixture.recipe(tmp_path, reference__steps=40)
-    for variant in variants_of(study):
+    for variant in variants_of(fitting(study, recipe)[0]):
         make_setup(recipe, variant.settings)
         assert not make_setup(recipe, variant.versus).learns
 
@@ -271,6 +308,10 @@ def test_built_in_studies_fit_any_recipe(name: str, of: str, tmp_path: Path) -> 
         ({"alpha.exchanged": 1, "mixture": "reweight"}, r"alpha.exchanged: exchanges tasks of a selection"),
         ({"tasks.zip": 1}, r"tasks.zip: unknown key; did you mean 'tasks.zipf'\?"),
         ({"tasks.rows": 2}, r"tasks.rows: must be at most 1"),
+        ({"tasks.count": 0.5}, r"tasks.count: must be a whole number, found 0.5"),
+        ({"tasks.share": 0}, r"tasks.share: must be above 0"),
+        ({"reference.layers": 2}, r"reference.layers: only a decoder can be cut"),
+        ({"reference.layers": "x0.5"}, r"reference.layers: x0.5 is a multiple"),
         ({"mixture": "top"}, r"finetune.mixtures"),
         ({"finetune.seeds": [1]}, r"finetune.seeds: is no key of a study; give the study's seeds"),
         ({"folder": "x"}, r"folder: is no key of a study"),

@@ -70,12 +70,17 @@ def test_solved_and_duplicated_tasks(mixture: Mixture) -> None:
 
 
 def test_fewer_tasks_leave_test_sets_of_no_task(mixture: Mixture) -> None:
-    half = changed(mixture, count=0.5)
+    half = changed(mixture, share=0.5)
     assert len(half.tasks) == 2
     assert [test.task for test in half.tests] == [name if name in half.names else "" for name in mixture.names]
     assert changed(mixture, count=4).names == mixture.names
     with pytest.raises(UserError, match="5 tasks are wanted, and there are 4"):
         changed(mixture, count=5)
+
+
+def test_another_draw_takes_other_tasks(mixture: Mixture) -> None:
+    draws = [tuple(changed(mixture, share=0.5, draw=draw).names) for draw in range(6)]
+    assert len(set(draws)) > 1 and draws[0] == tuple(changed(mixture, share=0.5, draw=0).names)
 
 
 def test_alike_tasks_have_words_in_common() -> None:

@@ -7,6 +7,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from baselines import Floor
 from datasets import Dataset
+from packed import packed, without_mask
 from part import Part, synchronize
 from rows import Rows
 from sentence_transformers import SentenceTransformer
@@ -41,6 +43,7 @@ from tdro.training.trainer import PlannedTrainer
 TEMPERATURE = 0.05
 # Dense bf16 TFLOP/s that the makers state, by a word of the card's name.
 PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}
+Way = Callable[[SentenceTransformer], AbstractContextManager[None]]
 WANTED = {"stage_1 / floor": 0.8, "finetune / stock": 1.5}
 
 
@@ -77,6 +80,8 @@ class Contest:
             "floor": self.floor,
             "stage_1": lambda: self.stage_one(caching=False),
             "stage_1_cached": lambda: self.stage_one(caching=True),
+            "stage_1_without_mask": lambda: self.stage_one(caching=False, way=without_mask),
+            "stage_1_packed": lambda: self.stage_one(caching=False, way=packed),
             "scoring": self.scoring,
             "finetune": lambda: self.finetune(caching=False),
             "stock": lambda: self.stock(MultipleNegativesRankingLoss),
@@ -103,13 +108,16 @@ class Contest:
 
         return _largest(measure, self.rows.sizes.batch)
 
-    def stage_one(self, caching: bool, chunk_rows: int | None = None) -> dict[str, Any]:
+    def stage_one(self, caching: bool, chunk_rows: int | None = None, way: Way = nullcontext) -> dict[str, Any]:
         """What `tdro learn` does in a step, with scores that are there already."""
 
         def measure(batch: int) -> dict[str, Any]:
             steps, model, clock = self._mixed(batch), self._load(), Clock(self.machine.device)
-            self._train(model, self._tdro_loss(steps, model, caching, chunk_rows), steps, clock)
-            return self._rates(clock.ends, steps, model, caching)
+            loss, counted = self._tdro_loss(steps, model, caching, chunk_rows), Padding(model)
+            with way(model):
+                self._train(model, loss, steps, clock)
+            padding = {} if way is packed else {"padding": counted.share}
+            return {**self._rates(clock.ends, steps, model, caching), **padding}
 
         return _largest(measure, self.rows.sizes.batch)
 
@@ -153,7 +161,7 @@ class Contest:
         return _largest(measure, self.rows.sizes.batch)
 
     def profile(self) -> dict[str, Any]:
-        """What two steps of stage 1 spend their time on: the operators with most time of the device, and its pauses."""
+        """What steps of stage 1 spend their time on: the operators with most time, on the device and on the CPU."""
         steps, model = self._mixed(self.rows.sizes.batch, count=3), self._load()
         on_gpu = self.machine.device.startswith("cuda")
         kinds = [torch.profiler.ProfilerActivity.CPU]
@@ -162,15 +170,16 @@ class Contest:
         with torch.profiler.profile(activities=kinds) as profiler:
             self._train(model, self._tdro_loss(steps, model, True, None), steps, clock)
         events = profiler.key_averages()
-        key = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-        ranked = sorted(events, key=lambda event: -getattr(event, key))
-        total = sum(getattr(event, key) for event in events)
         wall = clock.ends[-1] - clock.ends[0]
-        return {
-            "seconds_of_the_last_two_steps": wall,
-            "device_seconds_of_all_three_steps": total / 1e6,
-            "operators": {event.key[:80]: getattr(event, key) / max(1, total) for event in ranked[:15]},
-        }
+        found: dict[str, Any] = {"seconds_of_the_last_two_steps": wall}
+        for where in ("device", "cpu") if on_gpu else ("cpu",):
+            key = f"self_{where}_time_total"
+            ranked = sorted(events, key=lambda event: -getattr(event, key))
+            found[f"{where}_seconds_of_all_three_steps"] = sum(getattr(event, key) for event in events) / 1e6
+            found[f"{where}_seconds_by_operator"] = {
+                event.key[:80]: {"seconds": getattr(event, key) / 1e6, "calls": event.count} for event in ranked[:20]
+            }
+        return found
 
     def _tdro_loss(self, steps: PlannedSteps, model: SentenceTransformer, caching: bool, chunk: int | None) -> TDROLoss:
         shape = (steps.plan.steps, steps.plan.batch, 1 + steps.negatives)
@@ -237,6 +246,8 @@ class Padding:
         model[0].register_forward_pre_hook(self._count)
 
     def _count(self, module: torch.nn.Module, inputs: tuple[dict[str, torch.Tensor]]) -> None:
+        if "attention_mask" not in inputs[0]:
+            return
         mask = inputs[0]["attention_mask"]
         self.counts.append((mask.numel(), mask.sum()))  # not read here: that would wait for the device
 
@@ -265,7 +276,13 @@ def ratios(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if "stage_1_cached" in rate and "scoring" in rate:
         rate["stage_1_cached_and_scoring"] = 1 / (1 / rate["stage_1_cached"] + 1 / rate["scoring"])
     pairs = [("stage_1", "floor"), ("stage_1_cached", "floor"), ("stage_1_cached_and_scoring", "floor")]
-    pairs += [("finetune", "stock"), ("finetune_cached", "stock_cached"), ("finetune", "floor")]
+    pairs += [
+        ("stage_1_without_mask", "stage_1"),
+        ("stage_1_packed", "stage_1"),
+        ("finetune", "stock"),
+        ("finetune_cached", "stock_cached"),
+        ("finetune", "floor"),
+    ]
     of = {f"{a} / {b}": rate[a] / rate[b] for a, b in pairs if a in rate and b in rate}
     return {"rows_a_second": rate, "ratios": of, "wanted": WANTED}
 

@@ -28,16 +28,19 @@ class Part:
         out: the folder.
         minutes: after which :meth:`within_time` ends the part.
         device: as torch names it.
-        rehearsed: it runs on the CPU with tiny sizes; the file says so, and its figures mean nothing.
+        rehearsed: it runs with tiny sizes; the file says so, and its figures mean nothing.
+        only: what the names of the wanted findings begin with; empty: all are wanted.
     """
 
-    def __init__(self, name: str, out: Path, minutes: float, device: str, rehearsed: bool) -> None:
+    def __init__(
+        self, name: str, out: Path, minutes: float, device: str, rehearsed: bool, only: tuple[str, ...] = ()
+    ) -> None:
         self.name, self.path, self.minutes, self.device = name, out / f"{name}.json", minutes, device
-        self.ends = time.monotonic() + 60 * minutes
+        self.ends, self.only = time.monotonic() + 60 * minutes, only
         gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
         self.content: dict[str, Any] = {
             "part": name,
-            "rehearsed_on_a_cpu": rehearsed,
+            "rehearsed": rehearsed,
             "machine": about_machine(gpu=gpu, device=device),
             "findings": {},
         }
@@ -55,6 +58,8 @@ class Part:
             look: returns it.
             needs: seconds that must be left; with fewer it is not begun.
         """
+        if self.only and not name.startswith(self.only):
+            return {}
         if self.seconds_left < needs:
             return self.keep(name, {"left_out": f"{self.seconds_left:.0f} s were left, {needs:.0f} are needed"})
         print(f"{self.name}: {name} ({self.seconds_left:.0f} s left)", flush=True)

@@ -2,7 +2,8 @@
 
 python3 benchmarks/gpu/run.py right fast --out OUT
 python3 benchmarks/gpu/run.py result --out OUT --work runs/gpu
-python3 benchmarks/gpu/run.py right fast result --out OUT --rehearse     # on a CPU, in small; its figures mean nothing
+python3 benchmarks/gpu/run.py right fast result --out OUT --rehearse     # in small, on a CPU; its figures mean nothing
+python3 benchmarks/gpu/run.py right fast result --out OUT --rehearse --device cuda:0     # the same on the GPU
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the parts that are named, one after the other; 1 if a finding is wrong or an error."""
     options = _parsed(arguments)
     quiet_libraries()
-    machine = this_machine("cpu" if options.rehearse else options.device, "fp32" if options.rehearse else "auto")
+    device = options.device or ("cpu" if options.rehearse else "cuda:0")
+    machine = this_machine(device, "fp32" if device == "cpu" else "auto")
     if machine.device == "cpu" and not options.rehearse:
         raise UserError("torch sees no GPU; --rehearse runs everything on the CPU, in small")
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        rows = Rows(rehearsal_sizes(work / "made-up") if options.rehearse else real_sizes(), work / "rows")
+        rows = Rows(rehearsal_sizes(work / "made-up") if options.rehearse else real_sizes(options.base), work / "rows")
         bad = []
         for name in options.parts:
             minutes = options.minutes or (60.0 if options.rehearse else MINUTES[name])
-            part = Part(name, options.out, minutes, machine.device, options.rehearse)
+            part = Part(name, options.out, minutes, machine.device, options.rehearse, tuple(options.only))
             with part.within_time():
                 if name == "right":
                     find_right(part, rows)
@@ -67,10 +69,12 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="+", choices=list(MINUTES))
     parser.add_argument("--out", type=Path, required=True, help="where each part's JSON is written, as it goes")
     parser.add_argument("--minutes", type=float, help=f"of each part (default: {MINUTES})")
-    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--device", help="default: cuda:0, or cpu in a rehearsal")
+    parser.add_argument("--base", default="smollm2", help="the decoder, say a folder with its shape")
+    parser.add_argument("--only", nargs="+", default=[], help="only findings whose names begin with one of these")
     parser.add_argument("--work", type=Path, help="where models and runs are kept for the next call (default: nowhere)")
     parser.add_argument("--tflops", type=float, help="the card's dense bf16 peak, where it is not known")
-    parser.add_argument("--rehearse", action="store_true", help="on the CPU with tiny sizes")
+    parser.add_argument("--rehearse", action="store_true", help="with tiny sizes")
     return parser.parse_args(arguments)
 
 

@@ -44,11 +44,11 @@ class Sizes:
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
 
 
-def real_sizes() -> Sizes:
-    """On a GPU: SmolLM2 with all its 30 layers, and the sample mixture, both in the cache that the bundle fills."""
+def real_sizes(base: str) -> Sizes:
+    """On a GPU: a decoder with all its layers, and the sample mixture, both in the cache that the bundle fills."""
     return Sizes(
         mixture=cache_folder() / "sample-mixture",
-        base={"kind": "decoder", "source": "smollm2"},
+        base={"kind": "decoder", "source": base},
         small={"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4},
         # The sizes of Qwen1.5-0.5B, but for the vocabulary.
         large={
@@ -60,7 +60,7 @@ def real_sizes() -> Sizes:
         rows=1500,
         batch=512,
         negatives=7,
-        chunk_rows=(256, 64, 1024),
+        chunk_rows=(1024, 256, 64),
         tokens=(64, 128),
         steps=4,
         result_steps=(20, 400),

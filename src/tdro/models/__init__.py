@@ -22,6 +22,7 @@ encode.py          Embed texts that are tokenized already, in batches with littl
 own_encode.py      Embed texts by the model's own ``encode``, where tokens alone would give something else.
 similarity.py      How a model scores a query and a passage: cosine, dot product, distance, or code of its own.
 cpu.py             What makes models faster on CPUs alone.
+cuda.py            What makes models faster on NVIDIA GPUs alone: attention kernels that take any shape.
 unwrapped.py       The model inside the wrappers that trainers put around it.
 
 Saving:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tdro.data.tokens.tokenize import Tokens
 from tdro.machine import Machine
 from tdro.models.cpu import packed_weights
+from tdro.models.cuda import attention_of_any_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # Tokens of a batch, padding included. On a CPU larger batches do not fit its caches: 4096 take 20 % longer than 1024.
-_TOKENS_ON_CPU, _TOKENS_ON_GPU = 1024, 4096
+_TOKENS_ON_CPU, _TOKENS_ON_GPU = 1024, 16384
 
 
 def encode_tokens(
@@ -48,7 +49,7 @@ def encode_tokens(
     device = model.device
     tokens_at_once = _TOKENS_ON_CPU if device.type == "cpu" else _TOKENS_ON_GPU
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=machine.bf16)
-    with torch.inference_mode(), packed_weights(model, machine), autocast:
+    with torch.inference_mode(), packed_weights(model, machine), attention_of_any_shape(), autocast:
         for part in _batches(tokens.lengths_of(texts[order]), tokens_at_once):
             features = {key: value.to(device) for key, value in tokens.features(texts[order[part]]).items()}
             embedded = model(features)["sentence_embedding"].float()[:, : model.truncate_dim]

@@ -19,6 +19,7 @@ from torch import nn
 
 from tdro.errors import UserError
 from tdro.machine import Machine
+from tdro.models.cuda import attention_of_any_shape
 from tdro.models.kinds import ROUTES, TOKEN_MODULES
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def own_vectors(
         UserError: the model fails, or does not give one vector a text.
     """
     encode = model.encode_query if side == "query" else model.encode_document
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=machine.bf16):
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=machine.bf16)
+    with attention_of_any_shape(), autocast:
         try:
             found = encode(texts, prompt=prompt, convert_to_tensor=True, show_progress_bar=False)
         except torch.OutOfMemoryError:

@@ -30,7 +30,7 @@ from tdro.planning.trainings import capped
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import model_name
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Training
+from tdro.recipe.training_sections import Base, Training
 from tdro.run.base_models import BaseModel
 from tdro.run.folder import Stage
 from tdro.run.learn_gain import learn_gain_of
@@ -51,11 +51,15 @@ _NO_INPUT = {
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages of a recipe, with its data and models, in its folder."""
+    """The stages of a recipe, with its data and models, in its folder.
+
+    ``reference_base`` is None, but in a study whose reference is larger or smaller than its proxy.
+    """
 
     recipe: Recipe
     workspace: Workspace
     path: Path
+    reference_base: Base | None = None
 
     @cached_property
     def stage_one_plan(self) -> StageOnePlan:
@@ -73,7 +77,7 @@ class Stages:
         recipe, names = self.recipe, self.reference_names()
         if not names:
             return []
-        base, facts = self.workspace.models.base(recipe.base), self.workspace.data.facts
+        base, facts = self.workspace.models.base(self.reference_base or recipe.base), self.workspace.data.facts
         rows_read = recipe.weights.model_dump(mode="json", include={"stage1_rows", "held_out_share"})
         stages = []
         for number, name in enumerate(names):

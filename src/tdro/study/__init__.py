@@ -15,6 +15,8 @@ worker.py          What such a process does.
 on_ray.py          Makes pieces on a Ray cluster.
 engine.py          Runs a study from its file to its answer.
 findings.py        The numbers: scores against what they are compared with, and what the weights are like.
+kept.py            How much of the data a variant keeps, and which test sets are of tasks that it left out.
+curves.py          What the curves say: the knee of selections, where a gain ends, the steps that are saved.
 answer.py          The numbers in words: a sentence, a table, what is not known.
 figure.py          The figure, as SVG.
 outputs.py         Writes the answer as JSON, CSV and HTML.

@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdro.evaluation.compare.readable_numbers import fixed, nested, plural, points, signed
-from tdro.evaluation.compare.verdict import one_seed, over_queries, seeds_could_turn, significant
+from tdro.evaluation.compare.verdict import one_seed, over_queries, seeds_could_turn
 from tdro.evaluation.intervals import MOST_SEEDS
+from tdro.study.curves import ends, knees, shown, steps_saved
 from tdro.study.schema import Study
 from tdro.terminal_table import terminal_table
 
-_OF_WEIGHTS = {"Kendall", "overlap", "eff. tasks", "M", "M, last third", "drift"}
+_NOT_SHOWN = {
+    "gain": {"M", "M, first third", "M, last third", "drift"},
+    "agreement": {"% tasks", "% rows", "% steps", "kept tasks", "left out", "new", "M, first third", "M, last third"},
+    "measure": {"% tasks", "% rows", "% steps"},
+}
+_ONLY_IF_IT_VARIES = {
+    *("Kendall", "overlap", "eff. tasks", "spread of M", "M", "M, first third", "M, last third", "drift"),
+    *("% tasks", "% rows", "% steps"),
+}
 Findings = Sequence[Mapping[str, Any]]
 
 
@@ -43,23 +52,27 @@ class Answer:
         return "\n\n".join(parts)
 
 
-def answer_of(study: Study, found: Findings, seeds: int) -> Answer:
+def answer_of(study: Study, found: Findings, seeds: int, left_out: Sequence[str] = ()) -> Answer:
     """Put findings into words.
 
     Args:
         study: what was asked.
         found: from :func:`tdro.study.findings.findings_of`.
         seeds: how many trainings each variant has.
+        left_out: why lines of the study are left out, a text each.
     """
     sentences = {"gain": _gain, "agreement": _agreement, "measure": _measure}
-    head, rows = _table(found)
+    head, rows = _table(study, found)
     return Answer(
         question_of(study),
         sentences[study.says](found),
         head,
         rows,
         study.opposite or "",
-        _unknown(found, seeds) if seeds else [],
+        [
+            *(f"what the line {reason.replace(': ', ' would give, for ')}." for reason in left_out),
+            *(_unknown(found, seeds) if seeds else []),
+        ],
     )
 
 
@@ -84,22 +97,14 @@ def _gain(found: Findings) -> str:
         return "Nothing was compared: each variant is the same trainings as what it is compared with."
     best = max(compared, key=lambda one: one["scores"]["gain"]["difference"])
     gain = best["scores"]["gain"]
-    ahead = sum(_sign(one) > 0 for one in compared)
-    behind = sum(_sign(one) < 0 for one in compared)
+    ahead = sum(shown(one["scores"]["gain"]) > 0 for one in compared)
+    behind = sum(shown(one["scores"]["gain"]) < 0 for one in compared)
     text = (
         f"Best is {full_name(best)}: {signed(gain['difference'])} nDCG@10 {_interval(gain)} against "
         f"{_against(best)}. Of {plural(len(compared), 'variant')}, {ahead} {'is' if ahead == 1 else 'are'} shown to be "
         f"ahead and {behind} behind."
     )
-    return " ".join([text, *_ends(found), *_of_the_disturbed(found)])
-
-
-def _sign(one: Mapping[str, Any]) -> int:
-    """1 for a gain that is shown, -1 for a loss that is shown, else 0."""
-    gain = one["scores"]["gain"]
-    if gain is None or not significant(gain):
-        return 0
-    return 1 if gain["difference"] > 0 else -1
+    return " ".join([text, *ends(found), *knees(found), *steps_saved(found), *_of_the_disturbed(found)])
 
 
 def _interval(gain: Mapping[str, Any]) -> str:
@@ -115,22 +120,6 @@ def _against(one: Mapping[str, Any]) -> str:
     gone = [key for key in one["settings"] if key not in one["versus"]]
     words = [str(value) if key == "mixture" else f"{key} {value}" for key, value in differ.items()]
     return ", ".join([*words, *(f"no {key}" for key in gone)]) or "itself"
-
-
-def _ends(found: Findings) -> list[str]:
-    """For each line along a number that begins with a gain, from where on it is not shown any more."""
-    sentences = []
-    for line in dict.fromkeys(one["line"] for one in found):
-        along = [one for one in found if one["line"] == line and nested(one, "scores", "gain") is not None]
-        along = [one for one in along if one["place"] is not None and one["axis"] != "mixture"]
-        signs = [_sign(one) for one in sorted(along, key=lambda one: one["place"])]
-        along.sort(key=lambda one: one["place"])
-        if len(signs) > 1 and signs[0] > 0 and (ends := [at for at, sign in enumerate(signs) if sign <= 0]):
-            title = f"{line}: the" if line else "The"
-            sentences.append(
-                f"{title} gain is shown up to {along[ends[0] - 1]['name']} and not at {along[ends[0]]['name']}."
-            )
-    return sentences
 
 
 def _of_the_disturbed(found: Findings) -> list[str]:
@@ -179,17 +168,23 @@ def _measure(found: Findings) -> str:
 # ---- the table
 
 
-def _table(found: Findings) -> tuple[list[str], list[list[str]]]:
-    """Columns that are empty in every row are left out; of the weights, those too that are the same in every row."""
+def _table(study: Study, found: Findings) -> tuple[list[str], list[list[str]]]:
+    """Columns that are empty in every row are left out; some of them, too, where all rows say the same."""
     columns = {
         "line": lambda one: one["line"],
         "variant": lambda one: one["name"],
+        "% tasks": lambda one: points(nested(one, "scores", "kept", "tasks"), 0),
+        "% rows": lambda one: points(nested(one, "scores", "kept", "rows"), 0),
+        "% steps": lambda one: points(nested(one, "scores", "kept", "steps"), 0),
         "nDCG@10": lambda one: points(nested(one, "scores", "mean")),
         "±": lambda one: points(nested(one, "scores", "spread")),
         "gain": lambda one: signed(nested(one, "scores", "gain", "difference")),
         "95 %, queries and seeds": _bounds,
         "against": lambda one: _against(one) if nested(one, "scores", "gain") else "",
         "shown": _shown,
+        "kept tasks": lambda one: signed(nested(one, "scores", "gain", "kinds", "kept", "difference")),
+        "left out": lambda one: signed(nested(one, "scores", "gain", "kinds", "left out", "difference")),
+        "new": lambda one: signed(nested(one, "scores", "gain", "kinds", "new", "difference")),
         "task": lambda one: nested(one, "disturbed", "task") or "",
         "its weight × k": lambda one: fixed(nested(one, "disturbed", "times_uniform"), 2),
         "its M": lambda one: fixed(nested(one, "disturbed", "measure"), 2),
@@ -197,13 +192,16 @@ def _table(found: Findings) -> tuple[list[str], list[list[str]]]:
         "Kendall": lambda one: fixed(nested(one, "weights", "kendall"), 2),
         "overlap": lambda one: points(nested(one, "weights", "overlap"), 0),
         "eff. tasks": lambda one: fixed(nested(one, "weights", "effective_tasks")),
+        "spread of M": lambda one: fixed(nested(one, "weights", "spread"), 2),
         "M": lambda one: _range_of_measure(one, "mean"),
+        "M, first third": lambda one: _range_of_measure(one, "first_third"),
         "M, last third": lambda one: _range_of_measure(one, "last_third"),
         "drift": lambda one: points(_largest(nested(one, "weights", "drift")), 0),
     }
     cells = {title: [cell(one) for one in found] for title, cell in columns.items()}
     told = {title: {text for text in column if text not in ("", "–")} for title, column in cells.items()}
-    kept = [title for title, texts in told.items() if len(texts) > (title in _OF_WEIGHTS and len(found) > 1)]
+    kept = [title for title in told if title not in _NOT_SHOWN[study.says]]
+    kept = [title for title in kept if len(told[title]) > (title in _ONLY_IF_IT_VARIES and len(found) > 1)]
     return kept, [[cells[title][at] for title in kept] for at in range(len(found))]
 
 
@@ -218,7 +216,7 @@ def _bounds(one: Mapping[str, Any]) -> str:
 def _shown(one: Mapping[str, Any]) -> str:
     if nested(one, "scores", "gain") is None:
         return ""
-    return {1: "ahead", -1: "behind", 0: "no"}[_sign(one)]
+    return {1: "ahead", -1: "behind", 0: "no"}[shown(one["scores"]["gain"])]
 
 
 def _range_of_measure(one: Mapping[str, Any], key: str) -> str:

@@ -100,7 +100,7 @@ def _rough(work: Work, kind: str) -> list[int]:
     found: dict[Any, int] = {}
     for setup in setups:
         include = {"base", "reference", "seed", "data"} | ({"weights", "gain"} if kind == "weights" else set())
-        key = (setup.learning.model_dump_json(include=include), str(setup.task_changes))
+        key = (setup.learning.model_dump_json(include=include), str(setup.task_changes), str(setup.reference_base))
         stages = 2 if kind == "reference" and setup.learning.weights.stage1_rows == "cross_fit" else 1
         settings = setup.learning.reference if kind == "reference" else setup.learning.weights
         found |= {(key, number): settings.steps for number in range(stages)}

@@ -16,7 +16,7 @@ from tdro.study.findings import findings_of
 from tdro.study.outputs import write_answer
 from tdro.study.pieces import Piece, Place
 from tdro.study.schema import Study, load_study
-from tdro.study.variants import variants_of
+from tdro.study.variants import fitting, variants_of
 from tdro.study.work import ROUNDS, Work
 from tdro.study.workers import Runner, in_this_process
 
@@ -59,10 +59,20 @@ class Question:
 
     def work(self, machine: Machine) -> Work:
         """What the study needs; everything that can be refused is refused here, before anything is made."""
-        variants = variants_of(self.study)
+        variants = variants_of(self.fitted)
         work = Work.of(self.recipe, variants, self.trainings, self.place, machine, self._group())
         work.check()
         return work
+
+    @property
+    def fitted(self) -> Study:
+        """The study without the lines that this recipe has no use for."""
+        return fitting(self.study, self.recipe)[0]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Why lines are left out, a text each."""
+        return fitting(self.study, self.recipe)[1]
 
     def _group(self) -> int:
         names = [group.name for group in self.recipe.finetune]
@@ -122,14 +132,15 @@ def run_study(question: Question, runner: Runner = in_this_process, machine: Mac
                 bar.total = bar.n + sum(piece.steps for piece in pieces)
             if pieces:
                 runner(pieces, place.root, done)
-    found = findings_of(question.study, variants_of(question.study), work)
-    answer = answer_of(question.study, found, question.trainings)
+    study = question.fitted
+    found = findings_of(study, variants_of(study), work)
+    answer = answer_of(study, found, question.trainings, question.left_out)
     report = write_answer(
         place.root / question.name,
         name=question.name,
         recipe=recipe.name,
         seeds=question.trainings,
-        study=question.study,
+        study=study,
         text=question.text,
         answer=answer,
         found=found,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tdro.evaluation.intervals import seed_spread
 from tdro.evaluation.results import Results
 from tdro.files import fingerprint, read_json, read_jsonl
 from tdro.mixture_name import parse_mixture
+from tdro.study.kept import kept_shares, kinds_of_tests, weights_used
 from tdro.study.schema import Study
 from tdro.study.settings import Setup
 from tdro.study.task_changes import DISTURBING, disturbed_task
@@ -23,6 +24,7 @@ from tdro.weights import TaskWeights
 
 MEASURE = "ndcg@10"
 PERMUTATIONS = 10_000
+FEWER = 1_000  # where only the order of two selections is asked for
 
 
 def findings_of(study: Study, variants: Sequence[Variant], work: Work) -> list[dict[str, Any]]:
@@ -34,9 +36,11 @@ def findings_of(study: Study, variants: Sequence[Variant], work: Work) -> list[d
 
         - ``scores``: null without trainings; else ``mean`` (nDCG@10 over test sets, in [0, 1]), ``by_seed``,
           ``spread`` over seeds, ``tests`` (the mean of each test set), ``training`` (rows drawn and epochs of each
-          task, of the first seed), ``baseline`` (the mean of what it is compared with), and ``gain``: what
-          :func:`tdro.evaluation.compare.against_baseline.against_baseline` says of the test sets that count; null where
-          both are the same trainings.
+          task, of the first seed), ``kept`` (see :func:`tdro.study.kept.kept_shares`), ``baseline`` (the mean of what
+          it is compared with), ``gain``: what
+          :func:`tdro.evaluation.compare.against_baseline.against_baseline` says of the test sets that count, with
+          ``kinds``, the same of those whose task was kept, left out, or is no training task; null where both are the
+          same trainings; and ``behind_best``: the same against the best selection of its line, null elsewhere.
         - ``disturbed``: null if no task is; else the ``task``, its weight as a multiple of 1 / k (``times_uniform``),
           its mean ``measure`` M and whether it is ``selected`` (null where the mixture selects none);
         - ``weights``: null where none are learned; else ``alpha``, ``effective_tasks``, ``selected`` (by the
@@ -51,6 +55,13 @@ def findings_of(study: Study, variants: Sequence[Variant], work: Work) -> list[d
             scores[key] = _results(study, work, work.setups[key])
         return scores[key]
 
+    def scores_of(variant: Variant) -> dict[str, Any]:
+        setup, versus = (work.setups[settings_key(settings)] for settings in (variant.settings, variant.versus))
+        runs = results(variant.settings)
+        used = weights_used(runs)
+        kept = kept_shares(work, setup, versus, used)
+        return {**_scores(study, runs, results(variant.versus), used), "kept": kept, "behind_best": None}
+
     own = _own_weights(work)
     found: list[dict[str, Any]] = []
     for variant in variants:
@@ -60,15 +71,36 @@ def findings_of(study: Study, variants: Sequence[Variant], work: Work) -> list[d
             {
                 **{"line": variant.line, "axis": variant.axis, "value": variant.value, "name": variant.name},
                 **{"place": variant.place, "settings": dict(variant.settings), "versus": dict(variant.versus)},
-                "scores": _scores(study, results(variant.settings), results(variant.versus)) if work.seeds else None,
+                "scores": scores_of(variant) if work.seeds else None,
                 "disturbed": _disturbed(work, variant, weights),
                 "weights": weights,
             }
         )
+    if work.seeds:
+        _compare_selections(study, found, results)
     return found
 
 
 # ---- scores
+
+
+def _compare_selections(
+    study: Study, found: Sequence[dict[str, Any]], results: Callable[[Mapping[str, Any]], list[Results]]
+) -> None:
+    """Compare each selection with the best one of its line, for the knee of the curve."""
+    for line in dict.fromkeys(one["line"] for one in found):
+        along = [one for one in found if one["line"] == line and one["axis"] == "mixture"]
+        along = [one for one in along if one["place"] is not None]
+        if len(along) < 3:
+            continue
+        best = max(along, key=lambda one: one["scores"]["mean"])
+        for one in along:
+            runs, others = results(one["settings"]), results(best["settings"])
+            names = _names(study, runs[0])
+            if [run.folder for run in runs] != [run.folder for run in others]:
+                one["scores"]["behind_best"] = against_baseline(runs, others, MEASURE, {"all": names}, FEWER)["all"]
+            else:
+                one["scores"]["behind_best"] = {"difference": 0.0}
 
 
 def _results(study: Study, work: Work, setup: Setup) -> list[Results]:
@@ -96,12 +128,20 @@ def _weighed(tests: Mapping[str, dict[str, Any]], work: Work, setup: Setup) -> d
     }
 
 
-def _scores(study: Study, runs: Sequence[Results], baseline: Sequence[Results]) -> dict[str, Any]:
-    names = [name for name, test in runs[0].tests.items() if study.tests == "all" or test["trained"]]
+def _names(study: Study, run: Results) -> list[str]:
+    """The test sets that count."""
+    return [name for name, test in run.tests.items() if study.tests == "all" or test["trained"]]
+
+
+def _scores(
+    study: Study, runs: Sequence[Results], baseline: Sequence[Results], used: Sequence[Mapping[str, float]]
+) -> dict[str, Any]:
+    names = _names(study, runs[0])
     by_seed = [_mean(run, names) for run in runs]
     first = read_json(runs[0].folder / "scores.json")["training"]
     same = [run.folder for run in runs] == [run.folder for run in baseline]
-    parts: dict[str, list[str]] = {"all": names}
+    kinds = kinds_of_tests({name: runs[0].tests[name] for name in names}, used)
+    parts: dict[str, list[str]] = {"all": names, **kinds}
     gain = None if same else against_baseline(runs, baseline, MEASURE, parts, PERMUTATIONS)
     return {
         "mean": float(np.mean(by_seed)),
@@ -110,7 +150,7 @@ def _scores(study: Study, runs: Sequence[Results], baseline: Sequence[Results]) 
         "tests": {name: float(np.mean([_mean(run, [name]) for run in runs])) for name in names},
         "training": {"rows_drawn": first["rows_drawn"], "epochs": first["epochs"], "weights": first["weights"]},
         "baseline": float(np.mean([_mean(run, names) for run in baseline])),
-        "gain": None if gain is None else {**gain["all"], "tests": gain["tests"]},
+        "gain": None if gain is None else {**gain["all"], "tests": gain["tests"], "kinds": {k: gain[k] for k in kinds}},
         "inputs": fingerprint([run.folder.name for run in runs]),
     }
 
@@ -212,10 +252,10 @@ def stage_one_facts(folder: Path, names: Sequence[str]) -> dict[str, Any]:
         names: the tasks, in order.
 
     Returns:
-        ``measure``: for each task the mean of M over all steps, its standard deviation over the steps, and its mean
-        over the last third; ``spread``: the standard deviation over tasks of the mean M; ``drift``: for each task, how
-        far the reference's loss in the first and the last third of the steps is apart, as a share of its mean. All
-        null where there is no such log (weights that were loaded, or are of transfer gain).
+        ``measure``: for each task the mean of M over all steps, its standard deviation over the steps, and its means
+        over the first and the last third; ``spread``: the standard deviation over tasks of the mean M; ``drift``: for
+        each task, how far the reference's loss in the first and the last third of the steps is apart, as a share of
+        its mean. All null where there is no such log (weights that were loaded, or are of transfer gain).
     """
     log = folder / "steps.jsonl"
     if not log.exists():
@@ -234,6 +274,7 @@ def stage_one_facts(folder: Path, names: Sequence[str]) -> dict[str, Any]:
             names[at]: {
                 "mean": means[names[at]],
                 "spread": float(np.nanstd(measure[:, at])),
+                "first_third": _nanmean(measure[:third, at]),
                 "last_third": _nanmean(measure[-third:, at]),
             }
             for at in known

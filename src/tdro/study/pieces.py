@@ -31,6 +31,7 @@ from tdro.files import fingerprint, make_once, read_json, write_json
 from tdro.gain.learned_weights import LearnedWeights
 from tdro.machine import Machine, this_machine
 from tdro.recipe.schema import Recipe
+from tdro.recipe.training_sections import Base
 from tdro.run.folder import Stage
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
@@ -53,6 +54,7 @@ class Piece:
         steps: how many training steps it takes: its share of the progress bar.
         reads: for the names of other stages, the keys of the pieces that made them.
         learned: the weights that a training samples by.
+        reference_base: the reference's model where it is not the proxy's.
     """
 
     kind: Kind
@@ -63,6 +65,7 @@ class Piece:
     steps: int
     reads: Mapping[str, str] = field(default_factory=dict)
     learned: LearnedWeights | None = None
+    reference_base: Base | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,11 @@ class Place:
         path = self.piece(key) / "done.json"
         return read_json(path) if path.exists() else None
 
-    def stages(self, recipe: Recipe, machine: Machine, key: str = "") -> Stages:
+    def stages(self, recipe: Recipe, machine: Machine, key: str = "", reference_base: Base | None = None) -> Stages:
         """The stages of a recipe with this place's data; made in the folder of the piece ``key``."""
         content = fingerprint(recipe.model_dump(mode="json", include=_SAME_DATA))
         workspace = _workspace(self.root, content, _Hidden(recipe), machine)
-        return Stages(recipe, workspace, self.piece(key))
+        return Stages(recipe, workspace, self.piece(key), reference_base)
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def make_piece(piece: Piece, root: Path) -> float:
         made = True
         folder = place.piece(piece.key)
         machine = this_machine(piece.recipe.device, piece.recipe.precision)
-        stages = place.stages(piece.recipe, machine, piece.key)
+        stages = place.stages(piece.recipe, machine, piece.key, piece.reference_base)
         if piece.kind == "weights":
             _link(place, folder, piece.reads)
         stage, key = _stage(stages, piece)

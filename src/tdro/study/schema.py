@@ -35,6 +35,9 @@ class Series(Section):
     )
     set: dict[str, Any] = Field(default_factory=dict, description="keys with one value in all variants of the line")
     versus: dict[str, Any] | None = Field(default=None, description="instead of the study's versus, for this line")
+    needs: str | None = Field(
+        default=None, description="leave the line out where the recipe says nothing here, such as base.layers"
+    )
 
 
 class Study(Section):

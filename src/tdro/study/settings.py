@@ -1,10 +1,11 @@
 """The keys that a study sets: what a variant's settings make of the user's recipe.
 
-A key is one of four kinds:
+A key is one of five kinds:
 
 - a key of the recipe, such as ``weights.offset``. ``finetune.steps`` is a key of the group that is studied. A value
   ``x0.5`` is half of what the recipe says.
 - ``mixture``: what the fine-tunings train on, as in a recipe's ``mixtures``.
+- ``reference.dimension`` and ``reference.layers``: of the reference's model alone. The proxy keeps the recipe's.
 - ``tasks.…``: a change of the training data, such as ``tasks.zipf``. See :mod:`tdro.study.task_changes`.
 - ``alpha.…``: a change of the learned weights, such as ``alpha.noise``. See :mod:`tdro.study.weight_changes`.
 
@@ -26,11 +27,13 @@ from tdro.mixture_name import parse_mixture
 from tdro.recipe.explain_errors import explain_values
 from tdro.recipe.messages import nearest
 from tdro.recipe.schema import Recipe
+from tdro.recipe.training_sections import Base
 from tdro.study.task_changes import TASK_CHANGES
 from tdro.study.weight_changes import WEIGHT_CHANGES
 
 DEFAULT_MIXTURE = "top-70"
 _LEARNING_ONLY = ("base", "reference", "weights", "gain", "seed")
+_REFERENCE_SIZES = {"reference.dimension": "base.dimension", "reference.layers": "base.layers"}
 _NOT_STUDIED = {
     "name": "a study names its own folders",
     "folder": "a study names its own folders",
@@ -56,12 +59,14 @@ class Setup:
         training: the recipe by which the model is fine-tuned: one group with one mixture.
         task_changes: changes of the training data, by key.
         weight_changes: changes of the learned weights, by key.
+        reference_base: the reference's model; None if it is the proxy's.
     """
 
     learning: Recipe
     training: Recipe
     task_changes: dict[str, Any]
     weight_changes: dict[str, Any]
+    reference_base: Base | None = None
 
     @property
     def mixture(self) -> str:
@@ -101,16 +106,26 @@ def make_setup(recipe: Recipe, settings: Settings, group: int = 0) -> Setup:
     _check_changes(weights, WEIGHT_CHANGES)
     mixture = settings.get("mixture", DEFAULT_MIXTURE)
     plain = {key: value for key, value in settings.items() if key != "mixture" and key not in {**tasks, **weights}}
+    sizes = {key: plain.pop(key) for key in _REFERENCE_SIZES if key in plain}
     content = _content(recipe, group, mixture)
+    reference_base = _reference_base(recipe, content, sizes, group) if sizes else None
     learning = _applied(recipe, content, plain, group)
     kept = {key: value for key, value in plain.items() if key.split(".")[0] not in _LEARNING_ONLY}
     training = _applied(recipe, content, kept, group)
-    setup = Setup(learning, training, tasks, weights)
+    setup = Setup(learning, training, tasks, weights, reference_base)
     if not setup.learns:
-        return replace(setup, weight_changes={})
+        return replace(setup, weight_changes={}, reference_base=None)
     for key in weights:
         WEIGHT_CHANGES[key].check_mixture(key, parse_mixture(setup.mixture))
     return setup
+
+
+def _reference_base(recipe: Recipe, content: Mapping[str, Any], sizes: Settings, group: int) -> Base:
+    """The recipe's base in another size, for the reference alone."""
+    try:
+        return _applied(recipe, content, {_REFERENCE_SIZES[key]: value for key, value in sizes.items()}, group).base
+    except UserError as error:
+        raise UserError(re.sub(r"\bbase\.", "reference.", str(error))) from None
 
 
 def _content(recipe: Recipe, group: int, mixture: Any) -> dict[str, Any]:

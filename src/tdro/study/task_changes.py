@@ -53,7 +53,8 @@ def changed_mixture(mixture: Mixture, changes: Mapping[str, Any], seed: int) -> 
     tasks = list(mixture.tasks)
     for number, (key, change) in enumerate(TASK_CHANGES.items()):
         if key in changes:
-            tasks = change.apply(tasks, changes, np.random.default_rng([number, seed]))
+            draw = [changes["tasks.draw"]] if "tasks.draw" in changes else []
+            tasks = change.apply(tasks, changes, np.random.default_rng([number, seed, *draw]))
     names = {task.name for task in tasks}
     tests = [test if test.task in names else replace(test, task="") for test in mixture.tests]
     return Mixture(tasks, tests)
@@ -74,11 +75,18 @@ def disturbed_task(tasks: list[Task], changes: Mapping[str, Any]) -> str:
 
 
 def _count(tasks: list[Task], changes: Mapping[str, Any], random: np.random.Generator) -> list[Task]:
-    count, alike = changes["tasks.count"], changes.get("tasks.alike")
-    if count < 1:
-        count = max(1, round(count * len(tasks)))
+    count = changes["tasks.count"]
     if count > len(tasks):
         raise UserError(f"tasks.count: {count} tasks are wanted, and there are {len(tasks)}")
+    return _some(tasks, count, changes, random)
+
+
+def _share(tasks: list[Task], changes: Mapping[str, Any], random: np.random.Generator) -> list[Task]:
+    return _some(tasks, max(1, round(changes["tasks.share"] * len(tasks))), changes, random)
+
+
+def _some(tasks: list[Task], count: int, changes: Mapping[str, Any], random: np.random.Generator) -> list[Task]:
+    alike = changes.get("tasks.alike")
     if alike is None:
         kept = random.permutation(len(tasks))[:count].tolist()
     else:
@@ -186,9 +194,11 @@ def _not_a_share(value: Any) -> str:
 
 
 def _no_count(value: Any) -> str:
-    if isinstance(value, float) and 0 < value < 1:
-        return ""
-    return not_a_count(value) or ("" if value else "must be at least 1, or a share of the tasks below 1")
+    return not_a_count(value) or ("" if value else "must be at least 1")
+
+
+def _no_share_of_tasks(value: Any) -> str:
+    return _not_a_share(value) or ("" if value else "must be above 0")
 
 
 def _unchanged(tasks: list[Task], changes: Mapping[str, Any], random: np.random.Generator) -> list[Task]:
@@ -196,11 +206,15 @@ def _unchanged(tasks: list[Task], changes: Mapping[str, Any], random: np.random.
 
 
 TASK_CHANGES: dict[str, TaskChange] = {  # in the order in which they are made
-    "tasks.count": TaskChange(
-        "train on so many tasks (below 1: on this share of them), drawn by chance", _no_count, _count
+    "tasks.count": TaskChange("train on so many tasks, drawn by chance", _no_count, _count),
+    "tasks.share": TaskChange("train on this share of the tasks, drawn by chance", _no_share_of_tasks, _share),
+    "tasks.draw": TaskChange(
+        "another number draws other tasks (and, with the keys below, other rows)", not_a_count, _unchanged
     ),
     "tasks.alike": TaskChange(
-        "with tasks.count: true takes tasks that are alike in their words, false unlike ones", not_a_switch, _unchanged
+        "with tasks.count or tasks.share: true takes tasks that are alike in their words, false unlike ones",
+        not_a_switch,
+        _unchanged,
     ),
     "tasks.disturbed": TaskChange(
         "the task that the next three disturb (else the one of the middle size)",

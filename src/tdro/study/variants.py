@@ -11,6 +11,7 @@ from typing import Any
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.mixture_name import known_mixture
+from tdro.recipe.schema import Recipe
 from tdro.study.schema import Series, Study
 
 _COMPUTED = ("tasks.", "alpha.")
@@ -51,6 +52,32 @@ class Variant:
             return mixture.percent
         times = re.fullmatch(r"x([\d.]+)", str(self.value))
         return float(times[1]) if times else None
+
+
+def fitting(study: Study, recipe: Recipe) -> tuple[Study, list[str]]:
+    """The study without the lines that need what the recipe does not have, and why each of them is left out.
+
+    Raises:
+        UserError: no line is left.
+
+    Example::
+
+        study, left_out = fitting(load_study(find_study("proxy")), recipe)
+        left_out  # ["fewer layers: the recipe has no base.layers"]
+    """
+    left_out = [series for series in study.lines if series.needs and _said(recipe, series.needs) is None]
+    reasons = [f"{series.name}: the recipe has no {series.needs}" for series in left_out]
+    kept = tuple(series for series in study.lines if series not in left_out)
+    if not kept:
+        raise UserError(f"nothing of the study fits this recipe. {'; '.join(reasons)}")
+    return study.model_copy(update={"vary": None, "series": kept}) if left_out else study, reasons
+
+
+def _said(recipe: Recipe, key: str) -> Any:
+    value: Any = recipe
+    for part in key.split("."):
+        value = getattr(value, part, None)
+    return value
 
 
 def settings_key(settings: Mapping[str, Any]) -> str:

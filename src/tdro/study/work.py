@@ -138,9 +138,10 @@ class Work:
     def _references(self, setup: Setup) -> list[Piece]:
         if not setup.learns or not parse_mixture(setup.mixture).uses_alpha:
             return []
-        stages = self.place.stages(setup.learning, self.machine).references()
-        steps = setup.learning.reference.steps
-        return [Piece("reference", one.key, setup.learning, one.name, one.name, steps) for one in stages]
+        recipe, base = setup.learning, setup.reference_base
+        stages = self.place.stages(recipe, self.machine, reference_base=base).references()
+        steps = recipe.reference.steps
+        return [Piece("reference", one.key, recipe, one.name, one.name, steps, reference_base=base) for one in stages]
 
     def _weights(self, setup: Setup) -> list[Piece]:
         if not setup.learns:
@@ -150,11 +151,13 @@ class Work:
         by_gain = stage.name != "weights"
         steps = recipe.gain.training(recipe.reference).steps if by_gain else recipe.weights.steps
         reads = {piece.stage: piece.key for piece in self._references(setup)}
-        return [Piece("weights", stage.key, recipe, stage.name, stage.name, steps, reads)]
+        base = setup.reference_base
+        return [Piece("weights", stage.key, recipe, stage.name, stage.name, steps, reads, reference_base=base)]
 
     def weights_stage(self, setup: Setup) -> Stage:
         """The stage that learns the weights of a setup."""
-        (stage,) = self.place.stages(setup.learning, self.machine).learned()
+        base = setup.reference_base
+        (stage,) = self.place.stages(setup.learning, self.machine, reference_base=base).learned()
         return stage
 
     def _scores(self, setup: Setup) -> list[Piece]:
@@ -204,7 +207,7 @@ def rough_scores(setups: Sequence[Setup], seeds: Sequence[int]) -> list[tuple[st
     for setup in setups:
         parts: list[Any] = [setup.training.model_dump(mode="json"), setup.task_changes]
         if setup.learns:
-            parts += [setup.learning.model_dump(mode="json"), setup.weight_changes]
+            parts += [setup.learning.model_dump(mode="json"), setup.weight_changes, str(setup.reference_base)]
         for seed in seeds:
             found[fingerprint([*parts, seed])] = setup.training.finetune[0].steps
     return list(found.items())

@@ -25,6 +25,7 @@ from sentence_transformers.util import all_gather, get_world_size
 from torch import Tensor, nn
 
 from tdro.models.cpu import short_text_attention
+from tdro.models.cuda import attention_of_any_shape
 from tdro.training.sharded import exchange_gradients
 from tdro.training.stacking import Stack, cuts, stack_columns, unstack
 
@@ -113,7 +114,7 @@ class SortedBatchLoss(CachedLossMixin, nn.Module):
         # The mask is copied because the pooling of sentence-transformers 6.0 changes it where it leaves prompts out.
         features = sentence_feature | {"attention_mask": sentence_feature["attention_mask"].clone()}
         ranges = cuts(features, self.mini_batch_size)
-        with short_text_attention(self.model):
+        with attention_of_any_shape(self.model), short_text_attention(self.model):
             chunks = super().embed_minibatch_iter(features, with_grad, copy_random_state, random_states, ranges)
             for number, chunk in enumerate(chunks, start=1):
                 if random_states is not None:  # GradCache's second pass, with a backward pass per micro-batch

@@ -18,6 +18,7 @@ from sentence_transformers.base.losses.gradcache import _create_minibatch
 from torch import Tensor, nn
 
 from tdro.models.cpu import short_text_attention
+from tdro.models.cuda import attention_of_any_shape
 from tdro.training.micro_batches import micro_batches
 
 Features = dict[str, Any]
@@ -69,7 +70,7 @@ def embed_columns(model: nn.Module, columns: Sequence[Features], mini_batch_size
     The embeddings are cut to the model's ``truncate_dim``.
     """
     stacks, width = stack_columns(columns), getattr(model, "truncate_dim", None)
-    with short_text_attention(model):
+    with attention_of_any_shape(model), short_text_attention(model):
         embedded = [
             torch.cat([model(part)["sentence_embedding"][:, :width] for part in _parts(stack, mini_batch_size)])
             for stack in stacks

@@ -29,6 +29,7 @@ from transformers import PrinterCallback, TrainerCallback
 from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.machine import wants_shards
+from tdro.models.cuda import attention_of_any_shape
 from tdro.recipe.training_sections import Training
 from tdro.training import checkpoints, sharded
 from tdro.training.finite_loss import FirstBadStep
@@ -123,7 +124,10 @@ class PlannedTrainer(SentenceTransformerTrainer):
         if checkpoint is not None and self.is_fsdp_enabled:
             self._load_from_checkpoint(str(checkpoint))  # now, while the model is not in shards yet
         try:
-            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with (
+                attention_of_any_shape()
+            ):  # around the backward pass too, where gradient checkpointing runs layers again
+                self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             self._refuse_non_finite()
         finally:
             for module in self._sparse:
