@@ -96,7 +96,7 @@ def test_a_cut_file_goes_on_where_it_was(hub: Hub, models: dict[str, Path], monk
 def test_private_and_renamed_models(hub: Hub, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add("models", "right/private", files(models["static"]), private=True)
     hub.renamed["old/name"] = "right/private"
-    with pytest.raises(UserError, match=f"^old/name: no such file or folder here, and no such model .*{LOG_IN}"):
+    with pytest.raises(UserError, match=f"^old/name: right/private: no such file or folder here, and no .*{LOG_IN}"):
         load_model("old/name")
     monkeypatch.setenv("HF_TOKEN", TOKEN)  # the server refuses it where files are stored
     load_model("old/name", device="cpu")
@@ -126,6 +126,24 @@ def test_a_model_that_cannot_be_had(hub: Hub, models: dict[str, Path], name: str
         ask(f"owner/{name}")
     assert str(raised.value).startswith(f"owner/{name}: {line}") and "\n" not in str(raised.value)
     assert len(hub.requests) < 12  # not each file six times
+
+
+def test_an_adapter_and_its_base_on_the_hub(hub: Hub, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    model = tiny.lora_decoder(tmp_path / "base")
+    for config in model.transformers_model.peft_config.values():
+        config.base_model_name_or_path = "lora/base"
+    model.save_pretrained(str(tmp_path / "adapter"))
+    base = hub.add("models", "lora/base", files(tmp_path / "base"), gated=True)
+    hub.add("models", "lora/adapter", files(tmp_path / "adapter"))
+    for source in ("lora/adapter", str(tmp_path / "adapter")):
+        with pytest.raises(UserError, match=f"^{source}: lora/base: gated on .* at {hub.endpoint}/lora/base, then"):
+            load_model(source, device="cpu")
+        with pytest.raises(UserError, match=r"lora/base: gated on the hub"):
+            inspect_model(source)
+    base.gated = False
+    assert (load_model("lora/adapter", device="cpu").encode(["w1"]) == model.eval().encode(["w1"])).all()
+    assert inspect_model("lora/adapter").form == "adapter"
 
 
 def test_a_model_is_read_offline_once_it_was_downloaded(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ def hub_fault(error: BaseException, name: str, kind: str = "model") -> str | Non
     """What went wrong at the hub or on the way there, in one line that says what to do; None for any other error.
 
     Args:
-        error: as a library raised it; the errors that it was raised from are looked at too.
+        error: as a library raised it; the errors that it was raised from are looked at too. If it is about another
+            repository than ``name``, the line names both.
         name: the repository's id, or whatever the user called it.
         kind: what it is: "model" or "data set".
 
@@ -41,6 +43,9 @@ def hub_fault(error: BaseException, name: str, kind: str = "model") -> str | Non
     from huggingface_hub import constants, errors
 
     chain = list(_causes(error))
+    repo = next((str(one.repo_id) for one in chain if getattr(one, "repo_id", None)), name)
+    if repo.lower() != name.lower():  # such as the base of an adapter
+        name = f"{name}: {repo}"
 
     def has(*kinds: type[BaseException]) -> bool:
         return any(isinstance(one, kinds) for one in chain)
@@ -49,7 +54,7 @@ def hub_fault(error: BaseException, name: str, kind: str = "model") -> str | Non
     if has(errors.GatedRepoError) or "gated dataset" in str(error):
         folder = "datasets/" if kind == "data set" else ""
         return (
-            f"{name}: gated on the hub; ask for access at {constants.ENDPOINT}/{folder}{name}, then log in ({_LOG_IN})"
+            f"{name}: gated on the hub; ask for access at {constants.ENDPOINT}/{folder}{repo}, then log in ({_LOG_IN})"
         )
     if has(errors.RevisionNotFoundError):
         return f"{name}: the hub has no such revision of it"
@@ -61,16 +66,9 @@ def hub_fault(error: BaseException, name: str, kind: str = "model") -> str | Non
         )
     if has(errors.RemoteEntryNotFoundError):
         return f"{name}: the hub has no such file"
-    if status == 429:
-        return (
-            f"{name}: too many requests, says the hub (429); run the same command again in some minutes, "
-            f"or log in for more ({_LOG_IN})"
-        )
-    if status is not None and status >= 500:
-        return f"{name}: the hub has a fault ({status}); run the same command again later"
-    if status in (401, 403):
-        return f"{name}: the hub does not let you ({status}); log in with a token that may ({_LOG_IN})"
-    if _is_network(chain):
+    if said := _by_status(status):
+        return f"{name}: {said}"
+    if _is_network(chain) and not Path(name).exists():  # a folder that is here says more by its own error
         if constants.HF_HUB_OFFLINE:
             return f"{name}: not here and never downloaded, and HF_HUB_OFFLINE forbids asking the hub; unset it"
         return f"{name}: the connection to {constants.ENDPOINT} failed; run the same command again, which goes on"
@@ -111,6 +109,20 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             seen.add(id(one))
             yield one
             waiting += [one.__cause__, one.__context__]
+
+
+def _by_status(status: int | None) -> str:
+    """What an HTTP status means and what to do; empty for one that means nothing by itself."""
+    if status == 429:
+        return (
+            "too many requests, says the hub (429); run the same command again in some minutes, "
+            f"or log in for more ({_LOG_IN})"
+        )
+    if status is not None and status >= 500:
+        return f"the hub has a fault ({status}); run the same command again later"
+    if status in (401, 403):
+        return f"the hub does not let you ({status}); log in with a token that may ({_LOG_IN})"
+    return ""
 
 
 def _is_network(chain: list[BaseException]) -> bool:
