@@ -43,7 +43,7 @@ def hub_fault(error: BaseException, name: str, kind: str = "model") -> str | Non
     from huggingface_hub import constants, errors
 
     chain = list(_causes(error))
-    repo = next((str(one.repo_id) for one in chain if getattr(one, "repo_id", None)), name)
+    repo = str(next(filter(None, (getattr(one, "repo_id", None) for one in chain)), name))
     if repo.lower() != name.lower():  # such as the base of an adapter
         name = f"{name}: {repo}"
 
