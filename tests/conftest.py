@@ -17,6 +17,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+import hub_server
 from launch import in_ranks, launcher, run
 from tdro.disk import cache_folder
 from tdro.files import read_json
@@ -29,6 +30,7 @@ importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)
 # but waiting for the disk at every file took a tenth of the tests' time, and more on a slow disk.
 os.fsync = lambda file: None
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_ENDPOINT"] = hub_server.HUB.endpoint  # the tests with the fixture ``hub`` are online, but not far
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("tdro", deadline=None, max_examples=50)
 settings.load_profile("tdro")
@@ -61,6 +63,7 @@ def pytest_configure(config):
         if (users / name).is_dir():
             (own / name).symlink_to(users / name)
     os.environ["TDRO_CACHE"] = str(own)
+    os.environ["HF_HOME"] = str(own / "huggingface")  # no token of the user's, and no downloads into the user's cache
     config.add_cleanup(lambda: shutil.rmtree(own, ignore_errors=True))  # removes the links, not what they lead to
 
 
@@ -85,6 +88,34 @@ def logging_as_it_was():
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub on the loopback that this process's libraries ask; nobody waits before asking again."""
+    import time
+    from types import SimpleNamespace
+
+    import datasets
+    import huggingface_hub.file_download
+    import huggingface_hub.utils._http
+
+    from tdro.hub import faults
+
+    hub_server.HUB.clear()
+    hub_server.HUB.start()
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "STREAMING_READ_MAX_RETRIES", 2)
+    for name in ("READ", "READ_SERVER_UNAVAILABLE", "READ_RATE_LIMIT", "OPEN"):
+        monkeypatch.setattr(datasets.config, f"STREAMING_{name}_RETRY_INTERVAL", 0, raising=False)
+    at_once = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+    for module in (huggingface_hub.utils._http, huggingface_hub.file_download, faults):
+        monkeypatch.setattr(module, "time", at_once)
+    return hub_server.HUB
 
 
 @pytest.fixture(scope="session")

@@ -232,7 +232,7 @@ def test_what_cannot_be_taken_from_mteb_is_said(tmp_path, mteb_has):
         "Nothing": "Nothing: no folder, no benchmark .* Did you mean: 'Fake'",
         "Other": "Other: a task of the type STS",
         "Offline:xx": "no subset 'xx'; it has default",
-        "Offline": r"Offline: its data cannot be loaded \(ConnectionError: no hub here\).\n.*--data FOLDER",
+        "Offline": r"Offline: its data cannot be loaded \(mteb/fake: not here and .*OFFLINE.*\).\n.*--data FOLDER",
         "Again": "ranks given passages again",
     }.items():
         with pytest.raises(UserError, match=message):

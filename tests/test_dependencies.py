@@ -1,10 +1,15 @@
-"""Every package that tdro imports is one that its pyproject.toml asks for."""
+"""Every package that tdro imports is one that its pyproject.toml asks for; an extra that is missing is named."""
 
 import ast
 import re
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
+
+from tdro.errors import UserError
+from tdro.models import sources
 
 ROOT = Path(__file__).parent.parent
 BROUGHT_BY = {"pydantic_core": "pydantic", "markupsafe": "jinja2"}  # part of what these two hand out
@@ -37,3 +42,11 @@ def test_what_is_imported_is_asked_for():
     for name, module in imported().items():
         names = {BROUGHT_BY.get(name, name), *known.get(name, [])}
         assert {plain(one) for one in names} & asked, f"{module} imports {name}, which pyproject.toml does not ask for"
+
+
+@pytest.mark.parametrize("source", ["smollm2", "models/a.gguf"])
+def test_gguf_without_its_package_is_refused_before_anything_is_downloaded(source, monkeypatch):
+    monkeypatch.setattr(sources, "find_spec", lambda _: None)
+    monkeypatch.setattr(sources, "packaged_model", lambda _: pytest.fail("downloaded"))
+    with pytest.raises(UserError, match=r"^base.source .*: read from a GGUF file.*pip install 'tdro\[gguf\]'"):
+        sources.model_source(source)

@@ -17,7 +17,7 @@ ORDER = (
     *("gain", "dro", "training", "sampler", "sampler_tasks", "models"),
     *("quickstart", "data", "recipe", "launch"),
     *("other_trainers", "weights", "weights_file", "mixture_name", "epoch_cap", "machine", "versions"),
-    *("terminal_table", "console", "files", "disk", "errors"),
+    *("terminal_table", "console", "files", "disk", "hub", "errors"),
 )
 CLOSED = {"data.neardup": "data.neardup.near_duplicates"}  # rooms with one door: what others import of them
 

@@ -248,7 +248,7 @@ def test_other_peoples_cards(place, capsys):
         assert f"warning: 1 of 2 test sets shares queries with the training data of {name}, 1 of 20 queries" in said
     assert found["hub"]["not_looked_at"] == {
         "json": "its card does not say where it is",
-        "owner/nowhere": "the hub has it not, or does not answer (OfflineModeIsEnabled)",
+        "owner/nowhere": "not here and never downloaded, and HF_HUB_OFFLINE forbids asking the hub; unset it",
     }
     for name in ("unknown", "broken"):
         assert f"\ntraining data of {name} is not known: leaks not looked for" in said

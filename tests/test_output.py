@@ -125,6 +125,7 @@ def test_every_command_is_quiet_and_the_statuses_are_in_the_help():
     for command in (*STAGE_COMMANDS, *OTHER_COMMANDS, *DATA_COMMANDS):
         words = ["data", command.NAME] if command in DATA_COMMANDS else [command.NAME]
         needed = {"init": ["f", "--base", "m"], "mine": ["f", "--out", "o"], "study": [], "recipe": [], "sample": []}
+        needed["push"] = ["m", "o/n"]
         assert parser.parse_args([*words, *needed.get(command.NAME, ["x"]), "-q"]).quiet
 
 

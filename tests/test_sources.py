@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -261,86 +260,6 @@ def test_an_unchanged_file_is_read_once(tmp_path: Path, monkeypatch: pytest.Monk
         assert file_digest(path) == first
     path.write_bytes(path.read_bytes().replace(b"rained", b"snowed"))
     assert file_digest(path) != first
-
-
-# ---- the hub, without a network
-
-
-class Stream:
-    """As much of a streamed data set as is used."""
-
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self.rows, self.info = rows, SimpleNamespace(splits={"train": SimpleNamespace(num_examples=len(rows))})
-
-    def skip(self, n: int) -> list[dict[str, Any]]:
-        return self.rows[n:]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A hub with one data set; ``hub["online"] = False`` takes it away, ``hub["calls"]`` are the loads."""
-    import datasets
-    import huggingface_hub
-
-    state: dict[str, Any] = {"online": True, "calls": []}
-
-    def info(_: object, name: str) -> SimpleNamespace:
-        if not state["online"] or name != "owner/data":
-            raise ConnectionError("no answer")
-        return SimpleNamespace(sha="c0ffee")
-
-    def load(*args: Any, **keys: Any) -> Stream:
-        state["calls"].append((args, keys))
-        return Stream(messy.ROWS)
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    return state
-
-
-def test_a_data_set_on_the_hub_is_streamed_at_its_commit(hub: dict[str, Any]) -> None:
-    opened = open_source(source("owner/data", subset="en", split="validation"))
-    assert opened.content == ["owner/data", "c0ffee", "en", "validation"]
-    assert not hub["calls"]  # nothing is loaded before it is read
-    assert rows(opened) == messy.ROWS
-    assert hub["calls"] == [(("owner/data", "en"), {"split": "validation", "streaming": True, "revision": "c0ffee"})]
-    (part,) = open_source(source("owner/data")).parts()
-    assert [line for line, _, _ in part.read(2, 3)] == [3, 4]
-    assert part.size == 4
-
-
-def test_a_data_set_that_was_seen_is_known_offline(hub: dict[str, Any]) -> None:
-    before = open_source(source("owner/data")).content
-    hub["online"] = False
-    assert open_source(source("owner/data")).content == before
-
-
-def test_a_data_set_that_is_nowhere(hub: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="nobody/nothing: no such file or folder here, and the hub has no such"):
-        open_source(source("nobody/nothing"))
-
-
-def test_a_file_on_the_hub_is_downloaded_and_read_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    there = messy.write(tmp_path, "rows.jsonl.tar.gz")
-    asked = []
-
-    def download(repository: str, file: str, *, repo_type: str, revision: str | None) -> str:
-        asked.append((repository, file, repo_type, revision))
-        if file != "rows.jsonl.tar.gz":
-            raise ValueError("404")
-        return str(there)
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert rows(open_source(source("hf://datasets/owner/data/rows.jsonl.tar.gz"))) == messy.ROWS
-    assert rows(open_source(source("hf://datasets/owner/data@refs%2Fpr%2F1/rows.jsonl.tar.gz"))) == messy.ROWS
-    assert asked == [
-        ("owner/data", "rows.jsonl.tar.gz", "dataset", None),
-        ("owner/data", "rows.jsonl.tar.gz", "dataset", "refs/pr/1"),
-    ]
-    with pytest.raises(UserError, match=r"cannot be downloaded \(ValueError: 404\)"):
-        open_source(source("hf://datasets/owner/data/none.jsonl"))
 
 
 # ---- in a recipe

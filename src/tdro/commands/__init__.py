@@ -28,4 +28,5 @@ compare.py        ``tdro compare PLACE…``: differences between evaluated model
 study.py          ``tdro study NAME RECIPE``: a study of learned weights; without a name, lists the studies.
 weights.py        ``tdro weights FILE``: learned weights as a table, or as settings of another trainer.
 inspect.py        ``tdro inspect MODEL``: what a model is, and what tdro would make of it.
+push.py           ``tdro push MODEL OWNER/NAME``: uploads a model to the hub.
 """

@@ -20,6 +20,7 @@ from tdro.commands import (
     inspect,
     learn,
     plan,
+    push,
     recipe,
     reference,
     report,
@@ -51,7 +52,7 @@ class Command(Protocol):
 
 
 STAGE_COMMANDS: tuple[Command, ...] = (reference, learn, finetune, evaluate, report)
-OTHER_COMMANDS: tuple[Command, ...] = (init, plan, recipe, sample, compare, study, weights, inspect)
+OTHER_COMMANDS: tuple[Command, ...] = (init, plan, recipe, sample, compare, study, weights, inspect, push)
 DATA_COMMANDS: tuple[Command, ...] = (data_check, data_describe, data_dedup, data_mine, data_build)  # of `tdro data`
 
 

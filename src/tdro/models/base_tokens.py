@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from tdro.data.tokens.limits import positions, within
 from tdro.errors import UserError, first_line
 from tdro.files import read_json
+from tdro.hub.model_files import model_folder
 from tdro.models.decoder import embedding_tokenizer
 from tdro.models.gguf_file import gguf_parsed_once
-from tdro.models.sources import model_source, plain_tokenizer
+from tdro.models.sources import has_file, model_source, plain_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -97,9 +98,15 @@ def base_tokens_or_none(base: Base, trust_remote_code: bool = False) -> BaseToke
 def base_files(base: Base) -> tuple[str, str | None]:
     """The folder with a base's ``config.json`` and tokenizer, and the name of the GGUF file in it or None.
 
-    In a sentence-transformers model they may be in the folder of its first module.
+    In a sentence-transformers model they may be in the folder of its first module. Of such a model on the hub, all
+    files but the weights are downloaded.
+
+    Raises:
+        UserError: no such model on the hub, or the hub cannot be asked.
     """
     folder, gguf_file = model_source(base.source)
+    if base.kind == "encoder" and not Path(folder).exists() and has_file(folder, "modules.json"):
+        folder = str(model_folder(folder) or folder)
     modules = Path(folder) / "modules.json"
     if modules.is_file() and not (Path(folder) / "config.json").is_file():
         return str(Path(folder) / read_json(modules)[0]["path"]), gguf_file

@@ -38,6 +38,7 @@ from transformers import (
 from tdro.data.tokens.limits import positions, within
 from tdro.disk import writing
 from tdro.errors import UserError, first_line
+from tdro.hub.faults import hub_fault
 from tdro.models.gguf_file import gguf_parsed_once
 
 # Where a tokenizer names no pad token, the first of these that it has. The last two are not made for padding, but no
@@ -109,7 +110,8 @@ def read_decoder(
 
 def _unreadable(source: str | Path, gguf_file: str | None, error: BaseException) -> UserError:
     what = f"{source}/{gguf_file}" if gguf_file else str(source)
-    return UserError(f"{what}: not a causal language model that can be read ({first_line(error)})")
+    fault = hub_fault(error, str(source))
+    return UserError(fault or f"{what}: not a causal language model that can be read ({first_line(error)})")
 
 
 def keep_layers(config: PretrainedConfig, layers: int | None, source: str | Path) -> None:

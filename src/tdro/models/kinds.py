@@ -11,6 +11,7 @@ from typing import Any
 
 from tdro.errors import UserError
 from tdro.files import read_json
+from tdro.hub.model_files import model_file
 
 # sentence-transformers' modules that read a text's tokens and nothing else (see :mod:`tdro.models.own_encode`).
 TOKEN_MODULES = frozenset(
@@ -42,7 +43,7 @@ def refuse_other_models(source: Path | str) -> None:
     """Raise :class:`UserError` for a model that is known not to give one vector a text, and say what it is.
 
     Args:
-        source: a folder or a hub id. If its files cannot be read, nothing is raised: loading it will fail anyway.
+        source: a folder or a hub id. If a file is broken, nothing is raised: loading it will fail anyway.
     """
     if what := _other_kind(str(source)):
         raise UserError(f"{source}: {what}; tdro takes embedding models, which give one vector a text")
@@ -110,17 +111,18 @@ def _other_transformer(config: dict[str, Any], bare: bool) -> str | None:
 
 
 def _read(source: str, name: str) -> Any:
-    """The value of a JSON file of a model; None if there is no such file, or it cannot be read."""
+    """The value of a JSON file of a model; None if there is no such file, or it is broken.
+
+    Raises:
+        UserError: no such model on the hub, or the hub cannot be asked.
+    """
     if Path(source).exists():
         try:
             return read_json(Path(source) / name) if (Path(source) / name).is_file() else None
         except UserError:  # whoever loads the model will say what is wrong
             return None
-    from huggingface_hub import hf_hub_download
-
-    for owner in ("",) if "/" in source else ("sentence-transformers/", ""):  # as sentence-transformers does
-        try:
-            return read_json(Path(hf_hub_download(owner + source, name)))
-        except (OSError, ValueError, UserError):  # no such file or model, or no network
-            continue
-    return None
+    path = model_file(source, name)
+    try:
+        return None if path is None else read_json(path)
+    except UserError:  # as above
+        return None

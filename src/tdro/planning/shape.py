@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from tdro.errors import UserError
+from tdro.hub.model_files import model_file
 from tdro.models.base_tokens import base_files, is_static
 from tdro.models.decoder import keep_layers
 from tdro.models.kinds import refuse_as_base
@@ -78,7 +79,7 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
 
     folder, gguf_file = base_files(base)
     if base.kind == "encoder" and is_static(folder):
-        return _static_shape(folder)
+        return _static_shape(base.source, folder)
     if gguf_file is None and base.source not in PACKAGED:
         refuse_as_base(base.source)
     try:
@@ -115,9 +116,16 @@ def shape_of(model: nn.Module) -> ModelShape:
     )
 
 
-def _static_shape(folder: str) -> ModelShape:
-    """The sizes of a sentence-transformers model of static vectors, from the header of its weights file."""
+def _static_shape(source: str, folder: str) -> ModelShape:
+    """The sizes of a sentence-transformers model of static vectors, from the header of its weights file.
+
+    Args:
+        source: the recipe's ``base.source``.
+        folder: with the model's files; of a model on the hub, all but the weights, which are downloaded now.
+    """
     path = Path(folder) / "model.safetensors"
+    if not path.exists() and not Path(source).exists():
+        path = model_file(source, path.name) or path
     try:
         with safe_open(str(path), framework="np") as file:
             vocabulary, width = file.get_slice("embedding.weight").get_shape()

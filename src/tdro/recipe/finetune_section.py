@@ -15,6 +15,7 @@ from tdro.recipe.training_sections import Base, Training
 
 TimesLonger = Annotated[float, Field(gt=1, le=10), AfterValidator(rules.check_times_longer)]
 MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
+RepoId = Annotated[str, AfterValidator(rules.check_repo_id)]
 
 
 class Finetune(Training):
@@ -80,6 +81,21 @@ class Finetune(Training):
         "if the base is nowhere to be had: cut to its first layers, from GGUF, from a package, or "
         "with a row more for a new pad token",
     )
+
+    push: dict[MixtureName, RepoId] = Field(
+        default={},
+        description="upload the model of a mixture to the Hugging Face hub at the end of `tdro run`, as in "
+        "{top-70: owner/name}; that of the first seed. The repository is private, and made if it is new",
+    )
+
+    @model_validator(mode="after")
+    def _pushed_are_mixtures(self) -> Finetune:
+        for mixture, repo in self.push.items():
+            if mixture not in self.mixtures:
+                raise wrong(f"{mixture!r} is not among the mixtures of this group", "push")
+            if list(self.push.values()).count(repo) > 1:
+                raise wrong(f"two mixtures would go to {repo}", "push")
+        return self
 
     @model_validator(mode="after")
     def _uniform_can_be_longer(self) -> Finetune:

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from tdro.errors import UserError
 from tdro.files import read_json
+from tdro.hub.repo_id import wrong_repo_id
 from tdro.mixture_name import parse_mixture
 from tdro.recipe.messages import nearest, short, wrong
 from tdro.recipe.source_kinds import BEIR_FILES, is_hub_file, is_hub_id, looks_like_file
@@ -54,6 +55,13 @@ def check_run_folder(value: Path) -> Path:
     """The folder of a run. The current folder itself is refused, since a run would fill it with its files."""
     if value.expanduser().resolve() == Path.cwd().resolve() or "\0" in str(value):
         raise wrong("cannot be the current folder; give a folder of its own, for instance runs/first")
+    return value
+
+
+def check_repo_id(value: str) -> str:
+    """The id of a repository on the hub that something is pushed to. Nothing is asked of the hub."""
+    if problem := wrong_repo_id(value):
+        raise wrong(f"{short(value)}: {problem}")
     return value
 
 

@@ -138,8 +138,11 @@ class Recipe(Section):
             raise wrong(message, "data", "development_sets")
 
     def _groups_differ(self) -> None:
-        """Raise if two groups have one name: each is a folder."""
+        """Raise if two groups have one name, since each is a folder, or push to one repository."""
+        repos = [repo for group in self.finetune for repo in group.push.values()]
         for index, group in enumerate(self.finetune):
+            if twice := [repo for repo in group.push.values() if repos.count(repo) > 1]:
+                raise wrong(f"two groups would push to {twice[0]}", "finetune", index, "push")
             if any(group.name == other.name for other in self.finetune[:index]):
                 raise wrong(f"another group is named {group.name!r} too", "finetune", index, "name")
 

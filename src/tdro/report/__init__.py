@@ -4,6 +4,7 @@ Both are filled from the files of the run folder alone, so either can be written
 
 run_contents.py        Reads a run folder into plain data; a file that is not there yet is None.
 learning_files.py      Reads what learning leaves there: the steps of stage 1, and which task helped which.
+published_files.py     What of a fine-tuned model is published on the hub.
 report_page.py         Writes ``report.html``: collects the sections below and fills ``report_page.html``.
 gain_section.py        Which task helps which: the map and its sentence.
 comparison_section.py  The comparison of mixtures: verdict, table, interval charts, table over test sets.

@@ -16,6 +16,7 @@ forecast_line.py   The forecast of a group's gain over uniform, said before its 
 learn_gain.py      Learn the weights of transfer gain with the data and the base of a run.
 out_of_memory.py   Out of memory, said in two lines: which stage, and which key of the recipe to set to which value.
 pipeline.py        A run from its recipe to its report: reference, weights, fine-tunings, evaluation, report.
+push_models.py     Upload what the recipe's groups push to the hub.
 stages.py          The stages of a recipe as values: what each is made from (its inputs) and the call that makes it.
 target_data.py     What a recipe's ``gain.target`` names, as rows to measure losses on, and which test queries are
                    looked at for it.

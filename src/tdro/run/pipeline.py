@@ -41,6 +41,7 @@ from tdro.run.development import check_apart
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.forecast_line import forecast_line
 from tdro.run.out_of_memory import out_of_memory_named
+from tdro.run.push_models import check_pushes, push_models
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
 from tdro.training.tracking import check_trackers
@@ -72,6 +73,9 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None, force: bool 
     """
     quiet_libraries()
     run = Pipeline(recipe, force, this_machine(recipe.device, recipe.precision))
+    if stages is None:
+        with in_turn(run.machine):
+            check_pushes(recipe, run.path)
     run.begin(stages or tuple(STAGES))
     for stage in stages or ("reference", "learn"):
         getattr(run, stage)()
@@ -80,6 +84,7 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None, force: bool 
             run.finetune([group])
             run.evaluate([group])
         run.report()
+        run.push()
 
 
 class Pipeline:
@@ -179,6 +184,11 @@ class Pipeline:
         if self.machine.main:
             self.weights()
             say(f"report: {write_report(self.path)}", answer=True)
+
+    def push(self) -> None:
+        """Upload the models that the recipe's groups name to the hub."""
+        if self.machine.main:  # the other ranks do not wait: a large model may take longer than they would
+            push_models(self.recipe, self.path)
 
     def weights(self) -> LearnedWeights:
         """The weights that were learned or loaded; ``weights.json`` is written again if the recipe's α is another."""

@@ -45,7 +45,7 @@ from tdro.weights import TaskWeights
 # it changes something, see Stages.finetune.
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
-    *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained"),
+    *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained", "push"),
     *("evaluate_every", "patience"),
     *("alpha", "merge", "uniform_last"),
 }

@@ -46,6 +46,7 @@ _NOT_STUDIED = {
     "finetune.evaluate_every": "a study keeps the last step of every training",
     "finetune.patience": "a study trains all steps",
     "finetune.untrained": "a study trains all of its models",
+    "finetune.push": "a study pushes nothing; use tdro push",
 }
 _TIMES = re.compile(r"x(\d+(?:\.\d+)?|\.\d+)")
 Settings = Mapping[str, Any]
@@ -135,7 +136,7 @@ def _content(recipe: Recipe, group: int, mixture: Any) -> dict[str, Any]:
     content = recipe.model_dump(mode="json")
     chosen = content["finetune"][group]
     base = recipe.base_of(recipe.finetune[group]).model_dump(mode="json")
-    trainings = {"mixtures": [mixture], "seeds": [1], "fewer_seeds": {}, "uniform_longer": []}
+    trainings = {"mixtures": [mixture], "seeds": [1], "fewer_seeds": {}, "uniform_longer": [], "push": {}}
     last_step = {"evaluate_every": 0, "patience": None}
     content["finetune"] = [{**chosen, "base": base, **trainings, **last_step}]
     content["data"]["development_sets"] = None

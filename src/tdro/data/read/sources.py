@@ -33,6 +33,7 @@ from tdro.data.read.problem import Problem
 from tdro.data.read.tables import table_rows
 from tdro.data.read.text_files import first_member
 from tdro.errors import UserError
+from tdro.hub.faults import ask_patiently, hub_fault
 from tdro.recipe.source_kinds import (
     ARCHIVES,
     ENDINGS,
@@ -243,7 +244,8 @@ def _download(text: str) -> Path:
     try:
         return Path(hf_hub_download(repository, file, repo_type="dataset", revision=revision))
     except Exception as error:  # the client raises its own errors, httpx's, OSError and ValueError
-        raise UserError(f"{text}: cannot be downloaded ({_line(error)})") from error
+        fault = hub_fault(error, repository, "data set")
+        raise UserError(f"{text}: cannot be downloaded ({fault or _line(error)})") from error
 
 
 def _on_the_hub(source: Source) -> OpenedSource:
@@ -258,12 +260,10 @@ def _revision(repository: str) -> str:
     from huggingface_hub import HfApi
 
     try:
-        return str(HfApi().dataset_info(repository).sha)
+        return str(ask_patiently(lambda: HfApi().dataset_info(repository), repository).sha)
     except Exception as error:  # as above
-        raise UserError(
-            f"{repository}: no such file or folder here, and the hub has no such data set or does not answer "
-            f"({_line(error)})"
-        ) from error
+        fault = hub_fault(error, repository, "data set")
+        raise UserError(fault or f"{repository}: the hub says nothing of it ({_line(error)})") from error
 
 
 def _stream(source: Source, revision: str) -> Part:
@@ -275,7 +275,8 @@ def _stream(source: Source, revision: str) -> Part:
     try:
         rows: Any = load_dataset(source.source, source.subset, split=split, streaming=True, revision=revision)
     except Exception as error:  # whatever the formats' readers raise
-        raise UserError(f"{name}: split {split!r} cannot be loaded ({_line(error)})") from error
+        fault = hub_fault(error, source.source, "data set")
+        raise UserError(fault or f"{name}: split {split!r} cannot be loaded ({_line(error)})") from error
 
     def read(position: int, line: int) -> Values:
         number = position
@@ -284,9 +285,8 @@ def _stream(source: Source, revision: str) -> Part:
                 number += 1
                 yield number, number, value
         except Exception as error:  # as above, and the network's
-            raise UserError(
-                f"{name}, row {number + 1}: cannot be read ({_line(error)}); the same command goes on from here"
-            ) from error
+            fault = hub_fault(error, f"{name}, row {number + 1}", "data set")
+            raise UserError(fault or f"{name}, row {number + 1}: cannot be read ({_line(error)})") from error
 
     splits = rows.info.splits or {}
     return Part(name, read, splits[split].num_examples if split in splits else None)

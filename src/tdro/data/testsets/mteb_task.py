@@ -21,6 +21,7 @@ from tdro.data.testsets.benchmarks import BenchmarkSet
 from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.files import fingerprint, whole_folder
+from tdro.hub.faults import hub_fault
 
 _ROWS_AT_ONCE = 1000
 
@@ -161,9 +162,10 @@ def _load(task: Any, wanted: BenchmarkSet) -> Mapping[str, Any]:
     try:
         task.load_data()
     except Exception as error:  # no network, a data set that is gone, a broken file: all classes of errors
-        line = " ".join(str(error).split())[:300]
+        line = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        fault = hub_fault(error, str(task.metadata.dataset["path"]), "data set")
         raise UserError(
-            f"{wanted.task}: its data cannot be loaded ({type(error).__name__}: {line}).\n"
+            f"{wanted.task}: its data cannot be loaded ({fault or line}).\n"
             f"Offline, give a local copy: --data FOLDER, in BEIR's layout or a copy of {task.metadata.dataset['path']}"
         ) from error
     parts = ("corpus", "queries", "relevant_docs")

@@ -18,6 +18,7 @@ from tdro.data.mixtures.content import queries_content
 from tdro.data.task import Task
 from tdro.errors import UserError
 from tdro.files import fingerprint, read_json
+from tdro.hub.model_files import model_file
 from tdro.recipe.rules import exists
 from tdro.recipe.source_kinds import hub_file, is_hub_file, is_hub_id, looks_like_file
 from tdro.recipe.yaml_lines import plain_yaml
@@ -159,11 +160,9 @@ def _card(model: str) -> str:
     if not Path(model).is_dir():
         if not is_hub_id(model):
             return ""
-        from huggingface_hub import hf_hub_download
-
         try:
-            path = Path(hf_hub_download(model, "README.md"))
-        except Exception:  # no such file or model, no network: httpx's errors, the client's, OSError
+            path = model_file(model, "README.md") or path
+        except UserError:  # no such model, or no network
             return ""
     try:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

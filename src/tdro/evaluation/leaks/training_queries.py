@@ -24,6 +24,7 @@ from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.evaluation.leaks.trained_on import TrainedDataSet
 from tdro.files import fingerprint, read_json, write_json
+from tdro.hub.faults import hub_fault
 from tdro.recipe.data_sections import Source
 from tdro.recipe.source_kinds import is_hub_file, looks_like_file
 
@@ -95,7 +96,8 @@ class TrainingQueries:
         except UserError:
             raise
         except Exception as error:  # the hub client raises its own errors, httpx's, OSError, ValueError; formats theirs
-            raise UserError(f"the hub has it not, or does not answer ({type(error).__name__})") from error
+            fault = hub_fault(error, data.hub_id, "data set") or f"cannot be read ({type(error).__name__})"
+            raise UserError(fault.removeprefix(f"{data.hub_id}: ")) from error
         finally:
             self._seconds -= time.monotonic() - started
 
