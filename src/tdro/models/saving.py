@@ -41,12 +41,15 @@ class Saving:
         merge_into: folder of the base that adapters are merged into; None saves adapters alone.
         adapter_base: the name of the base that adapters alone are saved with; None: the folder of the base.
         trust_remote_code: run code that comes with the base, when it is loaded for merging.
+        may_be_cut: the embeddings may be cut to smaller sizes. These have no unit length, so the similarity is the
+            cosine even if the base's own ranks whole embeddings just as the cosine does.
     """
 
     prompts: Mapping[str, str] = field(default_factory=dict)
     merge_into: Path | None = None
     adapter_base: str | None = None
     trust_remote_code: bool = False
+    may_be_cut: bool = False
 
 
 PLAIN = Saving()  # no prompts, adapters alone
@@ -54,7 +57,7 @@ PLAIN = Saving()  # no prompts, adapters alone
 
 def save_model(model: SentenceTransformer, folder: Path, saving: Saving) -> None:
     """Write a trained model into a folder; other files that are there stay."""
-    set_prompts_and_similarity(model, saving.prompts)
+    set_prompts_and_similarity(model, saving)
     adapted = has_adapter(model)
     if adapted and saving.adapter_base:
         for config in model.transformers_model.peft_config.values():  # type: ignore[union-attr]
@@ -72,13 +75,13 @@ def merge_saved(folder: Path, saving: Saving) -> None:
         _merge(made, saving)
 
 
-def set_prompts_and_similarity(model: SentenceTransformer, prompts: Mapping[str, str]) -> None:
-    """Make ``encode`` do what training did: these prompts, pooled together with the text, and the cosine."""
-    model.prompts = {"query": "", "document": "", **prompts}
+def set_prompts_and_similarity(model: SentenceTransformer, saving: Saving) -> None:
+    """Make ``encode`` do what training did: its prompts, pooled together with the text, and the cosine."""
+    model.prompts = {"query": "", "document": "", **saving.prompts}
     model.default_prompt_name = None
-    if prompts:
+    if saving.prompts:
         model.set_pooling_include_prompt(True)
-    model.similarity_fn_name = trained_similarity(model)  # type: ignore[assignment]
+    model.similarity_fn_name = "cosine" if saving.may_be_cut else trained_similarity(model)  # type: ignore[assignment]
 
 
 def _merge(folder: Path, saving: Saving) -> None:
@@ -93,7 +96,7 @@ def _merge(folder: Path, saving: Saving) -> None:
     PeftModel.from_pretrained(model.transformers_model, str(folder)).merge_and_unload()  # type: ignore[arg-type]
     for name in _ADAPTER_FILES:
         (folder / name).unlink()
-    set_prompts_and_similarity(model, saving.prompts)
+    set_prompts_and_similarity(model, saving)
     model.save_pretrained(str(folder), create_model_card=False)
 
 

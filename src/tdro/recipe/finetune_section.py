@@ -15,6 +15,7 @@ from tdro.recipe.training_sections import Base, Training
 
 TimesLonger = Annotated[float, Field(gt=1, le=10), AfterValidator(rules.check_times_longer)]
 MixtureName = Annotated[str, AfterValidator(rules.check_mixture_name)]
+Size = Annotated[int, Field(ge=1)]
 RepoId = Annotated[str, AfterValidator(rules.check_repo_id)]
 
 
@@ -73,6 +74,16 @@ class Finetune(Training):
         ge=1,
         description="stop a training when its score has not risen in so many evaluations in a row; needs "
         "evaluate_every (null: never)",
+    )
+    matryoshka: Annotated[
+        tuple[Size, ...],
+        Field(strict=False),
+        AfterValidator(rules.check_no_duplicates),
+        AfterValidator(rules.largest_first),
+    ] = Field(
+        default=(),
+        description="sizes that an embedding may be cut to, as in [768, 256, 64], the width of the model among them. "
+        "Training sums the loss over all of them, as Matryoshka does (empty: whole embeddings alone)",
     )
     untrained: bool = Field(default=True, description="also evaluate the base before any training")
     merge: bool = Field(

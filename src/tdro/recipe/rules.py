@@ -73,6 +73,11 @@ def check_no_duplicates(values: Items) -> Items:
     return values
 
 
+def largest_first(values: tuple[int, ...]) -> tuple[int, ...]:
+    """Numbers, the largest first, in whatever order they were given."""
+    return tuple(sorted(values, reverse=True))
+
+
 def check_mixture(value: str) -> str:
     """``sample``, the built-in mixture, or a folder with a mixture.json."""
     if value == "sample":

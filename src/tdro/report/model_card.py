@@ -75,6 +75,7 @@ def render(run: RunContents, training: TrainedModel, folder: Path, evaluated: bo
         mixture=words.mixture_in_words(training.mixture),
         base=base,
         usage=_usage(training, folder),
+        sizes=list(nested(training.facts, "settings", "matryoshka") or ()),
         data=_data(run, training),
         weights=_weights(run, training),
         origin=_origin(run, training, recipe),

@@ -14,6 +14,7 @@ describe_data.py   What a run says of its training data: ``data.json`` for the r
 folder.py          A run's folder: which stages are done, from which inputs, and whose folder it is.
 forecast_line.py   The forecast of a group's gain over uniform, said before its fine-tuning.
 learn_gain.py      Learn the weights of transfer gain with the data and the base of a run.
+matryoshka.py      The sizes of ``finetune.matryoshka``: that they fit the model.
 out_of_memory.py   Out of memory, said in two lines: which stage, and which key of the recipe to set to which value.
 pipeline.py        A run from its recipe to its report: reference, weights, fine-tunings, evaluation, report.
 push_models.py     Upload what the recipe's groups push to the hub.

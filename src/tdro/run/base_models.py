@@ -130,7 +130,7 @@ class BaseModels:
 
         return load
 
-    def saving(self, base: BaseModel, merge: bool) -> Saving:
+    def saving(self, base: BaseModel, merge: bool, may_be_cut: bool = False) -> Saving:
         """How a model that was trained from a base is saved: with which prompts, adapters merged or alone.
 
         Adapters are merged if ``merge`` says so, and wherever nobody else could load the base that they belong to.
@@ -143,4 +143,5 @@ class BaseModels:
             merge_into=None if name else base.path,
             adapter_base=name,
             trust_remote_code=trusted,
+            may_be_cut=may_be_cut,
         )

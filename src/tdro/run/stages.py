@@ -34,6 +34,7 @@ from tdro.run.base_models import BaseModel
 from tdro.run.development import check_apart, content_of, development_inputs, evaluator_of, refuse_shards
 from tdro.run.folder import Stage
 from tdro.run.learn_gain import learn_gain_of
+from tdro.run.matryoshka import check_sizes
 from tdro.run.workspace import Workspace
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.tracking import TrackedRun
@@ -46,7 +47,7 @@ from tdro.weights import TaskWeights
 _NO_INPUT = {
     *("chunk_rows", "gradient_caching", "checkpoint_steps"),
     *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained", "push"),
-    *("evaluate_every", "patience"),
+    *("evaluate_every", "patience", "matryoshka"),
     *("alpha", "merge", "uniform_last"),
 }
 
@@ -173,9 +174,11 @@ class Stages:
                     inputs["gradient_factors"] = factors.tolist()
                 if group.evaluate_every:
                     inputs["development"] = development_inputs(group, data.development)
+                if group.matryoshka:
+                    inputs["matryoshka"] = list(group.matryoshka)
                 make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
                 if merge:
-                    conversions = {fingerprint(inputs): self._merger(name, base)}
+                    conversions = {fingerprint(inputs): self._merger(name, base, bool(group.matryoshka))}
                     yield Stage(name, merged, make, conversions=conversions)
                 else:
                     yield Stage(name, inputs, make, equivalent=(fingerprint(merged),))
@@ -219,7 +222,8 @@ class Stages:
                 name = facts.names[facts.hard_negatives_only[0]]
                 raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
         for group in recipe.finetune:
-            self.workspace.models.base(recipe.base_of(group))
+            base = self.workspace.models.base(recipe.base_of(group))
+            check_sizes(group, base.path, recipe.trust_remote_code)
             for training in group.trainings():  # any choice of tasks has fewer rows than all
                 capped(TaskWeights.uniform(facts.names), data.sizes, training.settings)
 
@@ -238,19 +242,19 @@ class Stages:
         workspace, folder = self.workspace, self.path / name
 
         def train() -> None:
-            saving, load = workspace.models.saving(base, merge), workspace.models.loader(base)
+            saving, load = workspace.models.saving(base, merge, bool(job.sizes)), workspace.models.loader(base)
             evaluator = evaluator_of(job.settings, workspace.data.development, folder, self.path, workspace.machine)
             reports = (saving, evaluator, self.tracked(name))
             finetune(load, workspace.tokens(base), job, folder, workspace.machine, *reports)
 
         return train
 
-    def _merger(self, name: str, base: BaseModel) -> Callable[[], None]:
+    def _merger(self, name: str, base: BaseModel, may_be_cut: bool) -> Callable[[], None]:
         workspace, folder = self.workspace, self.path / name
 
         def merge() -> None:
             if workspace.machine.main and (folder / ADAPTER).exists():  # else merged, and killed before it was noted
-                merge_saved(folder, workspace.models.saving(base, merge=True))
+                merge_saved(folder, workspace.models.saving(base, True, may_be_cut))
             wait_for_everyone(workspace.machine)
 
         return merge

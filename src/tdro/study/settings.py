@@ -45,6 +45,7 @@ _NOT_STUDIED = {
     "finetune.uniform_longer": "vary finetune.steps",
     "finetune.evaluate_every": "a study keeps the last step of every training",
     "finetune.patience": "a study trains all steps",
+    "finetune.matryoshka": "a study trains and judges embeddings of full size",
     "finetune.untrained": "a study trains all of its models",
     "finetune.push": "a study pushes nothing; use tdro push",
 }
@@ -132,13 +133,13 @@ def _reference_base(recipe: Recipe, content: Mapping[str, Any], sizes: Settings,
 
 def _content(recipe: Recipe, group: int, mixture: Any) -> dict[str, Any]:
     """The recipe as JSON with the studied group alone, whose base is pinned; it is not evaluated while it trains, since
-    studies compare what so many steps give."""
+    studies compare what so many steps give. Embeddings have their full size alone."""
     content = recipe.model_dump(mode="json")
     chosen = content["finetune"][group]
     base = recipe.base_of(recipe.finetune[group]).model_dump(mode="json")
     trainings = {"mixtures": [mixture], "seeds": [1], "fewer_seeds": {}, "uniform_longer": [], "push": {}}
     last_step = {"evaluate_every": 0, "patience": None}
-    content["finetune"] = [{**chosen, "base": base, **trainings, **last_step}]
+    content["finetune"] = [{**chosen, "base": base, **trainings, **last_step, "matryoshka": []}]
     content["data"]["development_sets"] = None
     return content
 

@@ -89,6 +89,11 @@ class FinetuneJob:
         """How many of the last steps sample all tasks equally, whatever the weights are."""
         return self.settings.uniform_steps if isinstance(self.settings, Finetune) else 0
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes of embeddings that the loss is summed over; empty for all embeddings as they are."""
+        return self.settings.matryoshka if isinstance(self.settings, Finetune) else ()
+
     def development(self, evaluator: BaseEvaluator | None) -> Development | None:
         """How often the evaluator scores the model, and when the training ends early; None without one."""
         if evaluator is None or not isinstance(self.settings, Finetune):
@@ -145,6 +150,7 @@ def finetune(
         job.settings.chunk_rows,
         job.settings.gradient_caching,
         job.hard_negatives_only,
+        job.sizes,
     )
     steps = PlannedSteps(data, plan, job.settings.negatives, text_labels, machine.rank, machine.world, job.subset)
     trainer = PlannedTrainer(
@@ -165,7 +171,7 @@ def finetune(
         tracked=tracked,
     )
     if evaluator is not None:  # the model is scored as it will be saved
-        set_prompts_and_similarity(model, saving.prompts)
+        set_prompts_and_similarity(model, saving)
     trainer.run()
     with whole_parameters(model):
         if machine.main:

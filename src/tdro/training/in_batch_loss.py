@@ -4,6 +4,9 @@ Each query's candidates are all passages of the batch, on all ranks. Some of the
 same text as the query's positive, and the positive of another row with the same query. They are masked, by their texts.
 In a task whose answers fit many queries (class labels, say), rows can be limited to their own hard negatives. See
 docs/decisions.md, mask-by-text.
+
+With ``sizes`` it is Matryoshka's: the sum of this loss over the embeddings cut to each size, as sentence-transformers'
+``MatryoshkaLoss`` around it computes it. See docs/decisions.md, matryoshka-in-the-loss.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ class InBatchLoss(SortedBatchLoss):
         mini_batch_size: texts per micro-batch.
         gradient_caching: see :class:`SortedBatchLoss`.
         hard_negatives_only: tasks, as numbers, whose rows use their own hard negatives and no other row's passages.
+        sizes: how many of an embedding's first numbers are kept, for each term of the sum. Empty: one term, with all.
 
     Inputs:
         columns: query, positive, and N >= 0 hard negatives, B rows each.
@@ -50,12 +54,21 @@ class InBatchLoss(SortedBatchLoss):
         mini_batch_size: int = 64,
         gradient_caching: bool = False,
         hard_negatives_only: Sequence[int] = (),
+        sizes: Sequence[int] = (),
     ) -> None:
         super().__init__(model, temperature, mini_batch_size, gradient_caching)
         # Not a buffer: it is a setting, and no part of the state of the loss.
         self._hard_only = torch.tensor(sorted(hard_negatives_only), dtype=torch.long)
+        self.sizes = tuple(sizes)
 
     def batch_loss(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
+        """The loss of the embeddings, or the sum over ``sizes`` of that of the embeddings cut to a size."""
+        if not self.sizes:
+            return self._infonce(columns, labels)
+        terms = [self._infonce([column[:, :size] for column in columns], labels) for size in self.sizes]
+        return torch.stack(terms).sum()
+
+    def _infonce(self, columns: list[Tensor], labels: Tensor | None) -> Tensor:
         """The mean over this rank's rows of -log softmax(similarity / τ) at the row's positive."""
         queries = nn.functional.normalize(columns[0], dim=1)
         # Candidates in order: the positives of all ranks, then the first negatives of all ranks, and so on.
