@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 import tiny
 import tiny_mixture
+from tdro import cli
 from tdro.errors import UserError
+from tdro.evaluation.compare.at_sizes import sizes_lines
+from tdro.evaluation.compare.compare_table import comparison_table
+from tdro.evaluation.judged import model_folder
+from tdro.evaluation.results import Results
+from tdro.evaluation.scoring.evaluate import evaluate_all
+from tdro.files import read_json
 from tdro.gain.learned_weights import LearnedWeights
 from tdro.machine import Machine
 from tdro.models.load import load_model
@@ -20,6 +28,7 @@ from tdro.recipe.finetune_section import Finetune
 from tdro.run.pipeline import run_recipe
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
+from tdro.search import embedding_store
 from tdro.study.settings import make_setup
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.gradient_factors import GradientFactors
@@ -159,3 +168,96 @@ def test_cut_embeddings_are_compared_by_the_cosine(tmp_path):
     save_model(model, tmp_path / "cut", Saving(may_be_cut=True))
     assert load_model(tmp_path / "whole", device="cpu").similarity_fn_name == "dot"
     assert load_model(tmp_path / "cut", device="cpu").similarity_fn_name == "cosine"
+
+
+# ---- a run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a static model of width 8, and how many texts were encoded at each pass over its test sets."""
+    folder, passes = tmp_path_factory.mktemp("run"), []
+    encode = embedding_store.encode_tokens
+
+    def counted(model, tokens, *arguments, **named):
+        passes.append(len(tokens.lengths))
+        return encode(model, tokens, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TDRO_CACHE", str(folder / "cache"))
+        patch.setattr(embedding_store, "encode_tokens", counted)
+        patch.chdir(folder)
+        recipe = tiny_mixture.recipe(
+            folder, finetune__matryoshka=[8, 4, 2], finetune__seeds=[1, 2], evaluate__bm25=True
+        )
+        run_recipe(recipe)
+    return folder / "run", recipe, passes
+
+
+def test_every_text_is_encoded_once_for_all_sizes(run):
+    _, _, passes = run
+    assert len(passes) == 5 and len(set(passes)) == 1  # untrained, and two mixtures with two seeds
+
+
+@pytest.mark.parametrize("size", [8, 4, 2])
+def test_results_at_a_size_are_those_of_the_model_that_is_loaded_at_it(run, tmp_path, size):
+    folder, recipe, _ = run
+    tests = Workspace(recipe, folder, Machine()).data.tests
+    model = SentenceTransformer(str(folder / "models/main/top-50-seed1"), truncate_dim=size, device="cpu")
+    place = folder / ("evaluation/main" if size == 8 else f"sizes/main/{size}") / "top-50-seed1"
+    for expected in evaluate_all(model, tests, tmp_path, model_name="m", progress=False):
+        found = read_json(place / f"{expected['test']}.json")
+        assert found.get("size") == (None if size == 8 else size)
+        assert found["ndcg@10"] == pytest.approx(expected["ndcg@10"]) and found["queries"] == expected["queries"]
+
+
+def test_the_comparison_the_report_and_the_card_have_all_sizes(run, capsys):
+    folder, _, _ = run
+    comparison = read_json(folder / "comparison/main.json")
+    assert [each["size"] for each in comparison["sizes"]] == [8, 4, 2]
+    for each in comparison["sizes"]:
+        rows = {row["mixture"]: row for row in each["rows"]}
+        assert list(rows) == ["untrained", "uniform", "top-50"]
+        place = folder / ("evaluation/main" if each["size"] == 8 else f"sizes/main/{each['size']}")
+        means = [read_json(path)["mean"]["ndcg@10"] for path in place.glob("top-50-*/*.json")]
+        assert rows["top-50"]["ndcg@10"] == pytest.approx(np.mean(means))
+        difference = rows["top-50"]["ndcg@10"] - rows["uniform"]["ndcg@10"]
+        assert rows["top-50"]["versus"]["difference"] == pytest.approx(difference) and not rows["uniform"]["versus"]
+    assert {row["mixture"] for row in comparison["rows"]} == {*rows, "bm25"}
+    table = comparison_table(comparison)
+    assert "at each size of the embeddings, and the difference" in table and max(map(len, table.splitlines())) <= 100
+    many = {**comparison, "sizes": 3 * comparison["sizes"]}
+    wide = sizes_lines(many)
+    assert wide[0].endswith("embeddings:") and "(" not in "".join(wide) and max(map(len, wide)) <= 100
+    assert "Sizes of embeddings, main" in (folder / "report.html").read_text()
+    card = (folder / "models/main/top-50-seed1/README.md").read_text()
+    assert "8, 4, 2 (Matryoshka)" in card and "truncate_dim=2)" in card
+    assert cli.main(["compare", str(folder / "sizes/main/4")]) == 0
+    assert "top-50" in capsys.readouterr().out
+
+
+def test_nothing_is_encoded_again(run, monkeypatch):
+    folder, recipe, _ = run
+    monkeypatch.setenv("TDRO_CACHE", str(folder.parent / "cache"))
+    monkeypatch.setattr(embedding_store, "encode_tokens", lambda *_, **__: pytest.fail("encoded"))
+    before = (folder / "comparison/main.json").read_bytes()
+    run_recipe(recipe)
+    assert (folder / "comparison/main.json").read_bytes() == before
+
+
+def test_a_size_whose_results_are_missing_is_scored_again(run, monkeypatch):
+    folder, recipe, _ = run
+    monkeypatch.setenv("TDRO_CACHE", str(folder.parent / "cache"))
+    path = folder / "sizes/main/2/uniform-seed1/task0.json"
+    before = path.read_bytes()
+    path.unlink()
+    run_recipe(recipe)
+    assert path.read_bytes() == before
+
+
+def test_queries_that_weights_looked_at_are_left_out_at_each_size(tmp_path):
+    run, place = tmp_path / "run", tmp_path / "run/sizes/main/64/gain-seed1"
+    results = Results("gain", "gain", 1, place, {})
+    assert results.run is None
+    (run / "evaluation/main").mkdir(parents=True)
+    assert results.run == run and model_folder(results) == run / "models/main/gain-seed1"

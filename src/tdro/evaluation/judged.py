@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tdro.errors import UserError
-from tdro.evaluation.results import Results, measures_of, note_path
+from tdro.evaluation.results import Results, measures_of, note_path, run_and_group
 from tdro.files import read_json
 from tdro.gain.looked_at import TARGET, LookedAt, read_looked_at
 from tdro.mixture_name import known_mixture
@@ -117,8 +117,9 @@ def looked_at_by(model: Path | None) -> dict[str, LookedAt]:
 
 def model_folder(results: Results) -> Path | None:
     """The folder of the model that results are of, whether it is still there or not; None if that is not known."""
-    if results.run is not None:
-        return results.run / "models" / results.group.name / results.folder.name
+    if (found := run_and_group(results.group)) is not None:
+        run, group = found
+        return run / "models" / group / results.folder.name
     return _noted_model(results.folder)
 
 

@@ -24,6 +24,8 @@ from tdro.recipe.names import mixture_and_seed
 
 SHOWN = ("ndcg@10", "recall@100")  # a comparison shows these besides the measure that it tests
 
+AT_SIZE = "sizes"  # the folder in a run's folder with the results of cut embeddings
+
 
 @dataclass(frozen=True)
 class Results:
@@ -65,13 +67,27 @@ class Results:
     @property
     def run(self) -> Path | None:
         """The run folder that the results are in; None if they are not in one."""
-        return self.group.parent.parent if self.group.parent.name == "evaluation" else None
+        found = run_and_group(self.group)
+        return found and found[0]
 
     @property
     def leaks(self) -> Path:
         """The file that says which test queries are in the model's training data."""
         own = self.folder / LEAKS
         return own if self.run is None or own.is_file() else self.run / LEAKS
+
+
+def run_and_group(folder: Path) -> tuple[Path, str] | None:
+    """The run folder and the name of the group whose results a folder has; None for results outside of a run.
+
+    It is ``RUN/evaluation/GROUP``, or ``RUN/sizes/GROUP/64`` for embeddings cut to a size.
+    """
+    if folder.parent.name == "evaluation":
+        return folder.parent.parent, folder.name
+    run, group = folder.parent.parent.parent, folder.parent.name
+    if folder.parent.parent.name == AT_SIZE and (run / "evaluation" / group).is_dir():
+        return run, group
+    return None
 
 
 def note_path(folder: Path) -> Path:
@@ -189,15 +205,16 @@ def _compared(group: Path) -> tuple[list[str] | None, list[str] | None]:
     Whatever else is in the group's folder is from an earlier recipe. Raises :class:`UserError` if a model was trained
     again since then, because the results are the old model's.
     """
-    record = group.parent.parent / "run.json"
-    if group.parent.name != "evaluation" or not record.is_file():
+    found = run_and_group(group)
+    if found is None or not (record := found[0] / "run.json").is_file():
         return None, None
+    name_of_group = found[1]
     stages = {stage["name"]: stage for stage in read_json(record).get("stages", [])}
-    evaluation = stages.get(f"evaluation/{group.name}", {}).get("inputs")
+    evaluation = stages.get(f"evaluation/{name_of_group}", {}).get("inputs")
     if evaluation is None:
         return None, None
     for name, key in evaluation["models"].items():
-        if stages.get(f"models/{group.name}/{name}", {}).get("fingerprint", key) != key:
+        if stages.get(f"models/{name_of_group}/{name}", {}).get("fingerprint", key) != key:
             raise UserError(
                 f"{group / name}: these are results of an older model; run `tdro evaluate RECIPE` for the one that is "
                 "there now"

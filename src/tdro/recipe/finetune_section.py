@@ -83,7 +83,8 @@ class Finetune(Training):
     ] = Field(
         default=(),
         description="sizes that an embedding may be cut to, as in [768, 256, 64], the width of the model among them. "
-        "Training sums the loss over all of them, as Matryoshka does (empty: whole embeddings alone)",
+        "Training sums the loss over all of them, as Matryoshka does, and models are compared at each (empty: whole "
+        "embeddings alone)",
     )
     untrained: bool = Field(default=True, description="also evaluate the base before any training")
     merge: bool = Field(

@@ -54,6 +54,7 @@ def comparison_view(run: RunContents, comparison: dict[str, Any], selection: str
         "selection": selection,
         "test_forest": _test_forest(rows.get(selection), tests),
         "uniform_steps": _uniform_steps(rows, challengers),
+        "sizes": _sizes(comparison),
         "challengers": challengers,
         "beside": [name for name in BASELINES if name in rows],
         "tests": _tests(rows, tests, challengers, nested(comparison, "looked_at", "tests") or {}),
@@ -98,6 +99,21 @@ def _uniform_steps(rows: dict[str, Any], challengers: list[str]) -> list[dict[st
     """How many times the steps uniform needs for what each mixture reaches; empty if uniform was not trained longer."""
     found = {name: nested(rows[name], "uniform_steps") for name in challengers}
     return [{"name": name, "steps": steps_cell(steps)} for name, steps in found.items() if isinstance(steps, dict)]
+
+
+def _sizes(comparison: dict[str, Any]) -> dict[str, Any] | None:
+    """nDCG@10 at each size of the embeddings; None if the group has whole embeddings alone."""
+    columns = {str(nested(each, "size")): nested(each, "rows") or [] for each in comparison.get("sizes") or ()}
+    found = {(size, str(nested(row, "mixture"))): row for size, rows in columns.items() for row in rows}
+    names = in_order(list(dict.fromkeys(name for _, name in found)))
+
+    def cell(row: Any) -> dict[str, Any]:
+        versus = nested(row, "versus")
+        difference = as_number(nested(versus, "difference"))
+        return {"value": as_number(nested(row, "ndcg@10")), "difference": difference, "strong": significant(versus)}
+
+    lines = [{"name": name, "cells": [cell(found.get((size, name))) for size in columns]} for name in names]
+    return {"sizes": list(columns), "rows": lines} if columns else None
 
 
 def _verdict(rows: dict[str, Any], selection: str, n_tests: int) -> tuple[str, str]:

@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 from tdro.console import say
+from tdro.evaluation.compare.at_sizes import compare_at_sizes
 from tdro.evaluation.compare.compare import compare
 from tdro.evaluation.compare.compare_table import comparison_table
 from tdro.evaluation.compare.lost_in_transfer import lost_in_transfer
 from tdro.evaluation.compare.tracked_values import tracked_values
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
+from tdro.evaluation.results import AT_SIZE
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.files import write_json
@@ -25,7 +27,8 @@ from tdro.run.training_data import RunData
 
 
 def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_leaks: bool) -> None:
-    """Evaluate a group. Leaves ``evaluation/<group>/``, ``comparison/<group>.json`` and the models' cards.
+    """Evaluate a group. Leaves ``evaluation/<group>/``, ``comparison/<group>.json`` and the models' cards;
+    for embeddings that may be cut also ``sizes/<group>/<size>/``, which is like ``evaluation/<group>/``.
 
     What is there from the same models and test sets is not computed again.
 
@@ -38,6 +41,7 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
     recipe, data, machine = stages.recipe, stages.workspace.data, stages.workspace.machine
     started, stage, models = time.monotonic(), evaluation_stage(folder, stages, group), _models(stages, group)
     results = folder.path / "evaluation" / group.name
+    sizes = {size: folder.path / AT_SIZE / group.name / str(size) for size in group.matryoshka[1:]}
     new = not folder.is_done(stage)
     if new:
         folder.forget(stage.name)  # the comparison that is there is of other models, until this one is written
@@ -51,6 +55,7 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
             device=machine.device,
             tokens_folder=folder.path / "tokens",
             trust_remote_code=recipe.trust_remote_code,
+            sizes=sizes,
         )
     if not machine.main:
         return
@@ -58,13 +63,14 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         evaluate_bm25(data.tests, results)
     if looked_at := stages.looked_at(group):
         write_looked_at(folder.path / TARGET, looked_at)  # also of test sets that are newer than the weights
-    comparison = compare(
-        results,
-        group.name,
-        models=[*models, *(["bm25"] if recipe.evaluate.bm25 else [])],
-        test_sets=[test.name for test in data.tests],
-        permutations=recipe.evaluate.permutations,
-    )
+    names, flips = [test.name for test in data.tests], recipe.evaluate.permutations
+    compared = [*models, *(["bm25"] if recipe.evaluate.bm25 else [])]
+    comparison = compare(results, group.name, models=compared, test_sets=names, permutations=flips)
+    if group.matryoshka:
+        at_sizes = compare_at_sizes(
+            *(comparison, group.matryoshka[0], sizes), models=models, test_sets=names, permutations=flips
+        )
+        comparison["sizes"] = at_sizes
     write_json(folder.path / "comparison" / f"{group.name}.json", comparison)
     for name in models.keys() - {"untrained"}:
         write_card(folder.path, group.name, name)

@@ -135,21 +135,30 @@ class EmbeddingStore:
                 self._encode_group(group, tokens_folder, title, bar)
                 bar.update(end - bar.n)
 
-    def blocks(self, number: int) -> Iterator[tuple[int, Tensor]]:
+    def blocks(self, number: int, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """This rank's share of a list's embeddings, part by part.
 
         Each part is the place of its first text in the list, and a memory-mapped float32 tensor (texts, D). The vectors
-        have unit length if the model's similarity is the cosine.
+        have unit length if the model's similarity is the cosine. With a ``size``, they are cut to so many numbers and
+        brought to unit length again.
         """
         for group in self._groups[self._machine.rank :: self._machine.world]:
             for place, part in group:
                 if place == number:
-                    yield part.start, _read(self._path(number, part))
+                    yield part.start, self._cut(_read(self._path(number, part)), size)
 
-    def whole(self, number: int) -> Tensor:
-        """All embeddings of a list, in memory, (texts, D). The other ranks must have encoded their share before."""
+    def whole(self, number: int, size: int | None = None) -> Tensor:
+        """All embeddings of a list, in memory, (texts, D). The other ranks must have encoded their share before.
+
+        ``size`` is as in :meth:`blocks`.
+        """
         parts = [part for group in self._groups for place, part in group if place == number]
-        return torch.cat([_read(self._path(number, part)) for part in parts])
+        return torch.cat([self._cut(_read(self._path(number, part)), size) for part in parts])
+
+    def _cut(self, vectors: Tensor, size: int | None) -> Tensor:
+        if size is None:
+            return vectors
+        return torch.nn.functional.normalize(vectors[:, :size], dim=1) if self.similarity.unit else vectors[:, :size]
 
     def _encode_group(self, group: _Group, tokens_folder: Path | None, title: str, bar: tqdm) -> None:
         place: dict[str, int] = {}

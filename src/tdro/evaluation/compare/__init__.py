@@ -2,6 +2,7 @@
 
 against_baseline.py  The difference of one mixture from its baseline: paired tests, intervals, and queries won and
                      lost.
+at_sizes.py          What a comparison says of embeddings that are cut to smaller sizes.
 compare.py           Compares models: reads the results of a group, or of several places, and says how they differ.
 compare_results.py   What a comparison says of each mixture: means over test sets, spread over seeds, and tests against
                      its baseline.

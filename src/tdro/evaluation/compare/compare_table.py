@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tdro.evaluation.compare.at_sizes import sizes_lines
 from tdro.evaluation.compare.comparison_cells import (
     cut,
     difference,
@@ -66,6 +67,7 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> str:
         _overview(comparison, width),
         _variances(comparison, width),
         _uniform_longer(comparison, width),
+        sizes_lines(comparison, width),
         details or _by_test(comparison, width),
         _legend(comparison, bool(details)),
         means,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,18 @@ class ScoringJob:
         checksum: of its files.
         key: the fingerprint of everything that the result depends on.
         model: the fingerprint of the model.
+        size: how many of an embedding's first numbers are used; None: all.
     """
 
     test: TestSet
     checksum: str
     key: str
     model: str = ""
+    size: int | None = None
+
+    def at(self, size: int | None) -> ScoringJob:
+        """The same with cut embeddings."""
+        return self if size is None else replace(self, key=fingerprint([self.key, size]), size=size)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ def evaluate_all(
     embeddings_folder: Path | None = None,
     trust_remote_code: bool = False,
     progress: bool = True,
+    sizes: Mapping[int, Path] | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate a model on test sets and write the results into ``out_folder/model_name``.
 
@@ -114,6 +122,8 @@ def evaluate_all(
             a text. None: beside the results, until these are whole. An interrupted evaluation goes on in either case.
         trust_remote_code: run code that comes with a model given by folder or id.
         progress: show a bar if encoding takes more than 5 seconds.
+        sizes: also score embeddings that are cut to this many numbers, from the same pass through the model; each size
+            with the folder that is its ``out_folder``. Its results have the key ``size`` besides.
 
     Returns:
         A dict for each test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``, ``data``
@@ -135,7 +145,13 @@ def evaluate_all(
     jobs = [_job(content, with_prompts(test, own), machine) for test in tests]
     folder = Path(out_folder) / model_name
     scratch = folder / ".embeddings"
-    missing = [job for job in jobs if not is_current(folder / f"{job.test.name}.json", job.key)]
+    places: dict[int | None, Path] = {None: folder}
+    places |= {size: place / model_name for size, place in (sizes or {}).items()}
+    missing = [
+        job
+        for job in jobs
+        if not all(is_current(place / f"{job.test.name}.json", job.at(size).key) for size, place in places.items())
+    ]
     wait_for_everyone(machine)  # every rank has looked before one writes
     if missing:
         if isinstance(model, (str, Path)):
@@ -145,10 +161,11 @@ def evaluate_all(
             tokens_folder=tokens_folder,
             title=f"evaluating {model_name}",
             progress=progress,
+            sizes=tuple(places),
         )
-        for job, result in zip(missing, found, strict=True):
+        for (job, (size, place)), result in zip(product(missing, places.items()), found, strict=True):
             if machine.main:
-                write_ranking(folder, job, result, model_name)
+                write_ranking(place, job.at(size), result, model_name)
         wait_for_everyone(machine)
     if machine.main:
         shutil.rmtree(scratch, ignore_errors=True)  # also if a kill left it after the results were whole
@@ -186,8 +203,9 @@ def search_all(
     title: str = "evaluating",
     progress: bool = True,
     warn: bool = True,
+    sizes: Sequence[int | None] = (None,),
 ) -> Iterator[Ranking]:
-    """Encode the texts of all test sets together, then search one test set after the other.
+    """Encode the texts of all test sets together, then search one test set after the other, each at all sizes.
 
     Args:
         model: encodes; it is put into evaluation mode.
@@ -199,6 +217,7 @@ def search_all(
         title: of the progress bar.
         progress: show a bar if encoding takes more than 5 seconds.
         warn: log a warning if much of the texts is cut away.
+        sizes: to how many numbers the embeddings are cut for each search; None: they are whole.
     """
     sets = [read_beir(job.test.folder) for job in jobs]
     lists: list[TextList] = []
@@ -210,9 +229,9 @@ def search_all(
     store = EmbeddingStore(embeddings, lists, model, content, machine)
     store.encode(tokens_folder, title, progress)
     wait_for_everyone(machine)
-    for number, data in enumerate(sets):
-        queries = store.whole(2 * number).to(machine.device)
-        passages, similarity = store.blocks(2 * number + 1), store.similarity
+    for (number, data), size in product(enumerate(sets), sizes):
+        queries = store.whole(2 * number, size).to(machine.device)
+        passages, similarity = store.blocks(2 * number + 1, size), store.similarity
         top, scores = search(queries, passages, data, RANKS, machine, similarity.matrix)
         yield Ranking(data, top, scores, similarity.name)
 
@@ -258,6 +277,7 @@ def _result(job: ScoringJob, ranking: Ranking, model_name: str) -> dict[str, Any
         **{"test": test.name, "model": model_name, "task": test.task, "trained": test.trained},
         **{"fingerprint": job.key, "data": job.checksum[:16], "similarity": ranking.similarity},
         **{"prompts": {"query": test.prompt, "document": test.passage_prompt}, "passages": len(data.passages)},
+        **({} if job.size is None else {"size": job.size}),
         **{"problems": data.problems[:_PROBLEMS_KEPT], "queries": data.query_ids},
         **{name: value.tolist() for name, value in values.items()},
         "mean": {name: float(value.mean()) for name, value in values.items()},
