@@ -346,5 +346,5 @@ def test_recipe_keys_that_cannot_be(negatives, message, tmp_path):
 def test_embedder_of_a_folder(model_folder, tmp_path):
     embedder = embedder_of(str(model_folder), tmp_path, MACHINE)
     assert embedder.load() is embedder.load()
-    with pytest.raises(UserError, match="no such model folder"):
+    with pytest.raises(UserError, match="no such folder"):
         embedder_of(str(tmp_path / "nowhere"), tmp_path, MACHINE)
