@@ -25,7 +25,8 @@ from tdro.mining.embedder import embedder_of
 from tdro.mining.mine_mixture import mine_mixture
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.load import load_model
-from tdro.recipe.training_sections import LearnWeights, Training
+from tdro.recipe.finetune_section import Finetune
+from tdro.recipe.training_sections import LearnWeights
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
@@ -37,6 +38,7 @@ SCENARIOS = {
     "learn, static": ("static", {}),
     "fine-tune": ("encoder", {}),
     "fine-tune, gradient caching": ("encoder", {"gradient_caching": True}),
+    "fine-tune, sizes": ("encoder", {"matryoshka": [16, 4]}),
 }
 
 
@@ -98,7 +100,8 @@ def finetuned(load, folder, machine, more):
     """Stage 2: cross-device negatives."""
     data = tiny.tokenized(load(), TASKS)
     factors = np.array([0.5, 2.0, 0.25, 1.5])
-    job = FinetuneJob("test", "uniform", np.full(4, 0.25), Training(negatives=1, **COMMON, **more), 1, factors=factors)
+    settings = Finetune(name="test", negatives=1, **COMMON, **more)
+    job = FinetuneJob("test", "uniform", np.full(4, 0.25), settings, 1, factors=factors)
     finetune(load, data, job, folder / "model", machine)
     return np.zeros(0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -96,7 +98,12 @@ def test_labels_as_wide_as_the_model_stay_labels():
 
 def test_sizes_are_positive_and_distinct_and_in_any_order():
     assert Finetune(name="g", matryoshka=[64, 768, 256]).matryoshka == (768, 256, 64)
-    for sizes, said in (([8, 0], "greater than or equal to 1"), ([8, 4, 8], "8 is listed twice"), ([8.5], "integer")):
+    for sizes, said in (
+        ([8, 0], "greater than or equal to 1"),
+        ([8, 4, 8], "8 is listed twice"),
+        ([8.5, 4], "integer"),
+        ([8], "8 alone is no choice"),
+    ):
         with pytest.raises(ValidationError, match=said):
             Finetune(name="g", matryoshka=sizes)
 
@@ -253,6 +260,17 @@ def test_a_size_whose_results_are_missing_is_scored_again(run, monkeypatch):
     path.unlink()
     run_recipe(recipe)
     assert path.read_bytes() == before
+
+
+def test_results_at_a_size_that_the_recipe_no_longer_has_are_removed(run, tmp_path, monkeypatch):
+    """They are of older models, and nothing would say so."""
+    monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(run[0].parent, tmp_path / "a")
+    for sizes, left in (([8, 4], ["4"]), ([], [])):
+        recipe = tiny_mixture.recipe(tmp_path / "a", finetune__matryoshka=sizes, finetune__seeds=[1, 2])
+        run_recipe(recipe, force=True)
+        assert [path.name for path in (tmp_path / "a/run/sizes/main").iterdir()] == left
+    assert "sizes" not in read_json(tmp_path / "a/run/comparison/main.json")
 
 
 def test_queries_that_weights_looked_at_are_left_out_at_each_size(tmp_path):

@@ -78,8 +78,7 @@ class Finetune(Training):
     matryoshka: Annotated[
         tuple[Size, ...],
         Field(strict=False),
-        AfterValidator(rules.check_no_duplicates),
-        AfterValidator(rules.largest_first),
+        AfterValidator(rules.check_sizes),
     ] = Field(
         default=(),
         description="sizes that an embedding may be cut to, as in [768, 256, 64], the width of the model among them. "

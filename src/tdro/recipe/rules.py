@@ -73,8 +73,11 @@ def check_no_duplicates(values: Items) -> Items:
     return values
 
 
-def largest_first(values: tuple[int, ...]) -> tuple[int, ...]:
-    """Numbers, the largest first, in whatever order they were given."""
+def check_sizes(values: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes of embeddings: none or several different ones, in any order. They are returned largest first."""
+    check_no_duplicates(values)
+    if len(values) == 1:
+        raise wrong(f"{values[0]} alone is no choice of sizes; add smaller ones, or remove this")
     return tuple(sorted(values, reverse=True))
 
 

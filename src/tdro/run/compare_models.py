@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tdro.console import say
@@ -59,6 +61,7 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         )
     if not machine.main:
         return
+    _remove_other_sizes(folder.path / AT_SIZE / group.name, sizes)
     if recipe.evaluate.bm25:
         evaluate_bm25(data.tests, results)
     if looked_at := stages.looked_at(group):
@@ -83,6 +86,13 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         stages.tracked(f"{group.name}/comparison").report(tracked_values(comparison), machine.device)
     if look_for_leaks:
         _say_leaks(data, folder.path)
+
+
+def _remove_other_sizes(place: Path, sizes: Mapping[int, Path]) -> None:
+    """Remove the results at sizes that the recipe no longer has, since they are of older models."""
+    for old in place.iterdir() if place.is_dir() else ():
+        if old not in sizes.values():
+            shutil.rmtree(old)
 
 
 def _models(stages: Stages, group: Finetune) -> dict[str, Path]:
