@@ -71,7 +71,8 @@ def unpack(bundle: Path, into: Path) -> list[str]:
             for name in sorted(expected):
                 file.write((kept / name).read_bytes())
         with tarfile.open(whole) as archive:
-            archive.extractall(into, filter="data")
+            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and newer
+            archive.extractall(into, **safe)
         whole.unlink()
     return missing
 
