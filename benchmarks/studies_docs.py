@@ -74,6 +74,8 @@ def meanings() -> dict[str, str]:
 
 
 def _time(took: dict[str, Any]) -> str:
+    if "core seconds" not in took:
+        return "Its time was not measured: the machine was busy."
     return f"All pieces together take {took['core seconds']['all'] / 60:.0f} minutes of one core."
 
 
