@@ -14,8 +14,8 @@ def attention_of_any_shape(model: nn.Module | None = None) -> Iterator[None]:
     """Inside it, torch's attention does not use cuDNN. Afterwards it is as it was; without a CUDA GPU nothing changes.
 
     On Hopper and newer cards torch prefers cuDNN, which makes an execution plan for each shape of a batch that it has
-    not seen: tens of milliseconds in each direction. Texts have other lengths in every micro-batch, so nearly all of a
-    step's time went into plans. The other kernels take any shape as it comes.
+    not seen, about 10 ms each on an H200. Texts have other lengths in every micro-batch, so nearly every one pays for a
+    plan. The other kernels take any shape as it comes.
     See docs/decisions.md, no-cudnn-attention.
 
     Args:
