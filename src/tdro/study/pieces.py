@@ -20,7 +20,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,11 +33,10 @@ from tdro.recipe.schema import Recipe
 from tdro.recipe.training_sections import Base
 from tdro.run.folder import Stage
 from tdro.run.stages import Stages
-from tdro.run.workspace import Workspace
+from tdro.run.workspace import shared_workspace
 
 Kind = Literal["reference", "weights", "score"]
 _KEPT = ("ndcg@10", "recall@100")  # measures of each query that are kept of a training
-_SAME_DATA = {"data", "negatives", "seed", "precision", "device", "trust_remote_code"}
 
 
 @dataclass(frozen=True)
@@ -85,21 +83,8 @@ class Place:
 
     def stages(self, recipe: Recipe, machine: Machine, key: str = "", reference_base: Base | None = None) -> Stages:
         """The stages of a recipe with this place's data; made in the folder of the piece ``key``."""
-        content = fingerprint(recipe.model_dump(mode="json", include=_SAME_DATA))
-        workspace = _workspace(self.root, content, _Hidden(recipe), machine)
+        workspace = shared_workspace(recipe, self.root / "shared", machine)
         return Stages(recipe, workspace, self.piece(key), reference_base)
-
-
-@dataclass(frozen=True)
-class _Hidden:
-    """A value that does not count when calls are compared: the cache goes by the fingerprint beside it."""
-
-    recipe: Recipe = field(compare=False)
-
-
-@lru_cache(maxsize=4)
-def _workspace(root: Path, content: str, hidden: _Hidden, machine: Machine) -> Workspace:
-    return Workspace(hidden.recipe, root / "shared", machine)
 
 
 def score_key(stage: Stage, evaluation: Mapping[str, Any]) -> str:
