@@ -6,8 +6,9 @@
     python benchmarks/studies_docs.py                                  # then: the figures, and the results in the docs
 
 Each answer goes to ``results/studies/NAME.json`` (``NAME-GROUP.json`` with ``--group``). The runs are in
-``runs/quickstart-studies``; the same command goes on where it was stopped. ``core seconds`` are those of one core for
-all pieces of the study, also those that it shares with another one: what the study alone would take.
+``runs/quickstart-studies``; the same command goes on where it was stopped. ``core seconds`` are those of one core (CPU
+time, whatever else the machine did) for all pieces of the study, also those that it shares with another one: what the
+study alone would take. The time in which its data are prepared is not among them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def core_seconds(question: Question) -> dict[str, float]:
     seconds = Counter[str]()
     for kind in ROUNDS:
         for piece in work.pieces(kind):
-            seconds[kind] += (work.place.done(piece.key) or {}).get("seconds", 0)
+            seconds[kind] += (work.place.done(piece.key) or {}).get("cpu_seconds", 0)
     return {kind: round(value, 1) for kind, value in seconds.items()} | {"all": round(seconds.total(), 1)}
 
 

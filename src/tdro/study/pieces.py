@@ -113,7 +113,7 @@ def make_piece(piece: Piece, root: Path) -> float:
         RuntimeError: this machine makes something else of the same recipe, for instance since it computes in another
             precision.
     """
-    place, started = Place(root), time.monotonic()
+    place, started, cpu = Place(root), time.monotonic(), time.process_time()
     made = False
 
     def make() -> None:
@@ -133,9 +133,12 @@ def make_piece(piece: Piece, root: Path) -> float:
                 _score(stages, folder, folder / stage.name, place)
         shutil.rmtree(folder / f"{stage.name}.training", ignore_errors=True)
         shutil.rmtree(folder / stage.name / "training", ignore_errors=True)
-        seconds = round(time.monotonic() - started, 2)
-        device = machine.device.partition(":")[0]
-        note = {"title": piece.title, "kind": piece.kind, "steps": piece.steps, "seconds": seconds, "device": device}
+        note = {
+            **{"title": piece.title, "kind": piece.kind, "steps": piece.steps},
+            "seconds": round(time.monotonic() - started, 2),
+            "cpu_seconds": round(time.process_time() - cpu, 2),
+            "device": machine.device.partition(":")[0],
+        }
         write_json(folder / "done.json", note)
 
     make_once(place.piece(piece.key) / "done.json", make)
