@@ -8,7 +8,7 @@
 Each answer goes to ``results/studies/NAME.json`` (``NAME-GROUP.json`` with ``--group``). The runs are in
 ``runs/quickstart-studies``; the same command goes on where it was stopped. ``core seconds`` are those of one core (CPU
 time, whatever else the machine did) for all pieces of the study, also those that it shares with another one: what the
-study alone would take. The time in which its data are prepared is not among them.
+study alone would take.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def core_seconds(question: Question) -> dict[str, float]:
     A piece that an older version made has no such note, and is counted by its steps like the others of its kind. Where
     no piece of a kind has one, nothing is known, and the answer is empty.
     """
-    work = question.work(this_machine(question.recipe.device, question.recipe.precision)).with_data()
+    work = question.work(this_machine(question.recipe.device, question.recipe.precision)).on_changed_data()
     seconds: dict[str, float] = {}
     for kind in ROUNDS:
         pieces = work.pieces(kind)
@@ -67,8 +67,8 @@ def core_seconds(question: Question) -> dict[str, float]:
         if pieces and not timed:
             return {}
         if pieces:
-            a_step = sum(noted[piece.key] for piece in timed) / sum(piece.steps for piece in timed)
-            seconds[kind] = a_step * sum(piece.steps for piece in pieces)
+            share = sum(max(1, piece.steps) for piece in timed) / sum(max(1, piece.steps) for piece in pieces)
+            seconds[kind] = sum(noted[piece.key] for piece in timed) / share
     return {kind: round(value, 1) for kind, value in (seconds | {"all": sum(seconds.values())}).items()}
 
 

@@ -27,6 +27,7 @@ from tdro.study.pieces import Piece
 from tdro.study.schema import Study, built_in, find_study, load_study
 from tdro.study.settings import make_setup
 from tdro.study.variants import fitting, variants_of
+from tdro.study.work import ROUNDS
 from tdro.study.workers import InProcesses
 
 STUDY = Study(
@@ -48,7 +49,7 @@ def copied(finished: Path, folder: Path, without: str) -> Question:
     shutil.copytree(question(finished).place.root, root, symlinks=True)
     shutil.rmtree(root / "mine")
     for note in root.glob("pieces/*/done.json"):
-        if ("reference", "weights", "score").index(read_json(note)["kind"]) >= ("weights", "score").index(without) + 1:
+        if ROUNDS.index(read_json(note)["kind"]) >= ROUNDS.index(without):
             shutil.rmtree(note.parent)
     return question(folder)
 

@@ -1,4 +1,4 @@
-"""A piece of work: a reference, learned weights, or a training that is scored. Each is made once and kept.
+"""A piece of work: data made ready, a reference, learned weights, or a training that is scored. Each is made once.
 
 A piece is kept under the fingerprint of all its inputs, the one that a run's stage has. So variants that have a
 reference in common share it, and so do the studies of one recipe: what is there is not made again. See
@@ -35,7 +35,7 @@ from tdro.run.folder import Stage
 from tdro.run.stages import Stages
 from tdro.run.workspace import shared_workspace
 
-Kind = Literal["reference", "weights", "score"]
+Kind = Literal["data", "reference", "weights", "score"]
 _KEPT = ("ndcg@10", "recall@100")  # measures of each query that are kept of a training
 
 
@@ -49,10 +49,11 @@ class Piece:
         recipe: that it is a stage of.
         stage: the stage's name there, such as ``reference-2``.
         title: for people.
-        steps: how many training steps it takes: its share of the progress bar.
+        steps: how many training steps it takes: its share of the progress bar; 0 for data.
         reads: for the names of other stages, the keys of the pieces that made them.
         learned: the weights that a training samples by.
         reference_base: the reference's model where it is not the proxy's.
+        read_by: of data, the model whose tokens are made of them.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class Piece:
     reads: Mapping[str, str] = field(default_factory=dict)
     learned: LearnedWeights | None = None
     reference_base: Base | None = None
+    read_by: Base | None = None
 
 
 @dataclass(frozen=True)
@@ -122,17 +124,11 @@ def make_piece(piece: Piece, root: Path) -> float:
         folder = place.piece(piece.key)
         machine = this_machine(piece.recipe.device, piece.recipe.precision)
         stages = place.stages(piece.recipe, machine, piece.key, piece.reference_base)
-        if piece.kind == "weights":
-            _link(place, folder, piece.reads)
-        stage, key = _stage(stages, piece)
-        if key != piece.key:
-            raise RuntimeError(f"{piece.title}: planned as {piece.key}, and this machine would make {key}")
         with _on_one_core(machine):
-            stage.make()
-            if piece.kind == "score":
-                _score(stages, folder, folder / stage.name, place)
-        shutil.rmtree(folder / f"{stage.name}.training", ignore_errors=True)
-        shutil.rmtree(folder / stage.name / "training", ignore_errors=True)
+            if piece.read_by is not None:
+                stages.workspace.tokens(stages.workspace.models.base(piece.read_by))  # they are mined for that, too
+            else:
+                _make_stage(piece, stages, folder, place)
         note = {
             **{"title": piece.title, "kind": piece.kind, "steps": piece.steps},
             "seconds": round(time.monotonic() - started, 2),
@@ -143,6 +139,20 @@ def make_piece(piece: Piece, root: Path) -> float:
 
     make_once(place.piece(piece.key) / "done.json", make)
     return time.monotonic() - started if made else 0.0
+
+
+def _make_stage(piece: Piece, stages: Stages, folder: Path, place: Place) -> None:
+    """Make the stage of a piece in the piece's folder, and score it if it is a training."""
+    if piece.kind == "weights":
+        _link(place, folder, piece.reads)
+    stage, key = _stage(stages, piece)
+    if key != piece.key:
+        raise RuntimeError(f"{piece.title}: planned as {piece.key}, and this machine would make {key}")
+    stage.make()
+    if piece.kind == "score":
+        _score(stages, folder, folder / stage.name, place)
+    shutil.rmtree(folder / f"{stage.name}.training", ignore_errors=True)
+    shutil.rmtree(folder / stage.name / "training", ignore_errors=True)
 
 
 def _link(place: Place, folder: Path, reads: Mapping[str, str]) -> None:
