@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from tdro.errors import UserError
 from tdro.files import read_json, write_atomic
 from tdro.recipe.builtin import find
 from tdro.recipe.schema import load_recipe
-from tdro.study import pieces
+from tdro.study import pieces, workers
 from tdro.study.cost import cost_page
 from tdro.study.engine import Question, plan_study, run_study
 from tdro.study.pieces import Piece
@@ -147,6 +149,15 @@ def test_two_workers_give_the_same_numbers_even_if_one_is_killed(finished: Path,
         run_study(asked, killing)
     assert killed
     assert points(asked) == points(question(finished))
+
+
+def test_warnings_of_a_piece_are_printed_where_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warning = partial(logging.getLogger("tdro.dro").warning, "the weights swing")
+    monkeypatch.setattr(workers, "make_piece", lambda *_: warning())
+    workers.MakePiece(Piece("score", "key", tiny_mixture.recipe(tmp_path), "stage", "top-50 seed 1", 6), tmp_path)()
+    assert "the weights swing" in capsys.readouterr().out
 
 
 # ---- what is said

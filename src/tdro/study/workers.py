@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tdro.console import log_to
 from tdro.study.pieces import Piece, make_piece
 from tdro.workers import Workers
 
@@ -47,7 +48,11 @@ class MakePiece:
         return self.piece.title
 
     def __call__(self) -> float:
-        """Make the piece; the seconds that it took."""
+        """Make the piece; the seconds that it took.
+
+        Warnings of its training are printed, so in a worker they go to its file: a study has too many to show them all.
+        """
+        log_to(None, main=True)
         return make_piece(self.piece, self.root)
 
 
