@@ -1,4 +1,4 @@
-"""Writes the results in docs/studies.md, its figures, and the forecast's coefficients, from results/studies/*.json.
+"""Writes the results in docs/studies.md and its figures from results/studies/*.json.
 
 python benchmarks/studies_docs.py
 
@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import yaml
 
-from tdro.dro.forecast import FILE
-from tdro.files import read_json, write_atomic, write_json
+from tdro.files import read_json, write_atomic
 from tdro.report import report_page
-from tdro.study.calibration import coefficients
 from tdro.study.figure import figure
 from tdro.study.schema import Study
 
@@ -112,18 +109,6 @@ def drawing(found: dict[str, Any]) -> str:
     return start.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ') + style + middle + end if svg else ""
 
 
-def write_forecast(found: dict[str, Any]) -> str:
-    """Write the coefficients that tdro forecasts by, or remove them if the forecast has no skill; says which."""
-    study = Study.model_validate(found["definition"])
-    source = f"{len(found['points'])} mixtures of the sample's tasks and static models, see docs/studies.md"
-    forecast = coefficients(study, found["points"], "static", source)
-    if forecast is None:
-        FILE.unlink(missing_ok=True)
-        return "the forecast has no skill: it will not be printed"
-    write_json(FILE, asdict(forecast))
-    return f"the forecast has skill: {FILE.name} is written"
-
-
 def main() -> None:
     """Write the figures and the docs' part; say which studies have no results."""
     files = {path.stem: read_json(path) for path in sorted(RESULTS.glob("*.json"))}
@@ -131,8 +116,6 @@ def main() -> None:
     for name in names:
         if svg := drawing(files[name]):
             write_atomic(DOCS / f"study-{name}.svg", svg)
-    if "forecast" in files:
-        print(write_forecast(files["forecast"]))
     page = DOCS / "studies.md"
     before, _, rest = page.read_text("utf-8").partition(START)
     after = rest.partition(END)[2]

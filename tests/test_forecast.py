@@ -1,20 +1,16 @@
-"""The forecast: its signs, how it is judged, and that it is said only where it has skill."""
+"""The forecast: its signs, and how it is judged."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 
-import tiny_mixture
-from tdro.dro.forecast import Fit, Forecast, Signs, fit, signs_of
-from tdro.files import read_jsonl, write_json
-from tdro.run import forecast_line, pipeline
-from tdro.study.calibration import coefficients, in_words, with_forecasts
+from tdro.study.calibration import in_words, with_forecasts
 from tdro.study.figure import figure
+from tdro.study.forecast import Fit, Signs, fit, signs_of
 from tdro.study.schema import Study
 
 STUDY = Study(vary={"tasks.draw": (1,)}, set={"mixture": "top-50"}, says="forecast")
@@ -119,57 +115,3 @@ def test_the_study_says_correlation_and_calibration_whatever_they_are() -> None:
     nothing = points(20, noise=50)
     said = in_words(nothing)
     assert "The forecast has no skill" in said and "correlation of" in said
-    assert coefficients(STUDY, nothing, "static", "x") is None
-    forecast = coefficients(STUDY, found, "static", "20 mixtures")
-    assert forecast is not None and forecast.mixture == "top-50" and forecast.mixtures == 20
-
-
-# ---- what is printed
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("learned")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TDRO_CACHE", str(folder / "cache"))
-        pipeline.run_recipe(tiny_mixture.recipe(folder), ["reference", "learn"])
-    return folder
-
-
-def forecast_of(learned: Path) -> Forecast:
-    """Coefficients whose mixtures have the signs of this run among them."""
-    signs = signs_of(read_jsonl(learned / "run" / "weights" / "steps.jsonl"))
-    assert signs is not None
-    there = asdict(signs)
-    bounds = {name: value - 1 for name, value in there.items()}, {name: value + 1 for name, value in there.items()}
-    return Forecast("top-50", "static", 20, "20 mixtures", 1.5, dict.fromkeys(there, 0.0), 0.4, *bounds)
-
-
-def test_it_is_said_before_the_fine_tuning(learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_json(learned / "forecast.json", asdict(forecast_of(learned)))
-    monkeypatch.setattr(forecast_line, "FILE", learned / "forecast.json")
-    recipe, said = tiny_mixture.recipe(learned), []
-    line = forecast_line.forecast_line(recipe, recipe.finetune[0], learned / "run", learned / "forecast.json")
-    assert line is not None and line.startswith("forecast: top-50 gains +1.5 ± 0.4 points of nDCG@10 over uniform")
-    monkeypatch.setattr(pipeline, "forecast_line", lambda *_: line)
-    monkeypatch.setattr(pipeline, "say", lambda text, *_, **__: said.append(text))
-    monkeypatch.setenv("TDRO_CACHE", str(learned / "cache"))
-    pipeline.run_recipe(recipe, ["finetune"])
-    assert said.index(line) < next(at for at, text in enumerate(said) if text.startswith("models/main"))
-
-
-def test_nothing_is_said_without_coefficients_or_of_what_they_are_not_from(learned: Path) -> None:
-    recipe, run, file = tiny_mixture.recipe(learned), learned / "run", learned / "other.json"
-    forecast = forecast_of(learned)
-
-    def line(recipe: Any = recipe, **changes: Any) -> str | None:
-        write_json(file, asdict(replace(forecast, **changes)))
-        return forecast_line.forecast_line(recipe, recipe.finetune[0], run, file)
-
-    assert line() is not None
-    assert line(mixture="top-70") is None
-    assert line(kind="decoder") is None
-    assert line(highest=dict.fromkeys(forecast.highest, -9.0)) is None
-    assert line(tiny_mixture.recipe(learned, weights__load="paper")) is None
-    file.unlink()
-    assert forecast_line.forecast_line(recipe, recipe.finetune[0], run, file) is None

@@ -4,7 +4,6 @@
 ``tdro learn``; the files here also work in a training script of one's own.
 
 callback.py        TDROCallback: keeps α in the checkpoints of any ``SentenceTransformerTrainer``, and restores it.
-forecast.py        The gain over uniform to be expected, from what stage 1 has recorded, before the fine-tuning.
 health.py          Health of stage 1: what the user is told while it runs, and what the report says afterwards.
 infonce.py         InfoNCE over a row's own hard negatives, and the weights of rows.
 learner.py         WeightLearner: moves the task weights α by one step of exponentiated gradient ascent.

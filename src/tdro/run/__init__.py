@@ -12,7 +12,6 @@ development.py     The development sets of a run: what scores a model while it t
 describe_data.py   What a run says of its training data: ``data.json`` for the report, and warnings of texts that are
                    cut; also ``tdro data describe``.
 folder.py          A run's folder: which stages are done, from which inputs, and whose folder it is.
-forecast_line.py   The forecast of a group's gain over uniform, said before its fine-tuning.
 in_workers.py      What the processes of ``--workers`` do of a run: train models, and evaluate them.
 learn_gain.py      Learn the weights of transfer gain with the data and the base of a run.
 matryoshka.py      The sizes of ``finetune.matryoshka``: that they fit the model.

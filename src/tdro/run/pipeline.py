@@ -44,7 +44,6 @@ from tdro.run.compare_models import compare_models
 from tdro.run.describe_data import say_cuts, write_data_card
 from tdro.run.development import check_apart
 from tdro.run.folder import RunFolder, Stage
-from tdro.run.forecast_line import forecast_line
 from tdro.run.in_workers import make_in_workers
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.push_models import check_pushes, push_models
@@ -188,8 +187,6 @@ class Pipeline:
         for group in groups or self.recipe.finetune:
             for warning in _collapse_warnings(group, weights):
                 say(f"warning: {warning}", self.machine.main)
-            if line := forecast_line(self.recipe, group, self.path):
-                say(line, self.machine.main)
             write_its_card = partial(self._write_card, group)
             self._do_all(self.stages.finetune(group, weights), self.recipe.base_of(group), weights, write_its_card)
 

@@ -17,6 +17,7 @@ findings.py        The numbers: scores against what they are compared with, and 
 kept.py            How much of the data a variant keeps, and which test sets are of tasks that it left out.
 curves.py          What the curves say: the knee of selections, where a gain ends, the steps that are saved.
 stage_one_facts.py What the log of a stage 1 says of each task, and the signs for a forecast.
+forecast.py        The gain over uniform to be expected, from what stage 1 has recorded.
 calibration.py     Forecasts of the gain against outcomes.
 answer.py          The numbers in words: a sentence, a table, what is not known.
 figure.py          The figure, as SVG.

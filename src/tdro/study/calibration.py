@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tdro.dro.forecast import FEWEST, SURE, Fit, Forecast, Signs, fit
 from tdro.evaluation.compare.readable_numbers import fixed, nested, p_phrase
-from tdro.study.schema import Study
+from tdro.study.forecast import FEWEST, SURE, Fit, Signs, fit
 
 Findings = Sequence[Mapping[str, Any]]
 
@@ -56,29 +55,4 @@ def in_words(found: Findings) -> str:
         f"{fixed(fitted.calibration, 2)} points higher. The error is {fixed(fitted.error, 2)} points of nDCG@10, and "
         f"{fixed(fitted.error_of_mean, 2)} if the mean of the others is the forecast. {verdict}. All mixtures together "
         f"give: gain = {fixed(fitted.intercept, 2)} + {slopes}."
-    )
-
-
-def coefficients(study: Study, found: Findings, kind: str, source: str) -> Forecast | None:
-    """The forecast for ``forecast.json``; None if it has no skill.
-
-    Args:
-        study: that was made.
-        found: its findings.
-        kind: of the fine-tuned models, such as ``static``.
-        source: the study in words, for the sentence that people read.
-    """
-    fitted = fit_of(found)
-    if fitted is None or not fitted.has_skill:
-        return None
-    return Forecast(
-        mixture=str(study.set["mixture"]),
-        kind=kind,
-        mixtures=len(fitted.forecasts),
-        source=source,
-        intercept=fitted.intercept,
-        slopes=fitted.slopes,
-        error=fitted.error,
-        lowest=fitted.lowest,
-        highest=fitted.highest,
     )

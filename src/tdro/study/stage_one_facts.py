@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tdro.dro.forecast import signs_of
 from tdro.files import read_jsonl
+from tdro.study.forecast import signs_of
 
 
 def stage_one_facts(folder: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def stage_one_facts(folder: Path, names: Sequence[str]) -> dict[str, Any]:
         ``measure``: for each task the mean of M over all steps, its standard deviation over the steps, and its means
         over the first and the last third; ``spread``: the standard deviation over tasks of the mean M; ``drift``: for
         each task, how far the reference's loss in the first and the last third of the steps is apart, as a share of
-        its mean; ``signs``: those of :class:`tdro.dro.forecast.Signs`. All null where there is no such log (weights
+        its mean; ``signs``: those of :class:`tdro.study.forecast.Signs`. All null where there is no such log (weights
         that were loaded, or are of transfer gain).
     """
     log = folder / "steps.jsonl"

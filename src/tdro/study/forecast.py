@@ -1,25 +1,21 @@
 """A forecast, before the fine-tuning: the gain over uniform to be expected, from what stage 1 has recorded.
 
 Three signs are read off the log of stage 1. The gain is a straight line in them, fitted to the outcomes of many
-mixtures (the study ``forecast``), and judged on mixtures that it was not fitted to. The coefficients are in
-``forecast.json`` beside this file, with the study that they come from. Where a forecast has no skill there is no such
-file, and nothing is forecast. See docs/decisions.md, forecast-only-with-skill.
+mixtures, and judged on mixtures that it was not fitted to. On the sample mixture it has no skill, so a run prints none;
+the study ``forecast`` asks the same of a user's own tasks. See docs/decisions.md, no-forecast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.files import read_json
 from tdro.weights import TaskWeights
 
-FILE = Path(__file__).with_name("forecast.json")
 FEWEST = 8  # mixtures that a forecast is fitted to
 SURE = 0.05  # a forecast has skill only if chance gives its correlation more rarely
 
@@ -53,7 +49,6 @@ class Fit:
         error: the root of the mean squared difference of forecast and outcome, in points.
         error_of_mean: the same, if the mean outcome of the other mixtures is the forecast.
         calibration: by how much the outcomes rise where the forecast is a point higher; 1 is right.
-        lowest, highest: of each sign among the mixtures.
     """
 
     intercept: float
@@ -64,12 +59,10 @@ class Fit:
     error: float
     error_of_mean: float
     calibration: float
-    lowest: dict[str, float]
-    highest: dict[str, float]
 
     @property
     def has_skill(self) -> bool:
-        """Whether it is worth printing: it correlates with what comes out, and is nearer to it than the mean is."""
+        """Whether it is worth reading: it correlates with what comes out, and is nearer to it than the mean is."""
         return self.correlation > 0 and self.p < SURE and self.error < self.error_of_mean
 
 
@@ -141,62 +134,8 @@ def fit(signs: Sequence[Signs], gains: Sequence[float]) -> Fit:
         float(np.sqrt(np.mean((forecasts - y) ** 2))),
         float(np.sqrt(np.mean((means - y) ** 2))),
         calibration,
-        dict(zip(names, x[:, 1:].min(axis=0).tolist(), strict=True)),
-        dict(zip(names, x[:, 1:].max(axis=0).tolist(), strict=True)),
     )
 
 
 def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """The coefficients in use, and where they come from.
-
-    Attributes:
-        mixture: whose gain over uniform is forecast.
-        kind: of the models that were fine-tuned, such as ``static``. Others are not forecast.
-        mixtures: how many mixtures of tasks the line is fitted to.
-        source: the study, for people.
-        intercept, slopes, error, lowest, highest: see :class:`Fit`.
-    """
-
-    mixture: str
-    kind: str
-    mixtures: int
-    source: str
-    intercept: float
-    slopes: dict[str, float]
-    error: float
-    lowest: dict[str, float]
-    highest: dict[str, float]
-
-    @classmethod
-    def load(cls, path: Path = FILE) -> Forecast | None:
-        """What is in the file; None where there is none."""
-        return cls(**read_json(path)) if path.exists() else None
-
-    def gain(self, signs: Signs) -> float | None:
-        """The expected gain in points of nDCG@10; None if a sign is beyond those of all mixtures of the study."""
-        values = asdict(signs)
-        if any(not self.lowest[name] <= value <= self.highest[name] for name, value in values.items()):
-            return None
-        return self.intercept + sum(self.slopes[name] * value for name, value in values.items())
-
-    def sentence(self, signs: Signs, tasks: int) -> str | None:
-        """The forecast in a sentence; None where :meth:`gain` is.
-
-        Args:
-            signs: of the stage 1.
-            tasks: how many tasks there are.
-        """
-        gain = self.gain(signs)
-        if gain is None:
-            return None
-        return (
-            f"forecast: {self.mixture} gains {gain:+.1f} ± {self.error:.1f} points of nDCG@10 over uniform on the "
-            f"tasks' test sets, since their M differ by {signs.spread:.0%} (spread), {signs.effective * tasks:.1f} of "
-            f"{tasks} tasks are in effect, and the two halves of stage 1 agree by {signs.agreement:.2f} (Kendall); "
-            f"from {self.source}"
-        )
