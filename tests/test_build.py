@@ -19,6 +19,7 @@ from tdro.data.mixtures import from_recipe as source_mixture
 from tdro.data.mixtures.build import build_task, built_task
 from tdro.data.mixtures.built import read_built
 from tdro.data.mixtures.folder import mixture_fingerprint
+from tdro.data.read import reader
 from tdro.errors import UserError
 from tdro.files import read_json, read_jsonl
 from tdro.recipe.data_sections import Data, Source
@@ -123,14 +124,14 @@ def test_no_usable_row_is_an_error_that_names_the_first_problem(tmp_path: Path) 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = messy.write(tmp_path, "rows.jsonl")
-    clean = build.Reader.row
+    clean = build.Reader.rows
 
     def slow(*arguments: Any) -> Any:
         with path.open("a") as file:
             file.write("\n")
         return clean(*arguments)
 
-    monkeypatch.setattr(build.Reader, "row", slow)
+    monkeypatch.setattr(build.Reader, "rows", slow)
     with pytest.raises(UserError, match=r"rows\.jsonl: changed while it was read"):
         built_task(source(path), "a")
     monkeypatch.undo()
@@ -167,7 +168,8 @@ def result(folder: Path) -> tuple[Any, ...]:
 def test_a_build_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     given = source(broken(tmp_path) if kind == "jsonl" else messy.write(tmp_path, kind, many(57)))
     build_task(given, tmp_path / "whole", "a")
-    clean, seen = build.Reader.row, [0]
+    monkeypatch.setattr(reader, "_AT_ONCE", 1)
+    clean, seen = build.Reader.rows, [0]
 
     def stopping(*arguments: Any) -> Any:
         seen[0] += 1
@@ -175,7 +177,7 @@ def test_a_build_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
             raise KeyboardInterrupt
         return clean(*arguments)
 
-    monkeypatch.setattr(build.Reader, "row", stopping)
+    monkeypatch.setattr(build.Reader, "rows", stopping)
     with pytest.raises(KeyboardInterrupt):
         build_task(given, tmp_path / "stopped", "a")
     state = read_json(tmp_path / "stopped" / "state.json")
@@ -200,7 +202,8 @@ def test_a_build_that_was_stopped_at_its_limit_reads_no_more(tmp_path: Path, mon
 @pytest.mark.usefixtures("small_shards")
 def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = source(broken(tmp_path))
-    clean, seen = build.Reader.row, [0]
+    monkeypatch.setattr(reader, "_AT_ONCE", 1)
+    clean, seen = build.Reader.rows, [0]
 
     def dying(*arguments: Any) -> Any:
         seen[0] += 1
@@ -209,7 +212,7 @@ def test_a_killed_process_leaves_whole_shards_only(tmp_path: Path, monkeypatch: 
         return clean(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build.Reader, "row", dying)
+        patch.setattr(build.Reader, "rows", dying)
         assert in_fork(lambda: build_task(given, tmp_path / "task", "a"), tmp_path) == -signal.SIGKILL
     assert not (tmp_path / "task" / "task.json").exists()
     build_task(given, tmp_path / "task", "a")

@@ -37,7 +37,7 @@ def source(path: Path | str, **keys: Any) -> Source:
 
 
 def values(path: Path) -> list[object]:
-    return [value for part in open_source(source(path)).parts() for _, _, value in part.read(0, 1)]
+    return [value for part in open_source(str(path)).parts() for _, _, value in part.read(0, 1)]
 
 
 def whole(path: Path) -> bytes:
@@ -237,7 +237,7 @@ def test_json_of_one_meaning_is_read(tmp_path: Path, form: str, indent: int | No
         text = "\n".join(json.dumps(row, ensure_ascii=False, indent=indent) for row in ROWS)
     path = tmp_path / "a.json"
     path.write_bytes(text.encode(encoding))
-    (part,) = open_source(source(path)).parts()
+    (part,) = open_source(str(path)).parts()
     read = list(part.read(0, 1))
     assert [value for _, _, value in read] == ROWS
     lines = text.splitlines()

@@ -14,7 +14,8 @@ import tiny
 import tiny_mixture
 from tdro.cli import main
 from tdro.data.quality.data_card import Counts, Lengths, describe, spread
-from tdro.data.quality.data_card_table import describe_text, languages
+from tdro.data.quality.data_card_table import describe_text
+from tdro.data.quality.languages import shares_text
 from tdro.data.task import Mixture, Task
 from tdro.files import read_json
 
@@ -68,9 +69,9 @@ def test_languages_are_those_that_can_be_told() -> None:
     card = card_of(rows)
     assert card.query_languages == {"en": 0.5, "und": 0.25, "fr": 0.25}
     assert card.passage_languages == {"und": 0.5, "de": 0.5}
-    assert languages(card.query_languages) == "en 67 %, fr 33 %" and languages(card.passage_languages) == "de"
-    assert languages({"und": 0.95, "la": 0.05}) == languages({}) == "–"
-    assert languages({"en": 0.7, "de": 0.2, "fr": 0.1}) == "en 70 %, de 20 %"
+    assert shares_text(card.query_languages) == "en 67 %, fr 33 %" and shares_text(card.passage_languages) == "de"
+    assert shares_text({"und": 0.95, "la": 0.05}) == shares_text({}) == "–"
+    assert shares_text({"en": 0.7, "de": 0.2, "fr": 0.1}) == "en 70 %, de 20 %"
 
 
 def test_a_part_of_the_rows_is_looked_at_for_lengths_and_it_is_said() -> None:

@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 
 import tiny
-from tdro.dro.health import (
-    HealthMonitor,
-    collapse_warning,
-    memorisation_warnings,
-    reference_warnings,
-    weak_reference,
-)
+from tdro.dro.health import HealthMonitor, collapse_warning
 from tdro.dro.learner import WeightLearner
 from tdro.dro.loss import TDROLoss
+from tdro.dro.reference_health import memorisation_warnings, reference_warnings, weak_reference
 from tdro.files import write_json
 from tdro.report.learning_section import health_view
 from tdro.report.run_contents import read_run_folder

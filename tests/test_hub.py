@@ -208,14 +208,14 @@ def test_formats_of_a_data_set(hub: Hub, name: str, content: Any) -> None:
 
 def test_a_part_is_read_from_any_row_and_known_offline(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     repo = hub.add("datasets", "data/parts", {"train.parquet": parquet(ROWS)})
-    opened = open_source(Source(source="data/parts"))
+    opened = open_source("data/parts")
     assert opened.content == ["data/parts", repo.sha, "", "train"]
     assert not hub.asked("GET", "resolve")  # nothing is loaded before it is read
     (part,) = opened.parts()
     assert [(line, row) for line, _, row in part.read(117, 118)] == [(n + 1, ROWS[n]) for n in (117, 118, 119)]
     built = build(source="data/parts")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert open_source(Source(source="data/parts")).content == opened.content
+    assert open_source("data/parts").content == opened.content
     assert build(source="data/parts") == built
     with pytest.raises(UserError, match=r"^data/other: not here and never downloaded, and HF_HUB_OFFLINE forbids"):
         build(source="data/other")

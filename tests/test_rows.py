@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tdro.data.read import rows
+from tdro.data.read.layout import Layout, layout_of
 from tdro.data.read.problem import REPAIRS
-from tdro.data.read.rows import LONGEST_TEXT, Row, row_from
+from tdro.data.read.rows import LONGEST_TEXT, Row, plain_rows, row_from
 from tdro.data.same_text import normalise
 
 PASSAGES = {
@@ -280,9 +281,10 @@ def alike(draw):
 
 def one_look_says_the_same(raw: object) -> None:
     """A row that is taken at one look is what the long way makes of it, and the long way has nothing to tell."""
-    at_one_look = row_from(raw, "f.jsonl", 3)
-    with mock.patch.object(rows, "are_clean", lambda *_: False):
-        assert row_from(raw, "f.jsonl", 3) == at_one_look
+    layout = layout_of(tuple(raw)) if isinstance(raw, dict) else None
+    if isinstance(layout, Layout) and not layout.label and (found := plain_rows([raw], layout, [3])):
+        with mock.patch.object(rows, "are_clean", lambda *_: False):
+            assert row_from(raw, "f.jsonl", 3) == (found[0], [])
 
 
 @settings(max_examples=150)

@@ -46,7 +46,7 @@ def test_one_data_set_in_several_files(tmp_path: Path) -> None:
     datasets.Dataset.from_list(messy.ROWS).save_to_disk(str(tmp_path / "one"), num_shards=3)
     built = built_task(source(tmp_path / "one"), "t")
     assert built.open().to_list() == messy.ROWS and not built.problems and not built.beside
-    (part,) = open_source(source(tmp_path / "one")).parts()
+    (part,) = open_source(str(tmp_path / "one")).parts()
     assert part.size == 4
     assert [line for line, _, _ in part.read(2, 3)] == [3, 4]
 

@@ -16,7 +16,6 @@ from tdro.data.read.problem import Problem
 from tdro.data.read.rows import row_from
 from tdro.data.read.sources import OpenedSource, open_source
 from tdro.errors import UserError
-from tdro.recipe.data_sections import Source
 from tdro.recipe.schema import load_recipe
 
 BARE = "name: small\nbase: {kind: static, source: smollm2}\n"
@@ -25,10 +24,6 @@ BARE = "name: small\nbase: {kind: static, source: smollm2}\n"
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
-
-
-def source(where: Path | str, **keys: Any) -> Source:
-    return Source.model_validate({"source": str(where), **keys})
 
 
 def values(opened: OpenedSource) -> list[tuple[str, int, object]]:
@@ -66,12 +61,12 @@ def problems(opened: OpenedSource) -> list[tuple[int | None, str, str]]:
 
 @pytest.mark.parametrize("kind", messy.FORMATS)
 def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
-    assert rows(open_source(source(messy.write(tmp_path, kind)))) == expected(kind)
+    assert rows(open_source(str(messy.write(tmp_path, kind)))) == expected(kind)
 
 
 @pytest.mark.parametrize("kind", messy.FORMATS)
 def test_every_part_goes_on_from_wherever_it_stopped(tmp_path: Path, kind: str) -> None:
-    for part in open_source(source(messy.write(tmp_path, kind))).parts():
+    for part in open_source(str(messy.write(tmp_path, kind))).parts():
         whole = list(part.read(0, 1))
         assert part.size in (None, whole[-1][1])
         for done, (line, after, _) in enumerate(whole, 1):
@@ -80,13 +75,13 @@ def test_every_part_goes_on_from_wherever_it_stopped(tmp_path: Path, kind: str) 
 
 def test_a_row_of_a_table_is_told_by_its_first_line(tmp_path: Path) -> None:
     path = messy.write(tmp_path, "rows.csv")
-    assert [line for _, line, _ in values(open_source(source(path)))] == [2, 3, 5, 6]
+    assert [line for _, line, _ in values(open_source(str(path)))] == [2, 3, 5, 6]
 
 
 def test_a_broken_row_of_a_table_does_not_cost_its_neighbours(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"query,positive\nq1,p1\nonly one\n\nq2,p\xff2\nq3,p3,more\nq4,p\xc3\xa94\n")
-    opened = open_source(source(path))
+    opened = open_source(str(path))
     assert problems(opened) == [
         (3, "wrong-columns", "dropped"),
         (5, "not-utf8", "dropped"),
@@ -102,31 +97,31 @@ def test_a_broken_row_of_a_table_does_not_cost_its_neighbours(tmp_path: Path) ->
 def test_a_header_that_no_row_can_be_read_by_is_refused(tmp_path: Path, header: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(f"\n{header}\nq,p\nq,p\n", encoding="latin-1")
-    assert problems(open_source(source(path))) == [(2, "wrong-header", "refused")]
+    assert problems(open_source(str(path))) == [(2, "wrong-header", "refused")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_a_table_in_any_unicode_encoding(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress("query,positive\nqué,名前\n".encode(encoding)))
-    assert [value for _, _, value in values(open_source(source(path)))] == [{"query": "qué", "positive": "名前"}]
+    assert [value for _, _, value in values(open_source(str(path)))] == [{"query": "qué", "positive": "名前"}]
 
 
 def test_a_quote_that_is_not_closed_is_told_with_the_lines_it_takes(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('query,positive\n"a,b\nc,d\ne,"f"\n')
-    (_, line, problem), *others = values(open_source(source(path)))
+    (_, line, problem), *others = values(open_source(str(path)))
     assert isinstance(problem, Problem) and line == 2 and not others
     assert (problem.kind, problem.action) == ("not-csv", "refused") and "in the lines up to 4" in problem.message
     path.write_text('query,positive\n"a,b\nc","d\ne",f\n')
-    (_, line, problem), *others = values(open_source(source(path)))
+    (_, line, problem), *others = values(open_source(str(path)))
     assert isinstance(problem, Problem) and line == 2 and problem.action == "dropped"
 
 
 def test_a_quote_in_a_tsv_file_is_a_quote(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_text('query\tpositive\n"q1\tp1\nq2\t"p2" and so on\n')
-    assert [value["query"] for _, _, value in values(open_source(source(path)))] == ['"q1', "q2"]  # type: ignore[index]
+    assert [value["query"] for _, _, value in values(open_source(str(path)))] == ['"q1', "q2"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz", "a.parquet", "a.jsonl.tar.gz"])
@@ -136,8 +131,8 @@ def test_a_file_that_breaks_off_is_a_problem_and_no_traceback(tmp_path: Path, na
     whole = messy.write(tmp_path, kind.get(name, "rows.jsonl.tar.gz"))
     path = tmp_path / name
     path.write_bytes(whole.read_bytes()[:kept])
-    assert all(action in ("refused", "dropped") for _, _, action in problems(open_source(source(path))))
-    assert kept < 12 or problems(open_source(source(path)))
+    assert all(action in ("refused", "dropped") for _, _, action in problems(open_source(str(path))))
+    assert kept < 12 or problems(open_source(str(path)))
 
 
 def test_a_text_that_is_no_utf8_in_a_parquet_file_costs_its_row_only(tmp_path: Path) -> None:
@@ -146,7 +141,7 @@ def test_a_text_that_is_no_utf8_in_a_parquet_file_costs_its_row_only(tmp_path: P
 
     raw = pyarrow.array([b"q1", b"q\xff", b"q3"]).view(pyarrow.string())
     pyarrow.parquet.write_table(pyarrow.table({"query": raw, "positive": ["p"] * 3}), tmp_path / "a.parquet")
-    opened = open_source(source(tmp_path / "a.parquet"))
+    opened = open_source(str(tmp_path / "a.parquet"))
     assert problems(opened) == [(2, "not-utf8", "dropped")]
     assert len(values(opened)) == 3
 
@@ -156,7 +151,7 @@ def test_judgements_of_what_is_not_there_are_told_by_line(tmp_path: Path) -> Non
     qrels = folder / "qrels" / "train.tsv"
     qrels.write_text(qrels.read_text() + "a\tnowhere\t1\nnobody\ta0\t1\nb\tb0\tone\n")
     last = len(qrels.read_text().splitlines())
-    opened = open_source(source(folder))
+    opened = open_source(str(folder))
     assert sorted(problems(opened)) == [
         (last - 2, "no-such-id", "dropped"),
         (last - 1, "no-such-id", "dropped"),
@@ -167,18 +162,18 @@ def test_judgements_of_what_is_not_there_are_told_by_line(tmp_path: Path) -> Non
 
 def test_a_beir_folders_split_is_its_qrels(tmp_path: Path) -> None:
     folder = messy.beir(tmp_path / "beir", split="dev")
-    assert len(rows(open_source(source(folder, split="dev")))) == 4
+    assert len(rows(open_source(str(folder), split="dev"))) == 4
     with pytest.raises(UserError, match=r"train\.tsv: no such file; there are the splits dev"):
-        open_source(source(folder))
+        open_source(str(folder))
 
 
 def test_what_is_no_data_is_said(tmp_path: Path) -> None:
     (tmp_path / "rows.xlsx").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"rows\.xlsx: no known format; a data file ends in \.jsonl"):
-        open_source(source(tmp_path / "rows.xlsx"))
+        open_source(str(tmp_path / "rows.xlsx"))
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="none: holds no data file"):
-        open_source(source(tmp_path / "none"))
+        open_source(str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +187,7 @@ def test_what_is_no_data_is_said(tmp_path: Path) -> None:
 def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, magic: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(magic + b"\0" * 100)
     with pytest.raises(UserError, match=message):
-        open_source(source(tmp_path / name))
+        open_source(str(tmp_path / name))
 
 
 def test_nothing_waits_for_a_pipe_or_reads_a_device_without_end(tmp_path: Path) -> None:
@@ -200,35 +195,35 @@ def test_nothing_waits_for_a_pipe_or_reads_a_device_without_end(tmp_path: Path) 
     (tmp_path / "zero.csv").symlink_to("/dev/zero")
     for name in ("pipe.jsonl", "zero.csv"):
         with pytest.raises(UserError, match=f"{name}: is a pipe or a device"):
-            open_source(source(tmp_path / name))
+            open_source(str(tmp_path / name))
 
 
 def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"a\xff.jsonl")
     path.write_text('{"query": "q", "positive": "p"}\n')
     with pytest.raises(UserError, match=r"a\\udcff\.jsonl': the name is not UTF-8; rename it"):
-        open_source(Source.model_construct(source=str(path)))
+        open_source(str(path))
 
 
 def test_no_part_of_a_folder_is_left_out_silently(tmp_path: Path) -> None:
     messy.write(tmp_path, "rows.jsonl")
     (tmp_path / "README.md").write_text("about it")
-    assert len(open_source(source(tmp_path)).files) == 1
+    assert len(open_source(str(tmp_path)).files) == 1
     (tmp_path / "more.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     with pytest.raises(UserError, match=r"more\.jsonl\.zst: no known format, and would be left out"):
-        open_source(source(tmp_path))
+        open_source(str(tmp_path))
     (tmp_path / "more.jsonl.zst").unlink()
     (tmp_path / "more.jsonl").symlink_to("more.jsonl")
     with pytest.raises(UserError, match=r"more\.jsonl: is a link that leads nowhere"):
-        open_source(source(tmp_path))
+        open_source(str(tmp_path))
 
 
 def test_an_id_in_a_corpus_that_is_no_text(tmp_path: Path) -> None:
     folder = messy.beir(tmp_path / "beir")
     corpus = folder / "corpus.jsonl"
     corpus.write_text(corpus.read_text() + '{"_id": ["d1"], "text": "t"}\n{"_id": {}, "text": "t"}\n')
-    assert problems(open_source(source(folder))) == [(10, "wrong-id", "dropped"), (11, "wrong-id", "dropped")]
-    assert len(values(open_source(source(folder)))) == 4 + 2
+    assert problems(open_source(str(folder))) == [(10, "wrong-id", "dropped"), (11, "wrong-id", "dropped")]
+    assert len(values(open_source(str(folder)))) == 4 + 2
 
 
 # ---- content
@@ -238,7 +233,7 @@ def test_a_cache_that_cannot_be_written_is_not_needed_to_read(tmp_path: Path, mo
     path = messy.write(tmp_path, "rows.jsonl")
     os.utime(path, (0, 0))
     monkeypatch.setenv("TDRO_CACHE", str(path / "cache"))  # a file is no folder
-    assert len(rows(open_source(source(path)))) == len(messy.ROWS)
+    assert len(rows(open_source(str(path)))) == len(messy.ROWS)
 
 
 def test_content_is_of_the_bytes_and_not_of_path_or_time(tmp_path: Path) -> None:
@@ -246,9 +241,9 @@ def test_content_is_of_the_bytes_and_not_of_path_or_time(tmp_path: Path) -> None
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(first.read_bytes())
     os.utime(copy, (1, 1))
-    assert open_source(source(first)).content == open_source(source(copy)).content
+    assert open_source(str(first)).content == open_source(str(copy)).content
     copy.write_bytes(first.read_bytes().replace(b"rained", b"snowed"))
-    assert open_source(source(first)).content != open_source(source(copy)).content
+    assert open_source(str(first)).content != open_source(str(copy)).content
 
 
 def test_an_unchanged_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,4 +347,4 @@ def test_a_task_without_in_batch_negatives_needs_hard_ones(tmp_path: Path, monke
 
 def test_gzip_is_told_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(gzip.compress(b"query,positive\nq,p\n"))
-    assert len(values(open_source(source(tmp_path / "a.csv")))) == 1
+    assert len(values(open_source(str(tmp_path / "a.csv")))) == 1

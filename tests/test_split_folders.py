@@ -45,7 +45,7 @@ def folder(place: Path, *names: str) -> Path:
 
 def read(place: Path, split: str | None = None) -> tuple[list[str], list[str]]:
     """The files that are read, relative to the folder, and what is said of the others."""
-    opened = open_source(Source.model_construct(source=str(place), split=split))
+    opened = open_source(str(place), split=split)
     said = [line.replace(f"{place}", ".") for line in opened.beside]
     return [str(file.relative_to(place)) for file in opened.files], said
 

@@ -57,6 +57,14 @@ def write_atomic(path: Path | str, content: str | bytes | Callable[[BinaryIO], o
             raise
 
 
+def exists(value: str) -> bool:
+    """Whether there is a file or folder of that name. A text that cannot be a path at all is False, no error."""
+    try:
+        return bool(value) and Path(value).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def file_holds(path: Path, content: bytes) -> bool:
     """Whether a file is there and has exactly this content."""
     try:

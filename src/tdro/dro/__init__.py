@@ -10,6 +10,7 @@ learner.py         WeightLearner: moves the task weights α by one step of expon
 live_reference.py  The reference scored at each step, for those who use TDROLoss in a script of their own.
 loss.py            TDROLoss, stage 1 as a loss: measure the tasks, move α, weigh the rows by the new α.
 measures.py        Measures M_g: how much headroom each task has at a step.
+reference_health.py Whether a reference is fit to learn weights against.
 same_tokens.py     Check that proxy and reference read the same token ids.
 step_guard.py      StepGuard: makes sure that α moves exactly once in each step, whichever trainer is used.
 step_record.py     What one step of stage 1 did: the line that ``weights/steps.jsonl`` has of it.

@@ -82,7 +82,6 @@ def evaluate_models(
     data: Path | None = None,
     instructions: Mapping[str, Instruction] | None = None,
     bf16: bool | None = None,
-    cache: Path | str | None = None,
     force: bool = False,
     trust_remote_code: bool = False,
 ) -> list[ModelResults]:
@@ -99,7 +98,6 @@ def evaluate_models(
         data: a folder where local copies of test sets are looked for first.
         instructions: by the name of a test set, task or benchmark. Without one, the model's own prompts are used.
         bf16: autocast to bfloat16; None: if the device computes in it.
-        cache: of benchmarks in BEIR's layout; None for the user's cache.
         force: replace the results of another model in ``out``, all that are there.
         trust_remote_code: run code that comes with a model.
 
@@ -115,7 +113,7 @@ def evaluate_models(
     if machine.main:
         check_writable(out, folder=True)
     with in_turn(machine):  # the first rank downloads into the cache, the others find it there
-        benchmarks = without_repeats([find_benchmark(name, data, cache) for name in dict.fromkeys(on)])
+        benchmarks = without_repeats([find_benchmark(name, data) for name in dict.fromkeys(on)])
     request = _Request(Path(out), instructions or {}, data, machine, force, trust_remote_code)
     check_used(request.instructions, {name for found in benchmarks for name in _names(found)})
     _check_names(benchmarks)

@@ -20,21 +20,19 @@ Files = Mapping[str, Path | bytes]  # of a repository: the name of each to its c
 _KEPT = {".gitattributes"}  # the hub's own file
 
 
-def check_upload(repo: str, *, public: bool = False, force: bool = False, pushed: str = "") -> None:
+def check_upload(repo: str, pushed: str = "") -> None:
     """Refuse an upload that cannot be done, before the model is there.
 
     Args:
         repo: the repository's id.
-        public: whether everybody is to see it.
-        force: replace whatever is there.
         pushed: the commit that was pushed before and may be replaced; empty: none.
 
     Raises:
         UserError: a wrong id, no token or one that may not write, an owner that is not the user, a repository that is
-            public although ``public`` is not said, or private although it is, or one with other content.
+            public, or one with other content.
     """
-    sha, names = _look_at(repo, public)
-    if names and not force and sha != pushed:
+    sha, names = _look_at(repo, public=False)
+    if names and sha != pushed:
         raise UserError(
             f"{repo}: has content on the hub that was not pushed from here ({_some(names)}).\n"
             "Take another name, or replace it by tdro push MODEL OWNER/NAME --force when the model is there."

@@ -16,7 +16,6 @@ from tdro.data.read.layout import Layout, Unclear
 from tdro.data.read.reader import Reader, common_layout, first_rows, keys_of, notes
 from tdro.data.read.sources import open_source, refusal
 from tdro.errors import UserError
-from tdro.recipe.data_sections import Source
 from tdro.recipe.rules import COLUMNS
 
 
@@ -60,7 +59,7 @@ def columns_of(source: str, given: Mapping[str, str]) -> Columns:
     for what in given:
         if what not in COLUMNS:
             raise UserError(f"--columns {source}: {what!r} is no column of a row; known: {', '.join(COLUMNS)}")
-    opened = open_source(Source.model_construct(source=source)).parts()
+    opened = open_source(source).parts()
     parts = [(part, rows) for part in opened if (rows := first_rows(part))]
     if not parts:
         raise UserError(refusal(opened) or f"{source}: no rows in it; see `tdro data check {shlex.quote(source)}`")

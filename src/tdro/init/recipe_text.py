@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tdro.data.quality.data_card_table import languages
+from tdro.data.quality.languages import shares_text
 from tdro.init.columns import Columns
 from tdro.init.files_as_tasks import FileTask
 from tdro.init.settings_rules import LEAST_STEPS, MOST_STEPS, MOVE, OFFSET, REPEATS, ProposedSettings
@@ -120,7 +120,7 @@ def _source(source: TaskEntry) -> list[str]:
         facts.append(f"{task.built.dropped:,} dropped")
     if card.same_query:
         facts.append(f"{card.same_query:,} with the query of another")
-    facts.append(f"languages {languages(card.query_languages)} / {languages(card.passage_languages)}")
+    facts.append(f"languages {shares_text(card.query_languages)} / {shares_text(card.passage_languages)}")
     lines += _comment(", ".join(facts), "  ")
     if source.file == task.source:
         lines += _columns(task.columns)

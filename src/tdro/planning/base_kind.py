@@ -8,14 +8,15 @@ from __future__ import annotations
 from transformers import AutoConfig
 
 from tdro.errors import UserError, first_line
+from tdro.files import exists
 from tdro.models.inspect.probes import is_causal
 from tdro.models.kinds import refuse_as_base
 from tdro.models.sources import has_file, model_source
-from tdro.recipe.rules import PACKAGED, exists
+from tdro.recipe.rules import PACKAGED
 from tdro.recipe.training_sections import Base
 
 
-def base_of(source: str, trust_remote_code: bool = False) -> Base:
+def base_of(source: str) -> Base:
     """The recipe's ``base`` section for a model.
 
     A GGUF file or a causal language model is a decoder. A sentence-transformers model, or one of any other
@@ -23,7 +24,6 @@ def base_of(source: str, trust_remote_code: bool = False) -> Base:
 
     Args:
         source: ``smollm2``, ``minilm``, a folder, a ``.gguf`` file, or a hub id.
-        trust_remote_code: run code that comes with the model.
 
     Raises:
         UserError: there is no such model, or it is an adapter and not a whole model.
@@ -45,7 +45,7 @@ def base_of(source: str, trust_remote_code: bool = False) -> Base:
         kind = "static"
     else:
         try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{source}: not a model that transformers can read ({first_line(error)})") from error
         kind = "decoder" if is_causal(config) else "encoder"

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from tdro.errors import UserError
+from tdro.errors import UserError, first_line
 from tdro.hub.model_files import model_file
 from tdro.models.base_tokens import base_files, is_static
 from tdro.models.decoder import keep_layers
@@ -22,6 +22,9 @@ from tdro.models.kinds import refuse_as_base
 from tdro.models.sources import plain_tokenizer
 from tdro.recipe.rules import PACKAGED
 from tdro.recipe.training_sections import Base
+
+# What the configurations of different architectures call the dropout of attention.
+_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ def read_shape(base: Base, trust_remote_code: bool = False) -> ModelShape:
         with torch.device("meta"):
             model = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"base.source {base.source}: its configuration cannot be read ({_line(error)})") from error
+        raise UserError(
+            f"base.source {base.source}: its configuration cannot be read ({first_line(error)[:200]})"
+        ) from error
     return shape_of(model)
 
 
@@ -112,7 +117,7 @@ def shape_of(model: nn.Module) -> ModelShape:
         heads=heads,
         queries=heads * head,
         matrices=matrices,
-        attention_dropout=_above_zero(config, "attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"),
+        attention_dropout=any((getattr(config, name, 0.0) or 0.0) > 0 for name in _DROPOUTS),
     )
 
 
@@ -141,14 +146,6 @@ def _layer(model: nn.Module, count: int) -> nn.Module:
     return lists[0][0]
 
 
-def _above_zero(config: object, *names: str) -> bool:
-    return any((getattr(config, name, 0.0) or 0.0) > 0 for name in names)
-
-
 def _quantised(config: object) -> bool:
     """Whether the model comes from GGUF, whose weights become float32."""
     return getattr(config, "quantization_config", None) is not None
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:200]

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from tdro.files import exists
 from tdro.recipe import rules
 from tdro.recipe.builtin import sources_file
 from tdro.recipe.messages import nearest, short, wrong
-from tdro.recipe.rules import exists
 from tdro.recipe.section import Section, Several
 from tdro.recipe.source_kinds import is_hub_file
 from tdro.recipe.yaml_lines import read_yaml

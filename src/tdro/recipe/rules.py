@@ -18,7 +18,7 @@ from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from tdro.errors import UserError
-from tdro.files import read_json
+from tdro.files import exists, read_json
 from tdro.hub.repo_id import wrong_repo_id
 from tdro.mixture_name import parse_mixture
 from tdro.recipe.messages import nearest, short, wrong
@@ -41,14 +41,6 @@ def check_folder_name(value: str) -> str:
 def _needs_training_data(info: ValidationInfo) -> bool:
     """Whether the recipe is read in order to train; to evaluate or report, its training data may be gone."""
     return not (info.context and info.context.get("data_may_be_gone"))
-
-
-def exists(value: str) -> bool:
-    """Whether there is a file or folder of that name. A text that cannot be a path at all is False, no error."""
-    try:
-        return bool(value) and Path(value).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):
-        return False
 
 
 def check_run_folder(value: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tdro.evaluation.compare.readable_numbers import nested
-from tdro.recipe.rules import exists
+from tdro.files import exists
 from tdro.report.hide_paths import without_paths
 from tdro.report.run_contents import TrainedModel
 

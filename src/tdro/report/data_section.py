@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tdro.data.quality.data_card_table import languages
+from tdro.data.quality.languages import shares_text
 from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.evaluation.leaks.find_leaks import leak_counts, leaks_line
 from tdro.report.hide_paths import hide_paths
@@ -62,7 +62,7 @@ def _data_row(task: Any) -> dict[str, Any]:
         },
         **{f"{side}_cut": nested(task, "cut", side, "cut") for side in ("query", "passage")},
         **{f"{side}_mean": nested(task, side, "mean") for side in ("positives", "negatives")},
-        "languages": " / ".join(languages(share) if isinstance(share, dict) else "–" for share in shares),
+        "languages": " / ".join(shares_text(share) if isinstance(share, dict) else "–" for share in shares),
         "samples": [
             [str(nested(sample, side) or "–") for side in ("query", "positive", "negative")]
             for sample in (samples if isinstance(samples, list) else [])

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tdro.dro.health import weak_reference
 from tdro.dro.measures import FLOOR
+from tdro.dro.reference_health import weak_reference
 from tdro.evaluation.compare.readable_numbers import as_number, nested
 from tdro.report import charts
 from tdro.report.learning_files import LearningSteps

@@ -23,6 +23,7 @@ target_data.py     What a recipe's ``gain.target`` names, as rows to measure los
                    looked at for it.
 training_data.py   The training data of a run: tasks, test sets, mined negatives, and what the stages' inputs say of
                    them.
+training_inputs.py What the result of a training depends on: its inputs, as JSON.
 workspace.py       What the stages of a run share: its training data, its base models, and the data as tokens of each
                    base.
 """

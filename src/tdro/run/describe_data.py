@@ -17,9 +17,8 @@ from tdro.machine import in_turn
 from tdro.models.base_tokens import BaseTokens, base_tokens, base_tokens_or_none
 from tdro.planning.base_kind import base_of
 from tdro.planning.cuts import cuts_of, cutter_of
-from tdro.recipe.builtin import built_in, find
+from tdro.recipe.builtin import find, names_recipe
 from tdro.recipe.data_sections import Data
-from tdro.recipe.rules import exists
 from tdro.recipe.schema import load_recipe
 from tdro.run.training_data import mixture_on_disk
 from tdro.run.workspace import Workspace
@@ -81,7 +80,7 @@ def describe_files(paths: Sequence[str], base: str | None = None) -> DataCard:
     model = base_of(base) if base is not None else None
     trusted = False
     limits: Data | None = None
-    if len(paths) == 1 and _is_recipe(paths[0]):
+    if len(paths) == 1 and names_recipe(paths[0]):
         recipe = load_recipe(find(paths[0]))
         mixture = mixture_on_disk(recipe)
         model, trusted, limits = model or recipe.base, recipe.trust_remote_code, recipe.data
@@ -91,7 +90,3 @@ def describe_files(paths: Sequence[str], base: str | None = None) -> DataCard:
         return describe(mixture)
     tokens = base_tokens(model, trusted)
     return describe(mixture, tokens.count, tokens.name, cutter=cutter_of(tokens, limits))
-
-
-def _is_recipe(path: str) -> bool:
-    return Path(path).suffix in (".yaml", ".yml") or (path in built_in() and not exists(path))

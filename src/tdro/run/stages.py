@@ -6,14 +6,13 @@ own inputs, not of its weights. So a run that would overwrite other work is refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tdro.data.mixtures.facts import DataFacts
 from tdro.dro.stage_one.plan import StageOnePlan, plan_stage_one, reference_count
@@ -29,27 +28,17 @@ from tdro.planning.trainings import capped
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import model_name
 from tdro.recipe.schema import Recipe
-from tdro.recipe.training_sections import Base, Training
+from tdro.recipe.training_sections import Base
 from tdro.run.base_models import BaseModel
-from tdro.run.development import check_apart, content_of, development_inputs, evaluator_of, refuse_shards
+from tdro.run.development import check_apart, content_of, evaluator_of, refuse_shards
 from tdro.run.folder import Stage
 from tdro.run.learn_gain import learn_gain_of
 from tdro.run.matryoshka import check_sizes
+from tdro.run.training_inputs import finetuning_inputs, training_inputs
 from tdro.run.workspace import Workspace
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.tracking import TrackedRun
 from tdro.weights import TaskWeights
-
-# Settings that are no inputs. Those of the first line change the speed and memory of a training, not its result; those
-# of the second say which trainings there are, or stand among the inputs under another name. ``alpha`` chooses among
-# what stage 1 keeps in any case. ``merge`` is an input only where there are adapters, and ``uniform_last`` only where
-# it changes something, see Stages.finetune.
-_NO_INPUT = {
-    *("chunk_rows", "gradient_caching", "checkpoint_steps"),
-    *("load", "name", "base", "mixtures", "seeds", "fewer_seeds", "uniform_longer", "untrained", "push"),
-    *("evaluate_every", "patience", "matryoshka"),
-    *("alpha", "merge", "uniform_last"),
-}
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,10 @@ class Stages:
         rows_read = recipe.weights.model_dump(mode="json", include={"stage1_rows", "held_out_share"})
         stages = []
         for number, name in enumerate(names):
-            inputs = self._inputs(base, recipe.reference, recipe.seed) | {"part": number, **rows_read}
+            inputs = training_inputs(self.workspace.data, base, recipe.reference, recipe.seed) | {
+                "part": number,
+                **rows_read,
+            }
             stages.append(Stage(name, inputs, partial(self._reference, name, base, number)))
         return stages
 
@@ -116,7 +108,9 @@ class Stages:
             return Stage("weights", {"loaded": weights.as_dict()}, lambda: self._save(weights))
         base = self.workspace.models.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
-        inputs = self._inputs(base, self.recipe.weights, self.recipe.seed) | {"references": list(references)}
+        inputs = training_inputs(self.workspace.data, base, self.recipe.weights, self.recipe.seed) | {
+            "references": list(references)
+        }
         if self.recipe.weights.initial == "uniform":
             del inputs["settings"]["initial"]  # as in runs from before there was such a key
         key = fingerprint(inputs)
@@ -128,7 +122,7 @@ class Stages:
         training = recipe.gain.training(recipe.reference)
         # The steps stand in those of the training, and a target by its content.
         settings = recipe.gain.model_dump(mode="json", exclude={"steps", "target"})
-        inputs = self._inputs(base, training, recipe.seed) | {"gain": settings}
+        inputs = training_inputs(self.workspace.data, base, training, recipe.seed) | {"gain": settings}
         if (target := self.workspace.target) is not None:
             inputs["target"] = target.inputs
         key = fingerprint(inputs)
@@ -157,7 +151,10 @@ class Stages:
         for training in group.trainings():
             model, mixture, settings = training.name, training.mixture, training.settings
             shares = capped(learned.transfer(mixture, data.sizes), data.sizes, settings)
-            factors = _loss_factors(learned.alpha, names) if mixture == "loss-reweight" and learned.alpha else None
+            factors = None
+            if mixture == "loss-reweight" and learned.alpha:
+                of_tasks = learned.alpha.loss_factors()
+                factors = np.array([of_tasks.get(name, 0.0) for name in names])  # k·α; 0 for a task without a weight
             for seed in training.seeds:
                 name = _model_path(group, model, seed)
                 title = f"{group.name} {model} seed {seed}"
@@ -166,16 +163,7 @@ class Stages:
                     hard_negatives_only=tuple(data.facts.hard_negatives_only),
                     factors=factors,
                 )
-                inputs = self._inputs(base, settings, seed)
-                inputs["weights"] = dict(zip(names, job.weights.tolist(), strict=True))
-                if settings.uniform_steps and mixture != "uniform":
-                    inputs["uniform_steps"] = settings.uniform_steps
-                if factors is not None:
-                    inputs["gradient_factors"] = factors.tolist()
-                if group.evaluate_every:
-                    inputs["development"] = development_inputs(group, data.development)
-                if group.matryoshka:
-                    inputs["matryoshka"] = list(group.matryoshka)
+                inputs = finetuning_inputs(data, base, group, job, mixture)
                 make, merged = self._trainer(name, base, job, merge), {**inputs, "merge": True}
                 if merge:
                     conversions = {fingerprint(inputs): self._merger(name, base, bool(group.matryoshka))}
@@ -226,17 +214,6 @@ class Stages:
             check_sizes(group, base.path, recipe.trust_remote_code)
             for training in group.trainings():  # any choice of tasks has fewer rows than all
                 capped(TaskWeights.uniform(facts.names), data.sizes, training.settings)
-
-    def _inputs(self, base: BaseModel, settings: Training, seed: int) -> dict[str, Any]:
-        """What the result of a training depends on, under the recipe's names."""
-        return {
-            **self.workspace.data.inputs,
-            "hard_negatives_only": self.workspace.data.facts.hard_negatives_only,
-            "base": base.fingerprint,
-            "lora": base.settings.model_dump(mode="json")["lora"],
-            "seed": seed,
-            "settings": settings.model_dump(mode="json", exclude=_NO_INPUT),
-        }
 
     def _trainer(self, name: str, base: BaseModel, job: FinetuneJob, merge: bool = False) -> Callable[[], None]:
         workspace, folder = self.workspace, self.path / name
@@ -311,9 +288,3 @@ def _made_from(file: Path, key: str) -> Callable[[], bool]:
 def _model_path(group: Finetune, model: str, seed: int) -> str:
     """A fine-tuned model's folder in the run's folder, which is the name of its stage too."""
     return f"models/{group.name}/{model_name(model, seed)}"
-
-
-def _loss_factors(weights: TaskWeights, names: Sequence[str]) -> NDArray[np.float64]:
-    """k·α of each task, (k,); 0 for one that has no weight."""
-    factors = weights.loss_factors()
-    return np.array([factors.get(name, 0.0) for name in names])

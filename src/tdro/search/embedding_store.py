@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from tdro.console import progress_bar
 from tdro.data.testsets.passages import TextsOfFile

@@ -14,35 +14,18 @@ from tdro.study.curves import ends, knees, shown, steps_saved
 from tdro.study.schema import Study
 from tdro.terminal_table import terminal_table
 
+_IN_THIRDS = {"M, first third", "M, last third"}
+_SHARES = {"% tasks", "% rows", "% steps"}
+_KINDS = {"kept tasks", "left out", "new"}
 _NOT_SHOWN = {
-    "gain": {"M", "M, first third", "M, last third", "drift"},
-    "agreement": {"% tasks", "% rows", "% steps", "kept tasks", "left out", "new", "M, first third", "M, last third"},
-    "measure": {"% tasks", "% rows", "% steps"},
-    "forecast": {
-        "M",
-        "M, first third",
-        "M, last third",
-        "drift",
-        "kept tasks",
-        "left out",
-        "new",
-        "Kendall",
-        "overlap",
-    },
+    "gain": {"M", "drift"} | _IN_THIRDS,
+    "agreement": _SHARES | _KINDS | _IN_THIRDS,
+    "measure": _SHARES,
+    "forecast": {"M", "drift", "Kendall", "overlap"} | _KINDS | _IN_THIRDS,
 }
 _ONLY_IF_IT_VARIES = {
-    *(
-        "Kendall",
-        "overlap",
-        "eff. tasks",
-        "spread of M",
-        "halves agree",
-        "M",
-        "M, first third",
-        "M, last third",
-        "drift",
-    ),
-    *("% tasks", "% rows", "% steps"),
+    *("Kendall", "overlap", "eff. tasks", "spread of M", "halves agree", "M", "drift"),
+    *(_IN_THIRDS | _SHARES),
 }
 Findings = Sequence[Mapping[str, Any]]
 

@@ -14,7 +14,6 @@ from typing import Any
 from tdro.evaluation.compare.readable_numbers import plural
 from tdro.files import read_json
 from tdro.recipe.schema import Recipe
-from tdro.study.pieces import Piece, Place
 from tdro.study.work import Work, rough_scores
 from tdro.terminal_table import terminal_table
 
@@ -44,18 +43,19 @@ def costs_of(work: Work) -> list[Cost]:
     """The cost of each kind of pieces, with what is known so far. Nothing is made."""
     costs = []
     settled = True  # whether the pieces of the next round are known
+    changes_data = any(setup.task_changes for setup in work.setups.values())
     for kind in TITLES:
         if kind == "score" and not work.seeds:
             continue
-        known = work.pieces(kind) if settled and not _changes_data(work) else None
-        if known is None:
+        if not settled or changes_data:
             rough = _rough(work, kind)
             costs.append(Cost(kind, len(rough), 0, sum(rough), _seconds(work, kind, rough)))
             continue
-        left = [piece for piece in known if work.place.done(piece.key) is None]
+        known = work.pieces(kind)
+        left = work.place.left(known)
         steps = [piece.steps for piece in left]
         costs.append(Cost(kind, len(known), len(known) - len(left), sum(steps), _seconds(work, kind, steps)))
-        settled = settled and (kind == "reference" or not left)
+        settled = kind == "reference" or not left
     return costs
 
 
@@ -68,7 +68,10 @@ def cost_page(costs: Iterable[Cost], workers: int) -> str:
     """
     costs = list(costs)
     rows = [
-        [TITLES[one.kind], f"{one.pieces:,}", f"{one.done:,}", f"{one.steps:,}", _minutes(one.seconds)]
+        [
+            *(TITLES[one.kind], f"{one.pieces:,}", f"{one.done:,}", f"{one.steps:,}"),
+            "unknown" if one.seconds is None else f"{one.seconds / 60:.1f}",
+        ]
         for one in costs
         if one.pieces
     ]
@@ -82,14 +85,6 @@ def cost_page(costs: Iterable[Cost], workers: int) -> str:
         )
     total = sum(seconds for seconds in known if seconds is not None) / 60 / workers
     return f"{table}\n\nAbout {max(total, 0.1):.1f} minutes with {plural(workers, 'worker')}."
-
-
-def _minutes(seconds: float | None) -> str:
-    return "unknown" if seconds is None else f"{seconds / 60:.1f}"
-
-
-def _changes_data(work: Work) -> bool:
-    return any(setup.task_changes for setup in work.setups.values())
 
 
 def _rough(work: Work, kind: str) -> list[int]:
@@ -111,17 +106,13 @@ def _seconds(work: Work, kind: str, steps: list[int]) -> float | None:
     """How long pieces of so many steps take, by the time a step took before and, of trainings, the scoring."""
     if not steps:
         return 0.0
-    timed = [(note["steps"], note["seconds"]) for note in _notes(work.place, kind) if note["steps"]]
+    notes = [read_json(path) for path in work.place.root.glob("pieces/*/done.json")]
+    timed = [(note["steps"], note["seconds"]) for note in notes if note["kind"] == kind and note["steps"]]
     timed = timed or _of_the_run(work.recipe, kind)
     if not timed:
         return None
     rate = median(seconds / max(count, 1) for count, seconds in timed)
     return rate * sum(steps)
-
-
-def _notes(place: Place, kind: str) -> list[dict[str, Any]]:
-    notes = [read_json(path) for path in place.root.glob("pieces/*/done.json")]
-    return [note for note in notes if note["kind"] == kind]
 
 
 def _of_the_run(recipe: Recipe, kind: str) -> list[tuple[int, float]]:
@@ -136,8 +127,3 @@ def _of_the_run(recipe: Recipe, kind: str) -> list[tuple[int, float]]:
         if stage.get("name", "").startswith(prefixes[kind]) and steps:
             found.append((steps, stage["seconds"]))
     return found
-
-
-def left_steps(pieces: Iterable[Piece], place: Place) -> list[Piece]:
-    """The pieces that are not done yet."""
-    return [piece for piece in pieces if place.done(piece.key) is None]

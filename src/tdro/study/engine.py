@@ -12,7 +12,7 @@ from tdro.recipe.messages import nearest
 from tdro.recipe.schema import Recipe
 from tdro.study.answer import Answer, answer_of
 from tdro.study.calibration import with_forecasts
-from tdro.study.cost import Cost, costs_of, left_steps
+from tdro.study.cost import Cost, costs_of
 from tdro.study.findings import findings_of
 from tdro.study.outputs import write_answer
 from tdro.study.pieces import Piece, Place
@@ -128,7 +128,7 @@ def run_study(question: Question, runner: Runner = in_this_process, machine: Mac
             bar.update(piece.steps)
 
         for kind in ROUNDS:
-            pieces = left_steps(work.pieces(kind), place)
+            pieces = place.left(work.pieces(kind))
             if kind == "score":  # now it is known which trainings are the same
                 bar.total = bar.n + sum(piece.steps for piece in pieces)
             if pieces:

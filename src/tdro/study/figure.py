@@ -48,7 +48,8 @@ def figure(study: Study, found: Findings) -> str:
     forecasts = study.says == "forecast"
     if forecasts:
         found = [{**one, "place": one["forecast"]} for one in found if one["forecast"] is not None]
-    points = {line: _points(study, [one for one in found if one["line"] == line], found) for line in _lines(found)}
+    lines = dict.fromkeys(one["line"] for one in found)
+    points = {line: _points(study, [one for one in found if one["line"] == line], found) for line in lines}
     drawn = [point for line in points.values() for point in line]
     if not drawn:
         return ""
@@ -77,10 +78,6 @@ def figure(study: Study, found: Findings) -> str:
         body += _names(points, x, y, _LEFT + inner)
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return drawing(body, f"{_vertical(study)} of each variant", size, "lines")
-
-
-def _lines(found: Findings) -> list[str]:
-    return list(dict.fromkeys(one["line"] for one in found))
 
 
 def _points(study: Study, line: Findings, found: Findings) -> list[Point]:
@@ -148,7 +145,7 @@ def _axes(study: Study, found: Findings, low: float, high: float, inner: float, 
         body += f'<line class="{css}" x1="{_LEFT}" x2="{_LEFT + inner:.1f}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
         body += f'<text x="{_LEFT - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
     if _is_numeric(found):
-        marks = {one["place"]: _axis_label(one) for one in found}
+        marks = {one["place"]: f"{one['place']:.3g}" for one in found}
     else:
         marks = {float(at): short_name(name, 18) for at, name in enumerate(_categories(found))}
     last = -math.inf
@@ -164,14 +161,9 @@ def _axes(study: Study, found: Findings, low: float, high: float, inner: float, 
     return body
 
 
-def _axis_label(one: Mapping[str, Any]) -> str:
-    return f"{one['place']:.3g}"
-
-
 def _line(number: int, points: Sequence[Point], x: Any, y: Any, joined: bool = True) -> str:
-    shift = (
-        5 * ((number + 1) // 2) * (-1) ** number if joined else 0
-    )  # lines side by side, so that no interval hides another
+    # Lines stand side by side, so that no interval hides another.
+    shift = 5 * ((number + 1) // 2) * (-1) ** number if joined else 0
     css, mark = f"s{number % 8}", MARKS[_MARKS[number % len(_MARKS)]]
     xs, ys = [x(point.x) + shift for point in points], [y(point.y) for point in points]
     body = f'<path class="line {css}" d="{path(xs, ys)}"/>' if len(points) > 1 and joined else ""

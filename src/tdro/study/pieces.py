@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +82,10 @@ class Place:
         """What is noted of a piece that is done; None while it is not."""
         path = self.piece(key) / "done.json"
         return read_json(path) if path.exists() else None
+
+    def left(self, pieces: Iterable[Piece]) -> list[Piece]:
+        """The pieces that are not done yet."""
+        return [piece for piece in pieces if self.done(piece.key) is None]
 
     def stages(self, recipe: Recipe, machine: Machine, key: str = "", reference_base: Base | None = None) -> Stages:
         """The stages of a recipe with this place's data; made in the folder of the piece ``key``."""

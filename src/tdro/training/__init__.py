@@ -3,6 +3,7 @@
 The trainer:
 finetune.py          ``finetune``: stages 0 and 2, on batches of one task each, whose tasks are drawn by weight.
 trainer.py           sentence-transformers' trainer, reading the steps of a plan; training continues after a kill.
+arguments.py         The stock trainer's arguments for a recipe's training settings.
 steps.py             The steps of a plan as batches that the trainer reads.
 ahead.py             Puts the batches of the next steps together in a thread.
 development.py       The curve of the scores on development sets in a training, its best step, and early stopping.

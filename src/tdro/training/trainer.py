@@ -16,7 +16,6 @@ Everything else (ranks, precision, optimizer, resuming) is the stock trainer's. 
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,9 +33,9 @@ from tdro.machine import wants_shards
 from tdro.models.cuda import attention_of_any_shape
 from tdro.recipe.training_sections import Training
 from tdro.training import checkpoints, sharded
+from tdro.training.arguments import training_arguments
 from tdro.training.development import Development, KeepBest, best, best_checkpoint, curve
 from tdro.training.finite_loss import FirstBadStep
-from tdro.training.one_device import OneDeviceArguments
 from tdro.training.schedules import schedule
 from tdro.training.steps import PlannedSteps
 from tdro.training.tracking import NOT_TRACKED, TrackedRun
@@ -89,7 +88,6 @@ class PlannedTrainer(SentenceTransformerTrainer):
     ) -> None:
         self._steps, self._settings, self._folder, self._title = steps, settings, folder, title
         self._bad, self._tracked, self._also_track = FirstBadStep(), tracked, also_track
-        every = development.every if development else 0
         self._writing = False
         # SparseAdam takes sparse gradients only, so a static model with a dense layer is trained as any other model.
         embeddings = [module for module in model.modules() if isinstance(module, nn.EmbeddingBag)]
@@ -97,30 +95,13 @@ class PlannedTrainer(SentenceTransformerTrainer):
         self._sparse = embeddings if nothing_else else []
         for module in self._sparse:
             module.sparse = True
-        arguments = OneDeviceArguments(
-            output_dir=str(folder),
-            max_steps=settings.steps,
-            per_device_train_batch_size=max(1, settings.batch // steps.world),
-            learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            max_grad_norm=0.0 if self._sparse else 1.0,
-            bf16=bf16,
-            use_cpu=device == "cpu",
-            only_device=device,
-            seed=seed,
-            save_strategy="steps" if settings.checkpoint_steps else "no",
-            save_steps=settings.checkpoint_steps or settings.steps,
-            eval_strategy="steps" if every else "no",
-            eval_steps=every or None,
-            # The log has the mean loss of so many steps. A checkpoint must not fall between two lines, because a run
-            # that is continued there would average over fewer steps. An evaluation may write one too.
-            logging_steps=math.gcd(settings.checkpoint_steps, every, max(1, min(10, settings.steps // 10))),
-            logging_nan_inf_filter=False,
-            disable_tqdm=True,
-            dataloader_pin_memory=device.startswith("cuda"),
-            # BERT has a pooler that mean pooling does not use; without this, DDP would wait for its gradient.
-            ddp_find_unused_parameters=True,
-            ddp_broadcast_buffers=False,
+        arguments = training_arguments(
+            settings,
+            folder,
+            rows=max(1, settings.batch // steps.world),
+            evaluate_every=development.every if development else 0,
+            sparse=bool(self._sparse),
+            **{"bf16": bf16, "only_device": device, "seed": seed},
             **tracked.arguments(),
         )
         sparse = (torch.optim.SparseAdam, {"lr": settings.learning_rate}) if self._sparse else None

@@ -16,11 +16,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from tdro.console import progress_bar
 from tdro.data.mixtures.built import FORMAT, BuiltTask, read_built
@@ -30,7 +31,7 @@ from tdro.data.mixtures.strict_rows import StrictReader
 from tdro.data.read.file_digest import file_digest
 from tdro.data.read.layout import Unclear
 from tdro.data.read.problem import Problem
-from tdro.data.read.reader import Reader
+from tdro.data.read.reader import Reader, at_once
 from tdro.data.read.rows import Row
 from tdro.data.read.sources import OpenedSource, Part, open_source
 from tdro.disk import cache_folder
@@ -38,24 +39,22 @@ from tdro.errors import UserError
 from tdro.files import fingerprint, read_json, write_json
 from tdro.recipe.data_sections import Source
 
-_BAR_STEP = 1_000  # rows after which the progress bar moves
 _VERSION = 5  # raise it when the cleaning changes, or the rows of an Arrow file: then every task is built anew
 
 
-def built_task(source: Source, name: str, cache: Path | str | None = None) -> BuiltTask:
+def built_task(source: Source, name: str) -> BuiltTask:
     """The task of a recipe's source in the user's cache, built now unless its content was built before.
 
     Args:
         source: the source's entry in the recipe.
         name: the task's name, for the progress bar and errors.
-        cache: the cache folder; see :func:`tdro.disk.cache_folder`.
 
     Raises:
         UserError: the source is not there, has no usable row, cannot be read to its end, or changes while it is read.
     """
-    opened = open_source(source)
+    opened = open_source(source.source, source.subset, source.split)
     key = fingerprint([_VERSION, opened.content, source.columns, source.limit])
-    built = build_task(source, cache_folder(cache) / "tasks" / key, name, opened)
+    built = build_task(source, cache_folder() / "tasks" / key, name, opened)
     return replace(built, beside=opened.beside)
 
 
@@ -104,7 +103,7 @@ def build_task(
     """
     folder = Path(folder)
     if not (folder / "task.json").exists():
-        opened = opened or open_source(source)
+        opened = opened or open_source(source.source, source.subset, source.split)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / "lock"):
@@ -224,6 +223,8 @@ def _cleaned(
     It starts where ``state`` says and ends when ``limit`` rows were written.
     """
     for part_number, part in enumerate(parts):
+        if state.rows == limit:
+            return
         if unclear := reader.open(part):
             raise _question(name, part.file, unclear)
         if part_number < state.part:
@@ -231,20 +232,15 @@ def _cleaned(
         if part_number != state.part:
             state.part, state.position, state.line = part_number, 0, 1
         shown = state.position
-        for line, after, value in part.read(state.position, state.line):
-            if state.rows == limit:
-                return
-            state.position, state.line = after, line + 1
-            if not state.read % _BAR_STEP:
-                bar.update(after - shown)
-                shown = after
-            if isinstance(value, Problem):
-                state.read += value.action == "dropped"
-                yield None, [value]
-            else:
-                state.read += 1
-                yield reader.row(value, line)
-        bar.update(state.position - shown)
+        values = part.read(state.position, state.line)
+        while batch := [*islice(values, at_once(limit, state.rows))]:
+            lines, ends, raws = zip(*batch, strict=True)
+            for value, line, end, found in zip(raws, lines, ends, reader.rows(raws, lines), strict=True):
+                state.position, state.line = end, line + 1
+                state.read += not isinstance(value, Problem) or value.action == "dropped"
+                yield found
+            bar.update(state.position - shown)
+            shown = state.position
 
 
 def _problem_file(folder: Path, state: _State) -> Any:

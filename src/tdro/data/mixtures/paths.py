@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from tdro.data.read.jsonl import raw_rows
 from tdro.data.read.sources import Part, open_source
 from tdro.errors import UserError
+from tdro.files import exists
+from tdro.recipe.builtin import find, names_recipe
 from tdro.recipe.source_kinds import looks_like_file
 
 if TYPE_CHECKING:
-    from tdro.recipe.data_sections import Source
     from tdro.recipe.schema import Recipe
 
 
@@ -56,20 +57,18 @@ def find_raw_tasks(path: str) -> list[RawTask]:
     Raises:
         UserError: there is no such file, folder, recipe or data set, or it is broken.
     """
-    from tdro.recipe.builtin import built_in, find
-    from tdro.recipe.data_sections import Source
-    from tdro.recipe.rules import exists
-    from tdro.recipe.schema import load_recipe
+    if names_recipe(path):
+        from tdro.recipe.schema import load_recipe  # it takes as long as a check of 5,000 rows
 
-    there = exists(path)
-    if Path(path).suffix in (".yaml", ".yml") or (not there and path in built_in()):
         return list(_of_recipe(load_recipe(find(path))))
+    there = exists(path)
     if not there and (not path or looks_like_file(path)):
         raise UserError(f"{path}: no such file or folder")
     place = Path(path).expanduser()
     if there and (place / "mixture.json").is_file():
         return list(_of_mixture(place))
-    return [_of_source(Source.model_construct(source=path), place.name.partition(".")[0] or path)]
+    opened = open_source(path)
+    return [RawTask(place.name.partition(".")[0] or path, opened.parts, beside=opened.beside)]
 
 
 def _of_mixture(folder: Path, chosen: Iterable[str] | None = None, batch: int | None = None) -> Iterator[RawTask]:
@@ -108,10 +107,5 @@ def _of_recipe(recipe: Recipe) -> Iterator[RawTask]:
         yield from _of_mixture(Path(data.mixture).expanduser(), data.tasks, batch)
     for name, source in (data.sources or {}).items():
         if data.tasks is None or name in data.tasks:
-            yield _of_source(source, name, batch)
-
-
-def _of_source(source: Source, name: str, batch: int | None = None) -> RawTask:
-    """The task of one source."""
-    opened = open_source(source)
-    return RawTask(name, opened.parts, source.columns, source.limit, batch, beside=opened.beside)
+            opened = open_source(source.source, source.subset, source.split)
+            yield RawTask(name, opened.parts, source.columns, source.limit, batch, beside=opened.beside)

@@ -7,8 +7,9 @@ a recipe's sources (:mod:`tdro.data.read.rows`); a wrong row ends the reading be
 from __future__ import annotations
 
 import difflib
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,32 +47,30 @@ class StrictReader:
         self._has_negatives = False
 
     def part(self) -> Part:
-        """The file as the only part of a source. Reading it raises :class:`UserError` at a line that is not JSON."""
-        return Part(str(self.path), self._values, self.path.stat().st_size, "B")
-
-    def _values(self, position: int, line: int) -> Iterator[tuple[int, int, object]]:
-        """The file's values from a byte and its line on: each with its line and the byte behind it."""
-        for number, after, value in raw_rows(self.path, position, line):
-            if isinstance(value, Problem):
-                where = str(self.path) if value.line is None else f"{self.path}, line {number}"
-                raise UserError(f"{where}: {value.message}")
-            yield number, after, value
+        """The file as the only part of a source."""
+        return Part(str(self.path), functools.partial(raw_rows, self.path), self.path.stat().st_size, "B")
 
     def open(self, part: Part) -> None:
         """Does nothing. A reader of sources would work out here which column is which; these have fixed names."""
 
-    def row(self, raw: object, line: int) -> tuple[Row, list[Problem]]:
-        """The row of a line's value, and an empty list of problems.
+    def rows(self, raws: Sequence[object], lines: Sequence[int]) -> list[tuple[Row, list[Problem]]]:
+        """The row of each line's value, with an empty list of problems.
 
         Raises:
-            UserError: the value does not have the keys of :data:`tdro.data.task.COLUMNS` with texts in them.
+            UserError: a line is not JSON, or has no texts under the keys of :data:`tdro.data.task.COLUMNS`.
         """
+        return [(self._row(raw, line), []) for raw, line in zip(raws, lines, strict=True)]
+
+    def _row(self, raw: object, line: int) -> Row:
+        if isinstance(raw, Problem):
+            where = str(self.path) if raw.line is None else f"{self.path}, line {line}"
+            raise UserError(f"{where}: {raw.message}")
         row = _row(raw, f"{self.path}, line {line}", line)
         self._rows += 1
         self._has_negatives = self._has_negatives or bool(row.negatives)
         if isinstance(raw, dict) and (others := [key for key in raw if key not in COLUMNS]):
             self.unread.add(raw, others)
-        return row, []
+        return row
 
     def end(self) -> None:
         """Check what can only be known after the last row.

@@ -118,9 +118,9 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, t
     return Pairs(one[order], other[order], similarity[order], first, place[second])
 
 
-def leaks(train_queries: Sequence[str], test_queries: Sequence[str], threshold: float = THRESHOLD) -> Pairs:
+def leaks(train_queries: Sequence[str], test_queries: Sequence[str]) -> Pairs:
     """Training queries that ask a test query again: in each pair, ``first`` trains and ``second`` tests."""
-    return near_duplicates(train_queries, test_queries, threshold)
+    return near_duplicates(train_queries, test_queries)
 
 
 def _first_of_the_same(hashed: HashedTexts) -> Ints:

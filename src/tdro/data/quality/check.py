@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from tdro.console import progress_bar
 from tdro.data.mixtures.paths import RawTask, find_raw_tasks
@@ -18,13 +19,13 @@ from tdro.data.quality.row_facts import TaskFacts
 from tdro.data.read.column_names import is_negative, shown_key
 from tdro.data.read.layout import Unclear
 from tdro.data.read.problem import Problem
-from tdro.data.read.reader import Reader, notes
+from tdro.data.read.reader import Reader, at_once, notes
+from tdro.data.read.rows import Row
 from tdro.data.read.sources import Part
 from tdro.data.same_answer import count_copies
 
 Sink = Callable[[Problem, object], None]  # is given each problem, and the raw row that has it (None if there is none)
 
-_BAR_STEP = 1000  # rows after which the progress bar moves
 # A mixture folder is read strictly: a row with one of these faults is read as it is, and any other fault refuses the
 # whole file (tdro.data.mixtures.strict_rows).
 _HARMLESS_IN_MIXTURES = {
@@ -73,21 +74,21 @@ def _check_task(task: RawTask, report: CheckReport, batch: int | None, sink: Sin
         if sink is not None:
             sink(problem, None if isinstance(raw, Problem) else raw)
 
-    for file, line, raw in _values(task, parts, numbers, reader):
-        row, problems = (None, [raw]) if isinstance(raw, Problem) else reader.row(raw, line)
-        if task.mixture:
-            problems = _in_a_mixture(problems) + _misnamed_negatives(raw, file, line)
-        if row is not None and row.negatives:
-            has_negatives = True
-            if copies := count_copies(row.negatives, row.positives):
-                problems.append(_false_negative(copies, file, line))
-        for problem in problems:
-            tell(problem, raw)
-        if isinstance(raw, Problem) and raw.action != "dropped":  # about the file, not about a row
-            continue
-        if numbers.count_row(problems) and row is not None:
-            facts.add(row, file, line)
-    facts.end()
+    for file, lines, raws in _values(task, parts, numbers, reader):
+        kept = []
+        for raw, line, (row, problems) in zip(raws, lines, reader.rows(raws, lines), strict=True):
+            if task.mixture:
+                problems = _in_a_mixture(problems) + _misnamed_negatives(raw, file, line)
+            if row is not None and row.negatives:
+                has_negatives = True
+                problems += _false_negatives(row, file, line)
+            for problem in problems:
+                tell(problem, raw)
+            if isinstance(raw, Problem) and raw.action != "dropped":  # about the file, not about a row
+                continue
+            if numbers.count_row(problems) and row is not None:
+                kept.append((line, row))
+        facts.add(kept, file)
 
     for problem in _of_the_columns(task, reader, has_negatives, parts[-1].file):
         tell(problem)
@@ -111,22 +112,25 @@ def _question(file: str, unclear: Unclear) -> Problem:
     return Problem(file, None, "unclear-columns", unclear.question, "refused")
 
 
-def _values(task: RawTask, parts: list[Part], numbers: TaskReport, reader: Reader) -> Iterator[tuple[str, int, object]]:
-    """File, line and raw value of each of a task's rows, up to the task's limit of kept rows; with a progress bar."""
+def _values(
+    task: RawTask, parts: list[Part], numbers: TaskReport, reader: Reader
+) -> Iterator[tuple[str, Sequence[int], Sequence[object]]]:
+    """Lines and raw values of a task, in batches with their file, up to the task's limit of kept rows; with a bar."""
     for part in parts:
+        if numbers.kept == task.limit:
+            return
         if unclear := reader.open(part):
-            yield part.file, 0, _question(part.file, unclear)
+            yield part.file, [0], [_question(part.file, unclear)]
             continue
         done = 0
+        values = part.read(0, 1)
         unit = part.unit if part.unit == "B" else f" {part.unit}"
         with progress_bar(total=part.size, title=task.name, unit=unit, unit_scale=True) as bar:
-            for line, position, value in part.read(0, 1):
-                if numbers.kept == task.limit:
-                    return
-                if not numbers.read % _BAR_STEP:
-                    bar.update(position - done)
-                    done = position
-                yield part.file, line, value
+            while batch := [*islice(values, at_once(task.limit, numbers.kept))]:
+                lines, ends, raws = zip(*batch, strict=True)
+                yield part.file, lines, raws
+                bar.update(ends[-1] - done)
+                done = ends[-1]
 
 
 def _in_a_mixture(problems: list[Problem]) -> list[Problem]:
@@ -156,11 +160,12 @@ def _misnamed_negatives(raw: object, file: str, line: int) -> list[Problem]:
     ][:1]
 
 
-def _false_negative(count: int, file: str, line: int) -> Problem:
-    """The problem of a row in which so many negatives are one of its positives in another wrapping."""
+def _false_negatives(row: Row, file: str, line: int) -> list[Problem]:
+    """The problem of a row in which some negatives are one of its positives in another wrapping."""
+    count = count_copies(row.negatives, row.positives)
     what = "a negative is" if count == 1 else f"{count} negatives are"
     message = f"{what} a positive in another wrapping: with a title, cut, or in a longer passage"
-    return Problem(file, line, "false-negative", message, "kept")
+    return [Problem(file, line, "false-negative", message, "kept")] if count else []
 
 
 def _of_the_whole_task(facts: TaskFacts, numbers: TaskReport, batch: int | None, file: str) -> Iterator[Problem]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tdro.data.quality.check_report import CheckReport, TaskReport
-from tdro.data.quality.data_card_table import SHARES, languages
-from tdro.data.quality.languages import LANGUAGE_ROWS
+from tdro.data.quality.languages import LANGUAGE_ROWS, SHARES_LEGEND, shares_text
 from tdro.data.read.problem import REPAIRS, Problem
 from tdro.terminal_table import terminal_table
 
@@ -32,7 +31,7 @@ def check_text(report: CheckReport, all_in: Path | None = None) -> str:
             lines.append(f"  and {more:,} more" + (f" in {all_in}" if all_in else ""))
     if report.clean:
         lines.append("nothing wrong")
-    legend = f"queries / first positives: medians of their characters; languages are {SHARES}"
+    legend = f"queries / first positives: medians of their characters; languages are {SHARES_LEGEND}"
     if any(task.language_rows < task.kept for task in report.tasks):
         legend += f"; from at most {LANGUAGE_ROWS:,} evenly spread rows a task"
     table = terminal_table(_HEAD, [_cells(task) for task in report.tasks], left=["languages"])
@@ -59,5 +58,5 @@ def _place(problem: Problem) -> str:
 def _cells(task: TaskReport) -> tuple[str, ...]:
     counts = (task.read, task.kept, task.repaired, task.dropped, task.duplicates)
     characters = f"{task.query_characters:.0f} / {task.positive_characters:.0f}"
-    spoken = f"{languages(task.query_languages)} / {languages(task.positive_languages)}"
+    spoken = f"{shares_text(task.query_languages)} / {shares_text(task.positive_languages)}"
     return (task.name, *(f"{count:,}" for count in counts), characters, spoken)

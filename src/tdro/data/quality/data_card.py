@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from tdro.console import progress_bar
 from tdro.data.quality.languages import LANGUAGE_ROWS, Languages, languages_of

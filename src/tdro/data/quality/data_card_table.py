@@ -6,15 +6,13 @@ import shutil
 import unicodedata
 
 from tdro.data.quality.data_card import Counts, DataCard, Lengths, TaskCard
-from tdro.data.quality.languages import LANGUAGE_ROWS, UNDETERMINED
+from tdro.data.quality.languages import LANGUAGE_ROWS, SHARES_LEGEND, shares_text
 from tdro.data.tokens.cuts import percent
 from tdro.terminal_table import terminal_table
 
 _HEAD = ("task", "rows", "queries", "passages")
 _CUT = "cut"
 _TAIL = ("positives", "negatives", "none", "same query", "same positive", "languages")
-_FEW = 0.1  # if the language of fewer texts is known, they say nothing about the others
-SHARES = "shares of the texts whose language can be told; –: fewer than a tenth"
 
 
 def describe_text(card: DataCard, width: int | None = None) -> str:
@@ -45,7 +43,7 @@ def _cells(task: TaskCard) -> tuple[str, ...]:
         *([f"{percent(task.cut.query.cut)} / {percent(task.cut.passage.cut)}"] if task.cut else []),
         *(_counts(task.positives), _counts(task.negatives)),
         *(f"{count:,}" for count in counts),
-        f"{languages(task.query_languages)} / {languages(task.passage_languages)}",
+        f"{shares_text(task.query_languages)} / {shares_text(task.passage_languages)}",
     )
 
 
@@ -63,7 +61,7 @@ def _legend(card: DataCard) -> list[str]:
         ),
         "positives, negatives: a row, on average (least to most); none: rows without a negative",
         "same query, same positive: rows that share it with an earlier row",
-        f"languages: of queries / first positives; {SHARES}"
+        f"languages: of queries / first positives; {SHARES_LEGEND}"
         + (f"; from {LANGUAGE_ROWS:,} rows a task" if sampled else ""),
     ]
 
@@ -107,18 +105,6 @@ def _counts(counts: Counts) -> str:
     if counts.least == counts.most:
         return str(counts.least)
     return f"{counts.mean:.1f} ({counts.least} to {counts.most})"
-
-
-def languages(shares: dict[str, float]) -> str:
-    """The two most frequent known languages, such as ``de 98 %, en 2 %``; a dash if too few are known."""
-    known = {language: share for language, share in shares.items() if language != UNDETERMINED}
-    total = sum(known.values())
-    if total < _FEW:
-        return "–"
-    told = [(language, share / total) for language, share in known.items() if share >= 0.005 * total]
-    if len(told) == 1:
-        return told[0][0]
-    return ", ".join(f"{language} {100 * share:.0f} %" for language, share in told[:2])
 
 
 def _samples(task: TaskCard) -> list[str]:

@@ -24,6 +24,9 @@ LANGUAGE_ROWS = 2_000  # at most so many rows of a task have the language of the
 BEGINNING = 100  # only so many characters at the start of a text are read
 UNDETERMINED = "und"  # ISO 639's code for a text whose language is not known
 
+SHARES_LEGEND = "shares of the texts whose language can be told; –: fewer than a tenth"
+
+_FEW = 0.1  # if the language of fewer texts is known, they say nothing about the others
 _LIKELY = 0.5  # the least probability at which a language counts in the shares
 _SURE = 0.8  # the least probability at which a text may be called one in the wrong language
 _LETTERS = 4  # a text with fewer letters ("OK", "Wi-Fi") says nothing about its language
@@ -69,6 +72,18 @@ def language_name(number: int) -> str:
     return _names()[number]
 
 
+def shares_text(shares: dict[str, float]) -> str:
+    """The two most frequent known languages, such as ``de 98 %, en 2 %``; a dash if too few are known."""
+    known = {language: share for language, share in shares.items() if language != UNDETERMINED}
+    total = sum(known.values())
+    if total < _FEW:
+        return "–"
+    told = [(language, share / total) for language, share in known.items() if share >= 0.005 * total]
+    if len(told) == 1:
+        return told[0][0]
+    return ", ".join(f"{language} {100 * share:.0f} %" for language, share in told[:2])
+
+
 def _identified(text: str) -> tuple[int, float]:
     """The number of a text's likeliest language, and its probability."""
     if len([*islice(filter(str.isalpha, text), _LETTERS)]) < _LETTERS:
@@ -87,7 +102,6 @@ def _identifier() -> LanguageIdentifier:
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages([label for label in identifier.labels if label not in _VARIETIES])
-    # set_languages leaves the table in columns, but a text needs some fifty rows of it. In rows, a text takes 0.6 of
     # set_languages leaves this table in columns, but classify reads some fifty rows of it for a text. Laid out in rows,
     # a text takes 0.6 of the time, with the same result.
     identifier.nb_ptc = np.ascontiguousarray(identifier.nb_ptc)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from array import array
 from bisect import bisect
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from tdro.data.read.rows import Row
 from tdro.data.same_text import normalise_all
 
 _LETTERS = 4  # a text with fewer letters ("OK", "Wi-Fi") says nothing about its script
-_BATCH = 100  # rows whose facts are computed together, in half of the time that they take one by one
 
 
 class TextFacts:
@@ -59,32 +59,22 @@ class TaskFacts:
         self.line, self.query_hash = array("Q"), array("q")
         self.script_names = [""]
         self.texts = {"query": TextFacts(), "positive": TextFacts()}
-        self._file = ""  # of the last row
-        # Queries and first positives of the last rows, of which only file and line are in the arrays above yet.
-        self._queries: list[str] = []
-        self._positives: list[str] = []
 
     def __len__(self) -> int:
         return len(self.line)
 
-    def add(self, row: Row, file: str, line: int) -> None:
-        """Take the next row."""
-        if file != self._file:
-            self._file = file
+    def add(self, rows: Sequence[tuple[int, Row]], file: str) -> None:
+        """Take the next rows of a file, each with its line. A few dozen at once take half of the time."""
+        if not rows:
+            return
+        if not self.files or file != self.files[-1]:
             self.files.append(file)
             self.first_rows.append(len(self.line))
-        self.line.append(line)
-        self._queries.append(row.query)
-        self._positives.append(row.positives[0])
-        if len(self._queries) == _BATCH:
-            self.end()
-
-    def end(self) -> None:
-        """Compute the facts of the rows that were added last. Call it after the last row, before you read the facts."""
-        self.query_hash.extend(map(hash, normalise_all(self._queries)))
-        for what, texts in (("query", self._queries), ("positive", self._positives)):
-            self._look_at(what, texts)
-            texts.clear()
+        queries = [row.query for _, row in rows]
+        self.line.extend([line for line, _ in rows])
+        self.query_hash.extend(map(hash, normalise_all(queries)))
+        self._look_at("query", queries)
+        self._look_at("positive", [row.positives[0] for _, row in rows])
 
     def _look_at(self, what: str, texts: list[str]) -> None:
         facts = self.texts[what]

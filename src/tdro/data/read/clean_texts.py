@@ -1,13 +1,15 @@
-"""Tell fast whether a row's texts need no cleaning, by looking at all of them together.
+"""Tell fast whether rows need no cleaning, by looking at the texts of all of them together.
 
-Nearly all rows need none, and a training set has millions. So :mod:`tdro.data.read.rows` first asks here, and cleans
-text by text only where the answer is no. The answer may be no for a row that is fine, but never yes for one that is
-not. See docs/decisions.md, clean-at-a-glance.
+Nearly all rows need none, and a training set has millions. So :mod:`tdro.data.read.rows` first asks here, for 64 rows
+at once, and cleans text by text only where the answer is no. The answer may be no for rows that are fine, but
+never yes if one is not. See docs/decisions.md, clean-at-a-glance.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any
 
 from tdro.data.read.cells import LONGEST_NOTHING, NOTHING, is_nothing
@@ -36,22 +38,31 @@ _BRACKET = b"\1"
 _MARKS = bytes(1 if chr(byte) in _OPENING else _GLANCE[byte] and _LOWER[byte] for byte in range(256))
 _UNMARKED = bytes(byte for byte in _NOT_ALNUM_OR_LINE if _MARKS[byte] > 1)
 _NOTHING_LETTERS = {word.encode().translate(_LOWER, _NOT_ALNUM) for word in ("", *NOTHING)}
-_SHORT = 600  # bytes of all texts of a row together, up to which it is fastest to compare all their letters
+_SHORT = 600  # bytes of a row's texts together, up to which it is fastest to compare all their letters
 _FIRST = 20  # else so many letters of each text are compared; more than any word for an empty cell has
 _BEGINNING = 32  # bytes; texts that differ in their first letters so far are different
 _HEAD = 60  # characters among which these letters are usually found
 
 
-def are_clean(texts: list[Any], longest: int) -> bool:
-    """Whether a row's texts are certainly fine: nothing to repair, nothing to report, and no two the same."""
+def are_clean(rows: Sequence[Sequence[Any]], longest: int) -> bool:
+    """Whether the texts of some rows are certainly fine.
+
+    That is: there is nothing to repair or to report, and no two texts of a row are the same (those of different rows
+    may be). For example, ``are_clean([["what purrs", "A cat."], ["what barks", "A dog."]], 100)`` is True.
+
+    Args:
+        rows: all texts of each row.
+        longest: a text of more characters is not fine.
+    """
+    texts = [*chain.from_iterable(rows)]
     try:
         together = "\n".join(texts)
         encoded = together.encode()
     except (TypeError, UnicodeEncodeError):  # one is not a text, or has half of a surrogate pair
         return False
-    if len(together) > longest or [*map(str.strip, texts)] != texts:
+    if max(map(len, texts)) > longest or [*map(str.strip, texts)] != texts:
         return False
-    if len(encoded) <= _SHORT and together.isascii():
+    if len(encoded) <= _SHORT * len(rows) and together.isascii():
         marked = encoded.translate(_MARKS, _UNMARKED)
         if 0 in marked or (1 in marked and _begins_with_bracket(texts)):
             return False
@@ -60,12 +71,20 @@ def are_clean(texts: list[Any], longest: int) -> bool:
         if 0 in encoded.translate(_GLANCE) and (_begins_with_bracket(texts) or _SUSPECT.search(together)):
             return False
         letters = _first_letters(texts) if together.isascii() else []
-    if len(letters) == len({*letters}) == len(texts) and _NOTHING_LETTERS.isdisjoint(letters):
+    if len(letters) == len(texts) and _NOTHING_LETTERS.isdisjoint(letters) and _all_differ(letters, rows):
         return True
     shortest = min(map(len, texts))
     if shortest <= LONGEST_NOTHING and (not shortest or any(map(is_nothing, texts))):
         return False
-    return surely_differ(texts)
+    return all(map(surely_differ, rows))
+
+
+def _all_differ(letters: Sequence[bytes], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether no two texts of a row have the same letters, which are given for all texts of all rows."""
+    if len({*letters}) == len(letters):
+        return True
+    place = iter(letters)
+    return all(len({*islice(place, len(texts))}) == len(texts) for texts in rows)
 
 
 def _begins_with_bracket(texts: list[str]) -> bool:
@@ -95,7 +114,7 @@ def _is_undecided(text: str, letters: bytes) -> bool:
     return len(letters) < _FIRST and len(text) > _HEAD
 
 
-def surely_differ(texts: list[str]) -> bool:
+def surely_differ(texts: Sequence[str]) -> bool:
     """Whether it is certain that no two of the texts are the same after normalisation; if not, compare them."""
     # Usually the beginnings differ. But the passages of one page may all begin with its title.
     return any(len({*map(key, texts)}) == len(texts) for key in (_beginning, _letters))

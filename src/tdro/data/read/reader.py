@@ -17,19 +17,21 @@ from tdro.data.read.column_names import is_count, listed, shown_key
 from tdro.data.read.judgements import UnreadColumns
 from tdro.data.read.layout import Layout, Unclear, layout_of
 from tdro.data.read.problem import Problem
-from tdro.data.read.rows import Row, row_by, row_from
+from tdro.data.read.rows import Row, plain_rows, row_by, row_from
 from tdro.data.read.sources import Part
 from tdro.recipe.source_kinds import TABLES
 
 Rows = Sequence[Mapping[str, Any]]
 _LAYOUTS = 1_000  # how many layouts are remembered, of rows with different keys
 LOOKED = 500  # how many values at a file's beginning decide which column holds what
+_AT_ONCE = 64  # values that are read at once; with more, their texts leave the processor's cache
+_PIECES = 8  # into so many the values are parted of which some need cleaning
 _STRICT = ("named", "given", "answers")  # from the layouts least to those most likely to need a judgement
 
 
 class Reader:
-    """Reads the parts (files) of a source one after the other: ``open`` a part, give every value of it to ``row``, and
-    call ``end`` after the last part.
+    """Reads the parts (files) of a source one after the other: ``open`` a part, give every value of it to ``rows``,
+    a few dozen at once (:func:`at_once`), and call ``end`` after the last part.
 
     Args:
         columns: what the user said, as :func:`tdro.data.read.layout.layout_of` takes it.
@@ -80,12 +82,41 @@ class Reader:
             unread.add(row, layout.unread)
         return unread.judgement(layout, self.columns) or _neither_yes_nor_no(rows, layout)
 
+    def rows(self, raws: Sequence[object], lines: Sequence[int]) -> list[tuple[Row | None, list[Problem]]]:
+        """What :meth:`row` gives for each value. It takes a third of the time if most values need no cleaning."""
+        if (plain := self._plain_rows(raws, lines)) is not None:
+            return [(row, []) for row in plain]
+        if len(raws) == 1:
+            return [self.row(raws[0], lines[0])]
+        few = -(-len(raws) // _PIECES)  # most of these pieces are plain, although not all values are
+        starts = range(0, len(raws), few)
+        return [found for at in starts for found in self.rows(raws[at : at + few], lines[at : at + few])]
+
+    def _plain_rows(self, raws: Sequence[Any], lines: Sequence[int]) -> list[Row] | None:
+        """The rows of values with the same keys that need no cleaning; None if they have not, or if one may need it."""
+        if self._lists.table or self._lists.columns or {*map(type, raws)} != {dict}:
+            return None
+        if len({*map(tuple, raws)}) > 1:
+            return None
+        layout = self._layout_of(tuple(raws[0]))
+        if isinstance(layout, Unclear) or layout.label:
+            return None
+        rows = plain_rows(raws, layout, lines)
+        if rows is not None and layout.unread:
+            for raw in raws:
+                self.unread.add(raw, layout.unread)
+        return rows
+
     def row(self, raw: object, line: int) -> tuple[Row | None, list[Problem]]:
-        """The row of a value of the part, as :func:`tdro.data.read.rows.row_from` gives it."""
+        """The row of a value of the part, as :func:`tdro.data.read.rows.row_from` gives it.
+
+        A :class:`Problem`, which stands for a line without a value, gives no row and is the only problem.
+        """
+        if isinstance(raw, Problem):
+            return None, [raw]
         if not isinstance(raw, dict):
             return row_from(raw, self._file, line)
-        keys = tuple(raw)
-        layout = self._layouts.get(keys) or self._layout_by(keys)
+        layout = self._layout_of(tuple(raw))
         if isinstance(layout, Layout) and layout.unread:
             self.unread.add(raw, layout.unread)
         return row_by(layout, raw, self._file, line, lists=self._lists)
@@ -93,6 +124,9 @@ class Reader:
     def end(self) -> Unclear | None:
         """What to ask the user after all rows: what a column means that judges the pairs; None if there is none."""
         return self.unread.judgement(self._judged, self.columns) if self._judged else None
+
+    def _layout_of(self, keys: tuple[str, ...]) -> Layout | Unclear:
+        return self._layouts.get(keys) or self._layout_by(keys)
 
     def _layout_by(self, keys: tuple[str, ...]) -> Layout | Unclear:
         """The layout of a row with these keys: that of the part, or its own if it has other names for both sides.
@@ -115,6 +149,11 @@ class Reader:
     def _judge(self, layout: Layout) -> None:
         if self._judged is None or _STRICT.index(layout.by) > _STRICT.index(self._judged.by):
             self._judged = layout
+
+
+def at_once(limit: int | None, done: int) -> int:
+    """How many values :meth:`Reader.rows` is given next, if ``limit`` rows are wanted (None: all) and some are done."""
+    return _AT_ONCE if limit is None else min(_AT_ONCE, limit - done)
 
 
 def notes(unread: Sequence[str], lists: Sequence[str]) -> list[str]:

@@ -86,15 +86,13 @@ def row_by(
     if layout.label and not (yes := yes_or_no(raw.get(layout.label))):
         said = ("judged-no", "says no") if yes is False else ("no-judgement", "says neither yes nor no")
         return None, [Problem(file, line, said[0], f"{shown_key(layout.label)} {said[1]}", "dropped")]
-    if not (lists.table or lists.columns) and (row := _plain_row(raw, layout, line, longest)) is not None:
-        return row, []
     cleaner = _Cleaner(longest)
     for key, value in raw.items():
         if value.__class__ is float and not math.isfinite(value):
             cleaner.note("not-finite", f"key {shown_key(key)}")
             raw = {**raw, key: None}
     query, positives, negatives = _texts(raw, layout, lists, cleaner)
-    if not are_clean([query, *positives, *negatives], longest):
+    if not are_clean([[query, *positives, *negatives]], longest):
         query = cleaner.text(query, "the query")
         positives = cleaner.texts(positives, "positive")
         negatives = cleaner.texts(negatives, "negative")
@@ -109,29 +107,38 @@ def row_by(
     return None, problems
 
 
-def _plain_row(raw: Mapping[str, Any], layout: Layout, line: int, longest: int) -> Row | None:
-    """The row of a value whose cells are clean texts and lists of clean texts, as nearly all are; else None.
+def plain_rows(raws: Sequence[Mapping[str, Any]], layout: Layout, lines: Sequence[int]) -> list[Row] | None:
+    """The rows of some values whose cells are clean texts and lists of clean texts, as nearly all are; else None.
 
-    This is a short cut. Where it gives a row, reading and cleaning each cell would give the same row and no problem.
+    This is a short cut. Where it gives rows, :func:`row_by` would give the same rows one by one, and no problem.
+
+    Args:
+        raws: the values, all with the layout's columns and none written as the text of a list.
+        layout: of these columns; it has no label.
+        lines: the line of each value.
     """
-    query = raw[layout.query]
-    if query.__class__ is not str:
+    if layout.unread and any(float in map(type, raw.values()) for raw in raws):  # one may be NaN
         return None
-    if layout.unread and float in map(type, raw.values()):  # one may be NaN
+    queries = [raw[layout.query] for raw in raws]
+    positives = [_plain_passages(raw, layout.positives) for raw in raws]
+    negatives = [_plain_passages(raw, layout.negatives) for raw in raws]
+    ids = [_plain_id(raw.get(layout.id), line) for raw, line in zip(raws, lines, strict=True)]
+    if None in ids or None in negatives or not all(positives):
         return None
-    positives = _plain_passages(raw, layout.positives)
-    negatives = _plain_passages(raw, layout.negatives)
-    if not positives or negatives is None or not are_clean([query, *positives, *negatives], longest):
-        return None
-    identity = _plain_id(raw.get(layout.id), line)
-    return Row(identity, query, positives, negatives) if identity is not None else None
+    rows: list[Row] = [*map(Row._make, zip(ids, queries, positives, negatives, strict=True))]
+    texts = [[row.query, *row.positives, *row.negatives] for row in rows]
+    return rows if are_clean(texts, LONGEST_TEXT) else None
 
 
 def _plain_passages(raw: Mapping[str, Any], keys: Sequence[str]) -> list[Any] | None:
     """The passages in cells that are texts, lists or null; None if one is something else. What the lists hold is not
     looked at."""
-    if len(keys) == 1 and (only := raw[keys[0]]).__class__ is list:
-        return only
+    if len(keys) == 1:
+        only = raw[keys[0]]
+        if only.__class__ is str:
+            return [only]
+        if only.__class__ is list:
+            return only
     found: list[Any] = []
     for key in keys:
         value = raw[key]

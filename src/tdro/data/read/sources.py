@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tdro.data.read.arrow_rows import is_saved, parquet_rows, parquet_size, saved_files, saved_rows, saved_split
 from tdro.data.read.beir import CORPUS, QUERIES, splits
@@ -45,9 +45,6 @@ from tdro.recipe.source_kinds import (
     is_hub_id,
     looks_like_file,
 )
-
-if TYPE_CHECKING:
-    from tdro.recipe.data_sections import Source
 
 Values = Iterator[tuple[int, int, object]]
 _MAGIC = {  # first bytes of a file to what it holds, and what the user can do
@@ -95,29 +92,30 @@ class OpenedSource:
     beside: list[str] = field(default_factory=list)
 
 
-def open_source(source: Source) -> OpenedSource:
+def open_source(source: str, subset: str | None = None, split: str | None = None) -> OpenedSource:
     """Find a source, and identify its content.
 
     To compute its digest, a file is read once; :mod:`tdro.data.read.file_digest` remembers it.
 
     Args:
-        source: the recipe's entry, such as ``Source(source="faq.jsonl")``.
+        source: a file, a folder, or an id on the hub, such as ``faq.jsonl``.
+        subset: of a data set on the hub; None for its only one.
+        split: of a folder or a data set on the hub; None for its training data.
 
     Raises:
         UserError: the source is not there or in no known format, or the hub does not answer and has not before.
     """
-    text = source.source
-    path = Path(text).expanduser()
-    if is_hub_file(text):
-        path = _download(text)
+    path = Path(source).expanduser()
+    if is_hub_file(source):
+        path = _download(source)
     elif not path.exists():
         if path.is_symlink():
-            raise UserError(f"{text}: is a link that leads nowhere, or in a circle")
-        if looks_like_file(text) or not is_hub_id(text):
-            raise UserError(f"{text}: no such file or folder")
-        return _on_the_hub(source)
+            raise UserError(f"{source}: is a link that leads nowhere, or in a circle")
+        if looks_like_file(source) or not is_hub_id(source):
+            raise UserError(f"{source}: no such file or folder")
+        return _on_the_hub(source, subset, split or "train")
     if path.is_dir():
-        return _folder(path, source.split)
+        return _folder(path, split)
     _readable(path)
     return OpenedSource([_content(path)], [path], lambda: [_part(path)])
 
@@ -248,11 +246,11 @@ def _download(text: str) -> Path:
         raise UserError(f"{text}: cannot be downloaded ({fault or _line(error)})") from error
 
 
-def _on_the_hub(source: Source) -> OpenedSource:
+def _on_the_hub(source: str, subset: str | None, split: str) -> OpenedSource:
     """Open a data set by its id, at its newest commit. Rows are streamed, and the data set's own code is never run."""
-    revision = remembered(f"revision of {source.source}", lambda: _revision(source.source))
-    content = [source.source, revision, source.subset or "", source.split or "train"]
-    return OpenedSource(content, [], lambda: [_stream(source, revision)])
+    revision = remembered(f"revision of {source}", lambda: _revision(source))
+    content = [source, revision, subset or "", split]
+    return OpenedSource(content, [], lambda: [_stream(source, revision, subset, split)])
 
 
 def _revision(repository: str) -> str:
@@ -266,16 +264,15 @@ def _revision(repository: str) -> str:
         raise UserError(fault or f"{repository}: the hub says nothing of it ({_line(error)})") from error
 
 
-def _stream(source: Source, revision: str) -> Part:
+def _stream(source: str, revision: str, subset: str | None, split: str) -> Part:
     """A data set on the hub as one part, whose rows are downloaded while they are read."""
     from datasets import load_dataset
 
-    name = f"{source.source}:{source.subset}" if source.subset else source.source
-    split = source.split or "train"
+    name = f"{source}:{subset}" if subset else source
     try:
-        rows: Any = load_dataset(source.source, source.subset, split=split, streaming=True, revision=revision)
+        rows: Any = load_dataset(source, subset, split=split, streaming=True, revision=revision)
     except Exception as error:  # whatever the formats' readers raise
-        fault = hub_fault(error, source.source, "data set")
+        fault = hub_fault(error, source, "data set")
         raise UserError(fault or f"{name}: split {split!r} cannot be loaded ({_line(error)})") from error
 
     def read(position: int, line: int) -> Values:

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from tdro.data.plan.row_plans import StepRows
-from tdro.dro.health import memorisation_warnings, reference_warnings
 from tdro.dro.infonce import infonce_from_similarities
+from tdro.dro.reference_health import memorisation_warnings, reference_warnings
 from tdro.training.steps import PlannedSteps, in_subset
 
 RowFilter = Callable[[StepRows], NDArray[np.bool_]]  # of some rows, which to keep: shape (rows,)

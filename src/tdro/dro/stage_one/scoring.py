@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from xxhash import xxh3_128_hexdigest
 
 from tdro import __version__

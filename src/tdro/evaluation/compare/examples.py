@@ -20,9 +20,10 @@ from tdro.data.mixtures.folder import beir_sha256, test_folders
 from tdro.data.testsets.beir_data import BeirData, read_beir
 from tdro.errors import UserError
 from tdro.evaluation.results import Results, note_path
+from tdro.evaluation.scoring.metrics import most_relevant
 from tdro.files import read_json
 
-_RELEVANT = 2  # relevant passages that are shown for a query
+_WIDTH = 100  # columns of the lines of an example
 _TEXT_LENGTH = 300  # characters of a passage that are shown
 
 
@@ -69,13 +70,13 @@ def find_examples(models: Sequence[Results], comparison: Mapping[str, Any], coun
     return found
 
 
-def examples_text(examples: Sequence[Mapping[str, Any]], width: int = 100) -> str:
+def examples_text(examples: Sequence[Mapping[str, Any]]) -> str:
     """The examples that :func:`find_examples` returned, as text for a terminal."""
     lines: list[str] = []
     for each in examples:
         for key, verb in (("gained", "gained"), ("lost", "lost")):
             lines += ["", f"{each['model']} against {each['baseline']}: queries that {verb} most"]
-            lines += [line for query in each[key] for line in _lines(query, width)] or ["  none"]
+            lines += [line for query in each[key] for line in _lines(query)] or ["  none"]
     return "\n".join(lines[1:])
 
 
@@ -108,7 +109,7 @@ class _ExampleReader:
         # In a result that joins the forums of CQADupStack, a query's id is <forum>/<id>.
         part, key = query.split("/", 1) if "weights" in content else ("", query)
         data = next((data for run in runs.values() if (data := self._of(run, test, part)) is not None), None)
-        relevant = _most_relevant(data.qrels.get(key, {})) if data else content.get("relevant", {}).get(query, [])
+        relevant = most_relevant(data.qrels.get(key, {})) if data else content.get("relevant", {}).get(query, [])
         ranked = {name: found for name, run in runs.items() if (found := self._first_of(run, test, part)) is not None}
         firsts = {name: found.get(key) for name, found in ranked.items()}
         wanted = [*relevant, *(each for each in firsts.values() if each is not None)]
@@ -186,11 +187,6 @@ def _first_passages(path: Path, queries: Collection[str]) -> dict[str, str] | No
     return found
 
 
-def _most_relevant(scores: Mapping[str, int]) -> list[str]:
-    best = max(scores.values(), default=0)
-    return [passage for passage, score in scores.items() if score == best and score > 0][:_RELEVANT]
-
-
 def _texts(data: BeirData, ids: Sequence[str]) -> dict[str, str]:
     """Passage id to its text, for those that the test set has; an id from a run file may be percent-encoded."""
     places = data.passages.places([*ids, *map(unquote, ids)])
@@ -202,7 +198,7 @@ def _texts(data: BeirData, ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _lines(query: Mapping[str, Any], width: int) -> list[str]:
+def _lines(query: Mapping[str, Any]) -> list[str]:
     def passage(found: Mapping[str, Any] | None) -> str:
         if found is None:
             return "nothing"
@@ -221,7 +217,7 @@ def _lines(query: Mapping[str, Any], width: int) -> list[str]:
         line
         for number, text in enumerate(said)
         for line in textwrap.wrap(
-            text, width, initial_indent="  " if number == 0 else "    ", subsequent_indent=" " * 6
+            text, _WIDTH, initial_indent="  " if number == 0 else "    ", subsequent_indent=" " * 6
         )
     ]
 

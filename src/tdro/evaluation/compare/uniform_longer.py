@@ -65,8 +65,8 @@ def uniform_steps(
     }
 
 
-def steps_in_words(mixture: str, found: Mapping[str, Any], baseline: str = "uniform") -> str:
-    """A sentence for what :func:`uniform_steps` found: how many times the steps the baseline needs.
+def steps_in_words(mixture: str, found: Mapping[str, Any]) -> str:
+    """A sentence for what :func:`uniform_steps` found: how many times the steps uniform needs.
 
     Example::
 
@@ -78,9 +78,9 @@ def steps_in_words(mixture: str, found: Mapping[str, Any], baseline: str = "unif
     over = f"over queries and {found['pairs']} pairs of seeds" if found["pairs"] > 1 else "over queries"
     interval = f"95 % interval {over}: {low} to {high}"
     if found["below"]:
-        return f"{mixture} saves no steps: {baseline} is as good with the same ({interval} times)."
+        return f"{mixture} saves no steps: uniform is as good with the same ({interval} times)."
     value = f"{found['times']:.2f}" if found["times"] else f"more than {found['most']:g}"
-    return f"For what {mixture} reaches, {baseline} needs {value} times the steps ({interval})."
+    return f"For what {mixture} reaches, uniform needs {value} times the steps ({interval})."
 
 
 def steps_cell(found: Mapping[str, Any]) -> str:

@@ -17,9 +17,8 @@ from typing import Any, TypeGuard
 from tdro.data.mixtures.content import queries_content
 from tdro.data.task import Task
 from tdro.errors import UserError
-from tdro.files import fingerprint, read_json
+from tdro.files import exists, fingerprint, read_json
 from tdro.hub.model_files import model_file
-from tdro.recipe.rules import exists
 from tdro.recipe.source_kinds import hub_file, is_hub_file, is_hub_id, looks_like_file
 from tdro.recipe.yaml_lines import plain_yaml
 

@@ -23,7 +23,7 @@ from typing import Any
 from tdro.errors import UserError
 from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.others.mean_scores import CSV_NAME, MeanScores, csv_means, is_mteb_result, mteb_means
-from tdro.evaluation.others.qrels import Qrels
+from tdro.evaluation.others.qrels import Qrels, without_gz
 from tdro.evaluation.others.run_file import RunFile, read_st_predictions, read_trec_run, run_of_scores
 from tdro.evaluation.others.score_run import score_run
 from tdro.evaluation.results import Results
@@ -120,7 +120,7 @@ def _files(place: Path) -> Iterator[Path]:
         if len(path.relative_to(place).parts) > _DEEPEST + 1 or _hidden(path, place) or not path.is_file():
             continue
         name = path.name
-        named = _bare(path).suffix in _RUN_FILES or CSV_NAME.fullmatch(name) or _ST_PREDICTIONS.fullmatch(name)
+        named = without_gz(path).suffix in _RUN_FILES or CSV_NAME.fullmatch(name) or _ST_PREDICTIONS.fullmatch(name)
         if named or (path.suffix == ".json" and _is_mteb(path)):
             yield path
 
@@ -169,7 +169,7 @@ def _runs(path: Path, qrels: Mapping[str, Qrels], notes: list[str]) -> list[tupl
         return list(_mteb_runs(path, qrels))
     if match := _ST_PREDICTIONS.fullmatch(path.name):
         return [(_system_folder(path), _test_set(match[1], path, qrels), read_st_predictions(path))]
-    name = _bare(path).stem if _bare(path).suffix in _ANY_RUN else _bare(path).name
+    name = without_gz(path).stem if without_gz(path).suffix in _ANY_RUN else without_gz(path).name
     if name in qrels:
         return [(path.parent, name, read_trec_run(path))]
     if any((path.parent / f"{test}{path.name.removeprefix(name)}").is_file() for test in qrels):
@@ -195,7 +195,7 @@ def _mteb_runs(path: Path, qrels: Mapping[str, Qrels]) -> Iterator[tuple[Path, s
         test = _test_set(task if subset == "default" else f"{task}:{subset}", path, qrels, len(content) == 1)
         if not isinstance(splits, dict) or not splits:
             raise UserError(f"{path}: {subset}: expected a part for each split, such as test")
-        split = next((each for each in (_bare(qrels[test].path).stem, "test") if each in splits), None)
+        split = next((each for each in (without_gz(qrels[test].path).stem, "test") if each in splits), None)
         if split is None and len(splits) > 1:
             raise UserError(
                 f"{path}: {subset}: which of the splits {', '.join(splits)} is judged in {qrels[test].path}?"
@@ -217,8 +217,3 @@ def _test_set(name: str, path: Path, qrels: Mapping[str, Qrels], alone: bool = T
 def _system_folder(path: Path) -> Path:
     """The folder of the model that sentence-transformers' evaluator wrote a file for: ``model/eval/FILE``."""
     return path.parent.parent if path.parent.name == "eval" else path.parent
-
-
-def _bare(path: Path) -> Path:
-    """The path without ``.gz``."""
-    return path.with_suffix("") if path.suffix == ".gz" else path

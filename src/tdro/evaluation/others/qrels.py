@@ -102,7 +102,7 @@ def _files(place: Path) -> list[Path]:
     found = [_of_folder(place)] if splits(place) else []
     if not found:
         found = [_of_folder(path) for path in inside if path.is_dir() and splits(path)]
-        found += [path for path in inside if path.is_file() and _bare(path).suffix in _SUFFIXES]
+        found += [path for path in inside if path.is_file() and without_gz(path).suffix in _SUFFIXES]
     if not found:
         raise UserError(
             f"{place}: no judgements there; name a file, a folder with qrels/test.tsv, or a folder of such files"
@@ -118,11 +118,11 @@ def _of_folder(folder: Path) -> Path:
 
 
 def _test_name(path: Path) -> str:
-    return path.parent.parent.name if path.parent.name == "qrels" else _bare(path).stem
+    return path.parent.parent.name if path.parent.name == "qrels" else without_gz(path).stem
 
 
-def _bare(path: Path) -> Path:
-    """The path without ``.gz``."""
+def without_gz(path: Path) -> Path:
+    """A path without ``.gz`` at its end: ``qrels.tsv`` for ``qrels.tsv.gz``."""
     return path.with_suffix("") if path.suffix == ".gz" else path
 
 

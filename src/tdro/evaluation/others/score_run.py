@@ -11,9 +11,7 @@ import numpy as np
 from tdro.errors import UserError
 from tdro.evaluation.others.qrels import Qrels
 from tdro.evaluation.others.run_file import RunFile
-from tdro.evaluation.scoring.metrics import Judgements, measure
-
-_RELEVANT = 2  # relevant passages that are kept for each query, to be read
+from tdro.evaluation.scoring.metrics import Judgements, measure, most_relevant
 
 
 def score_run(run: RunFile, qrels: Qrels, measures: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -52,7 +50,7 @@ def score_run(run: RunFile, qrels: Qrels, measures: Sequence[str]) -> tuple[dict
     content |= {name: measure(name, gained, pairs).tolist() for name in measures}
     content["first"] = {query: passages[0] for query, passages in found.items() if passages}
     content |= {"texts": str(qrels.folder)} if qrels.folder else {}
-    content["relevant"] = {query: _most_relevant(scores) for query, scores in qrels.judged.items()}
+    content["relevant"] = {query: most_relevant(scores) for query, scores in qrels.judged.items()}
     return content, _notes(run, found, qrels, ranks)
 
 
@@ -100,8 +98,3 @@ def _notes(run: RunFile, found: dict[str, list[str]], qrels: Qrels, ranks: int) 
     if deepest < ranks:
         notes.append(f"{run.path}: has at most {deepest} passages a query; none counts as found below that rank")
     return notes
-
-
-def _most_relevant(scores: dict[str, int]) -> list[str]:
-    best = max(scores.values(), default=0)
-    return [passage for passage, score in scores.items() if score == best and score > 0][:_RELEVANT]

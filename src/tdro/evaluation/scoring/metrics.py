@@ -14,7 +14,7 @@ for the same ranking its values of each query equal ours. Its averages can diffe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tdro.data.testsets.beir_data import BeirData
 
+_RELEVANT = 2  # relevant passages of a query that are shown to people
 MEASURES = ("ndcg@10", "recall@100", "mrr@10", "map@100", "accuracy@10", "accuracy@100")  # of every evaluation
 
 
@@ -163,3 +164,12 @@ def _ideal(judged: Judgements, queries: int, k: int) -> NDArray[np.int64]:
     best = np.zeros((queries, k), dtype=np.int64)
     best[query[rank < k], rank[rank < k]] = relevance[rank < k]
     return best
+
+
+def most_relevant(scores: Mapping[str, int]) -> list[str]:
+    """Two of the passages with the highest relevance, as examples of a query's answers; none if no passage is relevant.
+
+    For example, ``most_relevant({"p1": 1, "p2": 2, "p3": 0})`` is ``["p2"]``.
+    """
+    best = max(scores.values(), default=0)
+    return [passage for passage, score in scores.items() if score == best and score > 0][:_RELEVANT]

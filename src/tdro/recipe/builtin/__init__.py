@@ -10,6 +10,7 @@ import difflib
 from pathlib import Path
 
 from tdro.errors import UserError
+from tdro.files import exists
 
 _FOLDER = Path(__file__).parent
 
@@ -31,6 +32,11 @@ def built_in_file(name: str) -> Path:
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(built_in())}"
         raise UserError(f"no built-in recipe {name!r}; {hint}")
     return _FOLDER / f"{name}.yaml"
+
+
+def names_recipe(path: str) -> bool:
+    """Whether a command line names a recipe where it could name data: a YAML file, or a built-in recipe."""
+    return Path(path).suffix in (".yaml", ".yml") or (path in built_in() and not exists(path))
 
 
 def find(name_or_path: str) -> Path:
