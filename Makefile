@@ -8,7 +8,7 @@ READY := $(VENV)/ready
 
 # Act 1 (static embeddings, minutes) and act 2 (a language model's first layers), with a table after each and a report.
 quickstart: $(READY)
-	$(BIN)/tdro run quickstart
+	$(BIN)/tdro run quickstart --workers 2
 
 # Lint, formatting, types, and every test but the slow ones: one command, also CI's.
 test: check

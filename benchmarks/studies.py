@@ -6,15 +6,15 @@
     python benchmarks/studies_docs.py                                  # then: the figures, and the results in the docs
 
 Each answer goes to ``results/studies/NAME.json`` (``NAME-GROUP.json`` with ``--group``). The runs are in
-``runs/quickstart-studies``; the same command goes on where it was stopped. ``core seconds`` are those of one core for
-all pieces of the study, also those that it shares with another one: what the study alone would take.
+``runs/quickstart-studies``; the same command goes on where it was stopped. ``core seconds`` are those of one core (CPU
+time, whatever else the machine did) for all pieces of the study, also those that it shares with another one: what the
+study alone would take.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +45,31 @@ def run(name: str, recipe: Recipe, workers: int, seeds: int | None, group: str |
     with InProcesses(workers) as processes:
         answer = run_study(question, processes)
     print(f"\n{'=' * 100}\n{answer}\n", flush=True)
-    took = {"workers": workers, "seconds": round(time.monotonic() - started, 1), "core seconds": core_seconds(question)}
+    took: dict[str, Any] = {"workers": workers, "seconds": round(time.monotonic() - started, 1)}
+    if seconds := core_seconds(question):
+        took["core seconds"] = seconds
     full = read_json(question.place.root / title / "study.json")
     write_json(RESULTS / f"{title}.json", {"machine": about_machine(), "took": took, **kept(answer, full, group)})
 
 
 def core_seconds(question: Question) -> dict[str, float]:
-    """Seconds of one core by kind of piece, as noted when each of the study's pieces was made."""
-    work = question.work(this_machine(question.recipe.device, question.recipe.precision)).with_data()
-    seconds = Counter[str]()
+    """CPU seconds by kind of piece, as noted when each of the study's pieces was made.
+
+    A piece that an older version made has no such note, and is counted by its steps like the others of its kind. Where
+    no piece of a kind has one, nothing is known, and the answer is empty.
+    """
+    work = question.work(this_machine(question.recipe.device, question.recipe.precision)).on_changed_data()
+    seconds: dict[str, float] = {}
     for kind in ROUNDS:
-        for piece in work.pieces(kind):
-            seconds[kind] += (work.place.done(piece.key) or {}).get("seconds", 0)
-    return {kind: round(value, 1) for kind, value in seconds.items()} | {"all": round(seconds.total(), 1)}
+        pieces = work.pieces(kind)
+        noted = {piece.key: (work.place.done(piece.key) or {}).get("cpu_seconds") for piece in pieces}
+        timed = [piece for piece in pieces if noted[piece.key] is not None]
+        if pieces and not timed:
+            return {}
+        if pieces:
+            share = sum(max(1, piece.steps) for piece in timed) / sum(max(1, piece.steps) for piece in pieces)
+            seconds[kind] = sum(noted[piece.key] for piece in timed) / share
+    return {kind: round(value, 1) for kind, value in (seconds | {"all": sum(seconds.values())}).items()}
 
 
 def kept(answer: Answer, full: dict[str, Any], group: str | None) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from tdro.console import quiet_libraries
 from tdro.files import write_json
 from tdro.recipe.builtin import find
 from tdro.recipe.schema import load_recipe
+from tdro.run.workspace import Workspace
 from tdro.study import pieces
 from tdro.study.engine import Question, run_study
 from tdro.study.schema import Study
-from tdro.study.work import Work
 
 RESULT = Path(__file__).parent / "results" / "study.json"
 WANTED = 0.03  # of a variant
@@ -66,7 +66,7 @@ def measured(folder: Path, seeds: int) -> dict[str, object]:
         return dataclasses.replace(made, make=stages.around(made.make)), key
 
     pieces._stage, pieces.evaluate_all = stage, scoring.around(pieces.evaluate_all)
-    Work.with_data = preparing.around(Work.with_data)  # type: ignore[method-assign]
+    Workspace.tokens = preparing.around(Workspace.tokens)  # type: ignore[method-assign]
     started = time.process_time()
     run_study(Question("overhead", study, recipe))
     total = time.process_time() - started - preparing.seconds

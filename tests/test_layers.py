@@ -15,7 +15,7 @@ ORDER = (
     *("run", "init", "report", "planning"),
     *("mining", "evaluation", "search"),
     *("gain", "dro", "training", "sampler", "sampler_tasks", "models"),
-    *("quickstart", "data", "recipe", "launch"),
+    *("quickstart", "data", "recipe", "launch", "workers"),
     *("other_trainers", "weights", "weights_file", "mixture_name", "epoch_cap", "machine", "versions"),
     *("terminal_table", "console", "files", "disk", "hub", "errors"),
 )

@@ -13,7 +13,7 @@ import tiny_mixture
 from tdro.errors import UserError
 from tdro.evaluation.compare.compare import compare_places
 from tdro.files import read_json, read_jsonl
-from tdro.run import compare_models, pipeline, stages
+from tdro.run import in_workers, pipeline, stages
 from tdro.training.steps import PlannedSteps
 from tdro.weights import TaskWeights
 
@@ -199,7 +199,7 @@ def test_a_run_stopped_at_any_stage_continues_to_the_same_result(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny_mixture.recipe(tmp_path)
-    for place, target in ((stages, "learn_weights"), (compare_models, "evaluate_all")):
+    for place, target in ((stages, "learn_weights"), (in_workers, "evaluate_all")):
         real = getattr(place, target)
         calls: list[int] = []
 

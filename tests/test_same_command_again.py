@@ -28,7 +28,7 @@ from tdro.evaluation import evaluate_models
 from tdro.evaluation.scoring import evaluate
 from tdro.files import read_json
 from tdro.mining import mine_files, mine_mixture
-from tdro.run import compare_models, describe_data, pipeline, stages, training_data, workspace
+from tdro.run import compare_models, describe_data, in_workers, pipeline, stages, training_data, workspace
 from tdro.run import folder as run_folder
 from tdro.training import finetune as train
 from tdro.training.ahead import AheadOfTraining
@@ -145,7 +145,7 @@ SEAMS: list[tuple[Any, str]] = [
         (training_data, "kept_index"),
     ),
     *((workspace, "kept_tokens"), (stages, "finetune"), (train, "save_model"), (stage, "score_plan")),
-    *((stage, "learn"), (stages, "learn_weights"), (compare_models, "evaluate_all"), (evaluate, "write_ranking")),
+    *((stage, "learn"), (stages, "learn_weights"), (in_workers, "evaluate_all"), (evaluate, "write_ranking")),
     *(
         (compare_models, "evaluate_bm25"),
         (compare_models, "compare"),

@@ -20,13 +20,14 @@ from tdro.errors import UserError
 from tdro.files import read_json, write_atomic
 from tdro.recipe.builtin import find
 from tdro.recipe.schema import load_recipe
-from tdro.study import pieces, workers
+from tdro.study import pieces
 from tdro.study.cost import cost_page
 from tdro.study.engine import Question, plan_study, run_study
 from tdro.study.pieces import Piece
 from tdro.study.schema import Study, built_in, find_study, load_study
 from tdro.study.settings import make_setup
 from tdro.study.variants import fitting, variants_of
+from tdro.study.work import ROUNDS
 from tdro.study.workers import InProcesses
 
 STUDY = Study(
@@ -48,7 +49,7 @@ def copied(finished: Path, folder: Path, without: str) -> Question:
     shutil.copytree(question(finished).place.root, root, symlinks=True)
     shutil.rmtree(root / "mine")
     for note in root.glob("pieces/*/done.json"):
-        if ("reference", "weights", "score").index(read_json(note)["kind"]) >= ("weights", "score").index(without) + 1:
+        if ROUNDS.index(read_json(note)["kind"]) >= ROUNDS.index(without):
             shutil.rmtree(note.parent)
     return question(folder)
 
@@ -135,9 +136,10 @@ def test_two_workers_give_the_same_numbers_even_if_one_is_killed(finished: Path,
         def killing(todo: list[Piece], root: Path, done: Callable[[Piece, float], None]) -> None:
             def then_kill(piece: Piece, seconds: float) -> None:
                 done(piece, seconds)
-                busy = [worker for worker in processes._workers if worker.piece is not None]
+                assert processes._workers is not None
+                busy = [worker for worker in processes._workers._workers if worker.task is not None]
                 if piece.kind == "score" and busy and not killed:
-                    killed.append(busy[0].piece)
+                    killed.append(busy[0].task)
                     os.kill(busy[0].process.pid, signal.SIGKILL)
 
             processes(todo, root, then_kill)
@@ -145,28 +147,6 @@ def test_two_workers_give_the_same_numbers_even_if_one_is_killed(finished: Path,
         run_study(asked, killing)
     assert killed
     assert points(asked) == points(question(finished))
-
-
-def test_a_piece_that_kills_every_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dead:
-        """A process that is gone as soon as it has work."""
-
-        def __init__(self) -> None:
-            self.exitcode = -signal.SIGKILL
-
-        def join(self, *_: object) -> None: ...
-
-        def terminate(self) -> None: ...
-
-    def start(*_: object) -> workers._Worker:
-        here, there = workers.multiprocessing.Pipe()
-        there.close()
-        return workers._Worker(Dead(), here)
-
-    monkeypatch.setattr(workers, "_start", start)
-    piece = Piece("score", "key", tiny_mixture.recipe(tmp_path), "stage", "top-50 seed 1", 6)
-    with InProcesses(2) as processes, pytest.raises(UserError, match=r"top-50 seed 1: .* died 3 times .*SIGKILL"):
-        processes([piece], tmp_path, lambda *_: None)
 
 
 # ---- what is said

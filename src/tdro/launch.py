@@ -16,7 +16,7 @@ from tdro.errors import UserError
 LAUNCHED = "TDRO_LAUNCHED"  # set in the environment of the processes that launch() starts
 
 
-def takes_processes(command: argparse.ArgumentParser) -> None:
+def takes_processes(command: argparse._ActionsContainer) -> None:
     """Add the option ``--processes`` to a command whose work several ranks can share."""
     command.add_argument(
         "--processes",

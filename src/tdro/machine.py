@@ -67,7 +67,9 @@ def idle_gpus(device: str, machine: Machine) -> str:
     if machine.world > 1 or device not in ("auto", "cuda") or not machine.device.startswith("cuda"):
         return ""
     count = torch.cuda.device_count()
-    return f"1 of {count} GPUs is used; to use them all, add --processes auto" if count > 1 else ""
+    if count == 1:
+        return ""
+    return f"1 of {count} GPUs is used; --workers {count} trains a model on each, --processes auto each model on all"
 
 
 def fp32_for_want_of_bf16(precision: str, machine: Machine) -> str:

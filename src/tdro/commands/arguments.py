@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
+from tdro.launch import takes_processes
 from tdro.recipe.names import TRACKERS
 
 
@@ -43,6 +44,19 @@ def add_report_to(parser: argparse.ArgumentParser) -> None:
         choices=TRACKERS,
         help=f"report the trainings to an experiment tracker: {', '.join(TRACKERS)}; may be given several times "
         "(default: as the recipe says)",
+    )
+
+
+def add_sharing(parser: argparse.ArgumentParser) -> None:
+    """Add ``--processes`` and ``--workers`` to a command that trains or evaluates several models by a recipe."""
+    either = parser.add_mutually_exclusive_group()
+    takes_processes(either)
+    either.add_argument(
+        "--workers",
+        metavar="N",
+        type=whole_number("workers"),
+        default=1,
+        help="train and evaluate N models at once, each on a core or a GPU of its own (default: 1)",
     )
 
 

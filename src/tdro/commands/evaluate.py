@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tdro.commands.arguments import add_report_to, add_trust_remote_code
+from tdro.commands.arguments import add_report_to, add_sharing, add_trust_remote_code
 from tdro.commands.output import add_json, print_answer
 from tdro.commands.recipe_stages import run_stages
 from tdro.errors import UserError
-from tdro.launch import takes_processes
 from tdro.recipe.names import STAGES
 
 NAME = "evaluate"
@@ -59,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_report_to(parser)
     add_trust_remote_code(parser, note="with --on, ")
-    takes_processes(parser)
+    add_sharing(parser)
     add_json(parser)
 
 
@@ -67,6 +66,8 @@ def run(options: argparse.Namespace) -> None:
     """Evaluate the recipe's models, or with ``--on`` the models that are named."""
     if options.on and options.report_to:
         raise UserError("--report-to: is for a recipe, whose comparison is reported; leave it out beside --on")
+    if options.on and options.workers > 1:
+        raise UserError("--workers: is for the models of a recipe; beside --on, use --processes")
     if options.on:
         _evaluate_models(options)
     else:

@@ -31,4 +31,4 @@ def run_stages(options: argparse.Namespace, stages: Sequence[str] | None = None)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from tdro.run.pipeline import run_recipe
 
-    run_recipe(recipe, stages, options.force)
+    run_recipe(recipe, stages, options.force, getattr(options, "workers", 1))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from tdro.commands.arguments import add_force, add_merge, add_recipe, add_report_to
+from tdro.commands.arguments import add_force, add_merge, add_recipe, add_report_to, add_sharing
 from tdro.commands.recipe_stages import run_stages
-from tdro.launch import takes_processes
 
 NAME = "run"
 SUMMARY = "run all stages of a recipe; a stage that is done and whose inputs did not change is skipped"
@@ -19,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_force(parser)
     add_merge(parser)
     add_report_to(parser)
-    takes_processes(parser)
+    add_sharing(parser)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ describe_data.py   What a run says of its training data: ``data.json`` for the r
                    cut; also ``tdro data describe``.
 folder.py          A run's folder: which stages are done, from which inputs, and whose folder it is.
 forecast_line.py   The forecast of a group's gain over uniform, said before its fine-tuning.
+in_workers.py      What the processes of ``--workers`` do of a run: train models, and evaluate them.
 learn_gain.py      Learn the weights of transfer gain with the data and the base of a run.
 matryoshka.py      The sizes of ``finetune.matryoshka``: that they fit the model.
 out_of_memory.py   Out of memory, said in two lines: which stage, and which key of the recipe to set to which value.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tdro.console import say
+from tdro.console import progress_bar, say
 from tdro.evaluation.compare.at_sizes import compare_at_sizes
 from tdro.evaluation.compare.compare import compare
 from tdro.evaluation.compare.compare_table import comparison_table
@@ -17,18 +17,21 @@ from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
 from tdro.evaluation.results import AT_SIZE
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
-from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.files import write_json
 from tdro.gain.looked_at import TARGET, write_looked_at
 from tdro.recipe.finetune_section import Finetune
 from tdro.report.model_card import write_card
 from tdro.run.checks import evaluation_stage
 from tdro.run.folder import RunFolder
+from tdro.run.in_workers import EvaluateModel
 from tdro.run.stages import Stages
 from tdro.run.training_data import RunData
+from tdro.workers import Workers
 
 
-def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_leaks: bool) -> None:
+def compare_models(
+    folder: RunFolder, stages: Stages, group: Finetune, look_for_leaks: bool, workers: Workers | None = None
+) -> None:
     """Evaluate a group. Leaves ``evaluation/<group>/``, ``comparison/<group>.json`` and the models' cards;
     for embeddings that may be cut also ``sizes/<group>/<size>/``, which is like ``evaluation/<group>/``.
 
@@ -39,6 +42,7 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         stages: the recipe's.
         group: whose models are compared.
         look_for_leaks: also look for the test queries in the training data, and say so if there are any.
+        workers: processes that share the models; None: this process evaluates one after the other.
     """
     recipe, data, machine = stages.recipe, stages.workspace.data, stages.workspace.machine
     started, stage, models = time.monotonic(), evaluation_stage(folder, stages, group), _models(stages, group)
@@ -47,18 +51,7 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
     new = not folder.is_done(stage)
     if new:
         folder.forget(stage.name)  # the comparison that is there is of other models, until this one is written
-    for name, path in models.items():
-        evaluate_all(
-            path,
-            data.tests,
-            results,
-            model_name=name,
-            bf16=machine.bf16,
-            device=machine.device,
-            tokens_folder=folder.path / "tokens",
-            trust_remote_code=recipe.trust_remote_code,
-            sizes=sizes,
-        )
+    _evaluate(models, results, sizes, stages, workers)
     if not machine.main:
         return
     _remove_other_sizes(folder.path / AT_SIZE / group.name, sizes)
@@ -86,6 +79,24 @@ def compare_models(folder: RunFolder, stages: Stages, group: Finetune, look_for_
         stages.tracked(f"{group.name}/comparison").report(tracked_values(comparison), machine.device)
     if look_for_leaks:
         _say_leaks(data, folder.path)
+
+
+def _evaluate(
+    models: Mapping[str, Path], results: Path, sizes: Mapping[int, Path], stages: Stages, workers: Workers | None
+) -> None:
+    """Write the results of all models, unless they are there: in the workers, or here one after the other."""
+    # What is cut away of the test sets' texts is the same for all models of a group, so the first one says it.
+    evaluations = [
+        EvaluateModel(stages.recipe, name, path, tuple(stages.workspace.data.tests), results, sizes, warn=number == 0)
+        for number, (name, path) in enumerate(models.items())
+    ]
+    if workers is None:
+        for evaluation in evaluations:
+            evaluation()
+        return
+    with progress_bar(title=f"evaluating {results.name}", total=len(models), unit=" models") as bar:
+        for _ in workers.do(evaluations):
+            bar.update()
 
 
 def _remove_other_sizes(place: Path, sizes: Mapping[int, Path]) -> None:

@@ -159,20 +159,33 @@ class RunFolder:
 
     def do(self, stage: Stage) -> bool:
         """Make a stage unless it is done; whether it was made now. Raises as :meth:`check`."""
+        started, make = time.monotonic(), self.begin(stage)
+        if make is None:
+            return False
+        make()
+        self.finish(stage, time.monotonic() - started)
+        return True
+
+    def begin(self, stage: Stage) -> Callable[[], None] | None:
+        """Note that a stage is begun, and return what makes it; None if it is done. Raises as :meth:`check`.
+
+        What makes it is ``stage.make``, or something short: a conversion, or nothing where the outputs are there.
+        """
         self.check([stage])
         if self.is_done(stage):
             self._remove_checkpoints(stage.name)  # left there if the run was killed after it wrote the record
-            return False
-        started, convert = time.monotonic(), stage.conversions.get(self.done_from(stage.name) or "")
+            return None
+        convert = stage.conversions.get(self.done_from(stage.name) or "")
         if convert is None:
             self._drop(stage.name)  # the outputs of other inputs, which are overwritten now
-        self._begin(stage)
-        if not stage.already_made():
-            (convert or stage.make)()
+        self._note_begun(stage)
+        return (lambda: None) if stage.already_made() else convert or stage.make
+
+    def finish(self, stage: Stage, seconds: float) -> None:
+        """Note that a stage that was begun is done."""
         del self.content["begun"][stage.name]
-        self.record(stage, round(time.monotonic() - started, 2))
+        self.record(stage, round(seconds, 2))
         self._remove_checkpoints(stage.name)
-        return True
 
     def record(self, stage: Stage, seconds: float) -> None:
         """Write down that a stage is done, unless that is written down already."""
@@ -197,7 +210,7 @@ class RunFolder:
     def _drop(self, name: str) -> None:
         self.content["stages"] = [record for record in self.content["stages"] if record["name"] != name]
 
-    def _begin(self, stage: Stage) -> None:
+    def _note_begun(self, stage: Stage) -> None:
         """Write down which inputs a stage is begun from, and remove checkpoints that other inputs have left."""
         begun = self.content.setdefault("begun", {})
         if begun.get(stage.name) != stage.key:

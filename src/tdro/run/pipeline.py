@@ -6,9 +6,12 @@ This file decides what is done in which order, skips what is done, and says so. 
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from tdro.data.mixtures.facts import DataFacts
 from tdro.data.task import Task
 from tdro.dro.health import collapse_warning
 from tdro.dro.weights_table import weights_table
+from tdro.errors import UserError
 from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.gain.learned_weights import ALPHA, LearnedWeights
 from tdro.machine import (
@@ -32,6 +36,7 @@ from tdro.mixture_name import parse_mixture
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.names import STAGES
 from tdro.recipe.schema import Recipe
+from tdro.recipe.training_sections import Base
 from tdro.report.model_card import write_card
 from tdro.report.report_page import write_report
 from tdro.run.checks import check_inputs, check_report, require_records
@@ -40,17 +45,19 @@ from tdro.run.describe_data import say_cuts, write_data_card
 from tdro.run.development import check_apart
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.forecast_line import forecast_line
+from tdro.run.in_workers import make_in_workers
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.push_models import check_pushes, push_models
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
 from tdro.training.tracking import check_trackers
 from tdro.weights import TaskWeights
+from tdro.workers import Workers
 
 _NEED_TRAINING_DATA = {"reference", "learn", "finetune"}
 
 
-def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None, force: bool = False) -> None:
+def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None, force: bool = False, workers: int = 1) -> None:
     """Run a recipe: learn the weights of its tasks, fine-tune by them, and compare the models.
 
     Everything goes to ``recipe.folder``. A stage that is done from the same inputs is skipped, so a run that was
@@ -61,6 +68,8 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None, force: bool 
         stages: which stages to run, some of ``reference``, ``learn``, ``finetune``, ``evaluate`` and ``report``; None
             for all of them.
         force: make anew what other inputs have made. Without it such a run is refused.
+        workers: how many references, fine-tunings and evaluations run at once, each in a process of its own, on a core
+            or a GPU of its own.
 
     Raises:
         tdro.errors.UserError: whatever the user can mend, in a line or two; what was done before stays.
@@ -76,15 +85,16 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None, force: bool 
     if stages is None:
         with in_turn(run.machine):
             check_pushes(recipe, run.path)
-    run.begin(stages or tuple(STAGES))
-    for stage in stages or ("reference", "learn"):
-        getattr(run, stage)()
-    if stages is None:  # group by group, so that each comparison is printed as soon as its models are there
-        for group in recipe.finetune:
-            run.finetune([group])
-            run.evaluate([group])
-        run.report()
-        run.push()
+    with run.sharing(workers):
+        run.begin(stages or tuple(STAGES))
+        for stage in stages or ("reference", "learn"):
+            getattr(run, stage)()
+        if stages is None:  # group by group, so that each comparison is printed as soon as its models are there
+            for group in recipe.finetune:
+                run.finetune([group])
+                run.evaluate([group])
+            run.report()
+            run.push()
 
 
 class Pipeline:
@@ -97,12 +107,30 @@ class Pipeline:
             self.folder = RunFolder(recipe, force, machine.main, lambda: wait_for_everyone(machine))
         self.path = self.folder.path
         log_to(None, machine.main)
-        for line in (idle_gpus(recipe.device, machine), fp32_for_want_of_bf16(recipe.precision, machine)):
-            if line:
-                say(line, machine.main)
+        if line := fp32_for_want_of_bf16(recipe.precision, machine):
+            say(line, machine.main)
         if recipe.trust_remote_code:
             say("warning: trust_remote_code is true: code that comes with a model is run here", machine.main)
         self._leaks_said = False
+        self._workers: Workers | None = None
+
+    @contextmanager
+    def sharing(self, count: int) -> Iterator[None]:
+        """Share trainings and evaluations among ``count`` processes inside; with 1, this process does all of them.
+
+        Raises:
+            UserError: ranks share each training already.
+        """
+        if count == 1:
+            if line := idle_gpus(self.recipe.device, self.machine):
+                say(line, self.machine.main)
+            yield
+            return
+        if self.machine.world > 1:
+            raise UserError("--workers: the ranks that torchrun or accelerate has started share each training already")
+        threads = max(1, (os.cpu_count() or 1) // count)
+        with Workers(count, "tdro.run.in_workers", self.path / "logs", threads) as self._workers:
+            yield
 
     def begin(self, stages: Sequence[str]) -> None:
         """Look at recipe, data, models and folder before anything is mined or trained, then note what is run.
@@ -141,8 +169,7 @@ class Pipeline:
 
     def reference(self) -> None:
         """Stage 0: fine-tune the base with uniform weights; for cross-fitting twice, each on one half of the rows."""
-        for stage in self.stages.references():
-            self._do(stage)
+        self._do_all(self.stages.references(), self.recipe.base)
 
     def learn(self) -> None:
         """Learn the weights that the mixtures need: stage 1 (score the planned rows, then learn), gain, or both."""
@@ -163,10 +190,12 @@ class Pipeline:
                 say(f"warning: {warning}", self.machine.main)
             if line := forecast_line(self.recipe, group, self.path):
                 say(line, self.machine.main)
-            for stage in self.stages.finetune(group, weights):
-                self._do(stage)
-                if self.machine.main and not (self.path / stage.name / "README.md").exists():
-                    write_card(self.path, group.name, Path(stage.name).name, evaluated=False)
+            write_its_card = partial(self._write_card, group)
+            self._do_all(self.stages.finetune(group, weights), self.recipe.base_of(group), weights, write_its_card)
+
+    def _write_card(self, group: Finetune, stage: Stage) -> None:
+        if self.machine.main and not (self.path / stage.name / "README.md").exists():
+            write_card(self.path, group.name, Path(stage.name).name, evaluated=False)
 
     def evaluate(self, groups: Sequence[Finetune] | None = None) -> None:
         """Score every model of the groups on the test sets, compare the mixtures, and print the table."""
@@ -174,7 +203,7 @@ class Pipeline:
             if self.workspace.data.tests:
                 leaks_said, self._leaks_said = self._leaks_said, True
                 with out_of_memory_named(f"evaluation/{group.name}", self.recipe, self.workspace.data, self.machine):
-                    compare_models(self.folder, self.stages, group, look_for_leaks=not leaks_said)
+                    compare_models(self.folder, self.stages, group, not leaks_said, self._workers)
             else:
                 say(f"evaluation/{group.name}: no test sets, nothing to compare", self.machine.main)
             wait_for_everyone(self.machine)
@@ -205,6 +234,41 @@ class Pipeline:
             return DataFacts(**known) if known.pop("recipe", None) == _where_data_are(self.recipe) else None
         except TypeError:  # written by another version, with other fields
             return None
+
+    def _do_all(
+        self,
+        stages: Iterable[Stage],
+        base: Base,
+        learned: LearnedWeights | None = None,
+        then: Callable[[Stage], None] = lambda stage: None,
+    ) -> None:
+        """Do trainings that do not need each other: here one after the other, or several at once in the workers.
+
+        Args:
+            stages: the trainings.
+            base: that all of them train.
+            learned: the weights that they sample by; None for references.
+            then: called with each stage that is done.
+        """
+        if self._workers is None:
+            for stage in stages:
+                self._do(stage)
+                then(stage)
+            return
+
+        def sent() -> Iterator[Stage]:
+            for stage in stages:
+                if self.folder.begin(stage) is stage.make:
+                    self.workspace.tokens(self.workspace.models.base(base))  # before several workers look for them
+                    yield stage
+                else:  # it is done, or soon will be
+                    self._do(stage)
+                    then(stage)
+
+        for stage, seconds in make_in_workers(self._workers, self.recipe, sent(), learned):
+            self.folder.finish(stage, seconds)
+            say(f"{stage.name}: {seconds:.1f} s")
+            then(stage)
 
     def _do(self, stage: Stage) -> None:
         started = time.monotonic()

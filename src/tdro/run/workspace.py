@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from tdro.data.mixtures.facts import DataFacts
 from tdro.data.tokens.mixture_index import MixtureIndex
 from tdro.data.tokens.token_files import kept_tokens
 from tdro.data.tokens.tokenize import tokenize
+from tdro.files import fingerprint
 from tdro.machine import Machine, in_turn
 from tdro.models.load import load_model
 from tdro.recipe.schema import Recipe
@@ -15,6 +18,8 @@ from tdro.run.base_models import BaseModel, BaseModels
 from tdro.run.target_data import TargetData
 from tdro.run.training_data import RunData
 from tdro.training.steps import TokenizedMixture
+
+_SAME_DATA = {"data", "negatives", "seed", "precision", "device", "trust_remote_code"}
 
 
 class Workspace:
@@ -64,3 +69,24 @@ class Workspace:
             tokenize(model, index.queries, settings.query_tokens, "queries"),
             tokenize(model, index.passages, settings.passage_tokens, "passages"),
         )
+
+
+def shared_workspace(recipe: Recipe, folder: Path, machine: Machine) -> Workspace:
+    """The workspace of a recipe in a folder, the same for all recipes with the same data.
+
+    A study has a recipe for each variant, and a worker process gets one with each task; so the data are read once.
+    """
+    content = fingerprint(recipe.model_dump(mode="json", include=_SAME_DATA))
+    return _workspace(folder, content, _Hidden(recipe), machine)
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """A value that does not count when calls are compared: the cache goes by the fingerprint beside it."""
+
+    recipe: Recipe = field(compare=False)
+
+
+@lru_cache(maxsize=4)
+def _workspace(folder: Path, content: str, hidden: _Hidden, machine: Machine) -> Workspace:
+    return Workspace(hidden.recipe, folder, machine)

@@ -11,7 +11,6 @@ work.py            What a study needs done, piece by piece; pieces that several 
 pieces.py          A piece of work: a reference, learned weights, or a training that is scored. Each is kept.
 cost.py            What a study will cost, before anything runs.
 workers.py         Makes pieces in this process, or in several processes of this machine.
-worker.py          What such a process does.
 on_ray.py          Makes pieces on a Ray cluster.
 engine.py          Runs a study from its file to its answer.
 findings.py        The numbers: scores against what they are compared with, and what the weights are like.

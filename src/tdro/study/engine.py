@@ -120,11 +120,11 @@ def run_study(question: Question, runner: Runner = in_this_process, machine: Mac
     """
     quiet_libraries()
     recipe, place = question.recipe, question.place
-    work = question.work(machine or this_machine(recipe.device, recipe.precision)).with_data()
-    with progress_bar(title=question.name, unit="step", total=sum(one.steps for one in costs_of(work))) as bar:
+    work = question.work(machine or this_machine(recipe.device, recipe.precision)).on_changed_data()
+    with progress_bar(title=question.name, unit=" steps", total=sum(one.steps for one in costs_of(work))) as bar:
 
         def done(piece: Piece, seconds: float) -> None:
-            bar.set_postfix_str(piece.title)
+            bar.set_postfix_str(piece.title, refresh=False)
             bar.update(piece.steps)
 
         for kind in ROUNDS:

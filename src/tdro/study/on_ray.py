@@ -18,7 +18,8 @@ from tdro.errors import UserError, first_line
 from tdro.machine import Machine
 from tdro.recipe.schema import Recipe
 from tdro.study.pieces import Piece
-from tdro.study.workers import TRIES, Done, taken
+from tdro.study.workers import Done, MakePiece
+from tdro.workers import TRIES, taken
 
 _SECONDS_TO_ANSWER = 10
 
@@ -85,7 +86,7 @@ class OnRay:
                 (finished,), _ = ray.wait(list(running))
                 piece = running.pop(finished)
                 try:
-                    done(piece, taken(piece, ray.get(finished)))
+                    done(piece, taken(piece.title, ray.get(finished)))
                 except ray.exceptions.RayError as error:
                     raise UserError(
                         f"{piece.title}: {TRIES} workers of the cluster died with it ({first_line(error)}).\n"
@@ -114,13 +115,13 @@ def _make(piece: Piece, root: str, folder: str) -> tuple[str, float | str]:
     """Make a piece on whatever machine this is, in the folder of the one that asks: paths may be relative to it."""
     import socket
 
-    from tdro.study.worker import answer
+    from tdro.workers import answer
 
     if not Path(root).is_dir() or not Path(folder).is_dir():
         missing = root if not Path(root).is_dir() else folder
         return "user error", f"{missing} is not on {socket.gethostname()}; all machines of the cluster must see it"
     os.chdir(folder)
-    return answer(piece, Path(root))
+    return answer(MakePiece(piece, Path(root)))
 
 
 def _check_reachable(address: str) -> None:

@@ -1,4 +1,4 @@
-"""A piece of work: a reference, learned weights, or a training that is scored. Each is made once and kept.
+"""A piece of work: data made ready, a reference, learned weights, or a training that is scored. Each is made once.
 
 A piece is kept under the fingerprint of all its inputs, the one that a run's stage has. So variants that have a
 reference in common share it, and so do the studies of one recipe: what is there is not made again. See
@@ -20,7 +20,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,11 +33,10 @@ from tdro.recipe.schema import Recipe
 from tdro.recipe.training_sections import Base
 from tdro.run.folder import Stage
 from tdro.run.stages import Stages
-from tdro.run.workspace import Workspace
+from tdro.run.workspace import shared_workspace
 
-Kind = Literal["reference", "weights", "score"]
+Kind = Literal["data", "reference", "weights", "score"]
 _KEPT = ("ndcg@10", "recall@100")  # measures of each query that are kept of a training
-_SAME_DATA = {"data", "negatives", "seed", "precision", "device", "trust_remote_code"}
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,11 @@ class Piece:
         recipe: that it is a stage of.
         stage: the stage's name there, such as ``reference-2``.
         title: for people.
-        steps: how many training steps it takes: its share of the progress bar.
+        steps: how many training steps it takes: its share of the progress bar; 0 for data.
         reads: for the names of other stages, the keys of the pieces that made them.
         learned: the weights that a training samples by.
         reference_base: the reference's model where it is not the proxy's.
+        read_by: of data, the model whose tokens are made of them.
     """
 
     kind: Kind
@@ -66,6 +65,7 @@ class Piece:
     reads: Mapping[str, str] = field(default_factory=dict)
     learned: LearnedWeights | None = None
     reference_base: Base | None = None
+    read_by: Base | None = None
 
 
 @dataclass(frozen=True)
@@ -85,21 +85,8 @@ class Place:
 
     def stages(self, recipe: Recipe, machine: Machine, key: str = "", reference_base: Base | None = None) -> Stages:
         """The stages of a recipe with this place's data; made in the folder of the piece ``key``."""
-        content = fingerprint(recipe.model_dump(mode="json", include=_SAME_DATA))
-        workspace = _workspace(self.root, content, _Hidden(recipe), machine)
+        workspace = shared_workspace(recipe, self.root / "shared", machine)
         return Stages(recipe, workspace, self.piece(key), reference_base)
-
-
-@dataclass(frozen=True)
-class _Hidden:
-    """A value that does not count when calls are compared: the cache goes by the fingerprint beside it."""
-
-    recipe: Recipe = field(compare=False)
-
-
-@lru_cache(maxsize=4)
-def _workspace(root: Path, content: str, hidden: _Hidden, machine: Machine) -> Workspace:
-    return Workspace(hidden.recipe, root / "shared", machine)
 
 
 def score_key(stage: Stage, evaluation: Mapping[str, Any]) -> str:
@@ -128,7 +115,7 @@ def make_piece(piece: Piece, root: Path) -> float:
         RuntimeError: this machine makes something else of the same recipe, for instance since it computes in another
             precision.
     """
-    place, started = Place(root), time.monotonic()
+    place, started, cpu = Place(root), time.monotonic(), time.process_time()
     made = False
 
     def make() -> None:
@@ -137,24 +124,35 @@ def make_piece(piece: Piece, root: Path) -> float:
         folder = place.piece(piece.key)
         machine = this_machine(piece.recipe.device, piece.recipe.precision)
         stages = place.stages(piece.recipe, machine, piece.key, piece.reference_base)
-        if piece.kind == "weights":
-            _link(place, folder, piece.reads)
-        stage, key = _stage(stages, piece)
-        if key != piece.key:
-            raise RuntimeError(f"{piece.title}: planned as {piece.key}, and this machine would make {key}")
         with _on_one_core(machine):
-            stage.make()
-            if piece.kind == "score":
-                _score(stages, folder, folder / stage.name, place)
-        shutil.rmtree(folder / f"{stage.name}.training", ignore_errors=True)
-        shutil.rmtree(folder / stage.name / "training", ignore_errors=True)
-        seconds = round(time.monotonic() - started, 2)
-        device = machine.device.partition(":")[0]
-        note = {"title": piece.title, "kind": piece.kind, "steps": piece.steps, "seconds": seconds, "device": device}
+            if piece.read_by is not None:
+                stages.workspace.tokens(stages.workspace.models.base(piece.read_by))  # they are mined for that, too
+            else:
+                _make_stage(piece, stages, folder, place)
+        note = {
+            **{"title": piece.title, "kind": piece.kind, "steps": piece.steps},
+            "seconds": round(time.monotonic() - started, 2),
+            "cpu_seconds": round(time.process_time() - cpu, 2),
+            "device": machine.device.partition(":")[0],
+        }
         write_json(folder / "done.json", note)
 
     make_once(place.piece(piece.key) / "done.json", make)
     return time.monotonic() - started if made else 0.0
+
+
+def _make_stage(piece: Piece, stages: Stages, folder: Path, place: Place) -> None:
+    """Make the stage of a piece in the piece's folder, and score it if it is a training."""
+    if piece.kind == "weights":
+        _link(place, folder, piece.reads)
+    stage, key = _stage(stages, piece)
+    if key != piece.key:
+        raise RuntimeError(f"{piece.title}: planned as {piece.key}, and this machine would make {key}")
+    stage.make()
+    if piece.kind == "score":
+        _score(stages, folder, folder / stage.name, place)
+    shutil.rmtree(folder / f"{stage.name}.training", ignore_errors=True)
+    shutil.rmtree(folder / stage.name / "training", ignore_errors=True)
 
 
 def _link(place: Place, folder: Path, reads: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What a study needs done, piece by piece: references first, then learned weights, then trainings that are scored.
+"""What a study needs done, piece by piece: data first, references, learned weights, then trainings that are scored.
 
 The pieces of a round depend on those of earlier rounds only. What a training samples by is known when its weights are
 learned; so is whether two variants come to the same training, which then is done once.
@@ -27,7 +27,7 @@ from tdro.study.variants import Variant, settings_key
 from tdro.study.weight_changes import changed_weights
 from tdro.weights import TaskWeights
 
-ROUNDS = ("reference", "weights", "score")
+ROUNDS = ("data", "reference", "weights", "score")
 _NO_DATA_KEYS = ("sources", "test_sets", "tasks", "tests", "hard_negatives_only")
 
 
@@ -87,16 +87,9 @@ class Work:
         """The data and models of a recipe, which all studies share."""
         return self.place.stages(recipe, self.machine).workspace
 
-    def with_data(self) -> Work:
-        """The same work after the data that it changes are there, and all data are mined, indexed and tokenized."""
-        setups = {key: self._on_changed_data(setup) for key, setup in self.setups.items()}
-        for setup in setups.values():
-            for recipe in (setup.learning, setup.training) if setup.learns else (setup.training,):
-                workspace = self.workspace(recipe)
-                bases = [recipe.base] if recipe is setup.learning else [recipe.base_of(recipe.finetune[0])]
-                for base in bases:
-                    workspace.tokens(workspace.models.base(base))
-        return replace(self, setups=setups)
+    def on_changed_data(self) -> Work:
+        """The same work after the mixtures that it changes are written."""
+        return replace(self, setups={key: self._on_changed_data(setup) for key, setup in self.setups.items()})
 
     def _on_changed_data(self, setup: Setup) -> Setup:
         changes = setup.task_changes
@@ -127,13 +120,31 @@ class Work:
 
     def pieces(self, kind: str) -> list[Piece]:
         """The pieces of a round, each once; those of earlier rounds must be done."""
-        make = {"reference": self._references, "weights": self._weights, "score": self._scores}[kind]
+        make = {"data": self._data, "reference": self._references, "weights": self._weights, "score": self._scores}[
+            kind
+        ]
         found: dict[str, Piece] = {}
         own = [self.own] if self.own is not None and kind != "score" else []
         for setup in [*self.setups.values(), *own]:
             for piece in make(setup):
                 found.setdefault(piece.key, piece)
         return list(found.values())
+
+    def _data(self, setup: Setup) -> list[Piece]:
+        """What the trainings read: the rows with mined negatives, indexed, as tokens of the models that read them."""
+        reads = [(setup.training, setup.training.base_of(setup.training.finetune[0]))]
+        if setup.learns:
+            reads += [(setup.learning, base) for base in (setup.learning.base, setup.reference_base) if base]
+        pieces = []
+        for recipe, base in reads:
+            workspace = self.workspace(recipe)
+            model, limits = (
+                workspace.models.base(base).fingerprint,
+                (recipe.data.query_tokens, recipe.data.passage_tokens),
+            )
+            key = fingerprint({"data": workspace.data.inputs, "model": model, "limits": limits})
+            pieces.append(Piece("data", key, recipe, "data", "data", 0, read_by=base))
+        return pieces
 
     def _references(self, setup: Setup) -> list[Piece]:
         if not setup.learns or not parse_mixture(setup.mixture).uses_alpha:

@@ -28,8 +28,8 @@ def trec_run(data: BeirData, top: NDArray[np.int64], scores: NDArray[np.float32]
     ids = dict(zip(used.tolist(), map(_word, data.passages.ids.take(used).to_pylist()), strict=True))
     tag = _word(name or "tdro")
     lines = [
-        f"{_word(query)} Q0 {ids[place]} {rank} {score:.9g} {tag}\n"
-        for query, places, values in zip(data.query_ids, top.tolist(), scores.tolist(), strict=True)
+        f"{query} Q0 {ids[place]} {rank} {score:.9g} {tag}\n"
+        for query, places, values in zip(map(_word, data.query_ids), top.tolist(), scores.tolist(), strict=True)
         for rank, (place, score) in enumerate(zip(places, values, strict=True), 1)
         if place >= 0
     ]

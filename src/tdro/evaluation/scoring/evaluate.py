@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,7 @@ def evaluate_all(
     trust_remote_code: bool = False,
     progress: bool = True,
     sizes: Mapping[int, Path] | None = None,
+    warn: bool = True,
 ) -> list[dict[str, Any]]:
     """Evaluate a model on test sets and write the results into ``out_folder/model_name``.
 
@@ -124,6 +126,7 @@ def evaluate_all(
         progress: show a bar if encoding takes more than 5 seconds.
         sizes: also score embeddings that are cut to this many numbers, from the same pass through the model; each size
             with the folder that is its ``out_folder``. Its results have the key ``size`` besides.
+        warn: log a warning if much of the texts is cut away.
 
     Returns:
         A dict for each test set, in their order: ``test``, ``model``, ``task``, ``trained``, ``fingerprint``, ``data``
@@ -161,6 +164,7 @@ def evaluate_all(
             tokens_folder=tokens_folder,
             title=f"evaluating {model_name}",
             progress=progress,
+            warn=warn,
             sizes=tuple(places),
         )
         for (job, (size, place)), result in zip(product(missing, places.items()), found, strict=True):
@@ -216,10 +220,10 @@ def search_all(
         tokens_folder: see :func:`evaluate_all`, as for ``progress``.
         title: of the progress bar.
         progress: show a bar if encoding takes more than 5 seconds.
-        warn: log a warning if much of the texts is cut away.
+        warn: see :func:`evaluate_all`.
         sizes: to how many numbers the embeddings are cut for each search; None: they are whole.
     """
-    sets = [read_beir(job.test.folder) for job in jobs]
+    sets = [_test_set(Path(job.test.folder).absolute(), job.checksum) for job in jobs]
     lists: list[TextList] = []
     for job, data in zip(jobs, sets, strict=True):
         lists.append(TextList(data.queries, job.test.prompt, "query"))
@@ -234,6 +238,15 @@ def search_all(
         passages, similarity = store.blocks(2 * number + 1, size), store.similarity
         top, scores = search(queries, passages, data, RANKS, machine, similarity.matrix)
         yield Ranking(data, top, scores, similarity.name)
+
+
+@lru_cache(maxsize=64)
+def _test_set(folder: Path, checksum: str) -> BeirData:
+    """A test set, which is read once for all models that are scored on it.
+
+    ``checksum``: of its files, so that they are read again if they change.
+    """
+    return read_beir(folder)
 
 
 def _warn_of_cuts(model: SentenceTransformer, jobs: Sequence[ScoringJob], lists: Sequence[TextList]) -> None:

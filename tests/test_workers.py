@@ -1,0 +1,122 @@
+"""Worker processes: tasks are shared, a dead process loses one task, and what a task says arrives."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import tiny_mixture
+from tdro.errors import UserError
+from tdro.files import read_json
+from tdro.run.pipeline import run_recipe
+from tdro.workers import Workers
+
+
+@dataclass(frozen=True)
+class Say:
+    """A task that logs and returns its number, or fails."""
+
+    title: str
+    number: int = 0
+    error: Exception | None = None
+
+    def __call__(self) -> int:
+        if self.error is not None:
+            raise self.error
+        logging.getLogger("tdro.said").warning("%s was here", self.title)
+        return self.number * 2
+
+
+@dataclass(frozen=True)
+class Die:
+    """A task with which its process is killed so many times; ``file`` counts them."""
+
+    title: str
+    file: Path
+    times: int
+
+    def __call__(self) -> int:
+        died = len(self.file.read_text()) if self.file.exists() else 0
+        if died < self.times:
+            self.file.write_text("x" * (died + 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return died
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    with Workers(2, "tdro.run.in_workers", tmp_path_factory.mktemp("logs")) as started:
+        yield started
+
+
+def test_every_task_is_done_and_asked_for_only_when_a_worker_is_free(workers: Workers) -> None:
+    asked, results = [], {}
+
+    def tasks() -> Iterator[Say]:
+        for number in range(5):
+            asked.append(number)
+            assert len(asked) - len(results) <= workers.count
+            yield Say(f"task {number}", number)
+
+    for task, result in workers.do(tasks()):
+        results[task.title] = result
+    assert results == {f"task {number}": number * 2 for number in range(5)}
+
+
+def test_what_a_worker_logs_is_in_this_process_s_log(workers: Workers, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("tdro").propagate = True
+    list(workers.do([Say("it")]))
+    assert [(each.name, each.getMessage()) for each in caplog.records] == [("tdro.said", "it was here")]
+
+
+def test_an_error_names_its_task_once(workers: Workers) -> None:
+    for said in ("no such file", "broken: no such file"):
+        with pytest.raises(UserError, match=r"^broken: no such file$"):
+            list(workers.do([Say("broken", error=UserError(said))]))
+    with pytest.raises(RuntimeError, match=r"(?s)^broken: Traceback.*KeyError: 'a'"):
+        list(workers.do([Say("broken", error=KeyError("a"))]))
+
+
+def test_the_task_of_a_worker_that_dies_is_tried_again(workers: Workers, tmp_path: Path) -> None:
+    done = workers.do([Die("twice", tmp_path / "died", times=2), Say("other")])
+    assert sorted(result for _, result in done) == [0, 2]
+
+
+def test_a_task_that_kills_every_worker_is_given_up(workers: Workers, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"always: its process died 3 times \(signal SIGKILL\)"):
+        list(workers.do([Die("always", tmp_path / "died", times=9)]))
+
+
+# ---- a run
+
+
+def scores(folder: Path) -> dict[str, object]:
+    return {str(path.relative_to(folder)): read_json(path)["mean"] for path in folder.glob("evaluation/main/*/*.json")}
+
+
+def test_a_run_with_workers_gives_what_one_process_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
+    changes = {"finetune__seeds": [1, 2], "weights__stage1_rows": "cross_fit"}
+    recipe = tiny_mixture.recipe(tmp_path, **changes)
+    run_recipe(recipe)
+    alone = recipe.folder.rename(tmp_path / "alone")
+    capsys.readouterr()
+    run_recipe(recipe, workers=2)
+    assert "models/main/top-50-seed2: " in capsys.readouterr().out
+    assert scores(recipe.folder) == scores(alone) and len(scores(alone)) == 5 * 6
+    for stage in ("reference", "reference-2", "models/main/top-50-seed2"):
+        assert (recipe.folder / stage / "training.json").exists()
+        assert not (recipe.folder / f"{stage}.training").exists()
+    assert (recipe.folder / "models/main/top-50-seed2/README.md").exists()
+    before = {path: path.stat().st_mtime_ns for path in recipe.folder.glob("models/**/*")}
+    run_recipe(recipe, workers=2)
+    assert capsys.readouterr().out.count("done before") == 2 + 1 + 4
+    assert {path: path.stat().st_mtime_ns for path in before} == before
