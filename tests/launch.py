@@ -107,6 +107,24 @@ def in_fork(work: Callable[[], Any], folder: Path, seconds: float | None = SECON
     return code
 
 
+def run_in_fork(work: Callable[[], int | None], folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a command would do, in a fork; ``work`` returns its exit status. All that it prints is in ``stdout``.
+
+    It may start processes of its own, which find the environment of :func:`environment`.
+    """
+    output = _new_file(folder)
+
+    def process() -> None:
+        os.environ |= environment()
+        status = work()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status or 0)
+
+    (code,) = ended([fork(process, output)])
+    return subprocess.CompletedProcess([], code, output.read_text(errors="replace"), "")
+
+
 # ---- ranks
 
 
@@ -152,25 +170,6 @@ def _new_file(folder: Path) -> Path:
 
 
 # ---- processes as users start them
-
-
-def run(command: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in :func:`environment`; returns its exit status and what it has printed.
-
-    After ``SECONDS`` it and all that it has started print where they stand, and are killed: the status is negative.
-    """
-    outputs = [_new_file(folder) for _ in range(2)]
-    with outputs[0].open("w") as out, outputs[1].open("w") as error:
-        process = subprocess.Popen(command, env=environment(**more), stdout=out, stderr=error)
-        try:
-            process.wait(SECONDS)
-        except subprocess.TimeoutExpired:
-            end_with_stacks(process)
-        except BaseException:
-            process.kill()
-            raise
-    printed = [output.read_text(errors="replace") for output in outputs]
-    return subprocess.CompletedProcess(command, process.returncode, *printed)
 
 
 def end_with_stacks(process: subprocess.Popen[str]) -> None:

@@ -442,18 +442,7 @@ def test_fingerprint_of_no_model(tmp_path):
         model_fingerprint(tmp_path)
 
 
-# --- real models
-
-
-@pytest.mark.real
-def test_smollm2_ends_in_eos(tmp_path):
-    path = build_base(Base(kind="decoder", source="smollm2", layers=2), tmp_path / "smollm2")
-    model = SentenceTransformer(str(path), device="cpu")
-    assert check_embedder(model) == []
-    assert model.tokenizer.eos_token == "<|im_end|>" != model.tokenizer.pad_token
-    assert model.transformers_model.config.num_hidden_layers == 2
-    similarity = model.similarity(*(model.encode([text]) for text in ("how tall is it", "how tall is it?")))
-    assert 0.5 < float(similarity) < 1.0
+# --- a real model; the other one is in test_real.py
 
 
 @pytest.mark.real

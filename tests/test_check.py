@@ -401,7 +401,7 @@ def is_examined(path, made) -> None:
     assert others == wrong
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(made=files(LINES))
 def test_malformed_files(tmp_path_factory, made):
     is_examined(tmp_path_factory.getbasetemp() / "malformed.jsonl", made)

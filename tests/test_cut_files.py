@@ -252,7 +252,7 @@ def test_a_large_list_is_read_in_pieces(tmp_path: Path) -> None:
     assert values(path) == rows
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(['{"data": ', '{"query": "q"}', "[", "]", ",", "}", "\n", '"x": 1', "{", "é", "\ud800"]))
 )

@@ -188,7 +188,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     lines=LINES,
     end=st.sampled_from(["\n", "\r\n", "\r"]),

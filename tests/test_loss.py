@@ -218,7 +218,7 @@ def test_measures_may_be_averaged_over_steps(tmp_path):
 # ---- proxy = reference
 
 
-def deviation(model, machine, tmp_path, live, size=16, steps=5):
+def deviation(model, machine, tmp_path, live, size=16, steps=3):
     """The largest |M_g - 1| over some steps, with an untouched copy of the proxy as the reference."""
     planned_steps = planned(model)
     if not live:

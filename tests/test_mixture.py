@@ -175,7 +175,7 @@ FILES = {
 }
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(**FILES)
 def test_malformed_files(tmp_path_factory, **made):
     is_read_or_named(tmp_path_factory.getbasetemp() / "task.jsonl", **made)

@@ -236,7 +236,7 @@ def test_all_pairs_that_a_comparison_of_all_would_find():
     assert len(expected) > 20
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(max_size=12), max_size=6))
 def test_any_text_can_be_compared(texts):
     found = near_duplicates(texts, texts)

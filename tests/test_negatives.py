@@ -284,7 +284,7 @@ def test_a_corpus_gives_more_passages():
     assert mined == [["Red lamp shade!", "red lamp bulb"], ["blue door key"]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(

@@ -23,8 +23,9 @@ def read(results, name, world, rank):
         return dict(found)
 
 
-@pytest.mark.parametrize("world", [2, 4])
-@pytest.mark.parametrize("name", list(rank_worker.SCENARIOS))
+@pytest.mark.parametrize(
+    ("name", "world"), [*((name, 2) for name in rank_worker.SCENARIOS), *((name, 4) for name in rank_worker.ON_FOUR)]
+)
 def test_ranks_change_nothing(name, world, results):
     alone = read(results, name, 1, 0)
     first = read(results, name, world, 0)

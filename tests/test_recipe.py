@@ -546,7 +546,7 @@ def load_recipe_text(text: str) -> Recipe:
     return load_recipe("r.yaml")
 
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @QUICK

@@ -22,13 +22,11 @@ from tdro.training.steps import PlannedSteps
 from tdro.training.trainer import PlannedTrainer
 
 FEW = [
-    ("learn", "encoder", 1, ["step 5", "torn", "line"]),
     ("learn", "static", 1, ["event 60", "step 8", "late"]),
-    ("learn", "encoder", 2, ["other 4", "torn", "step 11"]),
+    ("learn", "encoder", 2, ["other 4", "torn", "line"]),
     ("learn", "lora", 1, ["step 7", "end"]),
-    ("finetune", "dropout", 1, ["step 2", "event 90", "late"]),
-    ("finetune", "static", 1, ["torn", "end"]),
-    ("finetune", "lora-dropout", 1, ["event 61", "step 8"]),
+    ("finetune", "dropout", 1, ["step 2", "torn", "late"]),
+    ("finetune", "static", 1, ["event 61", "end"]),
     ("finetune", "lora-dropout", 2, ["other 4"]),
 ]
 

@@ -232,7 +232,7 @@ def nothing_is_silent(raw: object) -> None:
         assert problems or [raw["query"], *lists] == [row.query, row.positives, row.negatives]
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(RAW)
 def test_nothing_is_silent(raw):
     nothing_is_silent(raw)
@@ -287,7 +287,7 @@ def one_look_says_the_same(raw: object) -> None:
             assert row_from(raw, "f.jsonl", 3) == (found[0], [])
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(RAW | alike())
 def test_one_look_says_the_same(raw):
     one_look_says_the_same(raw)

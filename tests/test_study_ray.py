@@ -18,8 +18,8 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 
 def question(folder: Path) -> Question:
-    study = Study(vary={"mixture": ("top-50", "bottom-50")}, seeds=2)
-    return Question("mine", study, tiny_mixture.recipe(folder, finetune__steps=40))
+    study = Study(vary={"mixture": ("top-50", "bottom-50")}, seeds=1)
+    return Question("mine", study, tiny_mixture.recipe(folder, finetune__steps=20))
 
 
 @pytest.mark.real  # starts processes of its own for some 20 seconds; CI runs it

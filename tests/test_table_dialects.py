@@ -251,7 +251,7 @@ def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 CELLS = st.text(st.sampled_from(list('ab"\t\n, \\;é')), max_size=8)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=8), st.sampled_from(["\t", ",", ";"]))
 def test_nothing_written_by_a_program_is_read_otherwise_in_silence(
     tmp_path: Path, pairs: list[tuple[str, str]], delimiter: str
@@ -268,7 +268,7 @@ def test_nothing_written_by_a_program_is_read_otherwise_in_silence(
 PLAIN = st.text(st.sampled_from(list('ab", \\é')), min_size=1, max_size=8)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=8))
 def test_no_plain_line_is_lost_or_joined_to_another_in_silence(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
     rows = [list(pair) for pair in pairs]
@@ -278,7 +278,7 @@ def test_no_plain_line_is_lost_or_joined_to_another_in_silence(tmp_path: Path, p
     assert len(found) + lost == len(rows) or problems[-1].action == "refused"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([b'""x"'], "a.tsv")
 @given(
     st.lists(

@@ -82,4 +82,5 @@ def rehearsal_sizes(folder: Path) -> Sizes:
         tokens=(12, 16),
         steps=1,
         result_steps=(2, 2),
+        seeds=[1],
     )
