@@ -18,6 +18,7 @@ from tdro.files import read_json, read_jsonl
 from tdro.init.columns import columns_of
 from tdro.init.files_as_tasks import task_names
 from tdro.init.hold_out import hold_out
+from tdro.init.mixture_rules import mixtures_for
 from tdro.init.recipe_text import scalar
 from tdro.init.settings_rules import settings_for
 from tdro.planning.device import Device
@@ -255,7 +256,11 @@ def test_settings_follow_the_device_and_the_smallest_task() -> None:
     tiny_task = settings_for([card(3)], [3], "static", cpu, None)
     assert (tiny_task.batch, tiny_task.steps, tiny_task.negatives) == (2, 10, 1)
     assert tiny_task.mixtures.names == ("uniform",)
-    assert settings_for([card(9)] * 2, [9, 9], "static", cpu, None).mixtures.names[1] == "reweight^0.5"
+    assert mixtures_for("encoder", 2).names == ("uniform", "reweight^0.5")
+    assert mixtures_for("decoder", 9).names == ("uniform", "top-70", "reweight^0.5")
+    assert mixtures_for("decoder", 10).names == ("uniform", "top-70")
+    assert mixtures_for("static", 10).names == ("uniform", "top-70^0.5", "gain")
+    assert "6 of the sample's" in mixtures_for("static", 9).why and "6 of" not in mixtures_for("static", 10).why
     for number, move, top in ((3, 6.9, "top-70"), (4, 8.0, "top-75"), (5, 8.9, "top-80"), (25, 20.0, "top-70")):
         settings = settings_for([card(99)] * number, [99] * number, "static", cpu, None)
         assert settings.eta_times_steps == move and settings.mixtures.names[1] == f"{top}^0.5"
