@@ -6,7 +6,7 @@ decoder.py         A causal language model becomes an embedder: first layers, EO
 load.py            ``load_model``, by which all of tdro loads models.
 sources.py         From what a user calls a model to the files that it is read from.
 packaged.py        The two models that come out of packages of the Python package index: smollm2 and minilm.
-gguf_file.py       Parse a GGUF file once, not three times, while a model is read from it.
+gguf_file.py       Parse a GGUF file once, not three times, while a model is read from it; draw no bar.
 adapters.py        Low-rank adapters (LoRA): add them to a model, and find out whether they change anything.
 dropout.py         Switch off a model's dropout, wherever its layers keep it.
 

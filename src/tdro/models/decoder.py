@@ -12,6 +12,7 @@ See docs/decisions.md, eos-by-post-processor and layers-by-configuration.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ from tdro.data.tokens.limits import positions, within
 from tdro.disk import writing
 from tdro.errors import UserError, first_line
 from tdro.hub.faults import hub_fault
-from tdro.models.gguf_file import gguf_parsed_once
+from tdro.models.gguf_file import gguf_parsed_once, gguf_without_bar
 
 # Where a tokenizer names no pad token, the first of these that it has. The last two are not made for padding, but no
 # plain text produces them.
@@ -72,13 +73,14 @@ def decoder_embedder(
     config, tokenizer = read_decoder(source, gguf_file=gguf_file, trust_remote_code=trust_remote_code)
     keep_layers(config, layers, source)
     try:
-        model = AutoModel.from_pretrained(
-            source,
-            gguf_file=gguf_file,
-            config=config,
-            dtype=torch.float32 if gguf_file else "auto",
-            trust_remote_code=trust_remote_code,
-        )
+        with gguf_without_bar() if gguf_file else contextlib.nullcontext():
+            model = AutoModel.from_pretrained(
+                source,
+                gguf_file=gguf_file,
+                config=config,
+                dtype=torch.float32 if gguf_file else "auto",
+                trust_remote_code=trust_remote_code,
+            )
     except Exception as error:  # a broken file raises anything, a plain Exception too
         raise _unreadable(source, gguf_file, error) from error
     available = within(tokenizer.model_max_length, positions(model))

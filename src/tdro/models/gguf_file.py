@@ -1,4 +1,4 @@
-"""Parse a GGUF file once, not three times, while a model is read from it.
+"""Parse a GGUF file once, not three times, while a model is read from it; and without a bar of transformers' own.
 
 transformers opens the file for the configuration, for the tokenizer and for the weights, and each time the reader of
 the ``gguf`` package parses the whole vocabulary: 3 s for SmolLM2. See docs/decisions.md, gguf-parsed-once.
@@ -31,3 +31,20 @@ def gguf_parsed_once() -> Iterator[None]:
         yield
     finally:
         library.GGUFReader = reader
+
+
+@contextlib.contextmanager
+def gguf_without_bar() -> Iterator[None]:
+    """Inside it, transformers draws no progress bar while it reads weights from GGUF.
+
+    It draws this one even where its bars are turned off, and 40 times into a log.
+    """
+    from transformers import modeling_gguf_pytorch_utils
+
+    library: Any = modeling_gguf_pytorch_utils
+    bar = library.tqdm
+    library.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        library.tqdm = bar
