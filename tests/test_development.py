@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,20 @@ from tdro.evaluation.scoring.development import DevelopmentSets
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.files import read_json, read_jsonl
 from tdro.machine import Machine
+from tdro.models.base_tokens import base_tokens
 from tdro.models.load import load_model
 from tdro.models.saving import Saving
+from tdro.planning.flops import UTILISATION
+from tdro.planning.page import page
+from tdro.planning.plan import make_plan
+from tdro.planning.plan_numbers import plan_numbers
 from tdro.recipe.finetune_section import Finetune
 from tdro.report.development_section import development_view
 from tdro.report.report_page import write_report
 from tdro.report.run_contents import read_run_folder
 from tdro.run import pipeline, stages
 from tdro.run.development import check_apart, refuse_shards
+from tdro.run.training_data import development_on_disk, mixture_on_disk
 from tdro.study.settings import make_setup
 from tdro.training import finetune as finetune_module
 from tdro.training.ahead import AheadOfTraining
@@ -307,6 +314,25 @@ def finished(tmp_path_factory):
         patch.setenv("TDRO_CACHE", str(folder / "cache"))
         pipeline.run_recipe(recipe(folder))
     return folder
+
+
+def test_the_plan_counts_what_is_scored_while_a_model_trains(tmp_path):
+    made = recipe(tmp_path, finetune__evaluate_every=4)  # after steps 4 and 6
+    plan = make_plan(made, mixture_on_disk(made), ranks=2, development=development_on_disk(made))
+    reference, *_, uniform, by_weights = plan.estimates
+    assert (reference.evaluated, reference.scored) == (0, 0)
+    texts = [
+        row[side] for name in ("task0", "z") for row in tiny.task(name, seed=5).rows for side in ("query", "positives")
+    ]
+    texts = [text if isinstance(text, str) else text[0] for text in texts]
+    assert uniform.evaluated == by_weights.evaluated == 2 * len(texts)
+    assert uniform.scored == pytest.approx(2 * base_tokens(made.base).count(texts).sum())
+    lines = [line.split() for line in page(plan, tflops=1).splitlines() if "2 evaluations" in line]
+    assert [line[2:4] for line in lines] == [["1", f"{2 * len(texts):,}"]] * 2
+    an_hour = replace(uniform, scoring=3600e12 * UTILISATION)  # a static model has no FLOPs of its own
+    numbers = plan_numbers(replace(plan, estimates=[an_hour]), tflops=1)
+    assert numbers["trainings"][0]["scoring_hours"] == pytest.approx(1)  # one of the two ranks scores alone
+    assert "takes 1.00 hours" in page(replace(plan, estimates=[an_hour]), tflops=1)
 
 
 def test_a_run_evaluates_its_fine_tunings_alone(finished):

@@ -44,9 +44,9 @@ def run(options: argparse.Namespace) -> None:
     from tdro.planning.page import page
     from tdro.planning.plan import make_plan
     from tdro.planning.plan_numbers import plan_numbers
-    from tdro.run.training_data import mixture_on_disk
+    from tdro.run.training_data import development_on_disk, mixture_on_disk
 
-    plan = make_plan(recipe, mixture_on_disk(recipe), options.ranks)
+    plan = make_plan(recipe, mixture_on_disk(recipe), options.ranks, development_on_disk(recipe))
     print_answer(options, plan_numbers(plan, options.tflops), lambda: page(plan, options.tflops))
 
 

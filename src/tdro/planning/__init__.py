@@ -6,6 +6,7 @@ negative is mined, so the plan of a large model takes seconds. See docs/decision
 base_kind.py  The ``base`` section of a recipe for a model: decoder, encoder or static, told from the model's files.
 cuts.py       How a recipe cuts texts to its limits with a base's tokenizer, and what it cuts of a sample of each task.
 device.py     The device that a plan is for: its precision and its memory.
+evaluations.py  What it costs to score a model on development sets while it trains.
 fitting.py    Which settings make a training fit into a memory.
 flops.py      FLOPs of a training, and the time that they take on a device of a stated speed.
 lengths.py    How long the texts of each task are, in tokens of a base model, from a sample of its rows.

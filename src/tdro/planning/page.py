@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from tdro.planning.evaluations import how_many
 from tdro.planning.flops import UTILISATION, hours
 from tdro.planning.lengths import TaskLengths
 from tdro.planning.measured_budget import budget_in_words
@@ -47,18 +48,22 @@ def _stages(plan: RecipePlan, tflops: float | None) -> str:
         training = estimate.training
         rows = training.settings.steps * training.settings.batch
         cells = [_short(training.title), f"{training.times}", f"{training.settings.steps:,}", f"{rows:,}"]
+        ranks = 1 if estimate.evaluated else plan.ranks  # one rank alone scores a model that is being trained
+        total += estimate.scoring * training.times * plan.ranks / ranks
+        cost = _cost(estimate.scored, estimate.scoring, tflops, ranks)
         if estimate.tokens is None or estimate.flops is None:
-            lines.append([*cells, UNKNOWN])
+            lines += [[*cells, UNKNOWN], *_evaluations(estimate, cost)]
             continue
         if training.scored is not None:
             name = "scoring" if training.mixed else "held-out rows"
-            cost = _cost(estimate.scored, estimate.scoring, tflops, plan)
             lines.append([name, "1", "", f"{training.scored.sum():,}", *cost])
-        lines.append([*cells, *_cost(estimate.tokens, estimate.flops, tflops, plan)])
-        total += estimate.flops * training.times + estimate.scoring
+        lines += [[*cells, *_cost(estimate.tokens, estimate.flops, tflops, plan.ranks)], *_evaluations(estimate, cost)]
+        total += estimate.flops * training.times
     note = "Tokens, FLOPs and hours are of one training, without padding"
     if any(estimate.training.scored is not None and not estimate.training.mixed for estimate in plan.estimates):
         note += ".\ngain: with the steps of all trials, as if its weights stayed uniform"
+    if any(estimate.evaluated for estimate in plan.estimates):
+        note += ".\nevaluations: of all texts of the development sets, at most; patience may end a training sooner"
     if any(estimate.tokens is None for estimate in plan.estimates):
         note += f"; {UNKNOWN}: the weights are not known yet"
     if tflops:
@@ -69,8 +74,16 @@ def _stages(plan: RecipePlan, tflops: float | None) -> str:
     return f"{terminal_table(head, lines)}\n{note}."
 
 
-def _cost(tokens: float, flops: float, tflops: float | None, plan: RecipePlan) -> list[str]:
-    time = [f"{hours(flops, tflops, plan.ranks):,.2f}"] if tflops else []
+def _evaluations(estimate: Estimate, cost: list[str]) -> list[list[str]]:
+    """The line of what a model is scored on while it trains; none where it is not."""
+    training = estimate.training
+    if not estimate.evaluated:
+        return []
+    return [[f"  {how_many(training.settings)} evaluations", f"{training.times}", "", f"{estimate.evaluated:,}", *cost]]
+
+
+def _cost(tokens: float, flops: float, tflops: float | None, ranks: int) -> list[str]:
+    time = [f"{hours(flops, tflops, ranks):,.2f}"] if tflops else []
     if not flops:  # a static model: no product to count
         return [f"{tokens / 1e6:,.1f}", "-", *(["-"] if tflops else [])]
     return [f"{tokens / 1e6:,.1f}", f"{flops / 1e15:,.3g}" if flops < 1e18 else f"{flops / 1e15:,.0f}", *time]

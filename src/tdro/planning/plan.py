@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tdro.data.task import Mixture
+from tdro.data.task import Mixture, TestSet
 from tdro.data.tokens.cut_warnings import cut_lines
 from tdro.errors import UserError
 from tdro.gain.learned_weights import ALPHA, GAIN, LearnedWeights
-from tdro.models.base_tokens import base_tokens
+from tdro.models.base_tokens import BaseTokens, base_tokens
 from tdro.planning.cuts import cutter_of
 from tdro.planning.device import Device, planned_device
+from tdro.planning.evaluations import Evaluations, how_many, one_evaluation
 from tdro.planning.fitting import peak_memory, regime, what_fits
 from tdro.planning.flops import forward_flops, training_flops
 from tdro.planning.lengths import TaskLengths, sample_lengths, text_bytes
@@ -36,11 +37,13 @@ class Estimate:
         tokens: how many it reads, without padding; None where the weights are not known yet.
         flops: FLOPs; None where the weights are not known yet.
         scored: tokens that go through a model without being trained on: stage 1's rows through the reference, the
-            held-out rows of transfer gain through the proxy; else 0.
+            held-out rows of transfer gain through the proxy, the development sets through the model that is fine-tuned;
+            else 0.
         scoring: FLOPs of that.
         parameters: of the model, adapters included.
         trained: how many of the parameters are trained.
         memory: of one device at the peak.
+        evaluated: the texts of the development sets, as often as the model is scored on them while it trains; else 0.
     """
 
     training: PlannedTraining
@@ -51,6 +54,7 @@ class Estimate:
     parameters: int
     trained: int
     memory: Memory
+    evaluated: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,14 @@ class RecipePlan:
     warnings: list[str]
 
 
-def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
+def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1, development: Sequence[TestSet] = ()) -> RecipePlan:
     """Work out what a recipe will do, from its data, its tokenizers and the configurations of its models.
 
     Args:
         recipe: the recipe. Nothing is written to its folder; learned weights are read from there.
         data: its tasks as they are on disk, before negatives are mined.
         ranks: processes that share each batch, one a device.
+        development: the sets that models are scored on while they train.
 
     Raises:
         UserError: what would keep the recipe from running, as far as data and configurations show it.
@@ -94,6 +99,8 @@ def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
     weights, warnings = _weights(recipe, data.names)
     shapes: dict[Base, ModelShape] = {}
     lengths: dict[Base, list[TaskLengths]] = {}
+    tokens: dict[Base, BaseTokens] = {}
+    once: dict[Base, Evaluations] = {}
     estimates = []
     for training in planned_trainings(recipe, sizes, weights, data.tests):
         if training.settings.batch % ranks:
@@ -102,11 +109,17 @@ def make_plan(recipe: Recipe, data: Mixture, ranks: int = 1) -> RecipePlan:
             )
         if training.base not in shapes:
             shapes[training.base] = read_shape(training.base, recipe.trust_remote_code)
-            cutter = cutter_of(base_tokens(training.base, recipe.trust_remote_code), recipe.data)
+            tokens[training.base] = base_tokens(training.base, recipe.trust_remote_code)
+            cutter = cutter_of(tokens[training.base], recipe.data)
             lengths[training.base] = [sample_lengths(task, cutter) for task in data.tasks]
             cuts = {task.name: own.cut for task, own in zip(data.tasks, lengths[training.base], strict=True) if own.cut}
             warnings += [line for line in cut_lines(training.base.source, cutter, cuts) if line not in warnings]
-        estimates.append(_estimate(training, shapes[training.base], lengths[training.base], device, ranks))
+        times = how_many(training.settings)
+        if times and training.base not in once:
+            once[training.base] = one_evaluation(development, cutter_of(tokens[training.base]))
+        evaluations = once[training.base] * times if times else Evaluations()
+        shape, of_tasks = shapes[training.base], lengths[training.base]
+        estimates.append(_estimate(training, shape, of_tasks, evaluations, device, ranks))
     negatives = recipe.negatives.per_row if recipe.negatives.mine != "none" else 0
     texts = TEXTS * sum(text_bytes(task, negatives) for task in data.tasks)
     warnings += _repeats(estimates, list(sizes)) + _too_large(estimates, shapes, lengths, device, texts, ranks)
@@ -128,12 +141,17 @@ def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[LearnedWeights, list
 
 
 def _estimate(
-    training: PlannedTraining, shape: ModelShape, lengths: Sequence[TaskLengths], device: Device, ranks: int
+    training: PlannedTraining,
+    shape: ModelShape,
+    lengths: Sequence[TaskLengths],
+    evaluations: Evaluations,
+    device: Device,
+    ranks: int,
 ) -> Estimate:
     settings, base = training.settings, training.base
     how = regime(training, device, ranks)
     tokens = flops = None
-    scored = scoring = 0.0
+    scored, scoring = evaluations.tokens, forward_flops(shape, evaluations.tokens, evaluations.squares)
     if training.reading is not None:
         rows = training.reading.rows
         tokens = float(rows @ np.array([task.tokens_a_row(settings.negatives) for task in lengths]))
@@ -147,6 +165,7 @@ def _estimate(
     return Estimate(
         *(training, tokens, flops, scored, scoring, shape.parameters + adapters, trained_parameters(shape, how)),
         memory=peak_memory(training, shape, lengths, how),
+        evaluated=evaluations.texts,
     )
 
 

@@ -19,9 +19,10 @@ def plan_numbers(plan: RecipePlan, tflops: float | None = None) -> dict[str, Any
         ``name``; ``device`` (``kind``, ``bf16``, and ``memory`` in bytes, null if unknown); ``ranks``; ``rows`` of each
         task; ``warnings``; and ``trainings``. Each of these has ``stage``, ``mixture``, ``times`` (how many trainings
         that differ in their seed only), ``steps``, ``batch``, and, of one training, ``tokens``, ``flops`` and ``hours``
-        (null if unknown); ``scored_tokens`` and ``scoring_flops``, of rows that are scored only; ``parameters`` and
-        ``trained`` ones; ``memory``, in bytes on a device, by part and in ``total``; and ``tasks``, null if the weights
-        are not known yet, else for each task the ``steps`` and ``rows`` that are read, and ``epochs``.
+        (null if unknown); ``scored_tokens``, ``scoring_flops`` and ``scoring_hours``, of rows that are scored only, and
+        of the development sets, as often as a model is scored on them while it trains; ``parameters`` and ``trained``
+        ones; ``memory``, in bytes on a device, by part and in ``total``; and ``tasks``, null if the weights are not
+        known yet, else for each task the ``steps`` and ``rows`` that are read, and ``epochs``.
     """
     device = {"kind": plan.device.kind, "bf16": plan.device.bf16, "memory": plan.device.memory}
     return {
@@ -32,6 +33,7 @@ def plan_numbers(plan: RecipePlan, tflops: float | None = None) -> dict[str, Any
 
 def _training(plan: RecipePlan, estimate: Estimate, tflops: float | None) -> dict[str, Any]:
     training, memory = estimate.training, estimate.memory
+    ranks = 1 if estimate.evaluated else plan.ranks  # one rank alone scores a model that is being trained
     known = tflops is not None and estimate.flops is not None
     return {
         **{"stage": training.stage, "mixture": training.mixture, "times": training.times},
@@ -39,6 +41,7 @@ def _training(plan: RecipePlan, estimate: Estimate, tflops: float | None) -> dic
         **{"tokens": estimate.tokens, "flops": estimate.flops},
         "hours": hours(estimate.flops or 0.0, tflops or 1.0, plan.ranks) if known else None,
         **{"scored_tokens": estimate.scored, "scoring_flops": estimate.scoring},
+        "scoring_hours": None if tflops is None else hours(estimate.scoring, tflops, ranks),
         **{"parameters": estimate.parameters, "trained": estimate.trained},
         "memory": {**vars(memory), "total": memory.total},
         "tasks": _tasks(plan, estimate),

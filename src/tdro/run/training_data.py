@@ -49,6 +49,11 @@ def mixture_on_disk(recipe: Recipe) -> Mixture:
     return RunData(recipe, recipe.folder, Machine()).unmined
 
 
+def development_on_disk(recipe: Recipe) -> list[TestSet]:
+    """A recipe's development sets. Nothing is written."""
+    return RunData(recipe, recipe.folder, Machine()).development
+
+
 class RunData:
     """The data of a recipe, each part made when it is first asked for.
 
