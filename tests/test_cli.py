@@ -29,10 +29,11 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def runs(monkeypatch):
     """Calls of the pipeline, which is replaced; put an exception into ``raises`` to have it raised."""
-    calls = types.SimpleNamespace(made=[], raises=None)
+    calls = types.SimpleNamespace(made=[], workers=[], raises=None)
 
-    def run(recipe, stages, force):
+    def run(recipe, stages, force, workers):
         calls.made.append((recipe.name, stages, force))
+        calls.workers.append(workers)
         if calls.raises is not None:
             raise calls.raises
 
@@ -96,13 +97,24 @@ def test_run_calls_the_pipeline(runs) -> None:
     Path("r.yaml").write_text(RECIPE)
     assert main(["run", "r.yaml"]) == 0
     assert main(["run", "r.yaml", "--force"]) == 0
-    assert runs.made == [("small", None, False), ("small", None, True)]
+    assert main(["run", "r.yaml", "--workers", "3"]) == 0
+    assert runs.made == [("small", None, False), ("small", None, True), ("small", None, False)]
+    assert runs.workers == [1, 1, 3]
 
 
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_each_stage_is_a_command(runs, stage) -> None:
     assert main([stage, "quickstart"]) == 0
     assert runs.made == [("quickstart", (stage,), False)]
+
+
+def test_workers_are_for_models_of_a_recipe_and_not_beside_ranks(runs, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "quickstart", "--workers", "2", "--processes", "2"])
+    assert "not allowed with argument --workers" in capsys.readouterr().err
+    assert main(["evaluate", "model", "--on", "nano-beir", "--workers", "2"]) == 2
+    assert "error: --workers: is for the models of a recipe" in capsys.readouterr().err
+    assert runs.made == []
 
 
 def test_a_file_of_ones_own_comes_before_a_built_in_recipe(runs) -> None:

@@ -225,7 +225,7 @@ def test_names_are_checked_by_the_recipe(tmp_path):
 def test_the_commands_have_it_as_an_option(tmp_path, monkeypatch, capsys):
     file, found = tmp_path / "r.yaml", []
     file.write_text(recipe(tmp_path, report_to=["mlflow"]).to_yaml())
-    monkeypatch.setattr(pipeline, "run_recipe", lambda made, stages, force: found.append(made.report_to))
+    monkeypatch.setattr(pipeline, "run_recipe", lambda made, *rest: found.append(made.report_to))
     for command in ("run", "reference", "learn", "finetune", "evaluate"):
         assert cli.main([command, str(file), "--report-to", "wandb", "--report-to", "trackio"]) == 0
         assert cli.main([command, str(file)]) == 0

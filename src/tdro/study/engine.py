@@ -121,6 +121,7 @@ def run_study(question: Question, runner: Runner = in_this_process, machine: Mac
     quiet_libraries()
     recipe, place = question.recipe, question.place
     work = question.work(machine or this_machine(recipe.device, recipe.precision)).on_changed_data()
+    place.root.mkdir(parents=True, exist_ok=True)  # by which the machines of a cluster tell that they see it
     with progress_bar(title=question.name, unit=" steps", total=sum(one.steps for one in costs_of(work))) as bar:
 
         def done(piece: Piece, seconds: float) -> None:
