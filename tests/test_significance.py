@@ -264,3 +264,10 @@ def test_holm_is_between_p_and_bonferroni_and_keeps_the_order(p):
     assert (adjusted >= p).all()
     assert (adjusted <= np.minimum(p * len(p), 1) + 1e-12).all()
     assert (np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0).all()
+
+
+def test_scripts_may_give_the_seed_and_the_resamples_of_before():
+    values = {"x": np.random.default_rng(3).normal(0.1, 1, 40)}
+    first = paired(values, permutations=99, resamples=10, seed=1)
+    assert first == paired(values, permutations=99, seed=1)
+    assert first["p"] != paired(values, permutations=99, seed=2)["p"]

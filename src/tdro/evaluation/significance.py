@@ -23,7 +23,9 @@ __all__ = ["holm", "least_p", "paired", "query_error", "seed_interval", "seed_sp
 _VALUES_AT_ONCE = 1 << 22
 
 
-def paired(differences: Mapping[str, ArrayLike], *, permutations: int = 10_000) -> dict[str, float]:
+def paired(
+    differences: Mapping[str, ArrayLike], *, permutations: int = 10_000, resamples: int = 0, seed: int = 0
+) -> dict[str, float]:
     """Test whether the mean difference of two models is more than chance.
 
     The mean is over test sets, each counting the same, of the mean over queries.
@@ -31,7 +33,9 @@ def paired(differences: Mapping[str, ArrayLike], *, permutations: int = 10_000) 
     Args:
         differences: for each test set, the model's value minus the baseline's, one for each query; shape (queries,).
             If there are several seeds, average them for each query before.
-        permutations: how often the signs are flipped, always in the same way; the smallest p is 1 / (permutations + 1).
+        permutations: how often the signs are flipped; the smallest p is 1 / (permutations + 1).
+        resamples: has no effect; it is here for callers from when the interval was drawn at random.
+        seed: of the sign flips; the same input and seed give the same numbers.
 
     Returns:
         ``difference``; ``low`` and ``high``, its 95 % interval over queries
@@ -53,7 +57,7 @@ def paired(differences: Mapping[str, ArrayLike], *, permutations: int = 10_000) 
         raise ValueError("a difference is not a finite number")
     # A query's share of the mean over test sets of means over queries.
     shares = np.concatenate([each / (len(each) * len(values)) for each in values])
-    p = _sign_flips(shares, permutations, np.random.default_rng(0))
+    p = _sign_flips(shares, permutations, np.random.default_rng(seed))
     low, high = query_interval(differences)
     return {"difference": float(shares.sum()), "low": low, "high": high, "p": p}
 
