@@ -69,8 +69,10 @@ def test_every_task_is_done_and_asked_for_only_when_a_worker_is_free(workers: Wo
     assert results == {f"task {number}": number * 2 for number in range(5)}
 
 
-def test_what_a_worker_logs_is_in_this_process_s_log(workers: Workers, caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("tdro").propagate = True
+def test_what_a_worker_logs_is_in_this_process_s_log(
+    workers: Workers, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("tdro"), "propagate", True)
     list(workers.do([Say("it")]))
     assert [(each.name, each.getMessage()) for each in caplog.records] == [("tdro.said", "it was here")]
 
@@ -116,6 +118,8 @@ def test_a_run_with_workers_gives_what_one_process_gives(
         assert (recipe.folder / stage / "training.json").exists()
         assert not (recipe.folder / f"{stage}.training").exists()
     assert (recipe.folder / "models/main/top-50-seed2/README.md").exists()
+    with pytest.raises(UserError, match="workers: 0; it must be at least 1"):
+        run_recipe(recipe, workers=0)
     before = {path: path.stat().st_mtime_ns for path in recipe.folder.glob("models/**/*")}
     run_recipe(recipe, workers=2)
     assert capsys.readouterr().out.count("done before") == 2 + 1 + 4

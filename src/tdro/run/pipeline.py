@@ -68,7 +68,8 @@ def run_recipe(recipe: Recipe, stages: Sequence[str] | None = None, force: bool 
             for all of them.
         force: make anew what other inputs have made. Without it such a run is refused.
         workers: how many references, fine-tunings and evaluations run at once, each in a process of its own, on a core
-            or a GPU of its own.
+            or a GPU of its own. With 2 and more, a script must call this under ``if __name__ == "__main__":``, because
+            the processes import it.
 
     Raises:
         tdro.errors.UserError: whatever the user can mend, in a line or two; what was done before stays.
@@ -118,8 +119,10 @@ class Pipeline:
         """Share trainings and evaluations among ``count`` processes inside; with 1, this process does all of them.
 
         Raises:
-            UserError: ranks share each training already.
+            UserError: fewer than 1, or ranks share each training already.
         """
+        if count < 1:
+            raise UserError(f"workers: {count}; it must be at least 1")
         if count == 1:
             if line := idle_gpus(self.recipe.device, self.machine):
                 say(line, self.machine.main)
