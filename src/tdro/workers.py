@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -224,9 +225,11 @@ class _ToPipe(logging.Handler):
 def _work(number: int, pipe: Connection, logs: Path) -> None:
     """Do tasks until the pipe is closed."""
     import torch
+    from tqdm import tqdm
 
     from tdro.console import quiet_libraries
 
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, of which Python warns if a worker is stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     _print_to_file(logs / f"worker-{number}.log")
     quiet_libraries()
