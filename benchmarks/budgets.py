@@ -47,6 +47,7 @@ from tdro.recipe.schema import Recipe, load_recipe
 from tdro.run.folder import RunFolder, Stage
 from tdro.run.pipeline import Pipeline
 from tdro.run.stages import Stages
+from tdro.run.training_inputs import training_inputs
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import TokenizedMixture
 from tdro.weights import TaskWeights
@@ -203,7 +204,7 @@ class Budgets:
         name = model_folder(variation, steps, seed)
         weights = np.sum([share * each for share, each in phases], axis=0)
         job = PhasedJob(name, variation.mixture, weights, group, seed, group.draw, phases=phases)
-        inputs = self.run.stages._inputs(base, group, seed)
+        inputs = training_inputs(self.workspace.data, base, group, seed)
         inputs["phases"] = [[share, each.tolist()] for share, each in phases]
 
         def make() -> None:

@@ -20,7 +20,9 @@ from tdro.dro.infonce import in_float64
 from tdro.errors import UserError
 from tdro.machine import Machine, idle_gpus, this_machine
 from tdro.planning.device import planned_device
+from tdro.recipe.schema import Recipe
 from tdro.run import pipeline
+from tdro.run.small_chunks import small_chunks
 from tdro.training.one_device import OneDeviceArguments
 from tdro.training.trainer import PlannedTrainer
 
@@ -89,6 +91,25 @@ def test_idle_gpus_are_told_unless_one_was_named(gpus):
     assert idle_gpus("cuda:1", this_machine("cuda:1")) == idle_gpus("auto", Machine("cuda:0", world=4)) == ""
     gpus(1)
     assert idle_gpus("auto", this_machine("auto")) == ""
+
+
+def test_small_micro_batches_are_told_on_a_gpu_only(tmp_path):
+    recipe = Recipe.model_validate(
+        {
+            "name": "x",
+            "base": {"kind": "decoder", "source": "smollm2"},
+            "reference": {"chunk_rows": 512},
+            "weights": {"chunk_rows": 64},
+            "finetune": [
+                {"name": "small", "mixtures": ["uniform"], "chunk_rows": 16, "base": {"kind": "static", "source": "x"}},
+                {"name": "large", "mixtures": ["top-70"], "chunk_rows": 32},
+            ],
+        }
+    )
+    stages, gpu = ["reference", "learn", "finetune"], Machine("cuda:0")
+    assert small_chunks(recipe, stages, gpu).startswith("finetune 'large': chunk_rows: 32 ")
+    assert small_chunks(recipe, stages[:2], gpu).startswith("learn: chunk_rows: 64 ")
+    assert small_chunks(recipe, stages[:1], gpu) == small_chunks(recipe, stages, Machine("cpu")) == ""
 
 
 @pytest.mark.parametrize(("named", "count"), [("cuda:1", 4), ("cuda:0", 2), ("cpu", 2)])

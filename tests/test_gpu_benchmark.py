@@ -3,10 +3,13 @@
 import json
 import random
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tdro.weights import TaskWeights
 
 ROOT = Path(__file__).parent.parent / "benchmarks"
 
@@ -27,14 +30,15 @@ def benchmark():
 @pytest.fixture(scope="module")
 def rehearsed(benchmark, tmp_path_factory):
     out = tmp_path_factory.mktemp("gpu")
+    TaskWeights.uniform([f"task{number}" for number in range(3)]).save(out / "w" / "result" / "other-weights.json")
     code = benchmark.main(
         ["right", "fast", "result", "--out", str(out / "out"), "--work", str(out / "w"), "--rehearse"]
     )
-    return code, {name: json.loads((out / "out" / f"{name}.json").read_text()) for name in benchmark.MINUTES}
+    return code, {name: json.loads((out / "out" / f"{name}.json").read_text()) for name in benchmark.MINUTES}, out
 
 
 def test_every_part_ends_and_nothing_is_wrong(rehearsed):
-    code, parts = rehearsed
+    code, parts, _ = rehearsed
     for name, part in parts.items():
         assert part["ended"] == "all was looked for", name
         assert part["rehearsed"] is True
@@ -45,7 +49,7 @@ def test_every_part_ends_and_nothing_is_wrong(rehearsed):
 
 
 def test_the_parts_find_what_they_are_for(rehearsed):
-    _, parts = rehearsed
+    _, parts, _ = rehearsed
     right, fast, result = (parts[name]["findings"] for name in ("right", "fast", "result"))
     assert {"goldens", "gradients_fp32", "alpha_fp32", "twice_and_resumed", "ranking", "memory_lora"} <= right.keys()
     assert right["gradients_fp32"]["worst"] < 1e-5
@@ -55,6 +59,15 @@ def test_the_parts_find_what_they_are_for(rehearsed):
     assert set(result["weights"]["weights"]) == {"task0", "task1", "task2"}
     names = json.dumps(result["comparison"])
     assert all(mixture in names for mixture in ("uniform", "top-70", "top-70^0.5"))
+
+
+def test_all_that_is_needed_to_compute_the_result_again_is_brought_back(rehearsed):
+    with tarfile.open(rehearsed[2] / "out" / "result.tar.gz") as archive:
+        names = archive.getnames()
+    for run, mixtures in {"run": ["uniform", "top-70", "top-70^0.5"], "run-other": ["top-70^0.5"]}.items():
+        assert f"{run}/recipe.yaml" in names and f"{run}/weights/weights.json" in names
+        for mixture in mixtures:
+            assert any(name.startswith(f"{run}/evaluation/main/{mixture}-seed1/") for name in names)
 
 
 def test_a_part_ends_when_its_time_is_up_and_keeps_what_it_found(benchmark, tmp_path):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from baselines import Floor
 from datasets import Dataset
-from packed import packed, without_mask
+from packed import fused, packed, without_mask
 from part import Part, synchronize
 from rows import Rows
 from sentence_transformers import SentenceTransformer
@@ -82,6 +83,7 @@ class Contest:
             "stage_1_cached": lambda: self.stage_one(caching=True),
             "stage_1_without_mask": lambda: self.stage_one(caching=False, way=without_mask),
             "stage_1_packed": lambda: self.stage_one(caching=False, way=packed),
+            **({"stage_1_cached_fused": lambda: self.stage_one(caching=True, way=fused)} if _has_liger() else {}),
             "scoring": self.scoring,
             "finetune": lambda: self.finetune(caching=False),
             "stock": lambda: self.stock(MultipleNegativesRankingLoss),
@@ -162,7 +164,7 @@ class Contest:
 
     def profile(self) -> dict[str, Any]:
         """What steps of stage 1 spend their time on: the operators with most time, on the device and on the CPU."""
-        steps, model = self._mixed(self.rows.sizes.batch, count=3), self._load()
+        steps, model = self._mixed(self.rows.sizes.batch, count=2), self._load()
         on_gpu = self.machine.device.startswith("cuda")
         kinds = [torch.profiler.ProfilerActivity.CPU]
         kinds += [torch.profiler.ProfilerActivity.CUDA] if on_gpu else []
@@ -171,11 +173,11 @@ class Contest:
             self._train(model, self._tdro_loss(steps, model, True, None), steps, clock)
         events = profiler.key_averages()
         wall = clock.ends[-1] - clock.ends[0]
-        found: dict[str, Any] = {"seconds_of_the_last_two_steps": wall}
+        found: dict[str, Any] = {"seconds_of_the_last_step": wall}
         for where in ("device", "cpu") if on_gpu else ("cpu",):
             key = f"self_{where}_time_total"
             ranked = sorted(events, key=lambda event: -getattr(event, key))
-            found[f"{where}_seconds_of_all_three_steps"] = sum(getattr(event, key) for event in events) / 1e6
+            found[f"{where}_seconds_of_both_steps"] = sum(getattr(event, key) for event in events) / 1e6
             found[f"{where}_seconds_by_operator"] = {
                 event.key[:80]: {"seconds": getattr(event, key) / 1e6, "calls": event.count} for event in ranked[:20]
             }
@@ -279,12 +281,17 @@ def ratios(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     pairs += [
         ("stage_1_without_mask", "stage_1"),
         ("stage_1_packed", "stage_1"),
+        ("stage_1_cached_fused", "stage_1_cached"),
         ("finetune", "stock"),
         ("finetune_cached", "stock_cached"),
         ("finetune", "floor"),
     ]
     of = {f"{a} / {b}": rate[a] / rate[b] for a, b in pairs if a in rate and b in rate}
     return {"rows_a_second": rate, "ratios": of, "wanted": WANTED}
+
+
+def _has_liger() -> bool:
+    return torch.cuda.is_available() and find_spec("liger_kernel") is not None
 
 
 def _largest(measure: Callable[[int], dict[str, Any]], batch: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
     python benchmarks/gpu/pack.py                          # for a machine with the packages of machine.txt
     python benchmarks/gpu/pack.py --machine frozen.txt     # what `pip freeze` prints there
+    python benchmarks/gpu/pack.py --wheels liger-kernel --work FOLDER     # and what README.md says of both
 
 The wheels are those that pyproject.toml needs and the machine lacks or has too old; torch and what comes with it are
 the machine's own. Needs a package index, and about 1 GB of disk while it works.
@@ -42,14 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make the bundle beside this file, and say how large it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machine", type=Path, default=MACHINE, help="what `pip freeze` printed there")
+    parser.add_argument("--wheels", nargs="*", default=[], metavar="NAME", help="more packages, as liger-kernel")
+    parser.add_argument("--work", type=Path, help="what the machine's folder of --work is to begin with")
     options = parser.parse_args(arguments)
     machine = frozen(options.machine.read_text(encoding="utf-8").splitlines())
     with tempfile.TemporaryDirectory() as temporary:
         tree = Path(temporary) / "tree"
-        wheels = download(requirements(), machine["torch"], tree / "wheels")
-        for wheel in not_needed(wheels, requirements(), machine):
+        wanted = [*requirements(), *map(Requirement, options.wheels)]
+        wheels = download(wanted, machine["torch"], tree / "wheels")
+        for wheel in not_needed(wheels, wanted, machine):
             wheel.unlink()
         _add_models_and_data(tree / "cache")
+        if options.work:
+            shutil.copytree(options.work, tree / "work")
         parts = cut(tree, BUNDLE, PART)
     size = sum(part.stat().st_size for part in parts)
     print(f"{BUNDLE}: {size / 2**20:.0f} MiB in {len(parts)} parts")
@@ -135,7 +141,7 @@ def cut(tree: Path, bundle: Path, size: int) -> list[Path]:
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
     archive = bundle / "whole"
-    with tarfile.open(archive, "w:gz", compresslevel=6) as file:
+    with tarfile.open(archive, "w:xz", preset=2) as file:
         file.add(tree, arcname=".")
     parts, sums = [], {}
     with archive.open("rb") as file:

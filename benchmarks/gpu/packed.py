@@ -1,9 +1,10 @@
-"""What would stage 1 gain if no padding went through the model? Two ways to try it, for causal models.
+"""What would stage 1 gain by other ways through the model? Three ways to try it, for causal models.
 
 - ``without_mask``: texts are padded on the right, so no token of a causal model sees padding, and the mask can go;
-- ``packed``: the texts of a micro-batch in one row, by torch's attention for texts of any length (CUDA, bf16).
+- ``packed``: the texts of a micro-batch in one row, by torch's attention for texts of any length (CUDA, bf16);
+- ``fused``: norms, rotations and gates by Liger's kernels, one kernel each instead of several (CUDA, Llama).
 
-Nothing of tdro does either; the figures say whether it should.
+Nothing of tdro does any of them; the figures say whether it should.
 """
 
 from __future__ import annotations
@@ -46,6 +47,22 @@ def packed(model: SentenceTransformer) -> Iterator[None]:
     finally:
         config._attn_implementation = kernel
         SortedBatchLoss.embed_minibatch_iter = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def fused(model: SentenceTransformer) -> Iterator[None]:
+    """Inside it, and for this model also afterwards, what lies between the matrix products is one kernel each."""
+    from liger_kernel.transformers import apply_liger_kernel_to_llama
+    from transformers.models.llama import modeling_llama
+
+    names = ("apply_rotary_pos_emb", "LlamaRMSNorm", "LlamaMLP")
+    before = {name: getattr(modeling_llama, name) for name in names}
+    apply_liger_kernel_to_llama(fused_linear_cross_entropy=False, model=model[0].auto_model)
+    try:
+        yield
+    finally:
+        for name, original in before.items():
+            setattr(modeling_llama, name, original)
 
 
 def _varlen(

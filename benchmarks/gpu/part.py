@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Part:
         minutes: after which :meth:`within_time` ends the part.
         device: as torch names it.
         rehearsed: it runs with tiny sizes; the file says so, and its figures mean nothing.
-        only: what the names of the wanted findings begin with; empty: all are wanted.
+        only: patterns (``*`` for any letters) of the names of the wanted findings; empty: all are wanted.
     """
 
     def __init__(
@@ -58,12 +59,15 @@ class Part:
             look: returns it.
             needs: seconds that must be left; with fewer it is not begun.
         """
-        if self.only and not name.startswith(self.only):
+        if self.only and not any(fnmatch(name, pattern) for pattern in self.only):
             return {}
         if self.seconds_left < needs:
             return self.keep(name, {"left_out": f"{self.seconds_left:.0f} s were left, {needs:.0f} are needed"})
         print(f"{self.name}: {name} ({self.seconds_left:.0f} s left)", flush=True)
         self.keep(name, {"begun": True})
+        on_gpu = self.device.startswith("cuda")
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
         started = time.monotonic()
         try:
             found = look()
@@ -73,7 +77,8 @@ class Part:
         except Exception as error:
             last = traceback.format_exc().strip().splitlines()[-8:]
             found = {"error": f"{type(error).__name__}: {error}"[:500], "where": last}
-        if self.device.startswith("cuda"):
+        if on_gpu:
+            found["peak_gb"] = torch.cuda.max_memory_allocated(self.device) / 1e9
             torch.cuda.empty_cache()
         return self.keep(name, {**found, "seconds": round(time.monotonic() - started, 2)})
 

@@ -71,7 +71,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help=f"of each part (default: {MINUTES})")
     parser.add_argument("--device", help="default: cuda:0, or cpu in a rehearsal")
     parser.add_argument("--base", default="smollm2", help="the decoder, say a folder with its shape")
-    parser.add_argument("--only", nargs="+", default=[], help="only findings whose names begin with one of these")
+    parser.add_argument("--only", nargs="+", default=[], help="only findings of these names; * stands for any letters")
     parser.add_argument("--work", type=Path, help="where models and runs are kept for the next call (default: nowhere)")
     parser.add_argument("--tflops", type=float, help="the card's dense bf16 peak, where it is not known")
     parser.add_argument("--rehearse", action="store_true", help="with tiny sizes")

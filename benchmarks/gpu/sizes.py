@@ -60,7 +60,7 @@ def real_sizes(base: str) -> Sizes:
         rows=1500,
         batch=512,
         negatives=7,
-        chunk_rows=(1024, 256, 64),
+        chunk_rows=(256, 1024, 128),
         tokens=(64, 128),
         steps=4,
         result_steps=(20, 400),

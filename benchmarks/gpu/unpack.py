@@ -66,7 +66,7 @@ def unpack(bundle: Path, into: Path) -> list[str]:
             (kept / name).unlink()
             raise ValueError(f"{name} is not the part that was packed; bring it again")
     if not missing:
-        whole = into / "bundle.tar.gz"
+        whole = into / "bundle.tar.xz"
         with whole.open("wb") as file:
             for name in sorted(expected):
                 file.write((kept / name).read_bytes())

@@ -91,7 +91,8 @@ class Training(Section):
     chunk_rows: int = Field(
         default=32,
         ge=1,
-        description="rows that go through the model at a time: a matter of memory and speed, not of the result",
+        description="texts that go through the model at a time: a matter of memory and speed, not of the result; "
+        "on a GPU take as many as fit, up to about 1024",
     )
     gradient_caching: bool = Field(
         default=False,

@@ -47,6 +47,7 @@ from tdro.run.folder import RunFolder, Stage
 from tdro.run.in_workers import make_in_workers
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.push_models import check_pushes, push_models
+from tdro.run.small_chunks import small_chunks
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
 from tdro.training.tracking import check_trackers
@@ -162,6 +163,8 @@ class Pipeline:
             return
         self.stages.check()
         say_cuts(self.workspace, stages)
+        if line := small_chunks(self.recipe, stages, self.machine):
+            say(line, self.machine.main)
         data = self.workspace.data
         self.folder.remember(
             self.recipe,
