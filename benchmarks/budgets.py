@@ -193,8 +193,8 @@ class Budgets:
         if gain:
             alphas = read_json(folder / "weights" / "gain" / "gain.json")["alphas"]
         else:
-            log = np.array([line["alpha"] for line in read_jsonl(folder / "weights" / "log.jsonl") if "alpha" in line])
-            alphas = [part.mean(axis=0) for part in np.array_split(log, ROUNDS)]
+            steps = np.array([step["alpha"] for step in read_jsonl(folder / "weights" / "steps.jsonl")])
+            alphas = [part.mean(axis=0) for part in np.array_split(steps, ROUNDS)]
         return [TaskWeights(tuple(self.names), np.array(alpha)) for alpha in alphas]
 
     def train(self, variation: Variation, steps: int, seed: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tiny_mixture
+from tdro.console import say
 from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.run.pipeline import run_recipe
@@ -31,6 +32,17 @@ class Say:
             raise self.error
         logging.getLogger("tdro.said").warning("%s was here", self.title)
         return self.number * 2
+
+
+@dataclass(frozen=True)
+class Tell:
+    """A task that says something."""
+
+    title: str
+    message: str
+
+    def __call__(self) -> None:
+        say(self.message)
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,14 @@ def test_what_a_worker_logs_is_in_this_process_s_log(
     assert [(each.name, each.getMessage()) for each in caplog.records] == [("tdro.said", "it was here")]
 
 
+def test_what_a_worker_says_is_printed_here_once(
+    workers: Workers, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    list(workers.do([Tell(f"task {number}", "much is cut away") for number in range(3)]))
+    list(workers.do([Tell("task 3", "kept as it was")]))
+    assert capsys.readouterr().out == "much is cut away\nkept as it was\n"
+
+
 def test_an_error_names_its_task_once(workers: Workers) -> None:
     for said in ("no such file", "broken: no such file"):
         with pytest.raises(UserError, match=r"^broken: no such file$"):
@@ -107,13 +127,18 @@ def test_a_run_with_workers_gives_what_one_process_gives(
 ) -> None:
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
     changes = {"finetune__seeds": [1, 2], "weights__stage1_rows": "cross_fit"}
+    changes |= {"finetune__mixtures": ["uniform", "top-50", "gain"]}
+    changes |= {"gain": {"rounds": 2, "trial_steps": 1, "held_out_rows": 2}}
     recipe = tiny_mixture.recipe(tmp_path, **changes)
     run_recipe(recipe)
     alone = recipe.folder.rename(tmp_path / "alone")
     capsys.readouterr()
     run_recipe(recipe, workers=2)
-    assert "models/main/top-50-seed2: " in capsys.readouterr().out
-    assert scores(recipe.folder) == scores(alone) and len(scores(alone)) == 5 * 6
+    said = capsys.readouterr().out
+    assert "models/main/top-50-seed2: " in said and said.count("gain: ") == 1  # a worker has said it
+    assert scores(recipe.folder) == scores(alone) and len(scores(alone)) == 5 * 8
+    for file in ("negatives/task3.jsonl", "weights/alphas.json", "weights/gain/gain.json"):
+        assert (recipe.folder / file).read_bytes() == (alone / file).read_bytes()
     for stage in ("reference", "reference-2", "models/main/top-50-seed2"):
         assert (recipe.folder / stage / "training.json").exists()
         assert not (recipe.folder / f"{stage}.training").exists()
@@ -122,5 +147,5 @@ def test_a_run_with_workers_gives_what_one_process_gives(
         run_recipe(recipe, workers=0)
     before = {path: path.stat().st_mtime_ns for path in recipe.folder.glob("models/**/*")}
     run_recipe(recipe, workers=2)
-    assert capsys.readouterr().out.count("done before") == 2 + 1 + 4
+    assert capsys.readouterr().out.count("done before") == 2 + 2 + 6
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -22,6 +22,8 @@ from tdro.disk import writing
 
 _SECONDS_BEFORE_BAR = 5
 _LINES: dict[str, Any] = {"shown": True, "file": None}  # where the lines go that are not a command's answer
+SAID = "tdro"  # the name of the logger of lines that :func:`say` prints; those of single files have longer names
+_SAID = set[str]()
 # Characters that hide others: they turn the direction of the text behind them (U+202E and its kind), end a line or
 # control a terminal, are invisible letters (tags), or cannot be written at all (halves of a surrogate pair). Tab and
 # newline are not among them.
@@ -172,8 +174,18 @@ def say(message: str, main: bool = True, answer: bool = False) -> None:
         answer: whether it is what the command was called for, which ``--quiet`` prints too.
     """
     message = visible(message)
+    _SAID.add(message)
     if main and answer:
         tqdm.write(message)
     elif main:
         _print_line(message)
-    logging.getLogger("tdro").info(message)
+    logging.getLogger(SAID).info(message)
+
+
+def say_once(message: str) -> None:
+    """Print and log a line that another process has said, unless one of the same words was said before.
+
+    All processes that share a run read its data, so what is to be said of these comes from each.
+    """
+    if visible(message) not in _SAID:
+        say(message)

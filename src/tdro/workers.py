@@ -18,10 +18,12 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from tdro.console import SAID, say_once
 from tdro.errors import UserError
 
 TRIES = 3  # a task is given up when so many processes have died with it
@@ -117,7 +119,7 @@ class Workers:
                     self._workers[number] = self._start(number)
                     continue
                 if isinstance(sent, logging.LogRecord):
-                    logging.getLogger(sent.name).handle(sent)
+                    _pass_on(sent)
                 else:
                     task = worker.task
                     assert task is not None
@@ -140,7 +142,7 @@ class Workers:
                 worker.pipe.send(task)
 
     def _start(self, number: int) -> _Worker[Any]:
-        with _quiet_children(self.threads):
+        with _quiet_children(self.threads), _deaf_children():
             if sys.platform == "win32":
                 return self._started(multiprocessing.get_context("spawn"), number)
             context = multiprocessing.get_context("forkserver")
@@ -153,6 +155,14 @@ class Workers:
         process.start()
         there.close()
         return _Worker(process, here)
+
+
+def _pass_on(record: logging.LogRecord) -> None:
+    """Log what a worker has logged. What it has said (:func:`tdro.console.say`) is printed here too."""
+    if record.name == SAID:
+        say_once(record.getMessage())
+    else:
+        logging.getLogger(record.name).handle(record)
 
 
 def answer(task: Callable[[], Any]) -> tuple[str, Any]:
@@ -205,6 +215,20 @@ def _quiet_children(threads: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that are started inside do not hear Ctrl-C, not even while they import; it comes here afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else it is started first inside, and lets the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ---- in the worker

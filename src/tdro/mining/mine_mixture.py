@@ -78,6 +78,14 @@ def mine_mixture(
     return replace(mixture, tasks=mined)
 
 
+def mine_alone(task: Task, settings: MiningSettings, seed: int, folder: Path) -> None:
+    """Mine one task of a mixture by BM25 and keep its rows, where :func:`mine_mixture` then finds them.
+
+    So several processes can mine a mixture together.
+    """
+    _mined(task, _Arguments(settings, seed, folder, None, None, Machine()), lambda rows: None)
+
+
 def corpus_digest(corpus: Mapping[str, str]) -> str:
     """The SHA-256 of a corpus, computed text by text: as one JSON text it would be as large as the corpus."""
     digest = hashlib.sha256()

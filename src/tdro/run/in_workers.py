@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+from tdro.console import progress_bar
 from tdro.data.task import TestSet
 from tdro.evaluation.scoring.evaluate import evaluate_all
 from tdro.gain.learned_weights import LearnedWeights
@@ -19,6 +21,7 @@ from tdro.recipe.schema import Recipe
 from tdro.run.folder import Stage
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.stages import Stages
+from tdro.run.training_data import RunData
 from tdro.run.workspace import shared_workspace
 from tdro.workers import Workers
 
@@ -31,8 +34,8 @@ def make_in_workers(
     Args:
         workers: the processes.
         recipe: whose stages these are.
-        stages: references or fine-tunings.
-        learned: the weights that fine-tunings sample by; None for references.
+        stages: references, those that learn weights, or fine-tunings.
+        learned: the weights that fine-tunings sample by; None for the others.
     """
     begun: dict[str, tuple[Stage, float]] = {}
 
@@ -46,15 +49,47 @@ def make_in_workers(
         yield stage, time.monotonic() - started
 
 
+def mine_in_workers(workers: Workers, recipe: Recipe, data: RunData) -> None:
+    """Mine hard negatives in several processes at once, a task in each; the run then reads what they keep.
+
+    Only where BM25 alone is asked for: an embedding model's batches fill a device, and tasks share its embeddings.
+    """
+    if data.mining is None or data.mining.dense:
+        return
+    sizes = data.sizes
+    largest_first = sorted(sizes, key=lambda name: -sizes[name])
+    with progress_bar(total=sum(sizes.values()), title="hard negatives", unit=" rows", unit_scale=True) as bar:
+        for task, _ in workers.do(MineTask(recipe, name) for name in largest_first):
+            bar.update(sizes[task.title])
+
+
+@dataclass(frozen=True)
+class MineTask:
+    """The mining of one task's hard negatives by BM25.
+
+    Attributes:
+        recipe: whose task it is.
+        title: the task's name.
+    """
+
+    recipe: Recipe
+    title: str
+
+    def __call__(self) -> None:
+        """Mine the task, unless that was done before."""
+        machine = this_machine(self.recipe.device, self.recipe.precision)
+        shared_workspace(self.recipe, self.recipe.folder, machine).data.mine_alone(self.title)
+
+
 @dataclass(frozen=True)
 class MakeStage:
-    """The training of a reference or of a fine-tuned model.
+    """The training of a reference, of a proxy, or of a fine-tuned model.
 
     Attributes:
         recipe: whose stage it is.
         title: the stage's name.
         key: the fingerprint of its inputs.
-        learned: the weights that a fine-tuned model samples by; None for a reference.
+        learned: the weights that a fine-tuned model samples by; None for the others.
     """
 
     recipe: Recipe
@@ -75,7 +110,7 @@ class MakeStage:
 
     def _stages(self, stages: Stages) -> Iterable[Stage]:
         if self.learned is None:
-            return stages.references()
+            return chain(stages.references(), stages.learned())
         (group,) = (one for one in self.recipe.finetune if self.title in stages.finetune_names(one))
         return stages.finetune(group, self.learned)
 

@@ -44,7 +44,7 @@ from tdro.run.compare_models import compare_models
 from tdro.run.describe_data import say_cuts, write_data_card
 from tdro.run.development import check_apart
 from tdro.run.folder import RunFolder, Stage
-from tdro.run.in_workers import make_in_workers
+from tdro.run.in_workers import make_in_workers, mine_in_workers
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.push_models import check_pushes, push_models
 from tdro.run.small_chunks import small_chunks
@@ -114,6 +114,7 @@ class Pipeline:
             say("warning: trust_remote_code is true: code that comes with a model is run here", machine.main)
         self._leaks_said = False
         self._workers: Workers | None = None
+        self._mined = False
 
     @contextmanager
     def sharing(self, count: int) -> Iterator[None]:
@@ -180,12 +181,19 @@ class Pipeline:
         """Learn the weights that the mixtures need: stage 1 (score the planned rows, then learn), gain, or both."""
         if self.machine.main:
             write_data_card(self.workspace, self.path / "data.json")
-        for stage in self.stages.learned():
+        stages = self.stages.learned()
+        if len(stages) > 1:
+            self._do_all(stages, self.recipe.base, then=self._say_weights)
+            return
+        for stage in stages:  # in this process, with all cores
             self._do(stage)
-            self.weights()  # writes weights.json again where the recipe's α is another now
-            if self.machine.main:
-                learned = TaskWeights.load(self.path / stage.name / "weights.json")
-                say(weights_table(learned, self.workspace.data.sizes), answer=True)
+            self._say_weights(stage)
+
+    def _say_weights(self, stage: Stage) -> None:
+        self.weights()  # writes weights.json again where the recipe's α is another now
+        if self.machine.main:
+            learned = TaskWeights.load(self.path / stage.name / "weights.json")
+            say(weights_table(learned, self.workspace.data.sizes), answer=True)
 
     def finetune(self, groups: Sequence[Finetune] | None = None) -> None:
         """Stage 2: fine-tune the base of each group by each of its mixtures and seeds."""
@@ -250,7 +258,7 @@ class Pipeline:
         Args:
             stages: the trainings.
             base: that all of them train.
-            learned: the weights that they sample by; None for references.
+            learned: the weights that fine-tunings sample by; None for the others.
             then: called with each stage that is done.
         """
         if self._workers is None:
@@ -258,6 +266,10 @@ class Pipeline:
                 self._do(stage)
                 then(stage)
             return
+
+        stages = list(stages)
+        if not all(self.folder.is_done(stage) for stage in stages):
+            self._mine_in(self._workers)
 
         def sent() -> Iterator[Stage]:
             for stage in stages:
@@ -272,6 +284,11 @@ class Pipeline:
             self.folder.finish(stage, seconds)
             say(f"{stage.name}: {seconds:.1f} s")
             then(stage)
+
+    def _mine_in(self, workers: Workers) -> None:
+        if not self._mined:
+            mine_in_workers(workers, self.recipe, self.workspace.data)
+            self._mined = True
 
     def _do(self, stage: Stage) -> None:
         started = time.monotonic()

@@ -27,7 +27,7 @@ from tdro.disk import cache_folder
 from tdro.errors import UserError
 from tdro.machine import Machine, in_turn
 from tdro.mining.embedder import Embedder, embedder_of
-from tdro.mining.mine_mixture import mine_mixture
+from tdro.mining.mine_mixture import mine_alone, mine_mixture
 from tdro.mining.mine_task import VERSION as MINING_VERSION
 from tdro.mining.mine_task import check_minable
 from tdro.mining.mining_settings import MiningSettings
@@ -146,6 +146,12 @@ class RunData:
             return unmined
         folder, embedder = self.folder / "negatives", self._embedder if self.mining.dense else None
         return mine_mixture(unmined, self.mining, self.recipe.seed, folder, embedder=embedder, machine=self.machine)
+
+    def mine_alone(self, name: str) -> None:
+        """Mine the negatives of one task by BM25, and keep them where :attr:`mixture` finds them."""
+        assert self.mining is not None
+        task = next(task for task in self.unmined.tasks if task.name == name)
+        mine_alone(task, self.mining, self.recipe.seed, self.folder / "negatives")
 
     @functools.cached_property
     def _embedder(self) -> Embedder:
