@@ -52,6 +52,7 @@ def launch(arguments: Sequence[str], processes: int | str) -> int:
     count = max(1, torch.cuda.device_count()) if processes == "auto" else int(processes)
     # Share the CPU's cores among the processes; by itself the launcher gives each a single thread.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else DDP warns that it looks for unused parameters
     os.environ[LAUNCHED] = "1"
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the process that failed prints its own error
     try:

@@ -40,6 +40,8 @@ def training_arguments(
         logging_steps=math.gcd(settings.checkpoint_steps, evaluate_every, max(1, min(10, settings.steps // 10))),
         logging_nan_inf_filter=False,
         disable_tqdm=True,
+        # The planned steps have no last part to drop; without it, sentence-transformers warns of it under DDP.
+        dataloader_drop_last=True,
         dataloader_pin_memory=others["only_device"].startswith("cuda"),
         # BERT has a pooler that mean pooling does not use; without this, DDP would wait for its gradient.
         ddp_find_unused_parameters=True,
