@@ -66,6 +66,7 @@ SELECTING = ("top-70", "top-70^0.5", "reweight^0.5", "gain")
 TEMPERED = ["uniform", "top-70^0.5@400", "top-70^0.5@400 then uniform"]
 BY_GAIN = ["gain@400", "gain@400 then uniform"]
 SHORT = ["uniform", *(f"{mixture}@400" for mixture in SELECTING), *TEMPERED, *BY_GAIN]
+SAFE = ["uniform", "reweight^0.5@400", "reweight^0.5@", "top-70^0.5@400", "gain@400"]
 GAIN_LONG = ["gain@", "gain@ by round", "gain@ then uniform"]
 LONG = [*(f"{mixture}@" for mixture in SELECTING), *(f"{mixture}@ then uniform" for mixture in CHANGED), *BY_ROUND]
 ORDER: list[tuple[list[str], tuple[int, ...], tuple[int, ...]]] = [
@@ -77,6 +78,8 @@ ORDER: list[tuple[list[str], tuple[int, ...], tuple[int, ...]]] = [
     (GAIN_LONG, (1600,), (1, 2)),
     (SHORT, (200,), (1, 2)),
     (LONG, (1600,), (1, 2)),
+    (SAFE, (800, 3200), (1, 2)),
+    (SAFE, (100, 200, 400, 800, 1600), (1, 2, 3)),
     (TEMPERED + BY_GAIN, (3200,), (1, 2)),
     (SHORT, (100, 400, 800, 1600), (1, 2, 3)),
     (LONG, (100, 200, 400, 800, 1600), (1, 2, 3)),

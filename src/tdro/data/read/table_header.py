@@ -14,7 +14,8 @@ _MOST_WORDS = 5  # in a column's name; a header with longer ones may be a row of
 def delimiter_at(lines: Lines, usual: str) -> str:
     """The character that separates the cells. Lines before the header are skipped, and the header is read next."""
     for line in lines:
-        if sep := re.fullmatch(r"sep=(.)\s*", line):  # Excel writes this line before the header
+        # Excel writes this line before the header. A quote or a backslash cannot part cells.
+        if sep := re.fullmatch(r'sep=([^"\\\r])\s*', line):
             lines.forget()
             return sep[1]
         if line.strip():
