@@ -259,7 +259,7 @@ def test_settings_follow_the_device_and_the_smallest_task() -> None:
     assert mixtures_for("encoder", 2).names == ("uniform", "reweight^0.5")
     assert mixtures_for("decoder", 9).names == ("uniform", "top-70", "reweight^0.5")
     assert mixtures_for("decoder", 10).names == ("uniform", "top-70")
-    assert mixtures_for("static", 10).names == ("uniform", "top-70^0.5", "gain")
+    assert mixtures_for("static", 10).names == ("uniform", "top-70^0.5", "reweight^0.5", "gain")
     assert "6 of the sample's" in mixtures_for("static", 9).why and "6 of" not in mixtures_for("static", 10).why
     for number, move, top in ((3, 6.9, "top-70"), (4, 8.0, "top-75"), (5, 8.9, "top-80"), (25, 20.0, "top-70")):
         settings = settings_for([card(99)] * number, [99] * number, "static", cpu, None)
