@@ -18,6 +18,7 @@ matryoshka.py      The sizes of ``finetune.matryoshka``: that they fit the model
 out_of_memory.py   Out of memory, said in two lines: which stage, and which key of the recipe to set to which value.
 pipeline.py        A run from its recipe to its report: reference, weights, fine-tunings, evaluation, report.
 push_models.py     Upload what the recipe's groups push to the hub.
+remembered_data.py What ``run.json`` says of the training data, for evaluations where they are gone.
 small_chunks.py    A hint for GPUs: with few texts in a micro-batch, a GPU waits for the CPU.
 stages.py          The stages of a recipe as values: what each is made from (its inputs) and the call that makes it.
 target_data.py     What a recipe's ``gain.target`` names, as rows to measure losses on, and which test queries are

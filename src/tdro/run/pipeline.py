@@ -10,18 +10,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tdro.console import log_to, quiet_libraries, say
-from tdro.data.mixtures.facts import DataFacts
-from tdro.data.task import Task
 from tdro.dro.health import collapse_warning
 from tdro.dro.weights_table import weights_table
 from tdro.errors import UserError
-from tdro.evaluation.leaks.trained_on import task_fingerprint
 from tdro.gain.learned_weights import ALPHA, LearnedWeights
 from tdro.machine import (
     Machine,
@@ -47,6 +42,7 @@ from tdro.run.folder import RunFolder, Stage
 from tdro.run.in_workers import make_in_workers, mine_in_workers
 from tdro.run.out_of_memory import out_of_memory_named
 from tdro.run.push_models import check_pushes, push_models
+from tdro.run.remembered_data import about_data, about_tasks, known_facts
 from tdro.run.small_chunks import small_chunks
 from tdro.run.stages import Stages
 from tdro.run.workspace import Workspace
@@ -145,8 +141,8 @@ class Pipeline:
         wanted, trains = set(stages), not _NEED_TRAINING_DATA.isdisjoint(stages)
         if wanted != {"report"}:
             check_trackers(self.recipe.report_to)
-        known_facts = None if trains else self._known_facts()
-        self.workspace = Workspace(self.recipe, self.path, self.machine, known_facts)
+        facts = None if trains else known_facts(self.folder.content, self.recipe)
+        self.workspace = Workspace(self.recipe, self.path, self.machine, facts)
         self.stages = Stages(self.recipe, self.workspace, self.path, trackers=self.recipe.report_to)
         require_records(self.folder, self.stages, wanted)
         if trains:
@@ -169,8 +165,8 @@ class Pipeline:
         data = self.workspace.data
         self.folder.remember(
             self.recipe,
-            tasks=[_about(task) for task in data.unmined.tasks],
-            training_data={"recipe": _where_data_are(self.recipe), **asdict(data.facts)},
+            tasks=about_tasks(data.unmined.tasks),
+            training_data=about_data(self.recipe, data.facts),
         )
 
     def reference(self) -> None:
@@ -238,14 +234,6 @@ class Pipeline:
             weights.alpha.save(file)
         return weights
 
-    def _known_facts(self) -> DataFacts | None:
-        """What the run's folder says of the training data, if the recipe still names the same data."""
-        known = dict(self.folder.content.get("training_data") or {})
-        try:
-            return DataFacts(**known) if known.pop("recipe", None) == _where_data_are(self.recipe) else None
-        except TypeError:  # written by another version, with other fields
-            return None
-
     def _do_all(
         self,
         stages: Iterable[Stage],
@@ -305,14 +293,3 @@ def _collapse_warnings(group: Finetune, learned: LearnedWeights) -> list[str]:
     alpha = learned.alpha
     used = [alpha if one.exponent is None else alpha.tempered(one.exponent) for one in by_weight if alpha]
     return list(dict.fromkeys(warning for one in used if (warning := collapse_warning(one))))
-
-
-def _where_data_are(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's keys that say where its training data are."""
-    return recipe.data.model_dump(mode="json", include={"mixture", "sources", "tasks", "hard_negatives_only"})
-
-
-def _about(task: Task) -> dict[str, Any]:
-    """What ``run.json`` says of a task."""
-    keys = ("name", "licence", "source", "instruction")
-    return {"rows": len(task), "fingerprint": task_fingerprint(task), **{key: getattr(task, key) for key in keys}}
