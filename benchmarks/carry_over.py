@@ -96,7 +96,7 @@ QUEUE = [  # the most important first; each is trained with all seeds before the
     ("minilm", ("minilm gain",)),
     ("smollm2", ("static top-70", "smollm2 top-70")),
     ("minilm", ("static top-70", "minilm top-70")),
-    ("smollm2-6", ("uniform", "static top-70^0.5", "smollm2 gain")),
+    ("smollm2-6", ("uniform", "static top-70^0.5", "smollm2 top-70", "smollm2 gain")),
 ]
 
 
