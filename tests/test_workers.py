@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tiny_mixture
-from tdro.console import say
+from tdro.console import log_to, say
 from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.run.pipeline import run_recipe
@@ -95,6 +95,9 @@ def test_what_a_worker_says_is_printed_here_once(
     list(workers.do([Tell(f"task {number}", "much is cut away") for number in range(3)]))
     list(workers.do([Tell("task 3", "kept as it was")]))
     assert capsys.readouterr().out == "much is cut away\nkept as it was\n"
+    log_to(None, main=False)  # the next run begins, and says it anew
+    list(workers.do([Tell("task 4", "much is cut away")]))
+    assert capsys.readouterr().out == "much is cut away\n"
 
 
 def test_an_error_names_its_task_once(workers: Workers) -> None:
@@ -135,7 +138,7 @@ def test_a_run_with_workers_gives_what_one_process_gives(
     capsys.readouterr()
     run_recipe(recipe, workers=2)
     said = capsys.readouterr().out
-    assert "models/main/top-50-seed2: " in said and said.count("gain: ") == 1  # a worker has said it
+    assert "models/main/top-50-seed2: " in said and said.count("\ngain: ") == 1  # a worker has said it
     assert scores(recipe.folder) == scores(alone) and len(scores(alone)) == 5 * 8
     for file in ("negatives/task3.jsonl", "weights/alphas.json", "weights/gain/gain.json"):
         assert (recipe.folder / file).read_bytes() == (alone / file).read_bytes()

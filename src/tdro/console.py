@@ -23,7 +23,7 @@ from tdro.disk import writing
 _SECONDS_BEFORE_BAR = 5
 _LINES: dict[str, Any] = {"shown": True, "file": None}  # where the lines go that are not a command's answer
 SAID = "tdro"  # the name of the logger of lines that :func:`say` prints; those of single files have longer names
-_SAID = set[str]()
+_SAID = set[str]()  # since :func:`log_to`, so by this run
 # Characters that hide others: they turn the direction of the text behind them (U+202E and its kind), end a line or
 # control a terminal, are invisible letters (tags), or cannot be written at all (halves of a surrogate pair). Tab and
 # newline are not among them.
@@ -95,6 +95,7 @@ def log_to(folder: Path | None, main: bool) -> None:
         folder: of the run; None outside a run.
         main: whether this is the first rank; the others are silent.
     """
+    _SAID.clear()
     logger = logging.getLogger("tdro")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -183,7 +184,7 @@ def say(message: str, main: bool = True, answer: bool = False) -> None:
 
 
 def say_once(message: str) -> None:
-    """Print and log a line that another process has said, unless one of the same words was said before.
+    """Print and log a line that another process has said, unless this run has said the same before.
 
     All processes that share a run read its data, so what is to be said of these comes from each.
     """
