@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdro.disk import cache_folder
+from filelock import FileLock
+
+from tdro.disk import cache_folder, writing
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.machine import Machine, in_turn
@@ -74,14 +76,17 @@ class BaseModels:
                             f"{path}: rank 0 has put a base model there, but it is not on this machine.\n"
                             "Set TDRO_CACHE to a folder that all machines see."
                         )
-                    build_base(
-                        settings,
-                        path,
-                        seed=self.recipe.seed,
-                        max_tokens=longest,
-                        prompted=after_prompt,
-                        trust_remote_code=self.recipe.trust_remote_code,
-                    )
+                    # Two runs that begin at once build it once.
+                    with writing(path), _locked(path):
+                        if not (path / "modules.json").exists():
+                            build_base(
+                                settings,
+                                path,
+                                seed=self.recipe.seed,
+                                max_tokens=longest,
+                                prompted=after_prompt,
+                                trust_remote_code=self.recipe.trust_remote_code,
+                            )
             self._built[key] = BaseModel(path, model_fingerprint(path), settings)
         # Two bases that differ only in LoRA or gradient checkpointing share a folder, not their settings.
         return replace(self._built[key], settings=settings)
@@ -145,3 +150,8 @@ class BaseModels:
             trust_remote_code=trusted,
             may_be_cut=may_be_cut,
         )
+
+
+def _locked(path: Path) -> FileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f"{path.name}.lock"))
