@@ -39,6 +39,7 @@ from tdro.run.workspace import Workspace
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.tracking import TrackedRun
 from tdro.weights import TaskWeights
+from tdro.weights_on_tasks import weights_on_tasks
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Stages:
         """Stage 1; or the weights that the recipe loads, in place of stages 0 and 1."""
         if source := self.recipe.weights.load:
             weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
-            weights.on(self.workspace.data.facts.names)  # raises an error that names a task without rows
+            weights = weights_on_tasks(weights, self.workspace.data.facts.names)
             return Stage("weights", {"loaded": weights.as_dict()}, lambda: self._save(weights))
         base = self.workspace.models.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
