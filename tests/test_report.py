@@ -354,7 +354,12 @@ def test_weights_that_an_earlier_recipe_left_are_not_shown(copy, mixtures, load,
     left.save(copy / "weights" / "gain" / "weights.json")
     groups = json.dumps([{"name": "static", "mixtures": mixtures, "seeds": [1, 2, 3], "fewer_seeds": {"uniform": 2}}])
     (copy / "recipe.yaml").write_text(f"name: quickstart\nweights: {{load: {load}}}\nfinetune: {groups}\n")
+    made = ["reference", "weights", "weights/gain", "models/static/uniform-seed2", "evaluation/static"]
+    left_there = ["models/static/uniform-seed3", "models/old/uniform-seed1", "evaluation/old"]
+    edit(copy / "run.json", lambda value: value.update(stages=[{"name": name} for name in made + left_there]))
     run = read_run_folder(copy)
+    asked = {"reference": stage_one, "weights": alpha, "weights/gain": gain}
+    assert [stage["name"] for stage in run.stages] == [name for name in made if asked.get(name, True)]
     assert (run.weights != left, run.steps is not None, run.gain_weights == left) == (alpha, stage_one, gain)
     assert (run.health is not None) == stage_one
     assert [model.name for model in run.trainings if model.mixture == "uniform"] == ["uniform-seed1", "uniform-seed2"]

@@ -118,7 +118,11 @@ def read_run_folder(folder: Path | str) -> RunContents:
         name=str(about.get("name") or folder.resolve().name),
         seed=about.get("seed"),
         tasks=tasks,
-        stages=[stage for stage in about.get("stages") or [] if isinstance(stage, dict)],
+        stages=[
+            stage
+            for stage in about.get("stages") or []
+            if isinstance(stage, dict) and _is_of_recipe(str(stage.get("name")), groups, learned)
+        ],
         recipe=recipe,
         versions=json_object(folder / "versions.json"),
         weights=weights,
@@ -161,6 +165,16 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
         }
         for group in groups
     }
+
+
+def _is_of_recipe(stage: str, groups: dict[str, set[str]] | None, learned: set[str]) -> bool:
+    """Whether the recipe has a stage, such as ``models/main/uniform-seed1``."""
+    room, _, name = stage.partition("/")
+    if room in ("models", "evaluation"):
+        group, _, model = name.partition("/")
+        return groups is None or (group in groups and (not model or model in groups[group]))
+    needed = {"reference": "stage 1", "reference-2": "stage 1", "weights": "alpha", "weights/gain": "gain"}
+    return needed.get(stage) in (None, *learned)
 
 
 def _seeds(group: Any, mixture: str) -> Sequence[Any]:
