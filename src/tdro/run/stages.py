@@ -67,7 +67,7 @@ class Stages:
 
     def reference_names(self) -> list[str]:
         """The names of :meth:`references`; no data are read for them."""
-        if self.recipe.weights.load or not self.recipe.learns_alpha:
+        if not self.recipe.has_stage_one:
             return []
         return ["reference", "reference-2"][: reference_count(self.recipe.weights)]
 
@@ -206,7 +206,8 @@ class Stages:
             self.workspace.target.check()
         data.check_negatives()
         facts = data.facts
-        for title, settings in [("reference", recipe.reference), *((f"models/{g.name}", g) for g in recipe.finetune)]:
+        trained = [("reference", recipe.reference)] if recipe.trains_proxy else []
+        for title, settings in [*trained, *((f"models/{g.name}", g) for g in recipe.finetune)]:
             if facts.hard_negatives_only and not settings.negatives:
                 name = facts.names[facts.hard_negatives_only[0]]
                 raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")
