@@ -104,6 +104,15 @@ print(json.dumps(model.encode(sys.argv[2:], prompt_name="unseen").tolist()))
         np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), here, atol=1e-6)
 
 
+def test_results_that_an_earlier_recipe_left_are_not_in_the_card(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    results = tmp_path / "run" / "evaluation" / "merged"
+    shutil.copytree(results / "uniform-seed1", results / "untrained")  # the group has `untrained: false`
+    write_card(tmp_path / "run", "merged", "uniform-seed1")
+    assert "nDCG@10, untrained" not in card_of(tmp_path, "merged")
+    assert "nDCG@10, untrained" in card_of(tmp_path, "alone")
+
+
 def test_merged_adapters_give_the_same_embeddings_and_leave_no_trace(finished: Path) -> None:
     alone, merged = (SentenceTransformer(str(model_of(finished, group)), device="cpu") for group in ("alone", "merged"))
     untrained = SentenceTransformer(str(finished / "llama"), device="cpu")

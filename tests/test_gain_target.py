@@ -14,10 +14,12 @@ from tdro.evaluation.compare.compare_table import comparison_table
 from tdro.evaluation.evaluate_models import evaluate_models
 from tdro.evaluation.results_table import evaluated_table
 from tdro.files import read_json, write_json
+from tdro.machine import Machine
 from tdro.planning.plan import make_plan
 from tdro.report.report_page import write_report
 from tdro.run.pipeline import run_recipe
-from tdro.run.training_data import mixture_on_disk
+from tdro.run.target_data import TargetData
+from tdro.run.training_data import RunData, mixture_on_disk
 from tdro.study.settings import make_setup
 
 FEW = {"rounds": 2, "trial_steps": 1}
@@ -49,6 +51,32 @@ def halves(folder, test):
     found = answered_queries(folder / "mixture" / "tests" / test)
     looked = [key for key, text in found.items() if may_be_looked_at(text)]
     return looked, [key for key in found if key not in looked]
+
+
+def test_another_task_of_a_set_is_another_target_where_it_changes_the_negatives(tmp_path):
+    """Weights that were learned with in-batch negatives are not taken for weights learned without."""
+    keys = []
+    for task in ("task0", "task1", "task2"):
+        target = {"folders": {"dev": {"folder": str(tmp_path / "dev"), "task": task}}}
+        made = recipe(tmp_path, target, data__hard_negatives_only=["task1"])
+        keys.append(TargetData(made, RunData(made, tmp_path / "run", Machine())).inputs)
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_a_set_of_a_task_of_a_mixture_folder_takes_its_instruction(tmp_path):
+    recipe(tmp_path)
+    content = read_json(tmp_path / "mixture" / "mixture.json")
+    content["tasks"][1] |= {"instruction": "w1 find", "symmetric": True}
+    write_json(tmp_path / "mixture" / "mixture.json", content)
+    for task, prompt in (("task1", "Instruct: w1 find\nQuery: "), ("nobody", "")):
+        target = {"folders": {"dev": {"folder": str(tmp_path / "dev"), "task": task}}}
+        made = recipe(tmp_path, target, data__prompts=True)
+        data = TargetData(made, RunData(made, tmp_path / "run", Machine()))
+        if prompt:
+            assert (data.sets[0].test.prompt, data.sets[0].test.symmetric) == (prompt, True)
+            continue
+        with pytest.raises(UserError, match=r"gain\.target\.folders\.dev\.task: no task 'nobody'; there are task0"):
+            assert data.sets
 
 
 # ---- the halves

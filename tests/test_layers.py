@@ -16,8 +16,8 @@ ORDER = (
     *("mining", "evaluation", "search"),
     *("gain", "dro", "training", "sampler", "sampler_tasks", "models"),
     *("quickstart", "data", "recipe", "launch", "workers"),
-    *("other_trainers", "weights", "weights_file", "mixture_name", "epoch_cap", "machine", "versions"),
-    *("terminal_table", "console", "files", "disk", "hub", "errors"),
+    *("other_trainers", "weights_on_tasks", "weights", "weights_file", "mixture_name", "epoch_cap", "machine"),
+    *("versions", "terminal_table", "console", "files", "disk", "hub", "errors"),
 )
 CLOSED = {"data.neardup": "data.neardup.near_duplicates"}  # rooms with one door: what others import of them
 

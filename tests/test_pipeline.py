@@ -353,6 +353,34 @@ def test_weights_of_other_tasks_are_refused(tmp_path: Path) -> None:
         pipeline.run_recipe(tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "given.json")))
 
 
+def test_loaded_weights_that_lack_a_task_are_refused_unless_they_are_a_selection(tmp_path: Path) -> None:
+    """Uniform is all tasks, whatever the selection has left out."""
+    weights = TaskWeights.from_dict({"task2": 0.4, "task1": 0.6})
+    weights.save(tmp_path / "given.json")
+    recipe = tiny_mixture.recipe(
+        tmp_path, weights__load=str(tmp_path / "given.json"), finetune__mixtures=["uniform", "reweight"]
+    )
+    with pytest.raises(UserError, match="no weight for task 'task0' and 1 more, only for 'task2', 'task1'"):
+        pipeline.run_recipe(recipe)
+    weights.top(100).save(tmp_path / "given.json")
+    pipeline.run_recipe(recipe, ["learn", "finetune"])
+    uniform, reweight = (
+        read_json(recipe.folder / "models" / "main" / f"{mixture}-seed1" / "training.json")["rows_drawn"]
+        for mixture in ("uniform", "reweight")
+    )
+    assert all(uniform.values())
+    assert reweight == {"task0": 0, "task1": 24, "task2": 24, "task3": 0}
+
+
+def test_another_licence_stands_in_the_data_card(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    described = tmp_path / "mixture" / "mixture.json"
+    described.write_text(described.read_text().replace("CC0-1.0", "MIT", 1))
+    pipeline.run_recipe(tiny_mixture.recipe(tmp_path), ["learn"])
+    licences = [task["licence"] for task in read_json(tmp_path / "run" / "data.json")["tasks"]]
+    assert licences == ["MIT", "CC0-1.0", "CC0-1.0", "CC0-1.0"]
+
+
 def test_a_small_task_is_capped(tmp_path: Path) -> None:
     recipe = tiny_mixture.recipe(tmp_path, finetune__max_epochs=0.8, finetune__mixtures=["uniform"])
     pipeline.run_recipe(recipe, ["reference", "learn", "finetune"])

@@ -100,7 +100,7 @@ def test_mixtures_by_learned_weights_are_known_after_stage_1_only(tmp_path):
 
 
 def test_weights_that_are_loaded_leave_no_stage_0_and_1(tmp_path):
-    TaskWeights.from_dict({"task0": 0.5, "task1": 0.5}).save(tmp_path / "weights.json")
+    TaskWeights.uniform(f"task{number}" for number in range(4)).save(tmp_path / "weights.json")
     recipe = tiny_mixture.recipe(tmp_path, weights__load=str(tmp_path / "weights.json"))
     plan = make_plan(recipe, mixture_on_disk(recipe))
     assert [estimate.training.title for estimate in plan.estimates] == ["main uniform", "main top-50"]

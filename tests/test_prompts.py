@@ -5,21 +5,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from sentence_transformers import SentenceTransformer
 
+import again
 import tiny
 from evaluate_once import evaluate_once
 from tdro.data.task import Mixture, TestSet
 from tdro.data.tokens.mixture_index import index_mixture
 from tdro.data.tokens.tokenize import tokenize
 from tdro.errors import UserError
-from tdro.files import write_atomic, write_jsonl
-from tdro.machine import this_machine
+from tdro.files import read_json, write_atomic, write_jsonl
+from tdro.machine import Machine, this_machine
 from tdro.mining.mine_task import mine_task
 from tdro.mining.mining_settings import MiningSettings
 from tdro.models.encode import encode_tokens
 from tdro.models.prompts import GENERIC_INSTRUCTION, saved_prompts
 from tdro.models.saving import Saving, save_model
+from tdro.recipe.finetune_section import Finetune
+from tdro.recipe.schema import Recipe
+from tdro.run.development import evaluator_of
+from tdro.run.pipeline import run_recipe
 
 FIND = "Instruct: w1 w2\nQuery: "
 
@@ -124,3 +130,30 @@ def test_negatives_are_mined_from_bare_texts():
     settings = MiningSettings("bm25", 3, random=True)
     mined = [mine_task(one, settings, seed=1).rows["negatives"][:] for one in (bare, prompted)]
     assert mined[0] == mined[1]
+
+
+def test_a_run_evaluates_with_the_instructions_that_its_recipe_has_now(tmp_path: Path):
+    """The models were saved with the prompts of the first run's test sets, which do not count any more."""
+    again.write_data(tmp_path, "enough")
+    entry = {"folder": str(tmp_path / "tests" / "task0"), "instruction": "w9 w9"}
+    for instruction, prompt in (("w9 w9", "Instruct: w9 w9\nQuery: "), ("", "")):
+        path = again.recipe(tmp_path, "sources", "bm25", prompts=True)
+        content = yaml.safe_load(path.read_text())
+        content["data"]["test_sets"] = {"other": {**entry, "instruction": instruction}}
+        run_recipe(Recipe.model_validate(content))
+        for model in ("untrained", "uniform-seed1"):
+            found = read_json(tmp_path / "run" / "evaluation" / "main" / model / "other.json")
+            assert found["prompts"] == {"query": prompt, "document": ""}
+
+
+def test_a_development_set_without_an_instruction_has_no_prompt_as_a_test_set_has_none(tmp_path: Path):
+    again.write_data(tmp_path, "enough")
+    model = tiny.static_model()
+    model.prompts = {"query": "Instruct: w1\nQuery: ", "document": ""}
+    sets = [TestSet("other", str(tmp_path / "tests" / "task0"))]
+    settings = Finetune(name="main", steps=4, evaluate_every=2)
+    evaluator = evaluator_of(settings, sets, tmp_path / "model", tmp_path / "run", Machine())
+    assert evaluator is not None
+    with_its_prompt = evaluator(model)
+    model.prompts = {"query": "", "document": ""}
+    assert evaluator(model) == with_its_prompt

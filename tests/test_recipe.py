@@ -580,6 +580,25 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"weights": {"load": "paper"}}, False),
+        ({"finetune": [{"name": "main", "mixtures": ["uniform", "gain"]}]}, False),
+        ({"finetune": [{"name": "main", "mixtures": ["top-70", "gain"]}]}, True),
+        ({}, True),
+    ],
+)
+def test_negatives_of_stage_1_count_only_where_there_is_one(changes, refused) -> None:
+    """They are 7 by default, which is more than the rows have after mining."""
+    content = {"name": "a", "base": {"kind": "static", "source": "minilm"}, "negatives": {"per_row": 2}, **changes}
+    if not refused:
+        assert Recipe.model_validate(content).weights.negatives == 7
+        return
+    with pytest.raises(ValueError, match="a row has 2 hard negatives after mining, not 7"):
+        Recipe.model_validate(content)
+
+
 @QUICK
 @given(st.data())
 def test_any_value_at_any_key_gives_no_traceback(data) -> None:

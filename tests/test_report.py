@@ -23,6 +23,7 @@ from tdro.report import charts, words
 from tdro.report.report_page import write_report
 from tdro.report.run_contents import read_run_folder
 from tdro.report.weights_section import kept_tasks, selection_name
+from tdro.weights import TaskWeights
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 
@@ -337,6 +338,31 @@ def test_a_run_of_a_selection_with_an_exponent_only(copy):
     assert selection_name(run) == "top-70^0.5"
     assert sum(kept_tasks(run, "top-70^0.5")) == sum(kept_tasks(run, "top-70")) == 11
     assert "top-70^0.5 keeps 11 of 16 tasks" in visible_text(read(write_report(copy))[1])
+
+
+@pytest.mark.parametrize(
+    ("mixtures", "load", "alpha", "stage_one", "gain"),
+    [
+        (["uniform", "top-70"], "null", True, True, False),
+        (["uniform", "gain"], "null", False, False, True),
+        (["uniform", "reweight", "gain^0.5"], "null", True, True, True),
+        (["uniform"], "w.json", True, False, False),
+    ],
+)
+def test_weights_that_an_earlier_recipe_left_are_not_shown(copy, mixtures, load, alpha, stage_one, gain):
+    left = TaskWeights.uniform(NAMES)
+    left.save(copy / "weights" / "gain" / "weights.json")
+    groups = json.dumps([{"name": "static", "mixtures": mixtures, "seeds": [1, 2, 3], "fewer_seeds": {"uniform": 2}}])
+    (copy / "recipe.yaml").write_text(f"name: quickstart\nweights: {{load: {load}}}\nfinetune: {groups}\n")
+    made = ["reference", "weights", "weights/gain", "models/static/uniform-seed2", "evaluation/static"]
+    left_there = ["models/static/uniform-seed3", "models/old/uniform-seed1", "evaluation/old"]
+    edit(copy / "run.json", lambda value: value.update(stages=[{"name": name} for name in made + left_there]))
+    run = read_run_folder(copy)
+    asked = {"reference": stage_one, "weights": alpha, "weights/gain": gain}
+    assert [stage["name"] for stage in run.stages] == [name for name in made if asked.get(name, True)]
+    assert (run.weights != left, run.steps is not None, run.gain_weights == left) == (alpha, stage_one, gain)
+    assert (run.health is not None) == stage_one
+    assert [model.name for model in run.trainings if model.mixture == "uniform"] == ["uniform-seed1", "uniform-seed2"]
 
 
 def test_the_plain_selection_is_what_the_report_is_about(copy):

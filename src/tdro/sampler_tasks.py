@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tdro.errors import UserError
-from tdro.mixture_name import MixtureName, known_mixture, parse_mixture
+from tdro.mixture_name import MixtureName, parse_mixture
 from tdro.weights import TaskWeights
+from tdro.weights_on_tasks import weights_on_tasks
 
 Weights = TaskWeights | Mapping[str, float] | MixtureName | str | Path | None
 
@@ -83,12 +84,4 @@ def weights_of_tasks(
         return TaskWeights.uniform(names)
     if isinstance(weights, MixtureName):
         return TaskWeights.uniform(names).transfer(str(weights), dict(zip(names, rows, strict=True)))
-    missing = [name for name in names if name not in weights.names]
-    made_by = known_mixture(str(weights.provenance.get("transfer", "")))
-    if missing and not (made_by and made_by.selects):
-        more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise UserError(
-            f"weights: no weight for data set {missing[0]!r}{more}, only for "
-            f"{', '.join(map(repr, weights.names[:8]))}.\nGive it one; 0 leaves it out."
-        )
-    return TaskWeights(names, weights.on(names), weights.provenance)
+    return weights_on_tasks(weights, names, "data set")

@@ -24,6 +24,7 @@ from tdro.planning.trainings import PlannedTraining, planned_trainings
 from tdro.recipe.schema import Recipe
 from tdro.recipe.training_sections import Base
 from tdro.weights import TaskWeights
+from tdro.weights_on_tasks import weights_on_tasks
 
 REPEATS = 4  # epochs of a task; more teach little, and are warned of
 
@@ -136,7 +137,7 @@ def _weights(recipe: Recipe, names: Sequence[str]) -> tuple[LearnedWeights, list
     alpha, gain = (own if own and set(own.names) == set(names) else None for own in (there.alpha, there.gain))
     if source := recipe.weights.load:
         alpha = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
-        alpha.on(names)  # names a task that is not in the mixture
+        alpha = weights_on_tasks(alpha, names)
     return LearnedWeights(alpha, gain), warnings
 
 

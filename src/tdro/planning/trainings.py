@@ -99,7 +99,7 @@ def planned_trainings(
         UserError: weights of a task that is not there, or a cap on epochs that cannot be kept.
     """
     trainings = []
-    if recipe.learns_alpha and not recipe.weights.load:
+    if recipe.has_stage_one:
         plan = plan_stage_one(recipe.weights, list(sizes.values()), recipe.seed)
         trainings = [*_references(recipe, plan), _stage_one(recipe, plan)]
     if recipe.learns_gain:

@@ -108,9 +108,14 @@ class Recipe(Section):
         return not self.learns_gain or any(parse_mixture(mixture).uses_alpha for mixture in mixtures)
 
     @property
+    def has_stage_one(self) -> bool:
+        """Whether tDRO's weights are learned here, and not loaded."""
+        return self.learns_alpha and not self.weights.load
+
+    @property
     def trains_proxy(self) -> bool:
         """Whether weights are learned here, and so the recipe's ``base`` is trained."""
-        return self.learns_gain or (self.learns_alpha and not self.weights.load)
+        return self.learns_gain or self.has_stage_one
 
     def _gain_fits(self) -> None:
         """Raise if the proxy of gain has fewer steps than rounds, or none after its warm-up."""
@@ -149,11 +154,12 @@ class Recipe(Section):
     def _enough_negatives(self) -> None:
         """Raise if a training wants more hard negatives than a row has after mining, or none where a task needs some.
 
-        A task without in-batch negatives needs at least one hard negative in each row.
+        A task without in-batch negatives needs at least one hard negative in each row. Sections of stages that this
+        recipe does not have, because it loads weights for instance, do not count.
         """
         stages: list[tuple[tuple[str | int, ...], int]] = [
-            (("reference",), self.reference.negatives),
-            (("weights",), self.weights.negatives),
+            *([(("reference",), self.reference.negatives)] if self.trains_proxy else []),
+            *([(("weights",), self.weights.negatives)] if self.has_stage_one else []),
             *((("finetune", index), group.negatives) for index, group in enumerate(self.finetune)),
         ]
         flagged = [name for name, source in (self.data.sources or {}).items() if not source.in_batch_negatives]

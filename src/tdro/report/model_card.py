@@ -251,7 +251,11 @@ def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[
         return without(content, set(hit.queries)) if hit else content
 
     uniform = model_name("uniform", training.seed)
+    # Results that an earlier recipe has left in the folder may be of other models.
+    of_recipe = {one.name for one in run.trainings if one.group == training.group}
+    of_recipe |= {"untrained"} & {nested(row, "mixture") for row in comparison["rows"]}
     models = [name for name in dict.fromkeys([folder.name, uniform, "untrained"]) if (results / name).is_dir()]
+    models = [name for name in models if name in of_recipe]
     tests = []
     for test in comparison["tests"]:
         paths = [results / model / f"{test['name']}.json" for model in models]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,32 +105,36 @@ def read_run_folder(folder: Path | str) -> RunContents:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; `tdro run RECIPE` makes one")
     about = json_object(folder / "run.json") or {}
+    path = folder / "recipe.yaml"
+    recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    groups, learned = _groups(recipe), _learned(recipe)
     alpha, gain_weights = (
-        TaskWeights.load(stored) if (stored := folder / "weights" / name).is_file() else None
-        for name in ("weights.json", "gain/weights.json")
+        TaskWeights.load(stored) if kind in learned and (stored := folder / "weights" / name).is_file() else None
+        for kind, name in (("alpha", "weights.json"), ("gain", "gain/weights.json"))
     )
     weights = alpha or gain_weights
     tasks = _tasks(about, weights)
-    path = folder / "recipe.yaml"
-    recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-    groups = _groups(recipe)
     return RunContents(
         name=str(about.get("name") or folder.resolve().name),
         seed=about.get("seed"),
         tasks=tasks,
-        stages=[stage for stage in about.get("stages") or [] if isinstance(stage, dict)],
+        stages=[
+            stage
+            for stage in about.get("stages") or []
+            if isinstance(stage, dict) and _is_of_recipe(str(stage.get("name")), groups, learned)
+        ],
         recipe=recipe,
         versions=json_object(folder / "versions.json"),
         weights=weights,
-        steps=read_steps(folder / "weights" / "steps.jsonl", len(tasks)),
-        health=json_object(folder / "weights" / "health.json"),
+        steps=read_steps(folder / "weights" / "steps.jsonl", len(tasks)) if "stage 1" in learned else None,
+        health=json_object(folder / "weights" / "health.json") if "stage 1" in learned else None,
         trainings=[
             one for one in _trainings(folder / "models") if groups is None or one.name in groups.get(one.group, ())
         ],
         comparisons=[one for one in _comparisons(folder / "comparison") if groups is None or one["group"] in groups],
         data=json_object(folder / "data.json"),
         gain_weights=gain_weights,
-        gain=read_gain(folder / "weights" / "gain" / "gain.json"),
+        gain=read_gain(folder / "weights" / "gain" / "gain.json") if "gain" in learned else None,
         leaks=known_leaks(folder / LEAKS),
     )
 
@@ -149,21 +154,57 @@ def _groups(recipe: str | None) -> dict[str, set[str]] | None:
 
     What an earlier recipe left in the folder is not shown: it is in none of these.
     """
-    try:
-        content = recipe_values(recipe or "")
-    except UserError:
-        return None
-    groups = nested(content, "finetune")
-    if not isinstance(groups, list):
+    groups = _recipe_groups(recipe)
+    if groups is None:
         return None
     return {
         str(nested(group, "name")): {
             model_name(mixture, seed)
             for mixture in [*(nested(group, "mixtures") or ()), *map(longer_uniform, _longer(group))]
-            for seed in nested(group, "seeds") or ()
+            for seed in _seeds(group, mixture)
         }
         for group in groups
     }
+
+
+def _is_of_recipe(stage: str, groups: dict[str, set[str]] | None, learned: set[str]) -> bool:
+    """Whether the recipe has a stage, such as ``models/main/uniform-seed1``."""
+    room, _, name = stage.partition("/")
+    if room in ("models", "evaluation"):
+        group, _, model = name.partition("/")
+        return groups is None or (group in groups and (not model or model in groups[group]))
+    needed = {"reference": "stage 1", "reference-2": "stage 1", "weights": "alpha", "weights/gain": "gain"}
+    return needed.get(stage) in (None, *learned)
+
+
+def _seeds(group: Any, mixture: str) -> Sequence[Any]:
+    """The seeds that a group trains a mixture with."""
+    seeds, fewer = nested(group, "seeds") or (), nested(group, "fewer_seeds", mixture)
+    return seeds[:fewer] if isinstance(fewer, int) else seeds
+
+
+def _learned(recipe: str | None) -> set[str]:
+    """What of the folder's weights is the recipe's, and not left by an earlier one.
+
+    ``alpha``, ``gain``, and ``stage 1`` if alpha was learned here; all of them if the recipe cannot be read.
+    """
+    groups = _recipe_groups(recipe)
+    if groups is None:
+        return {"alpha", "gain", "stage 1"}
+    mixtures = [known_mixture(str(name)) for group in groups for name in nested(group, "mixtures") or ()]
+    found = {"gain"} if any(mixture and mixture.uses_gain for mixture in mixtures) else set()
+    if not found or any(mixture and mixture.uses_alpha for mixture in mixtures):
+        found |= {"alpha"} if nested(recipe_values(recipe or ""), "weights", "load") else {"alpha", "stage 1"}
+    return found
+
+
+def _recipe_groups(recipe: str | None) -> list[Any] | None:
+    """The recipe's fine-tuning groups; None if it cannot be read or has none."""
+    try:
+        groups = nested(recipe_values(recipe or ""), "finetune")
+    except UserError:
+        return None
+    return groups if isinstance(groups, list) else None
 
 
 def _longer(group: Any) -> list[float]:

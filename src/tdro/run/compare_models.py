@@ -17,6 +17,7 @@ from tdro.evaluation.leaks.find_leaks import FILE as LEAKS
 from tdro.evaluation.leaks.find_leaks import find_leaks, leak_counts, leaks_line
 from tdro.evaluation.results import AT_SIZE
 from tdro.evaluation.scoring.bm25_baseline import evaluate_bm25
+from tdro.evaluation.scoring.model_prompts import as_its_recipe_says
 from tdro.files import write_json
 from tdro.gain.looked_at import TARGET, write_looked_at
 from tdro.recipe.finetune_section import Finetune
@@ -86,8 +87,12 @@ def _evaluate(
 ) -> None:
     """Write the results of all models, unless they are there: in the workers, or here one after the other."""
     # What is cut away of the test sets' texts is the same for all models of a group, so the first one says it.
+    tests = tuple(stages.workspace.data.tests)
+    of_trained = tuple(map(as_its_recipe_says, tests))
     evaluations = [
-        EvaluateModel(stages.recipe, name, path, tuple(stages.workspace.data.tests), results, sizes, warn=number == 0)
+        EvaluateModel(
+            *(stages.recipe, name, path, tests if name == "untrained" else of_trained, results, sizes), warn=number == 0
+        )
         for number, (name, path) in enumerate(models.items())
     ]
     if workers is None:

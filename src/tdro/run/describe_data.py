@@ -53,7 +53,8 @@ def write_data_card(workspace: Workspace, path: Path) -> None:
     """Write the card of the tasks as they are before mining, unless it is there."""
     recipe, base, data = workspace.recipe, workspace.recipe.base, workspace.recipe.data
     limits = [data.query_tokens, data.passage_tokens, data.prompts]
-    key = fingerprint([workspace.data.inputs["mixture"], base.kind, base.source, *limits])
+    origins = [[task.licence, task.source] for task in workspace.data.unmined.tasks]
+    key = fingerprint([workspace.data.inputs["mixture"], origins, base.kind, base.source, *limits])
     if path.exists() and read_json(path).get("fingerprint") == key:
         return
     tokens: BaseTokens | None

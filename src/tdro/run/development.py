@@ -12,6 +12,7 @@ from tdro.data.task import TestSet
 from tdro.data.testsets.test_texts import beir_texts
 from tdro.errors import UserError
 from tdro.evaluation.scoring.development import DevelopmentSets
+from tdro.evaluation.scoring.model_prompts import as_its_recipe_says
 from tdro.machine import Machine, wants_shards
 from tdro.recipe.finetune_section import Finetune
 from tdro.recipe.messages import short
@@ -33,6 +34,7 @@ def evaluator_of(
     if not (isinstance(settings, Finetune) and settings.evaluate_every):
         return None
     scratch = folder.with_name(f"{folder.name}.training") / "development"
+    sets = [as_its_recipe_says(each) for each in sets]  # as the test sets are
     return DevelopmentSets(sets, scratch, machine, tokens_folder=run_folder / "tokens")
 
 

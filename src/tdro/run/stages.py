@@ -39,6 +39,7 @@ from tdro.run.workspace import Workspace
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.tracking import TrackedRun
 from tdro.weights import TaskWeights
+from tdro.weights_on_tasks import weights_on_tasks
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Stages:
 
     def reference_names(self) -> list[str]:
         """The names of :meth:`references`; no data are read for them."""
-        if self.recipe.weights.load or not self.recipe.learns_alpha:
+        if not self.recipe.has_stage_one:
             return []
         return ["reference", "reference-2"][: reference_count(self.recipe.weights)]
 
@@ -104,7 +105,7 @@ class Stages:
         """Stage 1; or the weights that the recipe loads, in place of stages 0 and 1."""
         if source := self.recipe.weights.load:
             weights = TaskWeights.paper() if source == "paper" else TaskWeights.load(source)
-            weights.on(self.workspace.data.facts.names)  # raises an error that names a task without rows
+            weights = weights_on_tasks(weights, self.workspace.data.facts.names)
             return Stage("weights", {"loaded": weights.as_dict()}, lambda: self._save(weights))
         base = self.workspace.models.base(self.recipe.base)
         references = {stage.key: self.path / stage.name for stage in self.references()}
@@ -205,7 +206,8 @@ class Stages:
             self.workspace.target.check()
         data.check_negatives()
         facts = data.facts
-        for title, settings in [("reference", recipe.reference), *((f"models/{g.name}", g) for g in recipe.finetune)]:
+        trained = [("reference", recipe.reference)] if recipe.trains_proxy else []
+        for title, settings in [*trained, *((f"models/{g.name}", g) for g in recipe.finetune)]:
             if facts.hard_negatives_only and not settings.negatives:
                 name = facts.names[facts.hard_negatives_only[0]]
                 raise UserError(f"{title}: task {name!r} takes no in-batch negatives; set negatives to at least 1")

@@ -18,7 +18,6 @@ import numpy as np
 from datasets import Dataset
 
 from tdro.data.mixtures.folder import beir_sha256
-from tdro.data.mixtures.from_recipe import as_test_set
 from tdro.data.plan.permute import mix, permute
 from tdro.data.same_text import normalise
 from tdro.data.task import Task, TestSet
@@ -128,6 +127,7 @@ class TargetData:
             else [
                 *(each.name, each.share, beir_sha256(each.test.folder)[:16], fingerprint(each.queries)),
                 *(each.test.prompt, each.test.symmetric, asdict(self._settings), MINING_VERSION),
+                *(["hard negatives only"] if each.test.task in self._hard_only else []),
             ]
             for each in self.sets
         ]
@@ -176,13 +176,17 @@ class TargetData:
         found = {}
         if tasks:
             data = tokenized(index_mixture(tasks, self.recipe.data.prompts))
-            hard_only = {self.data.facts.names[number] for number in self.data.facts.hard_negatives_only}
             for number, ((each, test), task) in enumerate(zip(of_tests, tasks, strict=True)):
                 rows, negatives = np.arange(len(task)), self._settings.per_row
                 found[each.name] = HeldOutSet(
-                    each.name, data, number, rows, negatives, test.task in hard_only, all_answers=True
+                    each.name, data, number, rows, negatives, test.task in self._hard_only, all_answers=True
                 )
         return [TargetSet(each.name, each.share, found.get(each.name)) for each in self.sets]
+
+    @property
+    def _hard_only(self) -> set[str]:
+        """The tasks whose rows take no other row's passages as negatives; nor do the queries of their sets."""
+        return {self.data.facts.names[number] for number in self.data.facts.hard_negatives_only}
 
     @property
     def _settings(self) -> MiningSettings:
@@ -192,8 +196,8 @@ class TargetData:
     def _development(self, name: str) -> TestSet:
         """A development set, read as the recipe's test sets are."""
         assert self._target.folders is not None
-        test = as_test_set(name, self._target.folders[name], self.recipe.data)
-        return test if self.recipe.data.prompts else replace(test, instruction="")
+        folder = self._target.folders[name]
+        return replace(self.data.development_set(name, folder, "gain.target.folders"), task=folder.task or "")
 
     def _task(self, each: NamedSet, test: TestSet) -> Task:
         """A test set as a task: its looked-at queries, at most ``held_out_rows``, with mined negatives."""

@@ -37,7 +37,7 @@ from tdro.quickstart import build_sample
 from tdro.recipe.schema import Recipe
 
 if TYPE_CHECKING:
-    from tdro.recipe.data_sections import Data
+    from tdro.recipe.data_sections import Data, TestFolder
 
 # Keys of the recipe's ``data`` that say which rows there are. They are not among the inputs of a training, which have
 # the fingerprint of the rows instead: the same rows from another place give the same model.
@@ -97,21 +97,24 @@ class RunData:
         Raises:
             UserError: the mixture has no task of the name that one gives.
         """
+        sets = self.recipe.data.development_sets or {}
+        return [self.development_set(name, folder, "data.development_sets") for name, folder in sets.items()]
+
+    def development_set(self, name: str, folder: TestFolder, key: str) -> TestSet:
+        """A folder that the recipe's ``key`` names, with the instruction of its task unless it has its own.
+
+        Raises:
+            UserError: no such task.
+        """
         data = self.recipe.data
-        if not data.development_sets:
-            return []
-        tasks = {name: (instruction, symmetric) for name, instruction, symmetric in _known_instructions(data)}
-        found = []
-        for name, folder in data.development_sets.items():
-            if folder.task is not None and folder.task not in tasks:
-                raise UserError(
-                    f"data.development_sets.{name}.task: no task '{folder.task}'; there are {', '.join(tasks)}"
-                )
-            test, own = as_test_set(name, folder, data), tasks.get(folder.task or "", ("", False))
-            instruction = own[0] if folder.instruction is None else folder.instruction
-            symmetric = own[1] if folder.symmetric is None else folder.symmetric
-            found.append(replace(test, instruction=instruction if data.prompts else "", symmetric=symmetric))
-        return found
+        tasks = {task: (instruction, symmetric) for task, instruction, symmetric in _known_instructions(data)}
+        if folder.task is not None and folder.task not in tasks:
+            raise UserError(f"{key}.{name}.task: no task '{folder.task}'; there are {', '.join(tasks)}")
+        own = tasks.get(folder.task or "", ("", False))
+        instruction = own[0] if folder.instruction is None else folder.instruction
+        symmetric = own[1] if folder.symmetric is None else folder.symmetric
+        test = as_test_set(name, folder, data)
+        return replace(test, instruction=instruction if data.prompts else "", symmetric=symmetric)
 
     @functools.cached_property
     def facts(self) -> DataFacts:

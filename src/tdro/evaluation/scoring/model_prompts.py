@@ -99,6 +99,14 @@ def with_prompts(test: TestSet, prompts: ModelPrompts) -> TestSet:
     return replace(test, prompts=prompts_for([test.name], "", given, prompts))
 
 
+def as_its_recipe_says(test: TestSet) -> TestSet:
+    """The test set for a model that its own recipe trained: with the recipe's prompts, whatever the model has.
+
+    A model is saved with the prompts that the recipe's test sets had then. They may have changed since.
+    """
+    return replace(test, prompts=(test.prompt, test.passage_prompt))
+
+
 def check_used(instructions: Mapping[str, Instruction], names: Iterable[str]) -> None:
     """Raise :class:`UserError` for an instruction whose name is none of these names."""
     names = set(names)
