@@ -23,6 +23,11 @@ from tdro.evaluation.scoring.metrics import Judgements
 from tdro.files import read_json
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
+
+
 def write_beir(folder, split="test", query="q"):
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     (folder / "corpus.jsonl").write_text(json.dumps({"_id": "p", "title": "", "text": "w1"}) + "\n")
@@ -70,16 +75,16 @@ def test_local_copies_in_beirs_layout_need_no_mteb(tmp_path, monkeypatch):
     for wanted in GROUPS["beir"]:
         write_beir(data / wanted.folders[0], "test", "other" if wanted.split == "dev" else "q")
         write_beir(data / wanted.folders[0], wanted.split)
-    found = find_benchmark("beir", data, tmp_path / "cache")
+    found = find_benchmark("beir", data)
     assert [part.wanted for part in found.parts] == GROUPS["beir"]
     (msmarco,) = [part for part in found.parts if part.wanted.name == "MSMARCO"]
     assert read_beir(msmarco.folder).query_ids == ["q"]  # of the dev split
-    assert find_benchmark("MSMARCO", data, tmp_path / "cache").parts == (msmarco,)
+    assert find_benchmark("MSMARCO", data).parts == (msmarco,)
     # The same folders without a group, also in one of the group's name.
     data = data.rename(tmp_path / "beir")
-    again = find_benchmark(str(data), cache=tmp_path / "cache").parts
+    again = find_benchmark(str(data)).parts
     assert {part.wanted for part in again} == set(GROUPS["beir"])
-    (msmarco,) = find_benchmark(str(data / "msmarco"), cache=tmp_path / "cache").parts
+    (msmarco,) = find_benchmark(str(data / "msmarco")).parts
     assert read_beir(msmarco.folder).query_ids == ["q"]
     (own,) = find_benchmark(str(write_beir(tmp_path / "mine"))).parts
     assert (own.names, own.folder) == (["mine"], tmp_path / "mine")
@@ -116,9 +121,9 @@ def test_msmarco_is_not_judged_on_its_test_split_unasked(tmp_path, caplog):
             for wanted in GROUPS["beir"]:
                 if wanted.task != "MSMARCO":
                     write_beir(tmp_path / wanted.folders[0])
-            find_benchmark(group, tmp_path, tmp_path / "cache")
+            find_benchmark(group, tmp_path)
     assert str(folder) in str(refused.value)
-    (part,) = find_benchmark(str(folder), cache=tmp_path / "cache").parts
+    (part,) = find_benchmark(str(folder)).parts
     assert (part.wanted.name, part.wanted.split, part.folder) == ("MSMARCO-test", "test", folder)
     assert "qrels/test.tsv is read" in caplog.text
     # Whoever wrote MIRACL in BEIR's layout had no other judgements.
@@ -189,14 +194,14 @@ def test_a_task_of_mteb_becomes_a_beir_folder_once(tmp_path, mteb_has, old):
     assert [each.name for each in wanted_of("Fake")] == ["Fake-ar", "Fake-de"]
     assert [each.name for each in wanted_of("Fake:de")] == ["Fake-de"]
     before = FakeTask.loaded
-    found = find_benchmark("Fake:ar", cache=tmp_path)
+    found = find_benchmark("Fake:ar")
     read = read_beir(found.parts[0].folder)
     assert read.query_ids == ["q1", "q2"]
     assert read.qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d2": 1}}
     assert read.passages.texts[:2] == ["w5 w6", "w6"]
-    assert find_benchmark("Fake:ar", cache=tmp_path) == found
+    assert find_benchmark("Fake:ar") == found
     assert FakeTask.loaded == before + 1
-    assert [path.name for path in (tmp_path / "benchmarks").iterdir()] == [found.parts[0].folder.name]
+    assert [path.name for path in (tmp_path / "cache" / "benchmarks").iterdir()] == [found.parts[0].folder.name]
 
 
 def test_ids_that_are_alike_by_chance_are_told_apart(tmp_path):
@@ -217,12 +222,12 @@ def test_local_copy_of_mtebs_repository(tmp_path, mteb_has):
     mteb_has(Fake=task)
     (tmp_path / "data" / "fake").mkdir(parents=True)
     wanted = BenchmarkSet("Fake", "Fake")
-    folder, revision = mteb_folder(wanted, tmp_path / "data", tmp_path)
+    folder, revision = mteb_folder(wanted, tmp_path / "data")
     assert revision == ""
-    assert mteb_folder(wanted, None, tmp_path)[1] == "1"
+    assert mteb_folder(wanted)[1] == "1"
     assert task.metadata.dataset["path"] == str(tmp_path / "data" / "fake")
     (tmp_path / "data" / "fake" / "README.md").write_text("changed")
-    assert mteb_folder(wanted, tmp_path / "data", tmp_path)[0] != folder
+    assert mteb_folder(wanted, tmp_path / "data")[0] != folder
 
 
 def test_what_cannot_be_taken_from_mteb_is_said(tmp_path, mteb_has):
@@ -236,7 +241,7 @@ def test_what_cannot_be_taken_from_mteb_is_said(tmp_path, mteb_has):
         "Again": "ranks given passages again",
     }.items():
         with pytest.raises(UserError, match=message):
-            find_benchmark(name, cache=tmp_path)
+            find_benchmark(name)
     with pytest.raises(UserError, match="conversations"):
         rows = Dataset.from_list([{"id": "q1", "text": ["w1", "w2"]}])
         write_folder(split() | {"queries": rows}, tmp_path / "talk", leave_out_own=False)
@@ -261,7 +266,7 @@ def test_mteb_reads_a_local_copy_of_its_repository(tmp_path, monkeypatch):
         "- {config_name: corpus, data_files: [{split: corpus, path: corpus.jsonl}]}\n"
         "- {config_name: queries, data_files: [{split: queries, path: queries.jsonl}]}\n---\n"
     )
-    (part,) = find_benchmark("SciFact", tmp_path / "data", tmp_path / "cache").parts
+    (part,) = find_benchmark("SciFact", tmp_path / "data").parts
     read = read_beir(part.folder)
     assert read.qrels == {"query-1": {"2": 1}}  # the passage 1 is another thing than the query 1
     assert read.passages.texts[:2] == ["w1 w2", "w3"]
@@ -270,7 +275,7 @@ def test_mteb_reads_a_local_copy_of_its_repository(tmp_path, monkeypatch):
 def test_training_data_are_compared_with_what_is_evaluated(tmp_path, mteb_has):
     """The split, the subsets, the local copies and the errors of evaluation."""
     mteb_has(Fake=FakeTask(split(), subsets=("ar", "de")), Other=FakeTask(split(), kind="STS"))
-    read = find_test_texts("mteb:Fake", passages=True, cache=tmp_path)
+    read = find_test_texts("mteb:Fake", passages=True)
     assert [test.name for test in read] == ["Fake-ar", "Fake-de"]
     assert read[0].queries.keys() == {"q1", "q2"}
     assert read[0].passages == {"d1": "w5 w6", "d2": "w6"}
@@ -278,10 +283,10 @@ def test_training_data_are_compared_with_what_is_evaluated(tmp_path, mteb_has):
     write_beir(data / "msmarco", "test", "other")
     write_beir(data / "msmarco", "dev", "q")
     for source in ("mteb:MSMARCO", str(data / "msmarco"), str(data)):
-        (texts,) = find_test_texts(source, data=data, cache=tmp_path)
+        (texts,) = find_test_texts(source, data=data)
         assert (texts.name, texts.queries) == ("MSMARCO", {"q": "w2"})
     with pytest.raises(UserError, match="Other: a task of the type STS"):
-        find_test_texts("mteb:Other", cache=tmp_path)
+        find_test_texts("mteb:Other")
 
 
 def of_mteb(name, revision="", **chosen):

@@ -29,6 +29,9 @@ KEPT, KEPT_BF16 = 4.4, 3.2
 # The gradients of one layer's activations, which the backward pass adds, as a share of what autograd keeps of the
 # layer.
 GRADIENTS = 0.35
+# What glibc keeps on a CPU in holes that no later tensor fits, as a share of what the largest micro-batch needs. It
+# grows with steps and micro-batches: 0.3 to 2.1 were measured in bf16, and 0 to 0.2 in fp32.
+HOLES, HOLES_BF16 = 0.25, 0.7
 # What a process takes before it has loaded anything: Python, torch, transformers and the rest; measured by
 # benchmarks/memory.py.
 PROCESS = 0.55e9
@@ -116,10 +119,8 @@ def memory(shape: ModelShape, how: Regime, lengths: NDArray[np.int64], rows: int
 def _activations(shape: ModelShape, how: Regime, lengths: NDArray[np.int64]) -> float:
     """The graphs that are kept at once, and what the backward pass of one adds.
 
-    Without gradient caching all micro-batches' graphs are kept, with it one at a time.
-
-    On a CPU, glibc keeps about as much as the largest micro-batch needs in holes that no later tensor fits: 0.4 to 1.7
-    times that were measured, growing with steps, and next to nothing with ``MALLOC_MMAP_THRESHOLD_=262144``.
+    Without gradient caching all micro-batches' graphs are kept, with it one at a time. On a CPU the holes between
+    tensors (:data:`HOLES`) come on top.
     """
     rows = micro_batches(lengths, how.chunk_rows)
     starts = np.cumsum([0, *rows[:-1]])
@@ -127,7 +128,7 @@ def _activations(shape: ModelShape, how: Regime, lengths: NDArray[np.int64]) -> 
     graphs = [graph_bytes(shape, how, *batch) for batch in batches]
     layer = max(count * length * layer_bytes(shape, how, length) for count, length in batches)
     backward = (GRADIENTS + how.checkpointing) * layer  # a checkpointed layer is computed again
-    holes = max(graphs) + backward if how.cpu else 0.0
+    holes = (HOLES_BF16 if how.bf16 else HOLES) * (max(graphs) + backward) if how.cpu else 0.0
     return (max(graphs) if how.caching else sum(graphs)) + backward + holes
 
 

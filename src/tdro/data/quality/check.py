@@ -2,7 +2,7 @@
 
 Nothing is changed. Every row is read by :class:`tdro.data.read.reader.Reader`, exactly as for training, so that a
 check tells what a run does. Rows are streamed: a few bytes of each are kept (:mod:`tdro.data.quality.row_facts`) to
-compare it with the rest of its task in the end.
+compare it with the rest of its task in the end. See docs/decisions.md, check-row-by-row.
 """
 
 from __future__ import annotations

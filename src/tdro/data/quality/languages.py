@@ -102,9 +102,9 @@ def _identifier() -> LanguageIdentifier:
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages([label for label in identifier.labels if label not in _VARIETIES])
-    # set_languages leaves this table in columns, but classify reads some fifty rows of it for a text. Laid out in rows,
-    # a text takes 0.6 of the time, with the same result.
-    identifier.nb_ptc = np.ascontiguousarray(identifier.nb_ptc)
+    # set_languages leaves this table in columns and in float16, but classify reads some fifty rows of it for a text and
+    # computes in float32. Kept so, a text takes half of the time, with the same result.
+    identifier.nb_ptc = np.ascontiguousarray(identifier.nb_ptc, dtype=np.float32)
     return identifier
 
 

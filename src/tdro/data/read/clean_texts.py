@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any
 
-from tdro.data.read.cells import LONGEST_NOTHING, NOTHING, is_nothing
+import numpy as np
+
+from tdro.data.read.cells import LONGEST_NOTHING, is_nothing
 from tdro.data.same_text import normalise
 
 # All control characters but tab, LF and CR; half of a surrogate pair; a BOM, which belongs at the start of a file.
@@ -23,23 +25,15 @@ MOJIBAKE = re.compile("Ã[¡-ºŒœŠšŽžŸƒ€‰¼-¿]|Â[¡-ª¬-¶¸-º¼
 # Every match of the two patterns above has one of these characters, so a text without them matches neither. Searching
 # for them takes a tenth of the time.
 _SUSPECT = re.compile(f"[{_CONTROLS}ÃÂ€ÐÑï\ufffd]")
-# Faster still is this table, which turns suspect bytes into 0. They are the control characters of ASCII; the bytes C2,
-# C3 and EF, with which every other suspect begins in UTF-8 (of "â€" it is the "â"); and the opening brackets, with
-# which a list begins that was written as text.
-_SUSPECT_BYTES = {*filter(NO_TEXT.match, map(chr, range(128))), "\xc2", "\xc3", "\xef", *"[({"}
-_GLANCE = bytes(0 if chr(byte) in _SUSPECT_BYTES else byte for byte in range(256))
-_NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+# Every match has one of these bytes in UTF-8 (of "â€" it is that of the "â"), or is a control character below the
+# space. To look for bytes is faster still.
+_SUSPECT_BYTES = (b"\xc2", b"\xc3", b"\xef", b"\x7f")
 _LOWER = bytes(range(256)).lower()
-_OPENING = set("[({")
-_NOT_ALNUM_OR_LINE = _NOT_ALNUM.replace(b"\n", b"")
-# For short texts in ASCII, one table does both: it marks suspects (control characters by 0, opening brackets by 1), and
-# leaves of all others the letters and digits.
-_BRACKET = b"\1"
-_MARKS = bytes(1 if chr(byte) in _OPENING else _GLANCE[byte] and _LOWER[byte] for byte in range(256))
-_UNMARKED = bytes(byte for byte in _NOT_ALNUM_OR_LINE if _MARKS[byte] > 1)
-_NOTHING_LETTERS = {word.encode().translate(_LOWER, _NOT_ALNUM) for word in ("", *NOTHING)}
-_SHORT = 600  # bytes of a row's texts together, up to which it is fastest to compare all their letters
-_FIRST = 20  # else so many letters of each text are compared; more than any word for an empty cell has
+_NOT_ALNUM = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+_NOT_ALNUM_OR_NUL = _NOT_ALNUM.replace(b"\0", b"")
+_OPENING = set("[({")  # with which a list begins that was written as text
+_SPACE = 32  # smaller bytes are control characters, of which these three are fine in a text
+_WHITESPACE = b"\n\t\r"
 _BEGINNING = 32  # bytes; texts that differ in their first letters so far are different
 _HEAD = 60  # characters among which these letters are usually found
 
@@ -60,31 +54,30 @@ def are_clean(rows: Sequence[Sequence[Any]], longest: int) -> bool:
         encoded = together.encode()
     except (TypeError, UnicodeEncodeError):  # one is not a text, or has half of a surrogate pair
         return False
-    if max(map(len, texts)) > longest or [*map(str.strip, texts)] != texts:
+    if [*map(str.strip, texts)] != texts or (len(together) > longest and max(map(len, texts)) > longest):
         return False
-    if len(encoded) <= _SHORT * len(rows) and together.isascii():
-        marked = encoded.translate(_MARKS, _UNMARKED)
-        if 0 in marked or (1 in marked and _begins_with_bracket(texts)):
-            return False
-        letters = marked.replace(_BRACKET, b"").split(b"\n")  # not as many as texts, if one has several lines
-    else:
-        if 0 in encoded.translate(_GLANCE) and (_begins_with_bracket(texts) or _SUSPECT.search(together)):
-            return False
-        letters = _first_letters(texts) if together.isascii() else []
-    if len(letters) == len(texts) and _NOTHING_LETTERS.isdisjoint(letters) and _all_differ(letters, rows):
-        return True
     shortest = min(map(len, texts))
     if shortest <= LONGEST_NOTHING and (not shortest or any(map(is_nothing, texts))):
         return False
-    return all(map(surely_differ, rows))
+    if _has_control(encoded, len(texts) - 1):
+        return False
+    if (b"[" in encoded or b"(" in encoded or b"{" in encoded) and _begins_with_bracket(texts):
+        return False
+    if any(map(encoded.__contains__, _SUSPECT_BYTES)) and _SUSPECT.search(together):
+        return False
+    return (together.isascii() and _begin_differently(texts, rows)) or all(map(surely_differ, rows))
 
 
-def _all_differ(letters: Sequence[bytes], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether no two texts of a row have the same letters, which are given for all texts of all rows."""
-    if len({*letters}) == len(letters):
-        return True
-    place = iter(letters)
-    return all(len({*islice(place, len(texts))}) == len(texts) for texts in rows)
+def _has_control(encoded: bytes, lines: int) -> bool:
+    """Whether there is a control character of ASCII below the space, other than a tab or the end of a line.
+
+    ``lines`` is how many ends of lines are certainly there. If there are no more such characters, none is another.
+    """
+    array = np.frombuffer(encoded, np.uint8)
+    controls = array < _SPACE
+    if np.count_nonzero(controls) == lines:
+        return False
+    return bool(array[controls].tobytes().translate(None, _WHITESPACE))
 
 
 def _begins_with_bracket(texts: list[str]) -> bool:
@@ -92,26 +85,28 @@ def _begins_with_bracket(texts: list[str]) -> bool:
     return not _OPENING.isdisjoint([text[:1] for text in texts])
 
 
-def _first_letters(texts: list[str]) -> list[bytes]:
-    """The first 20 letters and digits of each text, in lower case, which are looked for in its first 60 characters.
+def _begin_differently(texts: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first 32 letters and digits, in the first 60 characters, tell all texts of each row apart.
 
-    Normalisation changes only the case of these letters, so texts with other letters are different. The list has
-    another length than ``texts`` if the letters do not show that: a text has several lines there, or too few letters
-    (``* * * * …``).
+    Normalisation changes only the case of these letters, so texts with other letters are different.
 
     Args:
-        texts: all in ASCII.
+        texts: those of all rows, all in ASCII and without NUL characters.
+        rows: the same, row by row.
     """
-    heads = "\n".join([text[:_HEAD] for text in texts]).encode()
-    letters = [found[:_FIRST] for found in heads.translate(_LOWER, _NOT_ALNUM_OR_LINE).split(b"\n")]
-    if min(map(len, letters)) < _FIRST and any(map(_is_undecided, texts, letters)):
-        return []
-    return letters
+    heads = "\0".join([text[:_HEAD] for text in texts]).encode()
+    letters = [head[:_BEGINNING] for head in heads.translate(_LOWER, _NOT_ALNUM_OR_NUL).split(b"\0")]
+    if min(map(len, letters)) < _BEGINNING and any(map(_is_undecided, texts, letters)):
+        return False
+    if len({*letters}) == len(letters):
+        return True
+    place = iter(letters)
+    return all(len({*islice(place, len(row))}) == len(row) or surely_differ(row) for row in rows)
 
 
 def _is_undecided(text: str, letters: bytes) -> bool:
     """Whether a text may have more letters than the too few that were found in its first characters."""
-    return len(letters) < _FIRST and len(text) > _HEAD
+    return len(letters) < _BEGINNING and len(text) > _HEAD
 
 
 def surely_differ(texts: Sequence[str]) -> bool:

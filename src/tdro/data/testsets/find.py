@@ -55,36 +55,34 @@ class FoundTestSet:
         return TestSet(self.wanted.name, str(self.folder), prompts=prompts, wanted=self.wanted, revision=self.revision)
 
 
-def find_test_sets(asked: str, data: Path | None = None, cache: Path | str | None = None) -> list[FoundTestSet]:
+def find_test_sets(asked: str, data: Path | None = None) -> list[FoundTestSet]:
     """The test sets that ``asked`` stands for.
 
     Args:
         asked: a folder; a benchmark (``beir``, ``miracl``, ``nano-beir``); or the name of one of mteb's tasks.
         data: a folder that may hold local copies, in BEIR's or mteb's layout; they come first.
-        cache: the user's cache; None for the usual one.
 
     Raises:
         UserError: nothing has this name, or its data are neither here nor can be downloaded.
     """
     path = Path(asked).expanduser()
     if asked not in GROUPS and path.is_dir():
-        parts = test_sets_in(path, cache)
+        parts = test_sets_in(path)
         if not parts:
             raise UserError(f"{path}: no BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv), and none in it")
         return parts
     wanted = benchmark(asked)
     if not wanted and data is not None and is_beir(data / asked):
         wanted = [BenchmarkSet(asked, asked, folders=(asked,))]
-    return _find_all(asked, [_as_in_groups(each) for each in wanted or wanted_of(asked)], data, cache)
+    return _find_all(asked, [_as_in_groups(each) for each in wanted or wanted_of(asked)], data)
 
 
-def test_sets_in(path: Path, cache: Path | str | None = None) -> list[FoundTestSet]:
+def test_sets_in(path: Path) -> list[FoundTestSet]:
     """The test sets in a folder.
 
     Args:
         path: a BEIR folder, which is one test set; a mixture folder; or a folder of BEIR folders. BEIR's own test sets
             are recognised by the names of their folders (``fiqa``), and get mteb's names.
-        cache: the user's cache; None for the usual one.
 
     Returns:
         The test sets; none if the folder holds none.
@@ -92,10 +90,10 @@ def test_sets_in(path: Path, cache: Path | str | None = None) -> list[FoundTestS
     Raises:
         UserError: one of BEIR's own test sets lacks the split that counts.
     """
-    return list(_test_sets_in(path.resolve(), cache))
+    return list(_test_sets_in(path.resolve()))
 
 
-def folder_of_split(folder: Path, wanted: BenchmarkSet, cache: Path | str | None = None) -> Path:
+def folder_of_split(folder: Path, wanted: BenchmarkSet) -> Path:
     """A BEIR folder whose ``qrels/test.tsv`` holds the judgements of the wanted split.
 
     Mostly that is the folder itself. If another split counts, it is a folder of links in the cache.
@@ -112,7 +110,7 @@ def folder_of_split(folder: Path, wanted: BenchmarkSet, cache: Path | str | None
             f"{wanted.split}, and there is only {', '.join(there)}.\n"
             f"Put that file there, or name the folder itself to read it as it is: {folder}"
         )
-    view = cache_folder(cache) / "benchmarks" / f"{folder.name}-{wanted.split}-{fingerprint(str(folder))}"
+    view = cache_folder() / "benchmarks" / f"{folder.name}-{wanted.split}-{fingerprint(str(folder))}"
     if view.is_dir():
         return view
     with whole_folder(view) as made:
@@ -128,16 +126,14 @@ def _as_in_groups(wanted: BenchmarkSet) -> BenchmarkSet:
     return next((each for group in GROUPS.values() for each in group if each.name == wanted.name), wanted)
 
 
-def _find_all(
-    asked: str, wanted: list[BenchmarkSet], data: Path | None, cache: Path | str | None
-) -> list[FoundTestSet]:
+def _find_all(asked: str, wanted: list[BenchmarkSet], data: Path | None) -> list[FoundTestSet]:
     """Find all the wanted test sets. If one cannot be found, the error names the others that are missing too."""
     found = []
     for place, each in enumerate(wanted):
         try:
-            found.append(_find_one(each, data, cache))
+            found.append(_find_one(each, data))
         except UserError as error:
-            missing = [other for other in wanted[place + 1 :] if not _is_local(other, data, cache)]
+            missing = [other for other in wanted[place + 1 :] if not _is_local(other, data)]
             if not missing:
                 raise
             names = ", ".join(other.folders[0] if other.folders else other.name for other in missing)
@@ -146,25 +142,25 @@ def _find_all(
     return found
 
 
-def _is_local(wanted: BenchmarkSet, data: Path | None, cache: Path | str | None) -> bool:
+def _is_local(wanted: BenchmarkSet, data: Path | None) -> bool:
     """Whether a test set is on this machine already."""
     if data is not None and any(is_beir(data / name) for name in wanted.folders):
         return True
     try:
-        return mteb_is_there(wanted, data, cache)
+        return mteb_is_there(wanted, data)
     except UserError:  # no mteb
         return False
 
 
-def _find_one(wanted: BenchmarkSet, data: Path | None, cache: Path | str | None) -> FoundTestSet:
+def _find_one(wanted: BenchmarkSet, data: Path | None) -> FoundTestSet:
     """A test set's local copy in ``data`` if there is one; otherwise it comes from mteb."""
     local = next((data / name for name in wanted.folders if is_beir(data / name)), None) if data is not None else None
     if local is not None:
-        return FoundTestSet(wanted, folder_of_split(local.resolve(), wanted, cache))
-    return FoundTestSet(wanted, *mteb_folder(wanted, data, cache))
+        return FoundTestSet(wanted, folder_of_split(local.resolve(), wanted))
+    return FoundTestSet(wanted, *mteb_folder(wanted, data))
 
 
-def _test_sets_in(path: Path, cache: Path | str | None) -> Iterator[FoundTestSet]:
+def _test_sets_in(path: Path) -> Iterator[FoundTestSet]:
     """As :func:`test_sets_in`, for an absolute path."""
     if (path / "mixture.json").is_file():
         for name, folder in test_folders(path).items():
@@ -174,7 +170,7 @@ def _test_sets_in(path: Path, cache: Path | str | None) -> Iterator[FoundTestSet
     if path.parent.name == "miracl":  # only there is a folder named "de" a language
         known = [each for each in GROUPS["miracl"] if each.folders[0] == f"miracl/{path.name}"]
     if is_beir(path):
-        yield _named_by_path(path, next((each for each in known if not each.whole), BenchmarkSet(path.name, "")), cache)
+        yield _named_by_path(path, next((each for each in known if not each.whole), BenchmarkSet(path.name, "")))
         return
     forums = [each for each in known if each.whole]
     there = [(each, path / Path(each.folders[0]).name) for each in forums if is_beir(path / Path(each.folders[0]).name)]
@@ -187,10 +183,10 @@ def _test_sets_in(path: Path, cache: Path | str | None) -> Iterator[FoundTestSet
     if not forums:
         for below in sorted(each for each in path.iterdir() if each.is_dir()):
             if is_beir(below) or benchmark(below.name):
-                yield from _test_sets_in(below, cache)
+                yield from _test_sets_in(below)
 
 
-def _named_by_path(path: Path, wanted: BenchmarkSet, cache: Path | str | None) -> FoundTestSet:
+def _named_by_path(path: Path, wanted: BenchmarkSet) -> FoundTestSet:
     """The test set in a BEIR folder that the user named by its path.
 
     It is judged on the split that counts in the benchmark. If that is not there, it is judged on ``test`` and gets
@@ -204,7 +200,7 @@ def _named_by_path(path: Path, wanted: BenchmarkSet, cache: Path | str | None) -
             *(path, wanted.split, wanted.name),
         )
         wanted = replace(wanted, name=f"{wanted.name}-test", split="test")
-    return FoundTestSet(wanted, folder_of_split(path, wanted, cache))
+    return FoundTestSet(wanted, folder_of_split(path, wanted))
 
 
 def _link(path: Path, target: Path) -> None:

@@ -85,13 +85,12 @@ def get_task(name: str, **chosen: Any) -> Any:
     return task
 
 
-def mteb_folder(wanted: BenchmarkSet, data: Path | None = None, cache: Path | str | None = None) -> tuple[Path, str]:
+def mteb_folder(wanted: BenchmarkSet, data: Path | None = None) -> tuple[Path, str]:
     """A test set of mteb's as a BEIR folder, made if it is not there yet.
 
     Args:
         wanted: the test set.
         data: a folder with copies of mteb's repositories, each under its name (``scifact`` or ``mteb/scifact``).
-        cache: the user's cache; None for the usual one.
 
     Returns:
         The folder, and the hub's revision of the data, empty for a local copy.
@@ -99,7 +98,7 @@ def mteb_folder(wanted: BenchmarkSet, data: Path | None = None, cache: Path | st
     Raises:
         UserError: as :func:`wanted_of`, or the data cannot be loaded.
     """
-    task, source, local, folder = _sources(wanted, data, cache)
+    task, source, local, folder = _sources(wanted, data)
     if local:
         kept = {key: value for key, value in source.items() if key != "state"}
         task.metadata = task.metadata.model_copy(update={"dataset": kept})
@@ -108,18 +107,16 @@ def mteb_folder(wanted: BenchmarkSet, data: Path | None = None, cache: Path | st
     return folder, "" if local else str(source["revision"])
 
 
-def mteb_is_there(wanted: BenchmarkSet, data: Path | None = None, cache: Path | str | None = None) -> bool:
+def mteb_is_there(wanted: BenchmarkSet, data: Path | None = None) -> bool:
     """Whether :func:`mteb_folder` needs no hub, because there is a local copy or the folder was made before.
 
     Arguments and errors as there.
     """
-    _, _, local, folder = _sources(wanted, data, cache)
+    _, _, local, folder = _sources(wanted, data)
     return local is not None or folder.is_dir()
 
 
-def _sources(
-    wanted: BenchmarkSet, data: Path | None, cache: Path | str | None
-) -> tuple[Any, dict[str, Any], Path | None, Path]:
+def _sources(wanted: BenchmarkSet, data: Path | None) -> tuple[Any, dict[str, Any], Path | None, Path]:
     """mteb's task; where its data come from; the local copy of them, if there is one; and the BEIR folder to make."""
     chosen: dict[str, Any] = {"eval_splits": [wanted.split]}
     if wanted.subset != "default":
@@ -129,7 +126,7 @@ def _sources(
     local = _local_copy(source["path"], data)
     if local:
         source = {**source, "path": str(local), "state": _file_states(local)}
-    folder = cache_folder(cache) / "benchmarks" / f"{wanted.name}-{wanted.split}-{fingerprint(source)}"
+    folder = cache_folder() / "benchmarks" / f"{wanted.name}-{wanted.split}-{fingerprint(source)}"
     return task, source, local, folder
 
 

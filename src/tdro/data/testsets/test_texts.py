@@ -34,9 +34,7 @@ class TestTexts:
     passages: dict[str, str] = field(default_factory=dict)
 
 
-def find_test_texts(
-    source: str, passages: bool = False, data: Path | None = None, cache: Path | str | None = None
-) -> list[TestTexts]:
+def find_test_texts(source: str, passages: bool = False, data: Path | None = None) -> list[TestTexts]:
     """The texts of the test sets that a source names.
 
     Args:
@@ -44,16 +42,15 @@ def find_test_texts(
             file of plain text, one text a line; or ``mteb:`` and the name of a benchmark or of one of mteb's tasks.
         passages: whether the relevant passages are read too. The corpus is streamed for them.
         data: a folder that may hold local copies, in BEIR's or mteb's layout; they come first.
-        cache: the user's cache, where mteb's data are kept in BEIR's layout; None for the usual one.
 
     Raises:
         UserError: the source is not there, has no text, or needs a package that is not installed.
     """
     path = Path(source).expanduser()
     if source.startswith(MTEB):
-        found = _texts_of_each(find_test_sets(source.removeprefix(MTEB), data, cache), passages)
+        found = _texts_of_each(find_test_sets(source.removeprefix(MTEB), data), passages)
     elif path.is_dir():
-        found = _texts_of_each(test_sets_in(path, cache), passages) or [beir_texts(path, path.resolve().name, passages)]
+        found = _texts_of_each(test_sets_in(path), passages) or [beir_texts(path, path.resolve().name, passages)]
     else:
         found = [_plain_lines(path)]
     if not any(test.queries or test.passages for test in found):

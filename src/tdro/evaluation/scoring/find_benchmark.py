@@ -20,13 +20,12 @@ class Benchmark:
     mkqa: Path | None = None
 
 
-def find_benchmark(name: str, data: Path | None = None, cache: Path | str | None = None) -> Benchmark:
+def find_benchmark(name: str, data: Path | None = None) -> Benchmark:
     """Find what a name after ``--on`` means.
 
     Args:
         name: ``mkqa:FOLDER``, or a name or folder that :func:`tdro.data.testsets.find.find_test_sets` takes.
         data: a folder where local copies are looked for, in BEIR's or mteb's layout.
-        cache: of downloaded benchmarks; None for the user's cache.
 
     Raises:
         UserError: nothing has this name, or its data cannot be read or downloaded.
@@ -36,7 +35,7 @@ def find_benchmark(name: str, data: Path | None = None, cache: Path | str | None
         if not (folder / "corpus.jsonl").is_file():
             raise UserError(f"{folder / 'corpus.jsonl'}: no such file; mkqa:FOLDER needs English passages as in BEIR")
         return Benchmark("mkqa", mkqa=folder)
-    parts = find_test_sets(name, data, cache)
+    parts = find_test_sets(name, data)
     path = Path(name).expanduser()
     return Benchmark(path.resolve().name if path.is_dir() else name, tuple(parts))
 
