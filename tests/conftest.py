@@ -19,7 +19,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 import hub_server
-from launch import in_ranks, launcher, run_in_fork
+from launch import fork_server_is_a_fork, in_ranks, launcher, run_in_fork
 from tdro.disk import cache_folder
 from tdro.files import read_json
 
@@ -33,6 +33,7 @@ os.fsync = lambda file: None
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["HF_ENDPOINT"] = hub_server.HUB.endpoint  # the tests with the fixture ``hub`` are online, but not far
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+fork_server_is_a_fork()
 settings.register_profile("tdro", deadline=None, max_examples=25)  # other ones in each run
 settings.load_profile("tdro")
 
