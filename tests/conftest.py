@@ -25,8 +25,9 @@ from tdro.files import read_json
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; read when torch is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Whenever a model is made or loaded, this reads packages' files again: 6 % of the time of a tiny run.
+# Whenever a model is made or loaded, or a run begins, these read packages' files again: 12 % of the time of a tiny run.
 importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)
+importlib.metadata.version = functools.cache(importlib.metadata.version)
 # A killed process loses nothing that it has written. Only a machine without power does, which no test can bring about;
 # but waiting for the disk at every file took a tenth of the tests' time, and more on a slow disk.
 os.fsync = lambda file: None
