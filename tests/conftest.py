@@ -41,9 +41,10 @@ settings.load_profile("tdro")
 # Files of 10 s and more, the longest first, so that no core idles while another is at the last of them. What two
 # files share is made by the first; the second stands so far behind that it need not wait.
 LONG = (
-    *("real", "same_command_again", "scale", "study_ray", "pipeline", "resume", "gpu_benchmark", "model_matrix"),
-    *("loss", "gain", "study", "sample", "inspect", "paper_recipes", "init", "sampler", "ranks", "devices", "disks"),
-    *("stock_trainer", "examples", "gradient_factors", "evaluate_models", "base", "keys", "site"),
+    *("real", "site", "study_ray", "same_command_again", "pipeline", "scale", "development", "resume", "model_matrix"),
+    *("disks", "gpu_benchmark", "loss", "gain", "study", "workers", "sample", "inspect", "paper_recipes", "trackers"),
+    *("stock_trainer", "matryoshka", "hub", "uniform_longer", "uniform_last", "init", "sampler", "ranks", "devices"),
+    *("examples", "gradient_factors", "evaluate_models", "base", "keys"),
 )
 
 # What is downloaded, unpacked or built from packages on the index. It is the same for everybody, so that the tests use
