@@ -6,9 +6,10 @@ READY := $(VENV)/ready
 
 .PHONY: quickstart test check slow lowest docs clean
 
-# Act 1 (static embeddings, minutes) and act 2 (a language model's first layers), with a table after each and a report.
+# Act 1 (static embeddings) and act 2 (a language model's first layers), each with a table and a report.
 quickstart: $(READY)
 	$(BIN)/tdro run quickstart --workers 2
+	$(BIN)/tdro run quickstart-decoder --workers 2
 
 # Lint, formatting, types, and every test but the slow ones: one command, also CI's.
 test: check

@@ -25,12 +25,13 @@ import torch
 from figures import about_machine
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
+from small_tests import PASSAGES, QUERIES, cut_test
 
 from tdro.console import quiet_libraries
 from tdro.data.task import TestSet
 from tdro.evaluation.intervals import Values, query_interval, seed_interval
 from tdro.evaluation.scoring.evaluate import evaluate_all
-from tdro.files import read_json, read_jsonl, write_atomic, write_json, write_jsonl
+from tdro.files import read_json, write_json
 from tdro.gain.learned_weights import LearnedWeights
 from tdro.machine import Machine
 from tdro.recipe.builtin import find
@@ -44,7 +45,6 @@ from tdro.weights import TaskWeights
 
 RESULT = Path(__file__).parent / "results" / "carry-over.json"
 NEW = {"faq_chatterbot", "geo_altname", "ui_ko_en", "ui_title2desc_es"}  # test sets of tasks that nothing trains on
-QUERIES, PASSAGES = 60, 60  # of each test set; the sample mixture's have 150 and 1,000
 ALIKE = {"temperature": 0.05, "weight_decay": 0.0, "chunk_rows": 8}  # chunk_rows: small chunks have less padding
 DECODER = {**ALIKE, "steps": 32, "batch": 16, "learning_rate": 2e-4}
 ENCODER = {**ALIKE, "steps": 32, "batch": 16, "learning_rate": 5e-5}
@@ -179,22 +179,6 @@ class Experiment:
                 "finetune": (Finetune(name="asked", mixtures=asked),),
             }
         )
-
-
-def cut_test(test: TestSet, folder: Path) -> TestSet:
-    """The first queries of a test set, their relevant passages, and other passages from the first on."""
-    source = Path(test.folder)
-    queries = read_jsonl(source / "queries.jsonl")[:QUERIES]
-    header, *lines = (source / "qrels" / "test.tsv").read_text().splitlines()
-    chosen = {query["_id"] for query in queries}
-    judged = [line for line in lines if line.split("\t")[0] in chosen]
-    relevant = {line.split("\t")[1] for line in judged}
-    passages = read_jsonl(source / "corpus.jsonl")
-    others = [passage for passage in passages if passage["_id"] not in relevant][: max(0, PASSAGES - len(relevant))]
-    write_jsonl(folder / "queries.jsonl", queries)
-    write_jsonl(folder / "corpus.jsonl", [*(each for each in passages if each["_id"] in relevant), *others])
-    write_atomic(folder / "qrels" / "test.tsv", "\n".join([header, *judged]) + "\n")
-    return replace(test, folder=str(folder))
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
     python benchmarks/studies.py --workers 16                          # all of them, static models
     python benchmarks/studies.py selection --workers 2                 # one
-    python benchmarks/studies.py selection perturb --group smollm2 --seeds 3 --workers 16
+    python benchmarks/studies.py benchmarks/own_weights.yaml selection --recipe benchmarks/decoder.yaml --group decoder
     python benchmarks/studies_docs.py                                  # then: the figures, and the results in the docs
 
 Each answer goes to ``results/studies/NAME.json`` (``NAME-GROUP.json`` with ``--group``). The runs are in
-``runs/quickstart-studies``; the same command goes on where it was stopped. ``core seconds`` are those of one core (CPU
-time, whatever else the machine did) for all pieces of the study, also those that it shares with another one: what the
-study alone would take.
+``runs/quickstart-studies``, those of another recipe in a folder of its name; the same command goes on where it was
+stopped. ``core seconds`` are those of one core (CPU time, whatever else the machine did) for all pieces of the study,
+also those that it shares with another one: what the study alone would take.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PER_TEST = ("difference", "low", "high", "p_holm")
 def run(name: str, recipe: Recipe, workers: int, seeds: int | None, group: str | None) -> None:
     """Run a study, or what is left of it, and keep its answer."""
     path = find_study(name)
-    title = f"{name}-{group}" if group else name
+    title = f"{path.stem}-{group}" if group else path.stem
     question = Question(title, load_study(path), recipe, path.read_text("utf-8"), seeds, group)
     started = time.monotonic()
     with InProcesses(workers) as processes:
@@ -103,7 +103,7 @@ def rounded(value: Any) -> Any:
 def main() -> None:
     """Run the studies that are named, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", metavar="NAME", nargs="*", help="built-in studies (default: all)")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="built-in studies, or files (default: all)")
     parser.add_argument("--workers", metavar="N", type=whole_number("workers"), default=1)
     parser.add_argument("--seeds", metavar="N", type=whole_number("seeds"), help="(default: each study's own)")
     parser.add_argument("--group", metavar="NAME", help="group of fine-tunings (default: the first, static models)")

@@ -16,9 +16,11 @@ from typing import Any
 import yaml
 
 from tdro.files import read_json, write_atomic
+from tdro.recipe.builtin import built_in as recipes
 from tdro.report import report_page
 from tdro.study.figure import figure
 from tdro.study.schema import Study
+from tdro.study.schema import built_in as studies
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "studies", HERE.parent / "docs"
@@ -26,6 +28,9 @@ START, END = "<!-- results: written by benchmarks/studies_docs.py -->", "<!-- en
 ORDER = [
     "selection",
     "perturb",
+    "own_weights-decoder",
+    "selection-decoder",
+    "perturb-decoder",
     "measures",
     "reference",
     "budget",
@@ -49,10 +54,10 @@ _RULES = ("svg", ".mark", ".zero", ".grid", ".line", ".lead", ".s0", ".s4")
 def markdown(found: dict[str, Any]) -> str:
     """The section of a study."""
     name = f"{found['study']}"
-    group = f" --group {found['group']}" if found["group"] else ""
     built_in = name.removesuffix(f"-{found['group']}")
     seeds = f" --seeds {found['seeds']}" if found["seeds"] != found["definition"]["seeds"] else ""
-    command = f"tdro study {built_in} {found['recipe']}{group}{seeds} --workers 2"
+    study, recipe = _file(built_in, studies()), _file(found["recipe"], recipes())
+    command = f"tdro study {study} {recipe}{seeds} --workers 2"
     parts = [f"### `{name}`", found["question"], f"```sh\n{command}\n```", found["sentence"]]
     parts += [meaning] if (meaning := meanings().get(name)) else []
     parts += [f"![{found['question']}](study-{name}.svg)"] if drawing(found) else []
@@ -62,6 +67,11 @@ def markdown(found: dict[str, Any]) -> str:
     parts += ["Not known: " + " ".join(found["unknown"])] if found["unknown"] else []
     parts += [f"Numbers: `benchmarks/results/studies/{name}.json`. {_time(found['took'])}"]
     return "\n\n".join(parts)
+
+
+def _file(name: str, built_in: Sequence[str]) -> str:
+    """What a command line calls a study or a recipe: one that does not come with tdro is in this folder."""
+    return name if name in built_in else f"benchmarks/{name}.yaml"
 
 
 def meanings() -> dict[str, str]:

@@ -144,12 +144,17 @@ def test_what_is_written_reads_the_same_with_any_yaml_reader() -> None:
     assert Recipe.model_validate(plain) == recipe
 
 
-def test_the_quickstart_is_the_two_acts() -> None:
-    static, llm = load_recipe(find("quickstart")).finetune
-    assert (static.name, llm.name) == ("static", "smollm2")
+def test_the_quickstart_compares_mixtures_of_a_static_model_with_many_seeds() -> None:
+    (static,) = load_recipe(find("quickstart")).finetune
     seeds = {each.name: len(each.seeds) for each in static.trainings()}
     assert seeds == {"uniform": 8, "top-70": 8, "top-70^0.5": 8, "gain": 3, "bottom-50": 3}
-    assert (llm.base.kind, llm.mixtures, len(llm.seeds)) == ("decoder", ("uniform", "top-70^0.5"), 3)
+
+
+def test_its_second_act_tunes_the_model_that_learns_the_weights() -> None:
+    recipe = load_recipe(find("quickstart-decoder"))
+    (smollm2,) = recipe.finetune
+    assert recipe.base_of(smollm2) == recipe.base and recipe.base.kind == "decoder"
+    assert len(smollm2.seeds) == 3 and recipe.learns_alpha
 
 
 def test_docs_list_every_key() -> None:
