@@ -19,29 +19,32 @@ from filelock import FileLock
 from hypothesis import settings
 
 import hub_server
-from launch import in_ranks, launcher, run_in_fork
+from launch import fork_server_is_a_fork, in_ranks, launcher, run_in_fork
 from tdro.disk import cache_folder
 from tdro.files import read_json
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores; read when torch is loaded
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Whenever a model is made or loaded, this reads packages' files again: 6 % of the time of a tiny run.
+# Whenever a model is made or loaded, or a run begins, these read packages' files again: 12 % of the time of a tiny run.
 importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)
+importlib.metadata.version = functools.cache(importlib.metadata.version)
 # A killed process loses nothing that it has written. Only a machine without power does, which no test can bring about;
 # but waiting for the disk at every file took a tenth of the tests' time, and more on a slow disk.
 os.fsync = lambda file: None
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["HF_ENDPOINT"] = hub_server.HUB.endpoint  # the tests with the fixture ``hub`` are online, but not far
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+fork_server_is_a_fork()
 settings.register_profile("tdro", deadline=None, max_examples=25)  # other ones in each run
 settings.load_profile("tdro")
 
 # Files of 10 s and more, the longest first, so that no core idles while another is at the last of them. What two
 # files share is made by the first; the second stands so far behind that it need not wait.
 LONG = (
-    *("real", "same_command_again", "scale", "study_ray", "pipeline", "resume", "gpu_benchmark", "model_matrix"),
-    *("loss", "gain", "study", "sample", "inspect", "paper_recipes", "init", "sampler", "ranks", "devices", "disks"),
-    *("stock_trainer", "examples", "gradient_factors", "evaluate_models", "base", "keys", "site"),
+    *("real", "site", "study_ray", "same_command_again", "pipeline", "scale", "development", "resume", "model_matrix"),
+    *("disks", "gpu_benchmark", "loss", "gain", "study", "workers", "sample", "inspect", "paper_recipes", "trackers"),
+    *("stock_trainer", "matryoshka", "hub", "uniform_longer", "uniform_last", "init", "sampler", "ranks", "devices"),
+    *("examples", "gradient_factors", "evaluate_models", "base", "keys"),
 )
 
 # What is downloaded, unpacked or built from packages on the index. It is the same for everybody, so that the tests use

@@ -19,9 +19,12 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
+from multiprocessing import util as _multiprocessing
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 HERE = Path(__file__).parent
 SECONDS = 600
@@ -107,7 +110,9 @@ def in_fork(work: Callable[[], Any], folder: Path, seconds: float | None = SECON
     return code
 
 
-def run_in_fork(work: Callable[[], int | None], folder: Path) -> subprocess.CompletedProcess[str]:
+def run_in_fork(
+    work: Callable[[], int | None], folder: Path, seconds: float | None = SECONDS
+) -> subprocess.CompletedProcess[str]:
     """What a command would do, in a fork; ``work`` returns its exit status. All that it prints is in ``stdout``.
 
     It may start processes of its own, which find the environment of :func:`environment`.
@@ -121,8 +126,51 @@ def run_in_fork(work: Callable[[], int | None], folder: Path) -> subprocess.Comp
         sys.stderr.flush()
         os._exit(status or 0)
 
-    (code,) = ended([fork(process, output)])
+    (code,) = ended([fork(process, output, seconds)])
     return subprocess.CompletedProcess([], code, output.read_text(errors="replace"), "")
+
+
+# ---- workers
+
+
+def fork_server_is_a_fork() -> None:
+    """From now on, the server of which ``tdro.workers`` forks its processes is itself a fork of this process.
+
+    By itself it is a new Python, which imports all that workers need: that takes longer than the tests' work in them.
+    """
+    _multiprocessing.spawnv_passfds = _fork_if_server
+
+
+@contextlib.contextmanager
+def real_fork_server() -> Iterator[None]:
+    """Inside, the server is a new Python, as it is for users; it finds the modules of the tests too."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    _multiprocessing.spawnv_passfds = _SPAWN
+    try:
+        with mock.patch.dict(os.environ, PYTHONPATH=environment()["PYTHONPATH"]):
+            yield
+    finally:
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        fork_server_is_a_fork()
+
+
+_SPAWN = _multiprocessing.spawnv_passfds
+
+
+def _fork_if_server(path: bytes, arguments: Sequence[str], passed: Sequence[int]) -> int:
+    if "multiprocessing.forkserver" not in arguments[-1]:
+        return _SPAWN(path, arguments, passed)
+
+    def serve() -> None:
+        ends = {(status.st_dev, status.st_ino) for status in map(os.fstat, passed)}
+        for number in (int(path.name) for path in list(Path("/dev/fd").iterdir())):
+            with contextlib.suppress(OSError):  # the one that lists them is closed by now
+                status = os.fstat(number)
+                if number not in passed and (status.st_dev, status.st_ino) in ends:
+                    os.close(number)  # the other end of a pipe: the server ends when nobody has it any more
+        exec(arguments[-1], {"__name__": "__main__"})
+
+    return fork(serve, Path(os.devnull), seconds=None)
 
 
 # ---- ranks
@@ -160,6 +208,27 @@ def in_ranks(world: int, work: Callable[[Any], Any], folder: Path) -> None:
         f"rank {number}: exit code {code}\n{output.read_text(errors='replace')[-3000:]}"
         for number, (code, output) in enumerate(zip(codes, outputs, strict=True))
     )
+
+
+def torchrun_forks(main: Callable[[list[str]], int]) -> None:
+    """Have torch's launcher fork this process, for the rest of its life, where it would start Python for each rank.
+
+    Each fork calls ``main`` with the command's arguments. All else is the launcher's: how ranks meet, whom it kills.
+    """
+    import torch.distributed.run as launcher
+
+    settings_of = launcher.config_from_args
+
+    def rank(*arguments: str) -> None:
+        _alone()
+        sys.exit(main(list(arguments)))
+
+    def settings(options: Any) -> tuple[Any, Any, list[str]]:
+        found, _, arguments = settings_of(options)
+        found.start_method = "fork"
+        return found, rank, arguments[arguments.index("-m") + 2 :]
+
+    launcher.config_from_args = settings
 
 
 def _new_file(folder: Path) -> Path:

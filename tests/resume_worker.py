@@ -42,9 +42,9 @@ from tdro.training.ahead import AheadOfTraining
 from tdro.training.finetune import FinetuneJob, finetune
 from tdro.training.steps import PlannedSteps
 
-STEPS = 12
+STEPS = 8
 COMMON = {
-    "steps": STEPS, "batch": 8, "temperature": 0.05, "learning_rate": 5e-3, "chunk_rows": 11, "checkpoint_steps": 3,
+    "steps": STEPS, "batch": 8, "temperature": 0.05, "learning_rate": 5e-3, "chunk_rows": 11, "checkpoint_steps": 2,
 }  # fmt: skip
 # Kinds with adapters, and their dropout.
 LORA = {"lora": 0.0, "lora-dropout": 0.1, "sharded": 0.1}
@@ -91,7 +91,7 @@ def train(run: Run, models: Path, folder: Path) -> None:
         plan = MixedPlan([len(task) for task in tasks], 8, STEPS, 1, "random")
         steps = PlannedSteps(data, plan, 2, lambda *args: None, machine.rank, machine.world)
         cosines = np.random.default_rng(0).uniform(-0.2, 0.2, (STEPS, 8, 3)).astype(np.float32)
-        settings = LearnWeights(negatives=2, eta=0.5, average_steps=3, **COMMON)
+        settings = LearnWeights(negatives=2, eta=0.5, average_steps=2, **COMMON)
         learner, health = learn(load, steps, cosines, settings, folder, machine, 1)
         result |= {"learner": learner.state_dict(), "health": health.state_dict()}
         files = [folder / "steps.jsonl", folder / "log.jsonl"]

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState, PartialState
 from safetensors.torch import load_file
 
 import tiny_mixture
-from launch import environment, run_in_fork
+from launch import environment, run_in_fork, torchrun_forks
 from tdro.cli import main
 from tdro.dro.infonce import in_float64
 from tdro.errors import UserError
@@ -165,7 +165,12 @@ def test_processes_share_a_stage_and_an_error_of_all_is_printed_once(tmp_path):
     """Two processes make the reference that one makes; in stage 1 both fail."""
     pipeline.run_recipe(tiny_mixture.recipe(tmp_path / "alone"), ["reference"])
     file = recipe_file(tmp_path / "two", weights__learning_rate=1e38)
-    done = run_in_fork(lambda: main(["run", str(file), "--processes", "2"]), tmp_path)
+
+    def run():
+        torchrun_forks(main)
+        return main(["run", str(file), "--processes", "2"])
+
+    done = run_in_fork(run, tmp_path, seconds=None)
     assert done.returncode == 2, done.stdout[-3000:]
     assert done.stdout.count("error:") == 1 and "not finite" in done.stdout
     assert "Traceback" not in done.stdout

@@ -262,8 +262,11 @@ def raise_(number, path):
     raise OSError(number, os.strerror(number), str(path))
 
 
-def goes_on(tmp_path, capsys, arguments, outputs, limits):
-    """At each limit it is refused in a line; with room again the same command makes what it makes without."""
+def goes_on(tmp_path, capsys, arguments, outputs, limits, ended_after_each=True):
+    """At each limit it is refused in a line; with room again the same command makes what it makes without.
+
+    Unless it is ended after each limit, it goes on at the next from what it has left, and is ended after the last.
+    """
     arguments = list(map(str, arguments))
 
     def remove():
@@ -274,14 +277,16 @@ def goes_on(tmp_path, capsys, arguments, outputs, limits):
     assert main(arguments) == 0
     expected = content_of(*outputs)
     for limit in limits:
-        remove()
+        if ended_after_each or limit == limits[0]:
+            remove()
         capsys.readouterr()
         with no_file_above(limit):
             refused(capsys, arguments, path=tmp_path)
         for path in (path for place in outputs if place.is_dir() for path in place.rglob("*.tmp")):
             pytest.fail(f"{path} is left")
-        assert main(arguments) == 0
-        assert content_of(*outputs) == expected
+        if ended_after_each or limit == limits[-1]:
+            assert main(arguments) == 0
+            assert content_of(*outputs) == expected
 
 
 def test_what_is_held_out_goes_with_its_recipe(tmp_path, mixture, capsys, monkeypatch):
@@ -329,4 +334,5 @@ def test_runs_go_on(tmp_path, capsys, monkeypatch):
             raise
 
     monkeypatch.setattr(trainer.PlannedTrainer, "_save_checkpoint", save)
-    goes_on(tmp_path, capsys, ["run", tmp_path / "recipe.yaml"], [tmp_path / "run"], [1000, 6000, 9000, 16_000])
+    limits = [1000, 6000, 9000, 16_000]
+    goes_on(tmp_path, capsys, ["run", tmp_path / "recipe.yaml"], [tmp_path / "run"], limits, ended_after_each=False)

@@ -1,6 +1,7 @@
 """The walls of the house: rooms import downwards only, no file imports itself through others, type hints included."""
 
 import ast
+import functools
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -46,14 +47,17 @@ def imports(path):
                     yield package
 
 
-GRAPH = {name: set(imports(path)) for name, path in MODULES.items()}
+@functools.cache  # and not while pytest collects, which each of its processes does
+def graph():
+    """What each module imports."""
+    return {name: set(imports(path)) for name, path in MODULES.items()}
 
 
 def test_rooms_import_downwards():
     level = {room: number for number, room in enumerate(ORDER)}
     upward = [
         f"{name} imports {other}"
-        for name, others in GRAPH.items()
+        for name, others in graph().items()
         for other in sorted(others)
         if level[other.split(".")[0]] < level[name.split(".")[0]]
     ]
@@ -62,7 +66,7 @@ def test_rooms_import_downwards():
 
 def test_no_circle_of_files():
     try:
-        tuple(TopologicalSorter(GRAPH).static_order())
+        tuple(TopologicalSorter(graph()).static_order())
     except CycleError as error:
         pytest.fail(f"circle: {' → '.join(error.args[1])}")
 
@@ -71,7 +75,7 @@ def test_no_circle_of_files():
 def test_closed_rooms_have_one_door(room):
     inside = [
         f"{name} imports {other}"
-        for name, others in GRAPH.items()
+        for name, others in graph().items()
         for other in sorted(others)
         if other.startswith(f"{room}.") and not name.startswith(f"{room}.") and other != CLOSED[room]
     ]

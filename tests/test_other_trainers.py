@@ -1,6 +1,7 @@
 """Weights as settings of other trainers: what those trainers would read by them."""
 
 import json
+import runpy
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from datasets import Dataset, interleave_datasets
 
 import tiny
+from launch import run_in_fork
 from tdro.cli import main
 from tdro.other_trainers import SETTINGS, flag_embedding, ms_swift, sentence_transformers
 from tdro.weights import TaskWeights
@@ -51,8 +53,13 @@ def test_flag_embeddings_files_have_the_sizes_of_the_weights(files):
 def test_the_script_for_sentence_transformers_runs(files):
     tiny.static_model().save_pretrained(str(files / "model"))
     (files / "train.py").write_text(sentence_transformers(WEIGHTS, SIZES, 640))
-    done = subprocess.run([sys.executable, "train.py", "model", "out"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+
+    def script():
+        sys.argv = ["train.py", "model", "out"]
+        runpy.run_path("train.py", run_name="__main__")
+
+    done = run_in_fork(script, files / "output")
+    assert done.returncode == 0, done.stdout[-2000:]
     assert (files / "out" / "modules.json").is_file()
 
 

@@ -10,7 +10,7 @@ import pytest
 import tdro.dro.stage_one.scoring
 import tiny
 from launch import in_fork
-from resume_worker import Run, drive_all, make_models
+from resume_worker import STEPS, Run, drive_all, make_models
 from tdro.data.plan.row_plans import MixedPlan
 from tdro.dro.stage_one.learn import StepLog
 from tdro.dro.stage_one.scoring import score_plan
@@ -22,12 +22,12 @@ from tdro.training.steps import PlannedSteps
 from tdro.training.trainer import PlannedTrainer
 
 FEW = [
-    ("learn", "static", 1, ["event 60", "step 8", "late"]),
-    ("learn", "encoder", 2, ["other 4", "torn", "line"]),
-    ("learn", "lora", 1, ["step 7", "end"]),
+    ("learn", "static", 1, ["event 60", "step 5", "late"]),
+    ("learn", "encoder", 2, ["other 3", "torn", "line"]),
+    ("learn", "lora", 1, ["step 5", "end"]),
     ("finetune", "dropout", 1, ["step 2", "torn", "late"]),
     ("finetune", "static", 1, ["event 61", "end"]),
-    ("finetune", "lora-dropout", 2, ["other 4"]),
+    ("finetune", "lora-dropout", 2, ["other 3"]),
 ]
 
 
@@ -62,10 +62,10 @@ def test_many_random_kills(world, tmp_path):
     trained += [("finetune", "dropout"), ("finetune", "static"), ("finetune", "lora-dropout")]
     for stage, kind in trained + [("finetune", "sharded")] * (world > 1):
         for _ in range(2 if kind in ("static", "dropout") else 3):
-            kills = [f"event {draw.randint(1, 220)}" for _ in range(3)]
-            kills += [f"time {draw.uniform(0.1, 0.95):.2f}", f"step {draw.randint(1, 11)}", "torn"]
+            kills = [f"event {draw.randint(1, 200)}" for _ in range(3)]
+            kills += [f"time {draw.uniform(0.1, 0.95):.2f}", f"step {draw.randint(1, STEPS - 1)}", "torn"]
             kills += ["line"] if stage == "learn" else []
-            kills += [f"other {draw.randint(1, 11)}"] if world > 1 else []
+            kills += [f"other {draw.randint(1, STEPS - 1)}"] if world > 1 else []
             draw.shuffle(kills)
             runs.append((stage, kind, world, [*kills[:4], "late"]))
     results = drive(runs, tmp_path)

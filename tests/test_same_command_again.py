@@ -82,7 +82,8 @@ def test_a_run_and_each_of_its_stages(case: tuple, tmp_path: Path, monkeypatch: 
     before = again.state(tmp_path / "run")
     assert not [name for name in before if name.endswith((".training", ".tmp", ".removed"))]
     nothing_is_made(monkeypatch)
-    for command in ("run", *STAGES):
+    first = CASES.index(case)
+    for command in ("run", STAGES[first % 5], STAGES[(first + 2) % 5]):  # each stage in three or four of the cases
         assert cli.main([command, recipe]) == 0, command
         assert again.state(tmp_path / "run") == before, command
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,7 @@ from tdro.study.engine import Question, run_study
 from tdro.study.on_ray import OnRay
 from tdro.study.schema import Study
 
-ray = pytest.importorskip("ray")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")  # which is slow to import
 
 
 def question(folder: Path) -> Question:
@@ -24,13 +24,13 @@ def question(folder: Path) -> Question:
 
 @pytest.mark.real  # starts processes of its own for some 20 seconds; CI runs it
 def test_a_node_that_dies_loses_pieces_that_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.cluster_utils import Cluster
+
     monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
     expected = question(tmp_path / "here")
     run_study(expected)
     asked = question(tmp_path / "cluster")
-    cluster = cluster_utils.Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    )
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
     second = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     try:
         with OnRay(cluster.address, asked.recipe) as runner:

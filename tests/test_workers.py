@@ -3,67 +3,62 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import tiny_mixture
-from tdro.console import log_to, say
+from launch import real_fork_server
+from tdro.console import log_to
 from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.run.pipeline import run_recipe
 from tdro.workers import Workers
+from worker_tasks import Die, Say, Tell
+
+# ---- a run, before the real server: the workers of this one know already what a run imports
 
 
-@dataclass(frozen=True)
-class Say:
-    """A task that logs and returns its number, or fails."""
-
-    title: str
-    number: int = 0
-    error: Exception | None = None
-
-    def __call__(self) -> int:
-        if self.error is not None:
-            raise self.error
-        logging.getLogger("tdro.said").warning("%s was here", self.title)
-        return self.number * 2
+def scores(folder: Path) -> dict[str, object]:
+    return {str(path.relative_to(folder)): read_json(path)["mean"] for path in folder.glob("evaluation/main/*/*.json")}
 
 
-@dataclass(frozen=True)
-class Tell:
-    """A task that says something."""
+def test_a_run_with_workers_gives_what_one_process_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
+    changes = {"finetune__seeds": [1, 2], "weights__stage1_rows": "cross_fit"}
+    changes |= {"finetune__mixtures": ["uniform", "top-50", "gain"]}
+    changes |= {"gain": {"rounds": 2, "trial_steps": 1, "held_out_rows": 2}}
+    recipe = tiny_mixture.recipe(tmp_path, **changes)
+    run_recipe(recipe)
+    alone = recipe.folder.rename(tmp_path / "alone")
+    capsys.readouterr()
+    run_recipe(recipe, workers=2)
+    said = capsys.readouterr().out
+    assert "models/main/top-50-seed2: " in said and said.count("\ngain: ") == 1  # a worker has said it
+    assert scores(recipe.folder) == scores(alone) and len(scores(alone)) == 5 * 8
+    for file in ("negatives/task3.jsonl", "weights/alphas.json", "weights/gain/gain.json"):
+        assert (recipe.folder / file).read_bytes() == (alone / file).read_bytes()
+    for stage in ("reference", "reference-2", "models/main/top-50-seed2"):
+        assert (recipe.folder / stage / "training.json").exists()
+        assert not (recipe.folder / f"{stage}.training").exists()
+    assert (recipe.folder / "models/main/top-50-seed2/README.md").exists()
+    with pytest.raises(UserError, match="workers: 0; it must be at least 1"):
+        run_recipe(recipe, workers=0)
+    before = {path: path.stat().st_mtime_ns for path in recipe.folder.glob("models/**/*")}
+    run_recipe(recipe, workers=2)
+    assert capsys.readouterr().out.count("done before") == 2 + 2 + 6
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
-    title: str
-    message: str
 
-    def __call__(self) -> None:
-        say(self.message)
-
-
-@dataclass(frozen=True)
-class Die:
-    """A task with which its process is killed so many times; ``file`` counts them."""
-
-    title: str
-    file: Path
-    times: int
-
-    def __call__(self) -> int:
-        died = len(self.file.read_text()) if self.file.exists() else 0
-        if died < self.times:
-            self.file.write_text("x" * (died + 1))
-            os.kill(os.getpid(), signal.SIGKILL)
-        return died
+# ---- tasks, in processes that are started as users' are
 
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    with Workers(2, "tdro.run.in_workers", tmp_path_factory.mktemp("logs")) as started:
+    with real_fork_server(), Workers(2, "worker_tasks", tmp_path_factory.mktemp("logs")) as started:
         yield started
 
 
@@ -116,39 +111,3 @@ def test_the_task_of_a_worker_that_dies_is_tried_again(workers: Workers, tmp_pat
 def test_a_task_that_kills_every_worker_is_given_up(workers: Workers, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"always: its process died 3 times \(signal SIGKILL\)"):
         list(workers.do([Die("always", tmp_path / "died", times=9)]))
-
-
-# ---- a run
-
-
-def scores(folder: Path) -> dict[str, object]:
-    return {str(path.relative_to(folder)): read_json(path)["mean"] for path in folder.glob("evaluation/main/*/*.json")}
-
-
-def test_a_run_with_workers_gives_what_one_process_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TDRO_CACHE", str(tmp_path / "cache"))
-    changes = {"finetune__seeds": [1, 2], "weights__stage1_rows": "cross_fit"}
-    changes |= {"finetune__mixtures": ["uniform", "top-50", "gain"]}
-    changes |= {"gain": {"rounds": 2, "trial_steps": 1, "held_out_rows": 2}}
-    recipe = tiny_mixture.recipe(tmp_path, **changes)
-    run_recipe(recipe)
-    alone = recipe.folder.rename(tmp_path / "alone")
-    capsys.readouterr()
-    run_recipe(recipe, workers=2)
-    said = capsys.readouterr().out
-    assert "models/main/top-50-seed2: " in said and said.count("\ngain: ") == 1  # a worker has said it
-    assert scores(recipe.folder) == scores(alone) and len(scores(alone)) == 5 * 8
-    for file in ("negatives/task3.jsonl", "weights/alphas.json", "weights/gain/gain.json"):
-        assert (recipe.folder / file).read_bytes() == (alone / file).read_bytes()
-    for stage in ("reference", "reference-2", "models/main/top-50-seed2"):
-        assert (recipe.folder / stage / "training.json").exists()
-        assert not (recipe.folder / f"{stage}.training").exists()
-    assert (recipe.folder / "models/main/top-50-seed2/README.md").exists()
-    with pytest.raises(UserError, match="workers: 0; it must be at least 1"):
-        run_recipe(recipe, workers=0)
-    before = {path: path.stat().st_mtime_ns for path in recipe.folder.glob("models/**/*")}
-    run_recipe(recipe, workers=2)
-    assert capsys.readouterr().out.count("done before") == 2 + 2 + 6
-    assert {path: path.stat().st_mtime_ns for path in before} == before
