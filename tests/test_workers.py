@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
+import psutil
 import pytest
 
 import tiny_mixture
-from launch import real_fork_server
+from launch import fork, real_fork_server
 from tdro.console import log_to
 from tdro.errors import UserError
 from tdro.files import read_json
 from tdro.run.pipeline import run_recipe
 from tdro.workers import Workers
-from worker_tasks import Die, Say, Tell
+from worker_tasks import Die, Say, Tell, Wait
 
 # ---- a run, before the real server: the workers of this one know already what a run imports
 
@@ -51,6 +56,29 @@ def test_a_run_with_workers_gives_what_one_process_gives(
     run_recipe(recipe, workers=2)
     assert capsys.readouterr().out.count("done before") == 2 + 2 + 6
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_worker_ends_when_the_run_that_started_it_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+
+    def run() -> None:
+        server = forkserver._forkserver  # type: ignore[attr-defined]
+        server._forkserver_address = server._forkserver_fd = server._forkserver_pid = None  # it needs one of its own
+        with Workers(1, "worker_tasks", tmp_path / "logs") as workers:
+            list(workers.do([Wait("wait", file)]))
+
+    child = fork(run, tmp_path / "output")
+    wait_for(lambda: file.exists() and file.read_text())
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    wait_for(lambda: not psutil.pid_exists(int(file.read_text())))
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    until = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 # ---- tasks, in processes that are started as users' are

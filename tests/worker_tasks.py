@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,3 +56,15 @@ class Die:
             self.file.write_text("x" * (died + 1))
             os.kill(os.getpid(), signal.SIGKILL)
         return died
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A task that writes its process id and then takes a minute."""
+
+    title: str
+    file: Path
+
+    def __call__(self) -> None:
+        self.file.write_text(str(os.getpid()))
+        time.sleep(60)

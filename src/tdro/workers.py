@@ -255,6 +255,7 @@ def _work(number: int, pipe: Connection, logs: Path) -> None:
 
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, of which Python warns if a worker is stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _print_to_file(logs / f"worker-{number}.log")
     quiet_libraries()
     logger = logging.getLogger("tdro")
@@ -265,6 +266,17 @@ def _work(number: int, pipe: Connection, logs: Path) -> None:
     with contextlib.suppress(EOFError, OSError):  # nobody is there any more
         while True:
             pipe.send(answer(pipe.recv()))
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended, even if that was killed.
+
+    Else a training would go on for nobody, on a GPU that the next run wants, and in a folder that it writes to.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _print_to_file(path: Path) -> None:
