@@ -437,6 +437,18 @@ def test_fingerprint_is_of_the_content(decoder, tmp_path):
     assert model_fingerprint(copy) != first
 
 
+def test_fingerprint_of_adapters_sees_that_their_base_was_changed_in_place(tmp_path):
+    base, adapters = tmp_path / "base", tmp_path / "adapters"
+    base.mkdir()
+    adapters.mkdir()
+    (base / "model.safetensors").write_bytes(b"weights")  # as transformers saves it, without modules.json
+    (adapters / "modules.json").write_text("[]")
+    (adapters / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    before = model_fingerprint(adapters)
+    (base / "model.safetensors").write_bytes(b"others!")
+    assert model_fingerprint(adapters) != before
+
+
 def test_fingerprint_sees_one_weight(decoder):
     model = load_model(decoder, device="cpu")
     with torch.no_grad():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import Dataset
+from tokenizers import Regex, pre_tokenizers
 
 import tiny
 import tiny_mixture
@@ -18,6 +19,9 @@ from tdro.data.quality.data_card_table import describe_text
 from tdro.data.quality.languages import shares_text
 from tdro.data.task import Mixture, Task
 from tdro.files import read_json
+from tdro.machine import Machine
+from tdro.run.describe_data import write_data_card
+from tdro.run.workspace import Workspace
 
 
 def row(query: str, positives: list[str], negatives: list[str] | None = None) -> dict[str, Any]:
@@ -134,3 +138,18 @@ def test_the_command_takes_files_and_a_model(mixture: Path, tmp_path: Path, caps
         assert printed.splitlines()[1].split()[:8] == ["faq", "1", "2", "/", "2", "3", "/", "3"]
     assert main(["data", "describe", str(file), "--base", str(tmp_path / "no-model")]) == 2
     assert "no such model folder" in capsys.readouterr().err
+
+
+def test_a_runs_card_is_counted_again_after_the_base_was_changed_in_place(tmp_path: Path) -> None:
+    recipe = tiny_mixture.recipe(tmp_path)
+
+    def card() -> dict[str, Any]:
+        write_data_card(Workspace(recipe, tmp_path / "run", Machine()), tmp_path / "data.json")
+        found: dict[str, Any] = read_json(tmp_path / "data.json")["tasks"][0]["query_lengths"]
+        return found
+
+    before = card()
+    tokenizer = tiny.tokenizer(eos=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")  # each character is a token
+    tokenizer.save(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    assert card()["median"] > before["median"]

@@ -85,6 +85,22 @@ def test_commands_print_what_the_docs_say(place, capsys):
     assert printed(capsys, "recipe", "quickstart")["name"] == "quickstart"
 
 
+@pytest.mark.parametrize("command", [["describe"], ["dedup", "--within"]])
+def test_what_is_said_of_the_rows_stands_beside_the_json(place, capsys, command):
+    write_jsonl(place / "faq.jsonl", [{"query": "a", "positives": ["b"]}, {"query": "", "positives": ["c"]}])
+    write_jsonl(place / "more.jsonl", [{"query": "a", "positives": ["b"], "note": "c"}])
+    tasks = [{"name": "more", "file": "more.jsonl"}]
+    write_json(place / "mixture.json", {"format": "tdro-mixture/1", "name": "m", "tasks": tasks, "tests": []})
+    base = "{kind: static, source: minilm, dimension: 8}"
+    (place / "r.yaml").write_text(f"name: r\nbase: {base}\ndata: {{sources: {{faq: faq.jsonl}}}}\n")
+    for path, said in (("faq.jsonl", "1 empty-text"), ("r.yaml", "1 empty-text"), (".", "not read")):
+        assert cli.main(["data", *command, path, "--json"]) == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out)["tasks"] and said in printed.err
+        assert cli.main(["data", *command, path, "-q"]) == 0
+        assert said not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["weights", "paper", "--for", "ms-swift"], ["evaluate", "quickstart"]])
 def test_json_is_refused_where_there_is_no_table(place, capsys, arguments):
     assert cli.main([*arguments, "--json"]) == 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -461,6 +461,28 @@ def test_one_loss_for_several_data_sets(make, data, tmp_path):
     run = trainer(resumed, other, DatasetDict({"x": data, "y": data}), tmp_path, **SAVED["steps"])
     run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert_same(state_of(proxy, loss), state_of(resumed, other))
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (None, r"column 'label': holds texts; .*\n.*ClassLabel\(names=\['a', 'b', 'c'\]\)"),
+        (["c", "a", "b"], r"numbers the tasks as \['c', 'a', 'b'\]"),
+        (NAMES, None),
+        (["0", "1", "2"], None),  # what class_encode_column makes of numbers
+    ],
+)
+def test_labels_with_names_are_in_the_learners_order(order, message, make, data, tmp_path):
+    labels = [NAMES[label] for label in data["label"]] if order is None else data["label"]
+    named = data.remove_columns("label").add_column("label", labels)
+    named = named if order is None else named.cast_column("label", ClassLabel(names=order))
+    proxy, loss = make()
+    training = trainer(proxy, loss, named, tmp_path / "out", max_steps=1)
+    if message is None:
+        training.train()
+        return
+    with pytest.raises(UserError, match=message):
+        training.train()
 
 
 def test_a_short_last_batch_and_several_epochs(make, data, tmp_path):

@@ -20,6 +20,7 @@ import tiny_mixture
 from tdro import cli
 from tdro.errors import UserError
 from tdro.files import read_json, write_atomic
+from tdro.machine import Machine
 from tdro.recipe.builtin import find
 from tdro.recipe.schema import load_recipe
 from tdro.study import pieces, workers
@@ -81,6 +82,25 @@ def cache(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ---- what is made, and what is not
+
+
+@pytest.mark.usefixtures("cache")
+def test_changed_data_follow_test_sets_and_tasks_without_in_batch_negatives(tmp_path: Path) -> None:
+    few = Study(vary={"tasks.count": (2,)}, versus={}, seeds=1)
+
+    def changed(**changes: Any) -> str:
+        work = question(tmp_path, few, **changes).work(Machine()).on_changed_data()
+        return str(next(iter(work.setups.values())).training.data.mixture)
+
+    before = changed()
+    assert changed() == before
+    (tmp_path / "mixture/tests/unseen/qrels/test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\nunseen-0\td-unseen-1\t1\n"
+    )
+    after = changed()
+    assert "unseen-0\td-unseen-1" in (Path(after) / "tests/unseen/qrels/test.tsv").read_text()
+    hard = changed(data__hard_negatives_only=["task0", "task1", "task2", "task3"])
+    assert not any(task["in_batch_negatives"] for task in read_json(Path(hard) / "mixture.json")["tasks"])
 
 
 def test_variants_share_what_they_have_in_common(finished: Path) -> None:

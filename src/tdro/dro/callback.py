@@ -7,8 +7,10 @@ See docs/decisions.md, alpha-in-the-trainer-state.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
+from datasets import ClassLabel, Value
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -33,8 +35,8 @@ class TDROCallback(TrainerCallback):
 
     Raises:
         ValueError: ``loss`` neither is nor contains exactly one ``TDROLoss``.
-        UserError: when training starts: gradients are accumulated, or the checkpoint has no task weights or those of
-            other tasks.
+        UserError: when training starts: gradients are accumulated, the labels are texts or number the tasks in another
+            order than the learner, or the checkpoint has no task weights or those of other tasks.
 
     Example::
 
@@ -54,6 +56,7 @@ class TDROCallback(TrainerCallback):
     ) -> None:
         """Restore α if training goes on from a checkpoint."""
         refuse_accumulation(args.gradient_accumulation_steps > 1)
+        _check_labels(getattr(kwargs.get("train_dataloader"), "dataset", None), self.loss.learner.names)
         self.loss.guard.kept_in(state)
         if not state.global_step:
             return
@@ -67,6 +70,23 @@ class TDROCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Put α into the trainer's state, which the next checkpoint holds."""
         _states(state)[_KEY] = self.loss.dro_state()
+
+
+def _check_labels(rows: Any, tasks: Sequence[str]) -> None:
+    """Refuse labels that are texts, or class labels whose numbers are not the tasks' places in the learner."""
+    features = getattr(rows, "features", None) or {}
+    for column in {"label", "labels"} & set(features):
+        label, order = features[column], f"WeightLearner({list(tasks)})"
+        if isinstance(label, Value) and label.dtype in ("string", "large_string"):
+            raise UserError(
+                f"column '{column}': holds texts; TDROLoss needs numbers, each task's place in {order}.\n"
+                f"Cast it: train_dataset.cast_column('{column}', ClassLabel(names={list(tasks)}))"
+            )
+        if isinstance(label, ClassLabel) and label.names not in ([*tasks], [str(place) for place in range(len(tasks))]):
+            raise UserError(
+                f"column '{column}': numbers the tasks as {label.names}, but the learner is {order}.\n"
+                f"Give the learner the same names: WeightLearner(train_dataset.features['{column}'].names, ...)"
+            )
 
 
 def _states(state: TrainerState) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 from tdro.disk import writing
 from tdro.errors import UserError
 from tdro.files import sha256
+from tdro.models.sources import source_content
 
 _IGNORED_FILES = {"training.json", "special_tokens_map.json"}
 # Files of older formats count only where their successor is not beside them: pytorch_model.bin, vocab.txt and so on.
@@ -69,5 +70,6 @@ def _content(path: Path) -> Any:
         # transformers leaves the last call's padding and truncation here; both are set anew at every call.
         value = {key: item for key, item in value.items() if key not in ("padding", "truncation")}
     if path.name == "adapter_config.json" and (Path(base := value["base_model_name_or_path"])).is_dir():
-        value["base_model_name_or_path"] = model_fingerprint(base) if (Path(base) / "modules.json").exists() else base
+        whole = (Path(base) / "modules.json").exists()  # a plain folder of transformers has no such file
+        value["base_model_name_or_path"] = model_fingerprint(base) if whole else source_content(base)
     return value

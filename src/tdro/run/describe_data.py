@@ -15,6 +15,7 @@ from tdro.data.tokens.cut_warnings import cut_lines
 from tdro.files import fingerprint, read_json
 from tdro.machine import in_turn
 from tdro.models.base_tokens import BaseTokens, base_tokens, base_tokens_or_none
+from tdro.models.sources import source_content
 from tdro.planning.base_kind import base_of
 from tdro.planning.cuts import cuts_of, cutter_of
 from tdro.recipe.builtin import find, names_recipe
@@ -54,7 +55,8 @@ def write_data_card(workspace: Workspace, path: Path) -> None:
     recipe, base, data = workspace.recipe, workspace.recipe.base, workspace.recipe.data
     limits = [data.query_tokens, data.passage_tokens, data.prompts]
     origins = [[task.licence, task.source] for task in workspace.data.unmined.tasks]
-    key = fingerprint([workspace.data.inputs["mixture"], origins, base.kind, base.source, *limits])
+    tokenizer = [base.kind, base.source, source_content(base.source)]
+    key = fingerprint([workspace.data.inputs["mixture"], origins, *tokenizer, *limits])
     if path.exists() and read_json(path).get("fingerprint") == key:
         return
     tokens: BaseTokens | None

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tdro.console import say
-from tdro.data.mixtures.write import write_mixture
+from tdro.data.mixtures.write import mixture_key, write_mixture
+from tdro.data.task import Mixture
 from tdro.errors import UserError
 from tdro.files import fingerprint
 from tdro.gain.learned_weights import LearnedWeights
@@ -106,8 +107,9 @@ class Work:
     def _changed_data(self, recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         """The recipe on the mixture that the changes make of its data; it is written once."""
         data = self.workspace(recipe).data
-        tests = {test.name: test.folder for test in data.tests}
-        key = fingerprint({"data": data.inputs, "tests": tests, "changes": dict(changes), "seed": self.recipe.seed})
+        # The inputs of trainings say nothing of the test sets, nor of the tasks without in-batch negatives.
+        read = mixture_key(Mixture(data.unmined.tasks, data.tests))
+        key = fingerprint({"data": data.inputs, "read": read, "changes": dict(changes), "seed": self.recipe.seed})
         folder = self.place.root / "data" / key
         if not (folder / "mixture.json").exists():
             say(f"data of {', '.join(f'{name} {value}' for name, value in changes.items()) or 'the recipe'}")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tdro.console import say
 from tdro.data.mixtures.build import built_task
 from tdro.data.mixtures.folder import read_mixture
 from tdro.data.mixtures.from_recipe import source_mixture
@@ -30,7 +31,7 @@ def mixture_of(paths: Sequence[str]) -> Mixture:
     if any((Path(path).expanduser() / "mixture.json").is_file() for path in paths):
         if len(paths) > 1:
             raise UserError("give one mixture folder, or data files only")
-        return read_mixture(Path(paths[0]).expanduser(), say=print)
+        return read_mixture(Path(paths[0]).expanduser(), say=say)
     if len(paths) == 1 and Path(paths[0]).suffix in (".yaml", ".yml"):
         return _of_recipe(paths[0])
     return Mixture(_build_tasks(paths))
@@ -41,7 +42,7 @@ def _of_recipe(path: str) -> Mixture:
     data = load_recipe(Path(path)).data
     if data.sources is None:
         raise UserError(f"{path}: has no data.sources; give the folder of its mixture instead")
-    return source_mixture(data, print)
+    return source_mixture(data, say)
 
 
 def _build_tasks(paths: Sequence[str]) -> list[Task]:
@@ -53,6 +54,6 @@ def _build_tasks(paths: Sequence[str]) -> list[Task]:
             raise UserError(f"{path}: a second task would be named {name!r}; rename the file, or write a recipe")
         built = built_task(Source.model_construct(source=path), name)
         if built.notable:
-            print(built.summary(name))
+            say(built.summary(name))
         tasks[name] = Task(name, built.open(), source=path, fingerprint=built.fingerprint)
     return list(tasks.values())
