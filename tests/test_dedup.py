@@ -218,6 +218,7 @@ def test_nothing_of_the_users_is_overwritten(leaky, tmp_path, capsys):
     new = tmp_path / "new"
     assert main(["data", "dedup", str(leaky), *against, "--out", str(new)]) == 0
     assert main(["data", "dedup", str(leaky), *against, "--within", "--out", str(new)]) == 2  # of other inputs
+    assert main(["data", "dedup", str(leaky), *against, "--out", str(new), "--audit", str(audit)]) == 2
     assert main(["data", "dedup", str(leaky), *against, "--out", str(new), "--audit", str(audit), "--force"]) == 0
     assert json.loads(audit.read_text())["task"] == "task0"
 

@@ -125,6 +125,21 @@ def test_the_command_prints_a_mixture_and_writes_json_once(
     assert "is a folder; name a file in it" in capsys.readouterr().err
 
 
+def test_no_command_writes_over_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"query": "q", "positive": "p"}\n')
+    name = str(file)
+    for command in (
+        ["data", "describe", name, "--out", name],
+        ["data", "dedup", name, "--within", "--audit", name],
+        ["compare", name, name, "--out", name],
+        ["init", name, "--base", "minilm", "--out", name],
+    ):
+        assert main([*command, "--force"]) == 2
+        assert f"{name}: is read by this command" in capsys.readouterr().err
+    assert file.read_text().startswith('{"query"')
+
+
 def test_the_command_takes_files_and_a_model(mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.static_model().save_pretrained(str(tmp_path / "static"))
     (tmp_path / "tokenizer").mkdir()

@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tdro.errors import UserError
@@ -137,7 +137,7 @@ def disk_error_line(error: Exception) -> str | None:
     return str(DiskError(number, own if isinstance(own, str) else None))
 
 
-def check_writable(path: Path | str, *, folder: bool = False) -> None:
+def check_writable(path: Path | str, *, folder: bool = False, read: Iterable[Path | str] = ()) -> None:
     """Raise if a file, or files in a folder, cannot be written. Called before the work whose result they are.
 
     Nothing is left of the attempt.
@@ -145,11 +145,15 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
     Args:
         path: of the file, or of the folder.
         folder: it is a folder.
+        read: what the command reads. None of it may be written over, whatever the user forces.
 
     Raises:
-        UserError: nothing can be written there, or a folder is where the file should be, or the reverse.
+        UserError: nothing can be written there, or a folder is where the file should be, or the reverse; or the command
+            reads it.
     """
     path = Path(path)
+    if path.resolve() in {Path(each).expanduser().resolve() for each in read}:
+        raise UserError(f"{path}: is read by this command; write to another place")
     if not folder and path.is_dir():
         raise UserError(f"{path}: is a folder; name a file in it")
     place = path.absolute() if folder else path.absolute().parent

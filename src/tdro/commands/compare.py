@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     from tdro.errors import UserError
 
     if options.out is not None:
-        check_writable(options.out)
+        check_writable(options.out, read=[*options.places, *options.qrels])
     from tdro.evaluation.compare.compare import compare_places
     from tdro.evaluation.compare.compare_table import comparison_table
     from tdro.evaluation.compare.examples import examples_text

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from tdro.errors import UserError
 
     if options.out is not None:
-        check_writable(options.out)
+        check_writable(options.out, read=options.paths)
         if options.out.exists() and not options.force:
             raise UserError(f"{options.out}: is there already; name another file, or overwrite it with --force")
     from tdro.console import quiet_libraries

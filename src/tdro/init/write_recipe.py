@@ -55,7 +55,7 @@ def init_recipe(
     Raises:
         UserError: a file, the model or a test set is not there or cannot be understood; or ``out`` is there already.
     """
-    check_writable(out)
+    check_writable(out, read=files)
     if out.exists() and not force:
         raise UserError(f"{out}: is there already; name another one with --out, or overwrite it with --force")
     schema_path(out)

@@ -73,9 +73,9 @@ def dedup_files(
     """
     if not (options.against or options.within or options.across):
         raise UserError("nothing to compare with: give --against FOLDER, --within or --across")
-    if audit is not None:
-        check_writable(audit)
     inputs = [path for name in [*paths, *options.against] if (path := Path(name).expanduser()).exists()]
+    if audit is not None:
+        check_writable(audit, read=inputs)
 
     @functools.cache
     def read() -> tuple[Mixture, list[TestTexts]]:
@@ -102,7 +102,7 @@ def dedup_files(
         raise UserError(f"{out}: not written; no row of any task would be left")
     lines = "".join(json.dumps(duplicate.as_json(), ensure_ascii=False) + "\n" for duplicate in found.audit)
     if audit is not None:
-        if audit.exists() and not force and not written and not file_holds(audit, lines.encode()):
+        if audit.exists() and not force and not file_holds(audit, lines.encode()):
             raise UserError(f"{audit}: is there already, with other lines; name another file, or use --force")
         write_atomic(audit, lines)
     if out is not None and not written:
