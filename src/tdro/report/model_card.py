@@ -253,9 +253,10 @@ def _evaluation(run: RunContents, training: TrainedModel, folder: Path) -> dict[
     uniform = model_name("uniform", training.seed)
     # Results that an earlier recipe has left in the folder may be of other models.
     of_recipe = {one.name for one in run.trainings if one.group == training.group}
-    of_recipe |= {"untrained"} & {nested(row, "mixture") for row in comparison["rows"]}
-    models = [name for name in dict.fromkeys([folder.name, uniform, "untrained"]) if (results / name).is_dir()]
-    models = [name for name in models if name in of_recipe]
+    if any(nested(row, "mixture") == "untrained" for row in comparison["rows"]):
+        of_recipe.add("untrained")
+    asked = dict.fromkeys([folder.name, uniform, "untrained"])
+    models = [name for name in asked if name in of_recipe and (results / name).is_dir()]
     tests = []
     for test in comparison["tests"]:
         paths = [results / model / f"{test['name']}.json" for model in models]
